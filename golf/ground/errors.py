@@ -1,0 +1,42 @@
+"""The errors that a user can cause. Each message says what, what was got, what is allowed, and the cure.
+
+GolfError
+├── ParamsError    params.yaml or a profile
+├── BadInput       the user's texts, tokenizers, shards
+├── BadArtifact    a file that a stage or another machine wrote
+├── OverBudget     more bytes or seconds than the limit
+├── Diverged       numbers stopped being numbers
+└── Unavailable    hardware or a library that was asked for by name is not here
+"""
+
+
+class GolfError(Exception):
+    """Base of all errors that end a command with one message and no traceback."""
+
+
+class ParamsError(GolfError):
+    """A key of params.yaml is unknown, missing, mistyped, out of range or contradicts another."""
+
+
+class BadInput(GolfError):
+    """Something that the user handed in can't be used."""
+
+
+class BadArtifact(GolfError):
+    """A file is cut short, damaged, of another kind, or of another configuration."""
+
+    def __init__(self, path, problem: str, cure: str = ""):
+        super().__init__(f"{path}: {problem}" + (f"; {cure}" if cure else ""))
+        self.path = path
+
+
+class OverBudget(GolfError):
+    """The artifact or the run is larger than its limit."""
+
+
+class Diverged(GolfError):
+    """A loss, a weight or a factorisation is no longer finite."""
+
+
+class Unavailable(GolfError):
+    """A device, a backend or a compiler that was named is missing."""

@@ -1,0 +1,250 @@
+"""params.yaml as frozen dataclasses: the one effective configuration, with no defaults anywhere but in the file.
+
+Read with ruamel.yaml (YAML 1.2), because DVC writes ``lr: 1e-05`` and PyYAML would read that as text.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from golf.ground import schema
+from golf.ground.errors import ParamsError
+from golf.ground.schema import Bound, Count, Decay, Natural, NonNegative, Positive, Share
+from golf.ground.shape import Shape
+
+FILE = Path("params.yaml")
+Backend = Literal["auto", "flash4", "flash3", "flash2", "sdpa"]
+Bits = Annotated[int, Bound(low=2, high=8)]
+Beta = Decay
+Ranks = Annotated[int, Bound(low=1, high=4096)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """How a stage runs its model. Each stage has its own, so that judging on one GPU reruns nothing before it."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    attention: Backend
+    compile: Literal["auto", "on", "off"]
+    dtype: Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fetch:
+    """Where the text comes from and how it becomes tokens."""
+
+    source: Literal["stdlib", "files"]
+    path: str  # folder of the user's own texts
+    tokenizer: str  # train: learn one on the train split; else the path of a SentencePiece model
+    val_percent: Annotated[float, Bound(low=0, high=50, open_low=True)]
+    dev_percent: Annotated[float, Bound(low=0, high=50, open_low=True)]
+    shard_tokens: Annotated[int, Bound(low=16, high=1_000_000_000)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train(Execution):
+    """The training run: budget, batch, optimisers, averages."""
+
+    ranks: Ranks
+    seed: Natural
+    limit_s: Positive | None  # seconds allowed for training and calibration together; null: steps alone
+    reserve_s: NonNegative  # of these, kept for calibration
+    steps: Count | None
+    batch_tokens: Count  # tokens a step, over all ranks
+    micro_tokens: Count  # tokens one rank holds at a time
+    loop_at: Share  # progress at which depth recurrence is activated
+    warmdown: Share  # last share of the run, over which the rates fall
+    lr_floor: Share
+    matrix_lr: Positive
+    matrix_decay: NonNegative
+    embed_lr: Positive
+    embed_decay: NonNegative
+    scalar_lr: Positive
+    scalar_decay: NonNegative
+    momentum: Decay  # of Muon, after its warm-up
+    momentum_start: Decay
+    momentum_steps: Natural
+    newton_schulz: Count
+    beta1: Beta
+    beta2: Beta
+    eps: Positive
+    clip: Positive | None  # global gradient norm
+    warmup_steps: Natural  # compile warm-up on random tokens, undone afterwards
+    ema_decays: tuple[Decay, ...]  # averages tracked exactly
+    ema_traces: tuple[Decay, ...]  # two traces whose snapshots let other decays be chosen afterwards
+    ema_snapshots: Annotated[int, Bound(low=1, high=64)]  # kept of each trace: 4 bytes x parameters each
+    ema_snapshot_every: Count
+    checkpoint_every: Count | None
+    dev_every: Count | None
+    log_every: Count
+
+    def problems(self):
+        if self.limit_s is None and self.steps is None:
+            yield "steps", "limit_s and steps are both null, so training would never end; give one a number"
+        if self.limit_s is not None and self.reserve_s >= self.limit_s:
+            yield "reserve_s", f"{self.reserve_s:g} s leave nothing of limit_s = {self.limit_s:g} s"
+        if self.batch_tokens % (self.micro_tokens * self.ranks):
+            yield (
+                "batch_tokens",
+                f"{self.batch_tokens} is no multiple of micro_tokens x ranks = {self.micro_tokens * self.ranks}",
+            )
+        if len(self.ema_traces) != 2 or len(set(self.ema_traces)) != 2:
+            yield "ema_traces", f"must be two different decays, got {list(self.ema_traces)}"
+        if len(set(self.ema_decays)) != len(self.ema_decays):
+            yield "ema_decays", f"holds a decay twice: {list(self.ema_decays)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ema(Execution):
+    """Which average of the weights goes on."""
+
+    decay: Decay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ttt(Execution):
+    """Score-first test-time training. plan.json is this section, and evaluate applies it."""
+
+    ranks: Ranks
+    stream: Literal["dev", "val"]
+    method: Literal["score_first"]
+    chunk_tokens: Count  # targets scored before the model may learn from them
+    batch_tokens: Count  # of a chunk, in one optimiser step
+    epochs: Natural  # passes over a chunk once it is scored
+    lr: NonNegative
+    momentum: Decay
+    clip: Positive | None
+
+    def problems(self):
+        if self.chunk_tokens % self.batch_tokens:
+            yield "batch_tokens", f"{self.batch_tokens} does not divide chunk_tokens = {self.chunk_tokens}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibrate(Execution):
+    """The training tokens on which the Hessians are measured."""
+
+    ranks: Ranks
+    batches: Count
+    batch_tokens: Count  # over all ranks
+    micro_tokens: Count
+
+    def problems(self):
+        if self.batch_tokens % (self.micro_tokens * self.ranks):
+            yield (
+                "batch_tokens",
+                f"{self.batch_tokens} is no multiple of micro_tokens x ranks = {self.micro_tokens * self.ranks}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantize:
+    """Bits and clip by tensor class; a step is clip x the row's standard deviation / the largest code (SDClip)."""
+
+    weights: Literal["ema", "ttt"]  # the artifact that is calibrated and quantised
+    min_weights: Natural  # matrices of at most so many weights stay fp16
+    damp: Positive  # share of the Hessian's mean diagonal added to it
+    block: Count
+    matrix_bits: Bits
+    matrix_clip: Positive
+    embed_bits: Bits
+    embed_clip: Positive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compress:
+    """The container and its budget."""
+
+    codec: Literal["brotli"]
+    quality: Annotated[int, Bound(low=0, high=11)]
+    limit_bytes: Count  # for payload and code together
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluate(Execution):
+    """How the artifact is judged. The headline is named before anything is scored."""
+
+    ranks: Ranks
+    headline: Literal["plain", "sliding", "ttt"]
+    stride: Count
+    batch_tokens: Count  # one rank scores at a time
+    limit_s: Positive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Params:
+    """The whole file."""
+
+    profile: str  # a label; switch with: cp profiles/<name>.yaml params.yaml
+    fetch: Fetch
+    model: Shape
+    train: Train
+    ema: Ema
+    ttt: Ttt
+    calibrate: Calibrate
+    quantize: Quantize
+    compress: Compress
+    evaluate: Evaluate
+
+    def problems(self):
+        context = self.model.context
+        for key in ("train.micro_tokens", "calibrate.micro_tokens", "ttt.batch_tokens", "evaluate.batch_tokens"):
+            section, name = key.split(".")
+            value = getattr(getattr(self, section), name)
+            if value % context:
+                yield key, f"{value} is no multiple of model.context = {context}"
+        if context % self.evaluate.stride:
+            yield "evaluate.stride", f"{self.evaluate.stride} does not divide model.context = {context}"
+        if self.ttt.chunk_tokens % context:
+            yield "ttt.chunk_tokens", f"{self.ttt.chunk_tokens} is no multiple of model.context = {context}"
+
+
+def read(path: Path = FILE) -> Params:
+    """All of params.yaml, checked. Raises ParamsError with every problem in one message."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; cp profiles/laptop.yaml {path}") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 text ({error})") from None
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    made, problems = schema.build(Params, tree, "", known_keys(Params))
+    if problems:
+        raise ParamsError(
+            f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}\n"
+            + "\n".join(f"  {problem}" for problem in problems)
+            + f"\nMend {path} (a value given with -S stays in it), then run again."
+        )
+    return made
+
+
+def load(*names: str, path: Path = FILE):
+    """The named sections (``"train"``) or single keys (``"quantize.weights"``), in that order.
+
+    The whole file is checked, but only what is named here may influence a stage; a test holds these literals equal
+    to what dvc.yaml declares.
+    """
+    whole = read(path)
+    found = []
+    for name in names:
+        value = whole
+        for part in name.split("."):
+            value = getattr(value, part)
+        found.append(value)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def known_keys(cls: type) -> dict[str, str]:
+    """Dotted key by last part, over all sections, for hints at keys put into the wrong section."""
+    known = {}
+    for section in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(section.type):
+            known |= {field.name: f"{section.name}.{field.name}" for field in dataclasses.fields(section.type)}
+    return known

@@ -1,0 +1,119 @@
+"""Mappings to frozen dataclasses, strictly: every unknown, missing, mistyped or out-of-range key is reported at once.
+
+A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``, ``tuple[X, ...]``,
+a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define ``problems()``, which yields
+(key, message) for contradictions between its fields; it is asked only when all fields are well-formed.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Allowed numbers: from ``low`` to ``high``, the ends included unless ``open_low`` / ``open_high``."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def allows(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low > -math.inf else ""
+        high = f"{'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
+        return " and ".join(part for part in (low, high) if part)
+
+
+Natural = typing.Annotated[int, Bound(low=0)]
+Count = typing.Annotated[int, Bound(low=1)]
+Positive = typing.Annotated[float, Bound(low=0, open_low=True)]
+NonNegative = typing.Annotated[float, Bound(low=0)]
+Share = typing.Annotated[float, Bound(low=0, high=1)]
+Decay = typing.Annotated[float, Bound(low=0, high=1, open_high=True)]
+
+
+def build(cls: type, mapping: object, where: str, known: dict[str, str] | None = None):
+    """An instance of dataclass ``cls`` from ``mapping``, or None, and the list of problems with dotted keys.
+
+    known: every dotted key of the whole file by its last part, so that a key in the wrong section is recognised.
+    """
+    prefix = f"{where}." if where else ""
+    if not isinstance(mapping, dict):
+        return None, [f"{where or 'the file'}: expected a section with keys, got {show(mapping)}"]
+    hints = typing.get_type_hints(cls, include_extras=True)
+    problems, values = [], {}
+    for key in mapping:
+        if key not in hints:
+            problems.append(f"{prefix}{key}: unknown key{nearest(str(key), prefix, hints, known or {})}")
+    for key, hint in hints.items():
+        if key not in mapping:
+            problems.append(f"{prefix}{key}: missing")
+            continue
+        values[key], found = convert(hint, mapping[key], f"{prefix}{key}", known)
+        problems += found
+    if problems:
+        return None, problems
+    made = cls(**values)
+    contradictions = getattr(made, "problems", lambda: ())()
+    return made, [f"{prefix}{key}: {message}" for key, message in contradictions]
+
+
+def convert(hint, value, where: str, known=None):
+    """``value`` as ``hint`` asks for it, and the problems found on the way."""
+    if typing.get_origin(hint) is typing.Annotated:
+        base, bound = typing.get_args(hint)
+        made, problems = convert(base, value, where, known)
+        if not problems and not bound.allows(made):
+            problems = [f"{where}: must be {bound}, got {show(value)}"]
+        return made, problems
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where, known)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value, []
+        return None, [f"{where}: must be one of {', '.join(map(str, arguments))}, got {show(value)}"]
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None, []
+        return convert(next(a for a in arguments if a is not type(None)), value, where, known)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return None, [f"{where}: must be a list, got {show(value)}"]
+        items = [convert(arguments[0], item, f"{where}[{i}]", known) for i, item in enumerate(value)]
+        return tuple(item for item, _ in items), [problem for _, found in items for problem in found]
+    return scalar(hint, value, where)
+
+
+def scalar(hint: type, value, where: str):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+        return None, [f"{where}: must be {name}, got {show(value)}"]
+    if hint is float and not math.isfinite(value):
+        return None, [f"{where}: must be a finite number, got {value}"]
+    return value, []
+
+
+def nearest(key: str, prefix: str, hints, known: dict[str, str]) -> str:
+    """A hint at what was meant: the nearest key of this section, else the same key of another one."""
+    close = difflib.get_close_matches(key, list(hints), n=1)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; did you mean {known[key]}?" if key in known else ""
+
+
+def show(value) -> str:
+    if isinstance(value, dict):
+        return "a section"
+    return "nothing (null)" if value is None else f"{value!r}"

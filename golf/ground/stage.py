@@ -1,0 +1,167 @@
+"""How a stage is entered and left: params checked first, ranks launched, errors in one message, run.json at the end."""
+
+import errno
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from golf.ground.errors import GolfError
+
+PACKAGES = ("torch", "numpy", "sentencepiece", "brotli", "safetensors", "flash-attn-4", "flash-attn")
+
+
+def enter(name: str, main) -> None:
+    """Run ``main`` as stage ``name`` and exit: 0, or 1 after one message, or 130 when interrupted.
+
+    main takes a Runtime where the stage's section says how to execute, else nothing. A section with ranks > 1 that was
+    not started by torchrun starts its ranks itself.
+    """
+    began = time.time()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        from golf.ground import params
+
+        section = getattr(params.read(), name)
+        ranks = getattr(section, "ranks", 1)
+        if ranks > 1 and "RANK" not in os.environ:
+            sys.exit(launch(name, ranks))
+        if isinstance(section, params.Execution):
+            run_ranked(name, main, section)
+        else:
+            main()
+            write_run(name, began, None)
+    except GolfError as error:
+        leave(name, str(error), 1)
+    except KeyboardInterrupt:
+        leave(name, "interrupted", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        leave(name, f"no space left on the disk ({error.filename or 'while writing'}); free some, then run again", 1)
+
+
+def run_ranked(name: str, main, section) -> None:
+    import torch.distributed as dist
+
+    from golf.ground import runtime
+
+    began = started()
+    here = runtime.setup(section, name)
+    asked = getattr(section, "ranks", 1)
+    if here.ranks != asked:
+        raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
+    if here.first:
+        print(f"{name:<9} {here.note}", file=sys.stderr, flush=True)
+    try:
+        main(here)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    if here.first:
+        write_run(name, began, here)
+
+
+def leave(name: str, message: str, code: int) -> None:
+    """One message on stderr, how to get the last good artifact back, and the exit code."""
+    if int(os.environ.get("RANK", 0)) == 0 or code == 1:
+        cure = f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name}"
+        print(f"\n{name}: {message}\n{cure}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def launch(name: str, ranks: int) -> int:
+    """Start ``ranks`` processes of this stage through torchrun's own launcher; the exit code of the whole."""
+    import logging
+
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    os.environ["GOLF_STARTED"] = str(started())
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=f"golf-{name}-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", f"stages.{name}")
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        print(f"{name}: rank {rank} ended with exit code {failure.exitcode}; all ranks stopped", file=sys.stderr)
+        return 1 if failure.exitcode < 0 else failure.exitcode
+    return 0
+
+
+def started() -> float:
+    """When this command's first process started, in seconds since the epoch: imports and launch are part of its time."""
+    import psutil
+
+    return float(os.environ.get("GOLF_STARTED", psutil.Process().create_time()))
+
+
+def write_run(name: str, began: float, here) -> None:
+    """artifacts/<name>/run.json: seconds, hardware, versions, commit. No stage depends on it."""
+    from golf.ground import store
+
+    tree = {
+        "stage": name,
+        "seconds": round(time.time() - began, 3),
+        "host": {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()},
+        "packages": {package: version for package in PACKAGES if (version := installed(package))},
+        "git": commit(),
+    }
+    if here is not None:
+        import torch
+
+        tree["runtime"] = here.note
+        if here.device.type == "cuda":
+            tree["host"]["gpu"] = torch.cuda.get_device_name(here.device)
+            tree["host"]["peak_bytes"] = torch.cuda.max_memory_allocated(here.device)
+    store.write_json(Path("artifacts") / name / "run.json", tree)
+
+
+def installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> dict | None:
+    """The commit and whether tracked files differ from it; None outside a git checkout."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return {"commit": head, "dirty": bool(changed.strip())}
+
+
+def write_clock(name: str, **seconds: float) -> None:
+    """artifacts/<name>/clock.json: seconds that count against a limit, read by evaluate alone."""
+    from golf.ground import store
+
+    store.write_json(Path("artifacts") / name / "clock.json", {key: round(value, 3) for key, value in seconds.items()})
+
+
+def read_clock(name: str) -> dict[str, float]:
+    from golf.ground import store
+
+    return store.read_json(Path("artifacts") / name / "clock.json")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
