@@ -17,7 +17,7 @@ class Progress:
         self.width = 0
 
     def update(self, done: int, *, share: float | None = None, force: bool = False, **figures) -> None:
-        """share: progress in [0, 1] where it is not done / total. figures: name -> text or number, shown as they come."""
+        """share: progress in [0, 1] where it is not done / total. figures: name -> text or number, shown as given."""
         now = time.perf_counter()
         if self.quiet or (now - self.spoken < self.pause_s and not force):
             return

@@ -104,7 +104,7 @@ def launch(name: str, ranks: int) -> int:
 
 
 def started() -> float:
-    """When this command's first process started, in seconds since the epoch: imports and launch are part of its time."""
+    """Seconds since the epoch at which this command's first process started: imports and launch count."""
     import psutil
 
     return float(os.environ.get("GOLF_STARTED", psutil.Process().create_time()))
