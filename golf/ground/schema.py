@@ -1,8 +1,9 @@
 """Mappings to frozen dataclasses, strictly: every unknown, missing, mistyped or out-of-range key is reported.
 
 A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``,
-``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define ``problems()``, which yields
-(key, message) for contradictions between its fields; it is asked only when all fields are well-formed.
+``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define
+``problems()``, which yields (key, message) for contradictions between its fields; it is asked only when all fields
+are well-formed.
 """
 
 import dataclasses

@@ -1,0 +1,44 @@
+"""Weights on disk: fp32 tensors with the shape they belong to."""
+
+import dataclasses
+
+import torch
+
+from golf.ground import store
+from golf.ground.errors import BadArtifact
+from golf.ground.runtime import Runtime
+from golf.ground.shape import Shape
+from golf.model.gpt import GPT
+
+KIND = "weights"
+
+
+def save(path, state: dict[str, torch.Tensor], shape: Shape, **meta) -> None:
+    """Write a state dict. meta: what else is worth knowing, lineage above all."""
+    store.save_tensors(path, state, kind=KIND, meta={"shape": dataclasses.asdict(shape), **meta})
+
+
+def load(path, shape: Shape) -> tuple[dict[str, torch.Tensor], dict]:
+    """The state dict and its meta. Raises BadArtifact when the weights are of another shape than ``shape``."""
+    state, meta = store.load_tensors(path, kind=KIND)
+    same_shape(path, meta, shape)
+    return state, meta
+
+
+def same_shape(path, meta: dict, shape: Shape) -> None:
+    """Raises BadArtifact naming the keys in which the file's model differs from params.yaml's."""
+    asked, found = dataclasses.asdict(shape), meta.get("shape", {})
+    differ = [
+        f"model.{key} {found.get(key)} there, {value} in params.yaml"
+        for key, value in asked.items()
+        if found.get(key) != value
+    ]
+    if differ:
+        raise BadArtifact(path, f"belongs to another configuration: {', '.join(differ)}", "run dvc repro")
+
+
+def model(shape: Shape, state: dict[str, torch.Tensor], here: Runtime) -> GPT:
+    """A GPT with these weights on the runtime's device. The state dict must fit exactly."""
+    made = GPT(shape, here.attention)
+    made.load_state_dict(state)
+    return made.to(here.device)
