@@ -18,6 +18,14 @@ Backend = Literal["auto", "flash4", "flash3", "flash2", "sdpa"]
 Bits = Annotated[int, Bound(low=2, high=8)]
 Beta = Decay
 Ranks = Annotated[int, Bound(low=1, high=4096)]
+WHOLE_WINDOWS = (  # keys that count tokens in whole windows of model.context
+    "train.micro_tokens",
+    "calibrate.micro_tokens",
+    "ema.score_tokens",
+    "ttt.score_tokens",
+    "ttt.batch_tokens",
+    "evaluate.score_tokens",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +108,7 @@ class Ema(Execution):
     """Which average of the weights goes on."""
 
     decay: Decay
+    score_tokens: Count  # scored at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +118,8 @@ class Ttt(Execution):
     ranks: Ranks
     stream: Literal["dev", "val"]
     method: Literal["score_first"]
+    stride: Count  # of the sliding windows that score
+    score_tokens: Count  # one rank scores at a time
     chunk_tokens: Count  # targets scored before the model may learn from them
     batch_tokens: Count  # of a chunk, in one optimiser step
     epochs: Natural  # passes over a chunk once it is scored
@@ -168,7 +179,7 @@ class Evaluate(Execution):
     ranks: Ranks
     headline: Literal["plain", "sliding", "ttt"]
     stride: Count
-    batch_tokens: Count  # one rank scores at a time
+    score_tokens: Count  # one rank scores at a time
     limit_s: Positive
 
 
@@ -189,15 +200,16 @@ class Params:
 
     def problems(self):
         context = self.model.context
-        for key in ("train.micro_tokens", "calibrate.micro_tokens", "ttt.batch_tokens", "evaluate.batch_tokens"):
+        for key in WHOLE_WINDOWS:
             section, name = key.split(".")
             value = getattr(getattr(self, section), name)
             if value % context:
                 yield key, f"{value} is no multiple of model.context = {context}"
-        if context % self.evaluate.stride:
-            yield "evaluate.stride", f"{self.evaluate.stride} does not divide model.context = {context}"
-        if self.ttt.chunk_tokens % context:
-            yield "ttt.chunk_tokens", f"{self.ttt.chunk_tokens} is no multiple of model.context = {context}"
+        for key, stride in (("ttt.stride", self.ttt.stride), ("evaluate.stride", self.evaluate.stride)):
+            if context % stride:
+                yield key, f"{stride} does not divide model.context = {context}"
+        if self.train.loop_at == 1 and self.model.loop_passes > 1:
+            yield "train.loop_at", "1 would never activate the loop; lower it, or set model.loop_passes to 1"
 
 
 def read(path: Path = FILE) -> Params:

@@ -150,18 +150,9 @@ def commit() -> dict | None:
     return {"commit": head, "dirty": bool(changed.strip())}
 
 
-def write_clock(name: str, **seconds: float) -> None:
+def write_clock(name: str, **seconds: float | None) -> None:
     """artifacts/<name>/clock.json: seconds that count against a limit, read by evaluate alone."""
     from golf.ground import store
 
-    store.write_json(Path("artifacts") / name / "clock.json", {key: round(value, 3) for key, value in seconds.items()})
-
-
-def read_clock(name: str) -> dict[str, float]:
-    from golf.ground import store
-
-    return store.read_json(Path("artifacts") / name / "clock.json")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    rounded = {key: value if value is None else round(value, 3) for key, value in seconds.items()}
+    store.write_json(Path("artifacts") / name / "clock.json", rounded)

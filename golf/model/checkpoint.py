@@ -1,6 +1,7 @@
 """Weights on disk: fp32 tensors with the shape they belong to."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -42,3 +43,25 @@ def model(shape: Shape, state: dict[str, torch.Tensor], here: Runtime) -> GPT:
     made = GPT(shape, here.attention)
     made.load_state_dict(state)
     return made.to(here.device)
+
+
+class Keeper:
+    """Writes ``step_<n>.safetensors`` of a model in training into a folder, each time it is called."""
+
+    def __init__(self, folder, model: GPT, *, lineage: dict):
+        self.folder, self.model, self.lineage = Path(folder), model, lineage
+
+    def __call__(self, step: int, looped: bool) -> None:
+        path = self.folder / f"step_{step:06d}.safetensors"
+        save(path, self.model.state_dict(), self.model.shape, lineage=self.lineage, step=step, looped=looped)
+
+
+def kept(folder) -> list[Path]:
+    """The checkpoints of a folder in the order of their steps."""
+    return sorted(Path(folder).glob("step_*.safetensors"))
+
+
+def each(folder, shape: Shape):
+    """(state dict, meta) of every checkpoint of a folder, one at a time."""
+    for path in kept(folder):
+        yield load(path, shape)

@@ -1,0 +1,70 @@
+"""``python -m golf``: check params.yaml, explain an artifact, show the result of the last run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from golf.ground.errors import GolfError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0, or 1 after one message."""
+    asked = parser().parse_args(arguments)
+    try:
+        print(asked.run(asked))
+    except GolfError as error:
+        print(f"golf {asked.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="golf",
+        description="Train, compress and honestly score the best small language model that fits in 16,000,000 bytes.",
+        epilog="The pipeline itself: dvc repro (all of it), dvc repro -f -s evaluate (one stage), dvc dag (the graph).",
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("params", help="check params.yaml (or FILE) and name every problem")
+    check.add_argument("file", nargs="?", default="params.yaml", type=Path)
+    check.set_defaults(run=run_params)
+    look = commands.add_parser("inspect", help="explain any artifact in a screenful")
+    look.add_argument("path", type=Path)
+    look.set_defaults(run=run_inspect)
+    results = commands.add_parser("results", help="the table of the last run: bpb, bytes, seconds, verdict")
+    results.set_defaults(run=run_results)
+    deps = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
+    deps.add_argument("--check", action="store_true")
+    deps.set_defaults(run=run_deps)
+    return made
+
+
+def run_params(asked) -> str:
+    from golf.ground import params
+
+    checked = params.read(asked.file)
+    return f"{asked.file}: sound (profile {checked.profile})"
+
+
+def run_inspect(asked) -> str:
+    from golf.looking import inspect
+
+    return inspect.explain(asked.path)
+
+
+def run_results(asked) -> str:
+    from golf.looking import results
+
+    return results.table()
+
+
+def run_deps(asked) -> str:
+    from golf.looking import deps
+
+    return deps.check() if asked.check else deps.write()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

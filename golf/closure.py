@@ -1,0 +1,76 @@
+"""Which of our own source files a file reaches by importing, and how many bytes they are when packed.
+
+Read from the syntax tree, so nothing is imported or run. Imports inside functions count; importlib calls do not.
+"""
+
+import ast
+import io
+import lzma
+import tarfile
+from pathlib import Path
+
+from golf.ground.errors import BadInput
+
+
+def closure(*files: str, root=".") -> list[str]:
+    """Paths under ``root``, sorted, of every source file reachable from ``files``, these and packages' own included.
+
+    Raises BadInput for a start file that does not exist or a file that does not parse.
+    """
+    root = Path(root)
+    reached, waiting = set(), [Path(file).as_posix() for file in files]
+    while waiting:
+        file = waiting.pop()
+        if file in reached:
+            continue
+        reached.add(file)
+        waiting += (found for module in imported(root, file) for found in sources(root, module))
+    return sorted(reached)
+
+
+def imported(root: Path, file: str) -> set[str]:
+    """Dotted names that a file imports; of ``from a import b`` both a and a.b, as b may be a module."""
+    try:
+        tree = ast.parse((root / file).read_bytes(), filename=file)
+    except FileNotFoundError:
+        raise BadInput(f"{root / file}: not found; restore the file: git checkout {file}") from None
+    except SyntaxError as error:
+        raise BadInput(f"{root / file}: does not parse (line {error.lineno}: {error.msg}); mend it") from None
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = list(Path(file).parent.parts)[: len(Path(file).parent.parts) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def sources(root: Path, module: str) -> list[str]:
+    """Files that importing a dotted name runs: the packages on the way and the module; none when it isn't ours."""
+    parts = module.split(".")
+    found = []
+    for depth in range(1, len(parts) + 1):
+        place = Path(*parts[:depth])
+        found += [
+            path.as_posix() for path in (place / "__init__.py", place.with_suffix(".py")) if (root / path).is_file()
+        ]
+    return found
+
+
+def bundle(files: list[str], root=".") -> bytes:
+    """A .tar.xz of the files as they are: the same bytes wherever and whenever it is made."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(files):
+            data = (Path(root) / name).read_bytes()
+            entry = tarfile.TarInfo(name)  # mode, owner and time are constants
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return lzma.compress(archive.getvalue(), preset=9 | lzma.PRESET_EXTREME)
+
+
+def code_bytes(files: list[str], root=".") -> int:
+    """What the code costs of the limit: the length of its bundle."""
+    return len(bundle(files, root))

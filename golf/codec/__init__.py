@@ -1,0 +1,1 @@
+"""From integers to one small file, and exactly back."""

@@ -1,0 +1,188 @@
+"""model.golf: one file of named tensors, every byte of it checked before it is decoded.
+
+    "GOLF"  version  packed size  raw size  checksum │ packed header │ section 0 │ section 1 │ …
+       4       1          4           4         4     bytes
+
+All integers are little-endian; a checksum is CRC-32, which no change of up to 32 neighbouring bits escapes. The first
+one covers everything before it and the packed header, which is Brotli over JSON: the model's shape, what the writer
+noted, the codec, the tensor table, and each section's packed size and checksum. Tensors of one pattern, such as
+``blocks.#.mlp.fc.weight.codes``, fill one line of the table; codes of one pattern share a section, and so do all
+tensors of a wider type. The order of the table is the order of the bytes.
+"""
+
+import dataclasses
+import itertools
+import json
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import brotli
+import numpy as np
+import torch
+
+from golf.codec import entropy
+from golf.ground import schema
+from golf.ground.errors import BadArtifact, OverBudget
+from golf.ground.schema import Natural
+from golf.ground.shape import Shape
+
+MAGIC, VERSION = b"GOLF", 1
+START = struct.Struct("<4sBIII")
+HEADER_LIMIT = 1 << 20  # bytes of the unpacked header
+RAW_LIMIT = 1 << 30  # bytes of all tensors unpacked; a claim beyond it is damage
+TYPES = {"int8": np.dtype("<i1"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+CURE = "run compress again, or bring it back with: dvc checkout compress"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """Tensors of one type and shape: the pattern with each number for its #, or the pattern itself without numbers."""
+
+    pattern: str
+    numbers: tuple[Natural, ...]
+    shape: tuple[Natural, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [self.pattern.replace("#", str(n), 1) for n in self.numbers] or [self.pattern]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """Bytes that are packed together."""
+
+    dtype: str
+    packed: Natural
+    crc: Natural
+    lines: tuple[Line, ...]
+
+    @property
+    def name(self) -> str:
+        return self.lines[0].pattern if self.dtype == "int8" else self.dtype
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [line.shape for line in self.lines for _ in line.names]
+
+    def problems(self):
+        if self.dtype not in TYPES:
+            yield "dtype", f"must be one of {', '.join(TYPES)}, got {self.dtype}"
+        if not self.lines:
+            yield "lines", "holds no tensor"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a .golf file says of itself. seen: the splits that influenced it."""
+
+    model: Shape
+    seen: tuple[str, ...]
+    codec: str
+    sections: tuple[Section, ...]
+
+    @property
+    def raw(self) -> int:
+        """Bytes of all tensors, unpacked."""
+        return sum(entropy.raw_size(TYPES[section.dtype], section.shapes) for section in self.sections)
+
+    def problems(self):
+        names = [name for section in self.sections for line in section.lines for name in line.names]
+        if self.codec not in entropy.CODECS:
+            yield "codec", f"must be one of {', '.join(entropy.CODECS)}, got {self.codec}"
+        if len(set(names)) != len(names):
+            yield "sections", "name a tensor twice"
+
+
+def pack(tensors: dict[str, torch.Tensor], shape: Shape, *, seen: tuple[str, ...], codec: str, quality: int) -> bytes:
+    """The file. tensors: int8, fp16 or fp32, none empty. The same tensors give the same bytes, in whatever order."""
+    sections, bodies = [], []
+    for dtype, lines in grouped(tensors):
+        arrays = [tensors[name].detach().cpu().contiguous().numpy() for line in lines for name in line.names]
+        body = entropy.CODECS[codec].encode([array.astype(TYPES[dtype], copy=False) for array in arrays], quality)
+        bodies.append(body)
+        sections.append(Section(dtype=dtype, packed=len(body), crc=zlib.crc32(body), lines=tuple(lines)))
+    header = Header(model=shape, seen=tuple(seen), codec=codec, sections=tuple(sections))
+    text = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
+    if header.raw > RAW_LIMIT or len(text) > HEADER_LIMIT:
+        raise OverBudget(
+            f"model: {header.raw:,} bytes unpacked, a .golf file holds {RAW_LIMIT:,}; a smaller model fits"
+        )
+    packed = brotli.compress(text)
+    start = START.pack(MAGIC, VERSION, len(packed), len(text), 0)[:-4]
+    return b"".join([start, struct.pack("<I", zlib.crc32(start + packed)), packed, *bodies])
+
+
+def grouped(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[Line]]]:
+    """(type, lines) of each section: patterns in the order of the alphabet, a section for each pattern of int8."""
+    folded = {}
+    for name, tensor in tensors.items():
+        number = re.search(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])", name)
+        pattern = name[: number.start()] + "#" + name[number.end() :] if number else name
+        key = str(tensor.dtype).removeprefix("torch."), pattern, tuple(tensor.shape)
+        folded.setdefault(key, []).extend([int(number[0])] if number else [])
+    sections = {}
+    for (dtype, pattern, shape), numbers in sorted(folded.items()):
+        line = Line(pattern=pattern, numbers=tuple(sorted(numbers)), shape=shape)
+        sections.setdefault((dtype, pattern if dtype == "int8" else ""), []).append(line)
+    return [(dtype, lines) for (dtype, _), lines in sections.items()]
+
+
+def read(path) -> tuple[dict[str, torch.Tensor], Header]:
+    """The tensors and the header. Raises BadArtifact, naming the section, for any damage, before decoding it."""
+    data = Path(path).read_bytes() if Path(path).is_file() else None
+    if data is None:
+        raise BadArtifact(path, "not found", CURE)
+    header, bodies = opened(path, data)
+    tensors = {}
+    for section, body in zip(header.sections, bodies, strict=True):
+        try:
+            arrays = entropy.CODECS[header.codec].decode(body, TYPES[section.dtype], section.shapes)
+        except entropy.Damaged as error:
+            raise BadArtifact(path, f"section {section.name} does not decode: {error}", CURE) from None
+        names = [name for line in section.lines for name in line.names]
+        tensors |= {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
+    return tensors, header
+
+
+def opened(path, data: bytes) -> tuple[Header, list[bytes]]:
+    """The header and the packed sections, all lengths and checksums seen to match."""
+    if len(data) < START.size or data[:4] != MAGIC:
+        raise BadArtifact(path, "not a .golf file", CURE)
+    _, version, packed, raw, crc = START.unpack_from(data)
+    if version != VERSION:
+        raise BadArtifact(path, f"format version {version}, this code reads {VERSION}", CURE)
+    text = data[START.size : START.size + packed]
+    if len(text) != packed or raw > HEADER_LIMIT or zlib.crc32(data[: START.size - 4] + text) != crc:
+        raise BadArtifact(path, "its header is damaged", CURE)
+    header = read_header(path, text, raw)
+    if header.raw > RAW_LIMIT:
+        raise BadArtifact(path, f"claims {header.raw:,} bytes of tensors, at most {RAW_LIMIT:,} are allowed", CURE)
+    ends = list(itertools.accumulate([section.packed for section in header.sections], initial=START.size + packed))
+    if ends[-1] != len(data):
+        raise BadArtifact(path, f"{len(data):,} bytes long, its header says {ends[-1]:,}", CURE)
+    bodies = [data[a:b] for a, b in itertools.pairwise(ends)]
+    for section, body in zip(header.sections, bodies, strict=True):
+        if zlib.crc32(body) != section.crc:
+            raise BadArtifact(path, f"section {section.name} is damaged: its checksum does not match", CURE)
+    return header, bodies
+
+
+def read_header(path, packed: bytes, size: int) -> Header:
+    try:
+        tree = json.loads(entropy.unbrotli(packed, size))
+    except (entropy.Damaged, ValueError, RecursionError) as error:
+        raise BadArtifact(path, f"its header is not readable ({error})", CURE) from None
+    header, problems = schema.build(Header, tree, "header")
+    if problems:
+        raise BadArtifact(path, f"its header is not valid: {problems[0]}", CURE)
+    return header
+
+
+def sizes(path) -> dict[str, int]:
+    """Bytes by section; they add up to the file's."""
+    header, bodies = opened(path, Path(path).read_bytes())
+    found = {section.name: len(body) for section, body in zip(header.sections, bodies, strict=True)}
+    return {"header": Path(path).stat().st_size - sum(found.values()), **found}

@@ -1,0 +1,1 @@
+"""Text in, tokens and byte counts out."""

@@ -1,0 +1,155 @@
+"""SentencePiece tokenizers: learned by the challenge's recipe, or the user's own with its ids read from the model.
+
+Recipe: BPE, nmt_nfkc, byte fallback, no dummy prefix, digits split, character coverage 0.999, pad 0 / bos 1 / eos 2 /
+unk 3 (openai/parameter-golf, data/download_hf_docs_and_tokenize.py).
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from golf.ground.errors import BadInput
+
+SPACE = "\u2581"  # "▁", SentencePiece's written space
+LINE_BYTES = 4192  # the trainer drops longer sentences without a word
+LEARNED = "train"  # the value of fetch.tokenizer that means: learn one
+CURE = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
+
+
+def train(texts: Iterable[str], vocabulary: int) -> bytes:
+    """A model of at most ``vocabulary`` pieces; fewer where the text holds no more pairs worth merging.
+
+    The same texts in the same order give the same bytes. Raises BadInput when the text's characters alone need more.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences(texts),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocabulary,
+            hard_vocab_limit=False,
+            normalization_rule_name="nmt_nfkc",
+            character_coverage=0.999,
+            required_chars=SPACE,  # else text with few spaces yields no piece for one
+            byte_fallback=True,
+            split_digits=True,
+            add_dummy_prefix=False,
+            max_sentence_length=LINE_BYTES,
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            num_threads=4,  # a constant: it is written into the model
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).split("] ")[-1].strip() or str(error)
+        raise BadInput(
+            f"model.vocabulary: SentencePiece can't learn {vocabulary} pieces from the train split ({reason}); "
+            "give more text or raise model.vocabulary"
+        ) from None
+    return model.getvalue()
+
+
+def sentences(texts: Iterable[str]) -> Iterator[str]:
+    """Lines of at most LINE_BYTES bytes, stripped; longer ones cut at a space, or between characters without one."""
+    for text in texts:
+        for line in text.replace("\0", " ").split("\n"):
+            data, start = line.encode(), 0
+            while start < len(data):
+                end = start + LINE_BYTES
+                if end < len(data):
+                    space = data.rfind(b" ", start + 1, end)
+                    while space < 0 and data[end] & 0xC0 == 0x80:
+                        end -= 1
+                    end = space if space > 0 else end
+                piece = data[start:end].decode().strip()
+                if piece:
+                    yield piece
+                start = end
+
+
+class Tokenizer:
+    """A checked SentencePiece model.
+
+    vocabulary: number of pieces; pieces: their texts by id; bos: the id before every document; model: the file's
+    bytes; sha256: theirs; name: the file, for messages.
+    """
+
+    def __init__(self, model: bytes, name: str):
+        """name: the file, for messages. Raises BadInput for a model that can't count bytes or start documents."""
+        self.name, self.model, self.sha256 = str(name), model, hashlib.sha256(model).hexdigest()
+        try:
+            if not model:
+                raise RuntimeError("empty")
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError:
+            raise BadInput(f"{name}: not a SentencePiece model; {CURE}") from None
+        self.vocabulary = self.processor.vocab_size()
+        self.bos = self.processor.bos_id()
+        self.pieces = [self.processor.id_to_piece(i) for i in range(self.vocabulary)]
+        problem = self.problem()
+        if problem:
+            raise BadInput(f"{name}: {problem}; {CURE}")
+
+    @classmethod
+    def open(cls, path) -> "Tokenizer":
+        """Raises BadInput: no such file, not SentencePiece, or one of the refusals of __init__."""
+        try:
+            model = Path(path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            raise BadInput(f"{path}: no such tokenizer file; {CURE}") from None
+        return cls(model, path)
+
+    def problem(self) -> str | None:
+        """Why this model can't be used; None when it can."""
+        if self.vocabulary > 1 << 16:
+            return f"{self.vocabulary:,} pieces, but shards hold ids below 65,536"
+        if not 0 <= self.bos < self.vocabulary:
+            return "it has no BOS id, which every document starts with"
+        if self.silent(self.bos) is False:
+            return f"its BOS id {self.bos} is not a control piece"
+        unseen = self.processor.encode("\U0010fffd\ue000")  # private use: in no sane vocabulary
+        if {f"<0x{i:02X}>" for i in range(256)} - set(self.pieces) or self.processor.unk_id() in unseen:
+            return "it has no byte fallback, so text would be lost"
+        if SPACE not in self.pieces or self.silent(self.pieces.index(SPACE)):
+            return f'it has no piece for a lone space ("{SPACE}"), so a space would be charged as three bytes'
+        return None
+
+    def expect_vocabulary(self, vocabulary: int, *, learned: bool = False) -> None:
+        """Raises BadInput unless the model has exactly ``vocabulary`` pieces. learned: just now, on the train split."""
+        if self.vocabulary == vocabulary:
+            return
+        if learned:
+            raise BadInput(
+                f"model.vocabulary: the train split yields a tokenizer of {self.vocabulary} pieces, not {vocabulary}: "
+                f"too little text; set model.vocabulary: {self.vocabulary} or less, or give more text"
+            )
+        raise BadInput(
+            f"{self.name}: has {self.vocabulary} pieces, model.vocabulary is {vocabulary}; "
+            f"set model.vocabulary: {self.vocabulary}, or fetch.tokenizer to a model of {vocabulary} pieces"
+        )
+
+    def is_byte(self, i: int) -> bool:
+        return self.processor.is_byte(i)
+
+    def silent(self, i: int) -> bool:
+        """Control, unknown and unused pieces stand for no text."""
+        return self.processor.is_control(i) or self.processor.is_unknown(i) or self.processor.is_unused(i)
+
+    def encode(self, texts: list[str]) -> list[np.ndarray]:
+        """uint16 ids of each text, BOS in front."""
+        return [np.array([self.bos, *ids], dtype=np.uint16) for ids in self.processor.encode(list(texts))]
+
+    def normalise(self, text: str) -> str:
+        """The text as the tokens hold it: what decoding would give, written spaces as spaces.
+
+        One leading space is dropped: it is the dummy prefix of models that add one, and the byte rule charges none
+        right after BOS.
+        """
+        return self.processor.normalize(text).replace(SPACE, " ").removeprefix(" ")

@@ -1,0 +1,1 @@
+"""For people: what lies in an artifact, how a run ended, whether params.yaml is sound."""

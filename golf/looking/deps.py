@@ -1,0 +1,78 @@
+"""dvc.yaml lists the files that each stage's imports reach, so that editing one reruns just the stages that use it."""
+
+import re
+from pathlib import Path
+
+from golf import closure
+from golf.ground.errors import GolfError
+
+FILE = Path("dvc.yaml")
+INERT = {  # files that a stage may import undeclared, and why they can't change a result
+    "golf/__init__.py": "a docstring",
+    "golf/ground/errors.py": "messages",
+    "golf/ground/params.py": "DVC tracks the values themselves",
+    "golf/ground/progress.py": "prints",
+    "golf/ground/schema.py": "checks of values that DVC tracks",
+    "golf/ground/stage.py": "entry, exit and run.json, on which nothing depends",
+}
+WEIGHED = {"compress": "golf/method.py"}  # stages whose result holds the bytes of files: those that this one reaches
+
+
+def declared(text: str) -> dict[str, list[str]]:
+    """The .py files under each stage's deps."""
+    found: dict[str, list[str]] = {}
+    stage, inside = None, False
+    for line in text.splitlines():
+        if match := re.fullmatch(r"  (\w+):", line):
+            stage, inside = match[1], False
+            found[stage] = []
+        elif re.match(r"    \w", line):
+            inside = line.startswith("    deps:")
+        elif inside and stage and (match := re.fullmatch(r"      - (\S+\.py)", line)):
+            found[stage].append(match[1])
+    return found
+
+
+def used(stage: str) -> list[str]:
+    """The files that stages/<stage>.py reaches by importing, less the inert ones, and those that it weighs."""
+    reached = {path for path in closure.closure(f"stages/{stage}.py") if path not in INERT and not empty(path)}
+    weighed = closure.closure(WEIGHED[stage]) if stage in WEIGHED else []
+    return sorted(reached | set(weighed))
+
+
+def empty(path: str) -> bool:
+    """A package's __init__.py, which holds a docstring and no code; a test sees to that."""
+    return path.endswith("__init__.py")
+
+
+def check() -> str:
+    """Raises GolfError naming each stage whose list is not what it imports."""
+    listed = declared(FILE.read_text(encoding="utf-8"))
+    wrong = []
+    for stage, files in listed.items():
+        missing, surplus = sorted(set(used(stage)) - set(files)), sorted(set(files) - set(used(stage)))
+        if missing or surplus:
+            wrong.append(f"  {stage}: missing {missing}, not imported {surplus}")
+    if wrong:
+        raise GolfError(f"{FILE}: deps are not what the stages import; run: python -m golf deps\n" + "\n".join(wrong))
+    return f"{FILE}: every stage declares what it imports"
+
+
+def write() -> str:
+    """Put the files of each stage's closure first in its deps, sorted, and leave the rest of dvc.yaml as it is."""
+    from golf.ground import store
+
+    lines, out, stage = FILE.read_text(encoding="utf-8").splitlines(), [], None
+    inside = False
+    for line in lines:
+        if match := re.fullmatch(r"  (\w+):", line):
+            stage = match[1]
+        if re.match(r"    \w", line):
+            inside = line.startswith("    deps:")
+        if inside and re.fullmatch(r"      - \S+\.py", line):
+            continue
+        out.append(line)
+        if line == "    deps:" and stage:
+            out += [f"      - {path}" for path in used(stage)]
+    store.write_bytes(FILE, ("\n".join(out) + "\n").encode())
+    return check()

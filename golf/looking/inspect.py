@@ -1,0 +1,134 @@
+"""Explain any artifact in a screenful, after the checks that every reader makes."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golf.codec import container
+from golf.data import shards
+from golf.data.tokenizer import Tokenizer
+from golf.ground import store
+from golf.ground.errors import BadInput
+from golf.score import bpb, ledger
+
+LINES = 40  # a screenful
+
+
+def explain(path: Path) -> str:
+    """Text for people. Raises BadInput for what is no artifact, BadArtifact for a damaged one."""
+    path = Path(path)
+    if path.is_dir():
+        return explain_folder(path)
+    if not path.exists():
+        raise BadInput(f"{path}: not found; dvc repro makes the artifacts, dvc checkout brings them back")
+    readers = {".bin": shard, ".json": tree, ".safetensors": tensors, ".golf": golf_file, ".model": tokenizer}
+    if path.suffix not in readers:
+        raise BadInput(f"{path}: not an artifact; golf inspect reads {', '.join(sorted(readers))} and split folders")
+    return shortened(readers[path.suffix](path))
+
+
+def explain_folder(path: Path) -> str:
+    if (path / "index.json").exists() and list(path.glob("*.bin")):
+        return shortened(split(path))
+    files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    lines = [f"{path}/: {len(files)} entries"]
+    lines += [f"  {p.name:<40} {p.stat().st_size:>14,} bytes" for p in files if p.is_file()]
+    return shortened([*lines, *(f"  {p.name}/" for p in files if p.is_dir())])
+
+
+def shortened(lines: list[str]) -> str:
+    left = len(lines) - LINES
+    return "\n".join(lines if left <= 0 else [*lines[: LINES - 1], f"  … {left + 1} more lines"])
+
+
+def split(path: Path) -> list[str]:
+    found = shards.open_split(path)
+    lengths = np.array([document["bytes"] for document in found.documents])
+    lines = [
+        f"{path}: split {found.name!r}, checked against its index",
+        f"  {len(found.documents):,} documents, {found.tokens:,} tokens, {found.bytes:,} bytes of normalised text",
+        f"  {found.bytes / max(1, found.tokens):.3f} bytes a token; vocabulary {found.vocabulary}, BOS {found.bos}",
+        f"  document bytes: least {lengths.min():,}, median {int(np.median(lengths)):,}, most {lengths.max():,}",
+    ]
+    return [*lines, *(f"  shard {index}: {len(each):,} tokens" for index, each in enumerate(found.shards))]
+
+
+def shard(path: Path) -> list[str]:
+    tokens = shards.read_shard(path)
+    head = ", ".join(map(str, tokens[:16].tolist()))
+    return [
+        f"{path}: token shard, magic and length checked",
+        f"  {len(tokens):,} tokens, ids {int(tokens.min())} to {int(tokens.max())}" if len(tokens) else "  no tokens",
+        f"  first: {head}",
+    ]
+
+
+def tokenizer(path: Path) -> list[str]:
+    found = Tokenizer.open(path)
+    return [f"{path}: SentencePiece model", f"  {found.vocabulary:,} pieces, BOS {found.bos}, sha256 {found.sha256}"]
+
+
+def tree(path: Path) -> list[str]:
+    content = store.read_json(path)
+    if "documents" in content and isinstance(content["documents"], list):
+        content = content | {"documents": f"{len(content['documents'])} entries"}
+    return [f"{path}:", *("  " + line for line in json.dumps(content, indent=2, ensure_ascii=False).splitlines()[1:-1])]
+
+
+def tensors(path: Path) -> list[str]:
+    found, meta = store.load_tensors(path)
+    kind = store.read_label(path)["kind"]
+    head = [f"{path}: {kind}, {path.stat().st_size:,} bytes, checksum good", *lineage_lines(meta.get("lineage"))]
+    if kind == ledger.KIND:
+        return head + ledger_lines(path)
+    notes = {key: value for key, value in meta.items() if key not in ("lineage", "shape", "inputs", "bits")}
+    if notes:
+        head.append(f"  {json.dumps(notes)[:110]}")
+    if "shape" in meta:
+        head.append(
+            "  model " + ", ".join(f"{k} {meta['shape'][k]}" for k in ("layers", "width", "heads", "vocabulary"))
+        )
+    total = sum(tensor.numel() for tensor in found.values())
+    head.append(f"  {len(found)} tensors, {total:,} numbers")
+    return head + [tensor_line(name, tensor) for name, tensor in found.items()]
+
+
+def tensor_line(name: str, tensor: torch.Tensor) -> str:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    spread = ""
+    if tensor.numel():
+        values = tensor.double()
+        spread = f"mean {values.mean():+.4g}  rms {values.square().mean().sqrt():.4g}  |max| {values.abs().max():.4g}"
+    return f"  {name:<32} {'×'.join(map(str, tensor.shape)) or '1':>12} {kind:<8} {spread}"
+
+
+def ledger_lines(path: Path) -> list[str]:
+    rows, meta = ledger.read(path)
+    score = bpb.score(rows)
+    error = f" ± {score.standard_error:.4f}" if score.standard_error is not None else ""
+    return [
+        f"  way {meta['way']}: {score.bpb:.6f}{error} bpb (s.e. over documents), {score.loss:.6f} nats a token",
+        f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.documents):,} documents",
+        f"  {int(rows.chunk[-1]) + 1:,} chunks, every seal fits",
+    ]
+
+
+def lineage_lines(lineage: dict | None) -> list[str]:
+    if not lineage:
+        return ["  no lineage: of unknown origin"]
+    inputs = ", ".join(f"{name} {digest[:12]}" for name, digest in lineage["inputs"].items())
+    return [
+        f"  by stage {lineage['stage']} from {inputs}; seed {lineage['seed']}, {lineage['ranks']} ranks",
+        f"  splits that influenced it: {', '.join(lineage['splits_seen']) or 'none'}",
+    ]
+
+
+def golf_file(path: Path) -> list[str]:
+    found, header = container.read(path)
+    lines = [f"{path}: submission, {path.stat().st_size:,} bytes, every checksum good"]
+    lines.append("  model " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(header.model).items()))
+    lines.append(f"  codec {header.codec}; splits that influenced it: {', '.join(header.seen) or 'none'}")
+    return lines + [tensor_line(name, tensor) for name, tensor in found.items()]

@@ -1,0 +1,46 @@
+"""The table at the end of make run: bpb by each way of scoring, bytes and seconds against their limits, the verdict."""
+
+from golf.ground import store
+
+METRICS = "artifacts/evaluate/metrics.json"
+NOT_RUN = "NOT-RUN"
+
+
+def table(path=METRICS) -> str:
+    """Fits a screen. What was not measured says NOT-RUN."""
+    found = store.read_json(path)
+    lines = ["", f"{'way of scoring':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
+    for way in ("plain", "sliding", "ttt"):
+        mark = "  <- headline" if way == found.get("headline") else ""
+        cells = (number(found.get(key), spec) for key, spec in way_cells(way))
+        lines.append(f"{way:<18}" + "".join(f"{cell:>10}" for cell in cells) + mark)
+    lines += [
+        "",
+        against("artifact bytes", found.get("artifact_bytes"), found.get("limit_bytes"), ",.0f")
+        + f"  (payload {number(found.get('payload_bytes'), ',.0f')}, code {number(found.get('code_bytes'), ',.0f')})",
+        against("train seconds", found.get("train_seconds"), found.get("train_limit_seconds"), ".1f"),
+        against("eval seconds", found.get("eval_seconds"), found.get("eval_limit_seconds"), ".1f"),
+        f"{'verdict':<18}{found.get('verdict', NOT_RUN)}",
+    ]
+    if found.get("comparable_with_fineweb") is not True:
+        lines.append("These scores are of this corpus and can't be compared with scores on FineWeb.")
+    lines += [
+        "",
+        "Look further: dvc plots show · dvc metrics show · python -m golf inspect artifacts/compress/model.golf",
+    ]
+    return "\n".join(lines)
+
+
+def way_cells(way: str):
+    return ((f"val_bpb_{way}", ".4f"), (f"val_bpb_{way}_se", ".4f"), (f"seconds_{way}", ".1f"))
+
+
+def number(value, spec: str) -> str:
+    return NOT_RUN if value is None else format(value, spec)
+
+
+def against(name: str, value, limit, spec: str) -> str:
+    if limit is None:
+        return f"{name:<18}{number(value, spec):>12}  no limit"
+    over = "" if value is None or value <= limit else "  OVER"
+    return f"{name:<18}{number(value, spec):>12}  of {number(limit, spec)}{over}"

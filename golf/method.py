@@ -1,0 +1,59 @@
+"""What is submitted: open the artifact, score, adapt to what was scored. Its import closure is the code bill."""
+
+import numpy as np
+
+from golf.codec import container
+from golf.ground.errors import BadArtifact
+from golf.ground.runtime import Runtime
+from golf.model.gpt import GPT
+from golf.quant import grid
+from golf.score.scorer import Scorer
+from golf.score.sealed import Sealed
+from golf.ttt.score_first import Learner
+
+
+class Method:
+    """A model and how it is used on a stream. ``begin`` a pass, then ``score`` and ``update`` chunk by chunk."""
+
+    def __init__(self, model: GPT, here: Runtime, *, score_tokens: int):
+        self.model, self.here = model, here
+        self.scorer = Scorer(model, here, score_tokens=score_tokens)
+        self.opened = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.stride = model.shape.context
+        self.learner: Learner | None = None
+
+    @classmethod
+    def open(cls, path, here: Runtime, *, score_tokens: int) -> "Method":
+        """From a .golf file and nothing else. Raises BadArtifact when it is damaged or holds no whole model."""
+        stored, header = container.read(path)
+        model = GPT(header.model, here.attention)
+        try:
+            model.load_state_dict(grid.weights(stored))
+        except (KeyError, RuntimeError) as error:
+            problem = f"its tensors are not those of the model it names ({str(error).splitlines()[0]})"
+            raise BadArtifact(path, problem, container.CURE) from None
+        return cls(model.to(here.device), here, score_tokens=score_tokens)
+
+    def begin(self, *, stride: int, plan=None, chunks: int = 1) -> "Method":
+        """Back to the weights as opened. plan: how to learn from sealed chunks, of which there will be ``chunks``."""
+        self.model.load_state_dict(self.opened)
+        self.stride = stride
+        self.learner = None if plan is None else Learner(self.model, plan, self.here, chunks=chunks)
+        return self
+
+    def score(self, prefix: np.ndarray, chunk: np.ndarray, rows=None):
+        """Nats of each token of ``chunk`` after ``prefix``: fp32 [n]; with ``rows`` also log-probabilities [r, V]."""
+        nll = self.scorer.score(prefix, chunk, stride=self.stride)
+        if rows is None:
+            return nll
+        return nll, self.scorer.log_probabilities(prefix, chunk, rows, stride=self.stride)
+
+    def predict(self, prefix: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the token after ``prefix``: fp32 [V]. No target is given."""
+        return self.scorer.log_probabilities(prefix, np.zeros(1, prefix.dtype), [0], stride=self.stride)[0]
+
+    def update(self, sealed: Sealed) -> None:
+        """Learn from a chunk whose scores are in the ledger, if there is a plan for it."""
+        if self.learner is not None:
+            self.learner.learn(sealed)
+

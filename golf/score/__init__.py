@@ -1,0 +1,1 @@
+"""What a model is worth: windows, nats, the ledger, bits per byte."""

@@ -1,0 +1,28 @@
+"""One file from the codes, weighed with the code that opens it. Over the limit, nothing is written."""
+
+from golf import budget
+from golf.closure import closure, code_bytes
+from golf.codec import container
+from golf.ground import lineage, params, stage, store
+from golf.quant import codes
+
+CODES = "artifacts/quantize/codes.safetensors"
+GOLF = "artifacts/compress/model.golf"
+SIZES = "artifacts/compress/sizes.json"
+METHOD = "golf/method.py"
+
+
+def main() -> None:
+    compress = params.load("compress")
+    stored, shape = codes.load(CODES)
+    origin = lineage.of("compress", {"codes": CODES}, compress)
+    files = closure(METHOD)
+    packed = container.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
+    weighed = budget.weigh(len(packed), code_bytes(files), compress.limit_bytes)
+    store.write_bytes(GOLF, packed)
+    told = {"sections": container.sizes(GOLF), "code_files": files, "splits_seen": origin["splits_seen"]}
+    store.write_json(SIZES, {**weighed, **told, "lineage": origin})
+
+
+if __name__ == "__main__":
+    stage.enter("compress", main)

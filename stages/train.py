@@ -1,0 +1,54 @@
+"""Train: Muon for matrices, AdamW for the rest, averages on the way, until the budget is used."""
+
+import numpy as np
+import torch
+
+from golf.data import shards
+from golf.data.loader import Loader
+from golf.ground import lineage, params, stage, store
+from golf.ground.runtime import Runtime
+from golf.model import checkpoint
+from golf.model.gpt import GPT
+from golf.train import averages_file, loop
+
+TRAIN = "artifacts/fetch/train"
+DEV = "artifacts/fetch/dev"
+WEIGHTS = "artifacts/train/model.safetensors"
+AVERAGES = "artifacts/train/ema"
+CHECKPOINTS = "artifacts/train/checkpoints"
+LOG = "artifacts/train/log.csv"
+DEV_LOG = "artifacts/train/dev.csv"
+METRICS = "artifacts/train/metrics.json"
+
+
+def main(here: Runtime) -> None:
+    shape, train = params.load("model", "train")
+    texts, dev = shards.open_split(TRAIN, shape.vocabulary), shards.open_split(DEV, shape.vocabulary)
+    origin = lineage.of("train", {"train": TRAIN}, shape, train, seed=train.seed, ranks=train.ranks)
+    model = GPT(shape, here.attention).initialise(torch.Generator().manual_seed(train.seed)).to(here.device)
+    keep = checkpoint.Keeper(CHECKPOINTS, model, lineage=origin)
+    rows = train.batch_tokens // shape.context
+    with Loader(
+        texts, context=shape.context, rows=rows, seed=train.seed, rank=here.rank, ranks=here.ranks, device=here.device
+    ) as batches:
+        outcome = loop.train(model, batches, train, here, dev=windows(dev.all(), shape.context), save=keep)
+    if not here.first:
+        return
+    checkpoint.save(WEIGHTS, model.state_dict(), shape, lineage=origin, steps=outcome.steps)
+    averages_file.save(AVERAGES, outcome.averages, shape, lineage=origin)
+    keep.folder.mkdir(parents=True, exist_ok=True)
+    store.write_table(LOG, outcome.log)
+    store.write_table(DEV_LOG, outcome.dev)
+    stage.write_clock("train", train_seconds=outcome.seconds, limit_seconds=train.limit_s)
+    store.write_json(METRICS, outcome.figures(train))
+
+
+def windows(tokens: np.ndarray, context: int) -> torch.Tensor:
+    """Non-overlapping windows with their targets: int64 [n, context + 1]."""
+    count = (len(tokens) - 1) // context
+    index = np.arange(count)[:, None] * context + np.arange(context + 1)
+    return torch.from_numpy(tokens[index].astype(np.int64))
+
+
+if __name__ == "__main__":
+    stage.enter("train", main)

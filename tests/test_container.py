@@ -1,0 +1,222 @@
+import dataclasses
+import json
+import struct
+import zlib
+
+import brotli
+import pytest
+import torch
+
+from golf.codec import container, entropy
+from golf.ground.errors import BadArtifact, OverBudget
+from golf.ground.shape import Shape
+
+SHAPE = Shape(
+    vocabulary=300,
+    layers=12,
+    width=32,
+    heads=4,
+    kv_heads=2,
+    mlp_width=64,
+    context=16,
+    rope_dims=4,
+    rope_base=10000.0,
+    qk_gain=2.0,
+    leaky_slope=0.5,
+    softcap=30.0,
+    embed_std=0.5,
+    loop_start=1,
+    loop_end=2,
+    loop_passes=3,
+    parallel_from=3,
+    xsa_from=0,
+)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    dice = torch.Generator().manual_seed(0)
+    made = {"tok_emb.weight.codes": torch.randint(-127, 128, (30, 8), generator=dice).to(torch.int8)}
+    for i in (0, 1, 2, 11):  # 11 sorts before 2 as text
+        shape = (4, 8) if i < 11 else (5, 8)
+        made[f"blocks.{i}.mlp.fc.weight.codes"] = torch.randint(-31, 32, shape, generator=dice).to(torch.int8)
+        made[f"blocks.{i}.mlp.fc.weight.steps"] = torch.rand(shape[0], generator=dice).half()
+    made |= {
+        "skip_weights": torch.rand(2, 8, generator=dice),
+        "scalar": torch.tensor(0.5).half(),
+        "v1.x": torch.ones(3),
+    }
+    return made
+
+
+def packed(**changes) -> bytes:
+    return container.pack(tensors(), SHAPE, **({"seen": ("train",), "codec": "brotli", "quality": 5} | changes))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "model.golf"
+    path.write_bytes(packed())
+    return path
+
+
+def test_unpacking_returns_every_tensor_the_shape_and_the_splits_seen(file):
+    back, header = container.read(file)
+    assert back.keys() == tensors().keys()
+    for name, tensor in tensors().items():
+        assert back[name].dtype == tensor.dtype, name
+        assert torch.equal(back[name], tensor), name
+    assert header.model == SHAPE
+    assert header.seen == ("train",)
+
+
+def test_the_same_tensors_in_another_order_give_the_same_bytes():
+    shuffled = dict(reversed(tensors().items()))
+    assert container.pack(shuffled, SHAPE, seen=("train",), codec="brotli", quality=5) == packed()
+
+
+def test_the_sections_sizes_add_up_to_the_file(file):
+    sizes = container.sizes(file)
+    assert sum(sizes.values()) == file.stat().st_size
+    assert list(sizes) == [
+        "header",
+        "float16",
+        "float32",
+        "blocks.#.mlp.fc.weight.codes",
+        "tok_emb.weight.codes",
+    ]
+
+
+def test_tensors_of_all_layers_share_one_line_of_the_header():
+    many = {f"blocks.{i}.mlp.fc.weight.codes": torch.zeros(4, 8, dtype=torch.int8) for i in range(100)}
+    few = dict(list(many.items())[:10])
+    sizes = [len(container.pack(t, SHAPE, seen=(), codec="brotli", quality=5)) for t in (few, many)]
+    assert sizes[1] - sizes[0] < 300
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_one_flipped_bit_anywhere_is_refused_by_name(file, bit):
+    good = file.read_bytes()
+    for place in range(len(good)):
+        bad = bytearray(good)
+        bad[place] ^= 1 << bit
+        with pytest.raises(BadArtifact) as caught:
+            container.opened(file, bytes(bad))
+        assert str(caught.value).startswith(str(file))
+
+
+def test_damage_in_a_section_names_the_section(file):
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadArtifact, match=r"section tok_emb\.weight\.codes is damaged"):
+        container.read(file)
+
+
+def test_a_file_cut_short_anywhere_or_grown_is_refused(file):
+    good = file.read_bytes()
+    for length in range(len(good)):
+        with pytest.raises(BadArtifact):
+            container.opened(file, good[:length])
+    with pytest.raises(BadArtifact, match="bytes long"):
+        container.opened(file, good + b"\0")
+
+
+def test_a_missing_file_and_another_file_are_told_apart(tmp_path):
+    with pytest.raises(BadArtifact, match="not found"):
+        container.read(tmp_path / "none.golf")
+    (tmp_path / "text").write_text("a text that is not an artifact at all")
+    with pytest.raises(BadArtifact, match=r"not a \.golf file"):
+        container.read(tmp_path / "text")
+
+
+def forged(change, bodies: bytes = b"", *, raw: int | None = None, version: int = container.VERSION) -> bytes:
+    """A file whose checksums are right and whose header is what ``change`` makes of a good one."""
+    data = packed()
+    size, claimed = struct.unpack_from("<II", data, 5)
+    tree = json.loads(brotli.decompress(data[container.START.size : container.START.size + size]))
+    text = json.dumps(change(tree) or tree).encode()
+    header = brotli.compress(text)
+    start = struct.pack("<4sBII", b"GOLF", version, len(header), len(text) if raw is None else raw)
+    body = bodies or data[container.START.size + size :]
+    return start + struct.pack("<I", zlib.crc32(start + header)) + header + body
+
+
+def absurd(tree):
+    tree["sections"][0]["lines"][0]["shape"] = [1 << 40]
+
+
+def wrong_type(tree):
+    tree["sections"][0]["dtype"] = "object"
+
+
+def twice(tree):
+    tree["sections"][0]["lines"].append(tree["sections"][0]["lines"][0])
+
+
+def negative(tree):
+    tree["sections"][0]["lines"][0]["shape"] = [-1]
+
+
+def other_codec(tree):
+    tree["codec"] = "pickle"
+
+
+def bad_shape(tree):
+    tree["model"]["heads"] = 5
+
+
+def extra(tree):
+    tree["model"]["depth"] = 5
+
+
+def larger(tree):
+    tree["sections"][-1]["lines"][0]["shape"] = [31, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (absurd, "claims .* bytes of tensors"),
+        (wrong_type, "dtype"),
+        (twice, "name a tensor twice"),
+        (negative, "at least 0"),
+        (other_codec, "pickle"),
+        (bad_shape, "model.width"),
+        (extra, "model.depth: unknown key"),
+        (larger, "does not decode: 240 bytes, 248 were declared"),
+        (lambda tree: [tree], "expected a section"),
+        (lambda tree: {"model": 1}, "missing|expected"),
+    ],
+)
+def test_a_header_with_right_checksums_and_wrong_claims_is_refused(file, change, words):
+    file.write_bytes(forged(change))
+    with pytest.raises(BadArtifact, match=words):
+        container.read(file)
+
+
+def test_a_header_that_unpacks_to_more_than_it_says_is_refused(file):
+    file.write_bytes(forged(lambda tree: None, raw=10))
+    with pytest.raises(BadArtifact, match="more than the 10 bytes declared"):
+        container.read(file)
+    file.write_bytes(forged(lambda tree: None, raw=1 << 31))
+    with pytest.raises(BadArtifact, match="header is damaged"):
+        container.read(file)
+
+
+def test_another_format_version_says_so(file):
+    file.write_bytes(forged(lambda tree: None, version=2))
+    with pytest.raises(BadArtifact, match="version 2, this code reads 1"):
+        container.read(file)
+
+
+def test_a_model_beyond_what_a_file_may_hold_is_not_packed(monkeypatch):
+    monkeypatch.setattr(container, "RAW_LIMIT", 100)
+    with pytest.raises(OverBudget, match="a .golf file holds 100"):
+        packed()
+
+
+def test_the_header_is_rebuilt_strictly(file):
+    header = container.read(file)[1]
+    assert dataclasses.asdict(header.model) == dataclasses.asdict(SHAPE)
+    assert header.raw == sum(t.numel() * t.element_size() for t in tensors().values())
+    assert header.codec in entropy.CODECS
