@@ -1,7 +1,6 @@
 """Watch what every quantised layer reads, on training tokens; keep the Hessians and the tokens."""
 
 import dataclasses
-import time
 from itertools import islice
 
 from golf.data import shards
@@ -31,7 +30,6 @@ def main(here: Runtime) -> None:
         "calibrate", {"weights": weights, "train": TRAIN}, shape, calibrate, min_weights, seed=seed, ranks=here.ranks
     )
     progress = Progress("calibrate", calibrate.batches, "batch", quiet=not here.first)
-    began = time.perf_counter()
     with Loader(
         shards.open_split(TRAIN, vocabulary=shape.vocabulary),
         context=shape.context,
@@ -42,7 +40,7 @@ def main(here: Runtime) -> None:
         device=here.device,
         key="calibrate.batch_tokens",
     ) as loader:
-        hessians, windows = hessian.collect(
+        hessians, windows, seconds = hessian.collect(
             model,
             inputs,
             islice(loader, calibrate.batches),
@@ -50,8 +48,6 @@ def main(here: Runtime) -> None:
             here=here,
             progress=progress,
         )
-    seconds = here.agree(time.perf_counter() - began)
-
     tokens = windows[:, 1:].numel()
     if here.first:
         about = {"shape": dataclasses.asdict(shape), "lineage": origin}

@@ -1,9 +1,16 @@
-"""What several tests share: a thimble of text, and real data where a checkout has it."""
+"""What several tests share: a thimble of text, a tiny model, and real data where a checkout has it."""
 
+import dataclasses
 import random
 from pathlib import Path
 
 import pytest
+import torch
+
+from golf.ground import params
+from golf.ground.shape import Shape
+
+ROOT = Path(__file__).parents[1]
 
 NAMES = (
     "the old clerk,a young sailor,my neighbour,the baker,our teacher,a quiet farmer,the lighthouse keeper,her brother"
@@ -42,3 +49,61 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Workers share the cores, and sums come out the same on every machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda")
+
+
+@pytest.fixture(scope="session")
+def tiny_shape() -> Shape:
+    """Four layers with everything in them: a loop, a parallel layer, shared keys, partial RoPE."""
+    return Shape(
+        vocabulary=260,
+        layers=4,
+        width=32,
+        heads=4,
+        kv_heads=2,
+        mlp_width=64,
+        context=32,
+        rope_dims=4,
+        rope_base=10000.0,
+        qk_gain=2.0,
+        leaky_slope=0.5,
+        softcap=30.0,
+        embed_std=0.005,
+        loop_start=1,
+        loop_end=2,
+        loop_passes=2,
+        parallel_from=3,
+        xsa_from=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_train() -> params.Train:
+    """The laptop's training at the size of tiny_shape: 12 steps of 8 rows, by steps alone, in fp32."""
+    return dataclasses.replace(
+        params.read(ROOT / "profiles" / "laptop.yaml").train,
+        device="cpu",
+        compile="off",
+        dtype="float32",
+        limit_s=None,
+        reserve_s=0.0,
+        steps=12,
+        batch_tokens=256,
+        micro_tokens=64,
+        momentum_steps=6,
+        checkpoint_every=5,
+        dev_every=5,
+        log_every=1,
+    )

@@ -1,4 +1,5 @@
 import io
+import os
 import tarfile
 
 import pytest
@@ -47,7 +48,7 @@ def test_several_files_give_the_union(root):
 
 
 def test_the_start_file_must_exist_and_parse(root):
-    with pytest.raises(BadInput, match="method.py: not found"):
+    with pytest.raises(BadInput, match=r"method\.py: not found"):
         closure("pkg/method.py", root=root)
     (root / "pkg/b.py").write_text("def (:\n")
     with pytest.raises(BadInput, match=r"b\.py: does not parse \(line 1"):
@@ -62,8 +63,6 @@ def test_the_bundle_holds_the_files_as_they_are(root):
 
 
 def test_the_bundles_bytes_depend_on_names_and_content_alone(root):
-    import os
-
     files = closure("pkg/main.py", root=root)
     first = bundle(files, root)
     for name in files:

@@ -108,7 +108,7 @@ def test_codes_of_an_impossible_model_are_refused(tmp_path):
     path = tmp_path / "codes.safetensors"
     impossible = dataclasses.asdict(SHAPE) | {"heads": 5}
     store.save_tensors(path, stored(), kind=codes.KIND, meta={"shape": impossible})
-    with pytest.raises(BadArtifact, match="model.width"):
+    with pytest.raises(BadArtifact, match=r"model\.width"):
         codes.load(path)
 
 

@@ -54,7 +54,7 @@ def collected(model=None, given=None, micro_rows=4, here=None):
     model = model or tiny()
     sources = hessian.inputs(model.state_dict(), 100)
     given = batches() if given is None else given
-    return hessian.collect(model, sources, given, micro_rows=micro_rows, here=here or runtime.alone())
+    return hessian.collect(model, sources, given, micro_rows=micro_rows, here=here or runtime.alone())[:2]
 
 
 class Recorder(nn.Module):

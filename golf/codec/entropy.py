@@ -25,8 +25,9 @@ class Codec(Protocol):
 class Brotli:
     """The record's coder over byte planes (record-stack 1.6 and 5.1, item 11).
 
-    int8 codes column by column: within a column they are spread alike, across a row they are not. Wider types as
-    planes, the high bytes of all arrays first: sign and exponent repeat, the rest does not.
+    int8 codes column by column, 0.1 % smaller than row by row on a trained model: columns differ in spread, rows were
+    scaled to be alike. Wider types as planes, the high bytes of all arrays first: sign and exponent repeat, the rest
+    does not.
     """
 
     def encode(self, arrays: list[np.ndarray], quality: int) -> bytes:

@@ -215,7 +215,6 @@ class Params:
 def read(path: Path = FILE) -> Params:
     """All of params.yaml, checked. Raises ParamsError with every problem in one message."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -223,10 +222,12 @@ def read(path: Path = FILE) -> Params:
         raise ParamsError(f"{path}: not found; cp profiles/laptop.yaml {path}") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: not UTF-8 text ({error})") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: can't be read ({error.strerror})") from None
     try:
         tree = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except Exception as error:  # a malformed date or tag leaves ruamel as ValueError, KeyError, IndexError, …
+        raise ParamsError(f"{path}: not valid YAML: {complaint(error)}") from None
     made, problems = schema.build(Params, tree, "", known_keys(Params))
     if problems:
         raise ParamsError(
@@ -235,6 +236,14 @@ def read(path: Path = FILE) -> Params:
             + f"\nMend {path} (a value given with -S stays in it), then run again."
         )
     return made
+
+
+def complaint(error: Exception) -> str:
+    """Where a YAML reader stopped and why, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    why = getattr(error, "problem", None) or str(error) or type(error).__name__
+    return where + " ".join(why.split())
 
 
 def load(*names: str, path: Path = FILE):

@@ -1,5 +1,6 @@
 """Where long work stands: a live line on a terminal, a plain line every few seconds in a pipe. Rank 0 only."""
 
+import shutil
 import sys
 import time
 
@@ -33,6 +34,7 @@ class Progress:
 
     def write(self, line: str) -> None:
         if self.live:
+            line = line[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
             sys.stderr.write("\r" + line.ljust(self.width))
             self.width = len(line)
         else:

@@ -4,7 +4,10 @@ import contextlib
 import importlib
 import os
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -125,12 +128,30 @@ def choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
 def choose_compile(asked: str, section: str, device: torch.device) -> tuple[bool, str]:
     if asked == "off":
         return False, "asked for"
-    compiler = next((name for name in ("g++", "clang++", "gcc", "cc") if shutil.which(name)), None)
-    if compiler is None:
-        if asked == "on":
-            raise Unavailable(f"{section}.compile: on needs a C++ compiler and none is on PATH; set it to auto or off")
-        return False, "auto: no C++ compiler"
-    return True, "asked for" if asked == "on" else f"auto: {compiler} is here"
+    lacking = compiler_missing(device)
+    if lacking is None:
+        return True, "asked for" if asked == "on" else "auto: a compiler is here"
+    if asked == "on":
+        raise Unavailable(f"{section}.compile: on needs {lacking}; install it, or set {section}.compile to auto or off")
+    return False, f"auto: needs {lacking}"
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """What torch.compile lacks here; None when nothing.
+
+    On a CPU Inductor calls $CXX, else g++ (macOS: clang++); for a GPU Triton calls $CC, else gcc or clang. What either
+    compiles includes Python.h.
+    """
+    if device.type == "cpu":
+        language, names = "C++", [os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")]
+    else:
+        language, names = "C", [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+    if not any(shutil.which(name) for name in names):
+        return f"a {language} compiler ({' or '.join(names)}) on PATH"
+    headers = Path(sysconfig.get_path("include"))
+    if sys.platform == "darwin" or (headers / "Python.h").is_file():  # Apple's frameworks keep them elsewhere
+        return None
+    return f"Python's headers (Python.h in {headers})"
 
 
 def choose_attention(asked: str, section: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:

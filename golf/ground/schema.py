@@ -2,13 +2,15 @@
 
 A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``,
 ``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define
-``problems()``, which yields (key, message) for contradictions between its fields; it is asked only when all fields
-are well-formed.
+``problems()``, which yields (key, message) for contradictions between its fields; it is asked whenever all fields are
+well-formed, so that an unknown key or a contradiction inside a section hides no other problem.
 """
 
 import dataclasses
 import difflib
 import math
+import reprlib
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -43,7 +45,9 @@ Decay = typing.Annotated[float, Bound(low=0, high=1, open_high=True)]
 
 
 def build(cls: type, mapping: object, where: str, known: dict[str, str] | None = None):
-    """An instance of dataclass ``cls`` from ``mapping``, or None, and the list of problems with dotted keys.
+    """An instance of dataclass ``cls`` from ``mapping`` and the list of problems with dotted keys.
+
+    The instance is sound only without problems; it is None when a field is missing or malformed.
 
     known: every dotted key of the whole file by its last part, so that a key in the wrong section is recognised.
     """
@@ -54,27 +58,30 @@ def build(cls: type, mapping: object, where: str, known: dict[str, str] | None =
     problems, values = [], {}
     for key in mapping:
         if key not in hints:
-            problems.append(f"{prefix}{key}: unknown key{nearest(str(key), prefix, hints, known or {})}")
+            name = key if isinstance(key, str) else show(key)
+            problems.append(f"{prefix}{name}: unknown key{nearest(name, prefix, hints, known or {})}")
     for key, hint in hints.items():
         if key not in mapping:
             problems.append(f"{prefix}{key}: missing")
             continue
-        values[key], found = convert(hint, mapping[key], f"{prefix}{key}", known)
+        made, found = convert(hint, mapping[key], f"{prefix}{key}", known)
         problems += found
-    if problems:
+        if made is not None or not found:
+            values[key] = made
+    if len(values) < len(hints):
         return None, problems
     made = cls(**values)
     contradictions = getattr(made, "problems", lambda: ())()
-    return made, [f"{prefix}{key}: {message}" for key, message in contradictions]
+    return made, problems + [f"{prefix}{key}: {message}" for key, message in contradictions]
 
 
 def convert(hint, value, where: str, known=None):
-    """``value`` as ``hint`` asks for it, and the problems found on the way."""
+    """``value`` as ``hint`` asks for it, None where it can't be had, and the problems found on the way."""
     if typing.get_origin(hint) is typing.Annotated:
         base, bound = typing.get_args(hint)
         made, problems = convert(base, value, where, known)
         if not problems and not bound.allows(made):
-            problems = [f"{where}: must be {bound}, got {show(value)}"]
+            return None, [f"{where}: must be {bound}, got {show(value)}"]
         return made, problems
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where, known)
@@ -91,13 +98,14 @@ def convert(hint, value, where: str, known=None):
         if not isinstance(value, (list, tuple)):
             return None, [f"{where}: must be a list, got {show(value)}"]
         items = [convert(arguments[0], item, f"{where}[{i}]", known) for i, item in enumerate(value)]
-        return tuple(item for item, _ in items), [problem for _, found in items for problem in found]
+        problems = [problem for _, found in items for problem in found]
+        return None if problems else tuple(item for item, _ in items), problems
     return scalar(hint, value, where)
 
 
 def scalar(hint: type, value, where: str):
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not hint:
         name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
         return None, [f"{where}: must be {name}, got {show(value)}"]
@@ -107,14 +115,17 @@ def scalar(hint: type, value, where: str):
 
 
 def nearest(key: str, prefix: str, hints, known: dict[str, str]) -> str:
-    """A hint at what was meant: the nearest key of this section, else the same key of another one."""
-    close = difflib.get_close_matches(key, list(hints), n=1)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; did you mean {known[key]}?" if key in known else ""
+    """A hint at what was meant: the nearest key of this section, else the nearest one of another."""
+    for keys in ({name: prefix + name for name in hints}, known):
+        if close := difflib.get_close_matches(key, list(keys), n=1):
+            return f"; did you mean {keys[close[0]]}?"
+    return ""
 
 
 def show(value) -> str:
     if isinstance(value, dict):
         return "a section"
-    return "nothing (null)" if value is None else f"{value!r}"
+    try:
+        return "nothing (null)" if value is None else reprlib.repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number of thousands of digits"

@@ -6,12 +6,15 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from importlib import metadata
 from pathlib import Path
 
 from golf.ground.errors import GolfError
 
+WORDS = "GOLF_WORDS"  # in a rank that launch() started: the folder for its last words
 PACKAGES = ("torch", "numpy", "sentencepiece", "brotli", "safetensors", "flash-attn-4", "flash-attn")
 
 
@@ -39,10 +42,14 @@ def enter(name: str, main) -> None:
         leave(name, str(error), 1)
     except KeyboardInterrupt:
         leave(name, "interrupted", 130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "while writing"
+            leave(name, f"no space left on the disk ({where}); free some, then run again", 1)
+        if WORDS not in os.environ:
             raise
-        leave(name, f"no space left on the disk ({error.filename or 'while writing'}); free some, then run again", 1)
+        say_last(1, traceback.format_exc())
+        sys.exit(1)
 
 
 def run_ranked(name: str, main, section) -> None:
@@ -53,11 +60,11 @@ def run_ranked(name: str, main, section) -> None:
     began = started()
     here = runtime.setup(section, name)
     asked = getattr(section, "ranks", 1)
-    if here.ranks != asked:
-        raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
-    if here.first:
-        print(f"{name:<9} {here.note}", file=sys.stderr, flush=True)
     try:
+        if here.ranks != asked:
+            raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
+        if here.first:
+            print(f"{name:<9} {here.note}", file=sys.stderr, flush=True)
         main(here)
     finally:
         if dist.is_initialized():
@@ -68,16 +75,35 @@ def run_ranked(name: str, main, section) -> None:
 
 def leave(name: str, message: str, code: int) -> None:
     """One message on stderr, how to get the last good artifact back, and the exit code."""
-    if int(os.environ.get("RANK", 0)) == 0 or code == 1:
-        cure = f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name}"
-        print(f"\n{name}: {message}\n{cure}", file=sys.stderr, flush=True)
+    cure = f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name}"
+    words = f"\n{name}: {message}\n{cure}"
+    if WORDS in os.environ:
+        say_last(0 if code == 1 else 2, words)
+    elif int(os.environ.get("RANK", 0)) == 0 or code == 1:
+        say(words)
     sys.exit(code)
+
+
+def say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def say_last(order: int, words: str) -> None:
+    """Leave a rank's last words for the launcher, which prints those of least order: one failure, one message.
+
+    order 0: what the user can mend; 1: a traceback, which may come from another rank's end; 2: interrupted.
+    """
+    try:
+        Path(os.environ[WORDS], f"{order}-{time.time():.6f}-{os.environ['RANK']}").write_text(words, encoding="utf-8")
+    except OSError:  # a full disk
+        say(words)
 
 
 def launch(name: str, ranks: int) -> int:
     """Start ``ranks`` processes of this stage through torchrun's own launcher; the exit code of the whole."""
     import logging
 
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -94,13 +120,28 @@ def launch(name: str, ranks: int) -> int:
         max_restarts=0,
         monitor_interval=0.2,
     )
-    try:
-        elastic_launch(config, sys.executable)("-m", f"stages.{name}")
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        print(f"{name}: rank {rank} ended with exit code {failure.exitcode}; all ranks stopped", file=sys.stderr)
-        return 1 if failure.exitcode < 0 else failure.exitcode
+    with tempfile.TemporaryDirectory() as words:
+        os.environ[WORDS] = words
+        try:
+            elastic_launch(config, sys.executable)("-m", f"stages.{name}")
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            return 128 + error.sigval
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            say(last_words(words) or f"\n{name}: rank {rank} was ended from outside (exit code {failure.exitcode})")
+            say(f"{name}: rank {rank} stopped first, and with it all {ranks}")
+            return 1 if failure.exitcode < 0 else failure.exitcode
+        finally:
+            del os.environ[WORDS]
     return 0
+
+
+def last_words(folder: str) -> str:
+    """Of the ranks' last words, those to print; "" where none left any."""
+    found = sorted(Path(folder).iterdir())
+    return found[0].read_text(encoding="utf-8") if found else ""
 
 
 def started() -> float:

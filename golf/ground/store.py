@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -55,9 +56,9 @@ def read_json(path) -> dict:
     """Raises BadArtifact when the file is missing or is not one JSON object."""
     try:
         tree = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise BadArtifact(path, "not found", RERUN) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadArtifact(path, f"not valid JSON ({error})", RERUN) from None
     if not isinstance(tree, dict):
         raise BadArtifact(path, f"expected a JSON object, got {type(tree).__name__}", RERUN)
@@ -94,7 +95,12 @@ def save_tensors(path, tensors: dict[str, torch.Tensor], *, kind: str, meta: dic
     meta = json.loads(json.dumps(meta))
     label = {"kind": kind, "meta": meta, "sha256": tensors_digest(tensors, kind, meta)}
     with writing(path) as partial:
-        save_file(tensors, partial, metadata={"golf": json.dumps(label, sort_keys=True)})
+        try:
+            save_file(tensors, partial, metadata={"golf": json.dumps(label, sort_keys=True)})
+        except SafetensorError as error:
+            if (code := re.search(r"\(os error (\d+)\)", str(error))) is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def load_tensors(path, *, kind: str | None = None) -> tuple[dict[str, torch.Tensor], dict]:
@@ -125,12 +131,15 @@ def read_label(path) -> dict:
             if not 2 <= length <= min(size - 8, HEADER_LIMIT):
                 raise BadArtifact(path, f"not a tensor file: {size} bytes with a header of {length}", RERUN)
             header = json.loads(file.read(length))
-        label = json.loads(header["__metadata__"]["golf"])
+        text = header["__metadata__"]["golf"]
+        label = json.loads(text)
         if not (
             isinstance(label["kind"], str) and isinstance(label["meta"], dict) and isinstance(label["sha256"], str)
         ):
             raise ValueError("label")
-    except FileNotFoundError:
+        if json.dumps(label, sort_keys=True) != text:  # 1E-05 for 1e-05: a flipped bit that its value does not show
+            raise ValueError("label")
+    except (FileNotFoundError, IsADirectoryError):
         raise BadArtifact(path, "not found", RERUN) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadArtifact(

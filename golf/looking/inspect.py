@@ -1,7 +1,9 @@
 """Explain any artifact in a screenful, after the checks that every reader makes."""
 
+import csv
 import dataclasses
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,10 @@ from golf.codec import container
 from golf.data import shards
 from golf.data.tokenizer import Tokenizer
 from golf.ground import store
-from golf.ground.errors import BadInput
+from golf.ground.errors import BadArtifact, BadInput
 from golf.score import bpb, ledger
 
-LINES = 40  # a screenful
+LINES, WIDTH = 40, 120  # a screenful
 
 
 def explain(path: Path) -> str:
@@ -24,7 +26,8 @@ def explain(path: Path) -> str:
         return explain_folder(path)
     if not path.exists():
         raise BadInput(f"{path}: not found; dvc repro makes the artifacts, dvc checkout brings them back")
-    readers = {".bin": shard, ".json": tree, ".safetensors": tensors, ".golf": golf_file, ".model": tokenizer}
+    readers = {".bin": shard, ".json": tree, ".csv": table, ".model": tokenizer}
+    readers |= {".safetensors": tensors, ".golf": golf_file}
     if path.suffix not in readers:
         raise BadInput(f"{path}: not an artifact; golf inspect reads {', '.join(sorted(readers))} and split folders")
     return shortened(readers[path.suffix](path))
@@ -40,6 +43,7 @@ def explain_folder(path: Path) -> str:
 
 
 def shortened(lines: list[str]) -> str:
+    lines = [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 4) or [""]]
     left = len(lines) - LINES
     return "\n".join(lines if left <= 0 else [*lines[: LINES - 1], f"  … {left + 1} more lines"])
 
@@ -76,6 +80,17 @@ def tree(path: Path) -> list[str]:
     if "documents" in content and isinstance(content["documents"], list):
         content = content | {"documents": f"{len(content['documents'])} entries"}
     return [f"{path}:", *("  " + line for line in json.dumps(content, indent=2, ensure_ascii=False).splitlines()[1:-1])]
+
+
+def table(path: Path) -> list[str]:
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadArtifact(path, f"not a table ({error})", store.RERUN) from None
+    if not rows:
+        raise BadArtifact(path, "an empty file, not a table", store.RERUN)
+    shown = rows if len(rows) <= LINES - 2 else [*rows[:20], ["…"], *rows[-(LINES - 24) :]]
+    return [f"{path}: table of {len(rows) - 1:,} rows", *("  " + "  ".join(f"{x:>12}" for x in row) for row in shown)]
 
 
 def tensors(path: Path) -> list[str]:

@@ -1,13 +1,16 @@
 """The table at the end of make run: bpb by each way of scoring, bytes and seconds against their limits, the verdict."""
 
+import textwrap
+
 from golf.ground import store
 
 METRICS = "artifacts/evaluate/metrics.json"
 NOT_RUN = "NOT-RUN"
+WIDTH = 80  # columns of the smallest terminal
 
 
 def table(path=METRICS) -> str:
-    """Fits a screen. What was not measured says NOT-RUN."""
+    """Fits a screen of 80 x 24. What was not measured says NOT-RUN. Raises BadArtifact without metrics to show."""
     found = store.read_json(path)
     lines = ["", f"{'way of scoring':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
     for way in ("plain", "sliding", "ttt"):
@@ -16,17 +19,20 @@ def table(path=METRICS) -> str:
         lines.append(f"{way:<18}" + "".join(f"{cell:>10}" for cell in cells) + mark)
     lines += [
         "",
-        against("artifact bytes", found.get("artifact_bytes"), found.get("limit_bytes"), ",.0f")
-        + f"  (payload {number(found.get('payload_bytes'), ',.0f')}, code {number(found.get('code_bytes'), ',.0f')})",
-        against("train seconds", found.get("train_seconds"), found.get("train_limit_seconds"), ".1f"),
-        against("eval seconds", found.get("eval_seconds"), found.get("eval_limit_seconds"), ".1f"),
-        f"{'verdict':<18}{found.get('verdict', NOT_RUN)}",
+        against("artifact bytes", found, "artifact_bytes", "limit_bytes", ",.0f"),
+        f"{'':<18}model {number(found.get('payload_bytes'), ',.0f')}, code {number(found.get('code_bytes'), ',.0f')}",
+        against("train seconds", found, "train_seconds", "train_limit_seconds", ".1f"),
+        against("eval seconds", found, "eval_seconds", "eval_limit_seconds", ".1f"),
+        *textwrap.wrap(
+            found.get("verdict", NOT_RUN), WIDTH, initial_indent=f"{'verdict':<18}", subsequent_indent=" " * 18
+        ),
     ]
     if found.get("comparable_with_fineweb") is not True:
         lines.append("These scores are of this corpus and can't be compared with scores on FineWeb.")
     lines += [
         "",
-        "Look further: dvc plots show · dvc metrics show · python -m golf inspect artifacts/compress/model.golf",
+        "Look further: dvc plots show · dvc metrics show ·",
+        "              python -m golf inspect artifacts/compress/model.golf",
     ]
     return "\n".join(lines)
 
@@ -39,8 +45,10 @@ def number(value, spec: str) -> str:
     return NOT_RUN if value is None else format(value, spec)
 
 
-def against(name: str, value, limit, spec: str) -> str:
-    if limit is None:
+def against(name: str, found: dict, key: str, limit_key: str, spec: str) -> str:
+    """A figure beside its limit, of which null says that there is none."""
+    value, limit = found.get(key), found.get(limit_key)
+    if limit_key in found and limit is None:
         return f"{name:<18}{number(value, spec):>12}  no limit"
-    over = "" if value is None or value <= limit else "  OVER"
+    over = "  OVER" if value is not None and limit is not None and value > limit else ""
     return f"{name:<18}{number(value, spec):>12}  of {number(limit, spec)}{over}"

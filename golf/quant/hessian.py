@@ -7,6 +7,7 @@ record (record-stack 5.1, item 3) the sum runs over all ranks.
 
 # N tokens of a micro-batch, I input features
 
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -49,12 +50,14 @@ def collect(
     micro_rows: int,
     here: Runtime,
     progress: Progress | None = None,
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """input name -> H fp32 [I, I] on the device, and the tokens seen: uint16 [windows, context + 1] in their order.
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
+    """input name -> H fp32 [I, I] on the device; the tokens, uint16 [windows, context + 1] in their order; seconds.
 
-    model: called as model(x, looped=True), gives the final norm's output; its state dict's names are the keys of
-    ``sources`` (see ``inputs``). batches: this rank's (x, y), int64 [rows, context], y one token after x; rank r of n
-    has windows r, r + n, …. Sums and tokens are over all ranks.
+    seconds: of the slowest rank, from the first batch to the sum over ranks; compiling comes before and sees no text.
+
+    model: a GPT; called as model(x, looped=True), it gives the final norm's output, and its state dict's names are the
+    keys of ``sources`` (see ``inputs``). batches: this rank's (x, y), int64 [rows, context], y one token after x; rank
+    r of n has windows r, r + n, …. Sums and tokens are over all ranks.
     Raises Diverged, naming the tensor, when a Hessian is not finite.
     """
     readers = {}
@@ -74,6 +77,12 @@ def collect(
                 module = model.get_submodule(tensor.removesuffix(".weight"))
                 hooks.callback(module.register_forward_pre_hook(watch(name)).remove)
         forward = here.compiled(lambda x: model(x, looped=True))
+        if here.compile:
+            with here.autocast():
+                forward(torch.zeros(micro_rows, model.shape.context, dtype=torch.int64, device=here.device))
+            for h_II in sums.values():
+                h_II.zero_()
+        began = time.perf_counter()
         for x, y in batches:
             for part in x.split(micro_rows):
                 with here.autocast():
@@ -82,11 +91,11 @@ def collect(
                     add(sums[head], hidden)
             seen.append(gathered(torch.cat([x, y[:, -1:]], dim=1), here))
             if progress:
-                progress.update(len(seen), tokens=f"{sum(windows.numel() for windows in seen):,}")
+                progress.update(len(seen), tokens=f"{sum(windows[:, 1:].numel() for windows in seen):,}")
     for name in sorted(sums, key=head.__eq__):  # the head last, as it sees what went wrong anywhere
         if not here.sum(sums[name]).isfinite().all():
             raise Diverged(f"{readers[name]}: the Hessian of its input is not finite; the weights blow up, train again")
-    return sums, torch.cat(seen)
+    return sums, torch.cat(seen), here.agree(time.perf_counter() - began)
 
 
 def add(h_II: torch.Tensor, x: torch.Tensor) -> None:

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from golf.ground import store
+from golf.ground.errors import BadArtifact, Diverged
+from golf.score import ledger
+from golf.score.ledger import Ledger
+
+
+def filled(chunks=3, size=5) -> Ledger:
+    made = Ledger("plain", bos=1)
+    rng = np.random.default_rng(0)
+    for index in range(chunks):
+        tokens = rng.integers(2, 50, size + 1).astype(np.uint16)
+        tokens[3] = 1 if index == 1 else tokens[3]
+        made.seal(tokens, rng.random(size), rng.integers(0, 5, size), last=index == chunks - 1)
+    return made
+
+
+def test_a_ledger_comes_back_from_disk_row_for_row(tmp_path):
+    made = filled()
+    made.save(tmp_path / "l.safetensors", stream="dev")
+    rows, meta = ledger.read(tmp_path / "l.safetensors")
+
+    for name in ("nll", "bytes", "chunk", "documents"):
+        np.testing.assert_array_equal(getattr(rows, name), getattr(made.columns(), name))
+    assert meta["way"] == "plain"
+    assert rows.chunk.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_a_document_starts_where_its_bos_is_the_target():
+    assert filled().columns().documents.tolist() == [0, 7]
+
+
+def remove(t):
+    return {name: tensor[1:] if name in ("nll", "bytes", "chunk") else tensor for name, tensor in t.items()}
+
+
+def double(t):
+    rows = torch.cat([torch.tensor([0]), torch.arange(15)])
+    return {name: tensor[rows] if name in ("nll", "bytes", "chunk") else tensor for name, tensor in t.items()}
+
+
+def reorder(t):
+    rows = torch.arange(15)
+    rows[[1, 2]] = rows[[2, 1]]
+    return {name: tensor[rows] if name in ("nll", "bytes") else tensor for name, tensor in t.items()}
+
+
+def edit(t):
+    return t | {"nll": t["nll"].clone().index_fill_(0, torch.tensor([6]), 0.0)}
+
+
+def fewer_bytes(t):
+    return t | {"bytes": t["bytes"] + 1}
+
+
+def drop_chunk(t):
+    return {n: tensor[:10] if n in ("nll", "bytes", "chunk") else tensor for n, tensor in t.items()}
+
+
+@pytest.mark.parametrize("change", [remove, double, reorder, edit, fewer_bytes, drop_chunk])
+def test_rows_that_were_changed_do_not_fit_the_seals(tmp_path, change):
+    path = tmp_path / "l.safetensors"
+    filled().save(path)
+    tensors, meta = store.load_tensors(path)
+    store.save_tensors(path, change(tensors), kind="ledger", meta=meta)
+
+    with pytest.raises(BadArtifact, match=r"l\.safetensors"):
+        ledger.read(path)
+
+
+def test_a_chunks_seal_covers_all_chunks_before_it():
+    first, other = filled(), Ledger("plain", bos=1)
+    other.seal(np.zeros(2, np.uint16), [0.5], [1], last=False)
+    tokens, nll, n_bytes = np.arange(4, dtype=np.uint16), [0.1, 0.2, 0.3], [1, 1, 1]
+
+    assert first.seal(tokens, nll, n_bytes, last=True).seal != other.seal(tokens, nll, n_bytes, last=True).seal
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_named_by_its_row(bad):
+    made = filled(1)
+    with pytest.raises(Diverged, match="nll of target 6 is not finite"):
+        made.seal(np.arange(4, dtype=np.uint16), [0.1, bad, 0.2], [1, 1, 1], last=True)

@@ -1,0 +1,108 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from golf.codec import container
+from golf.ground import runtime
+from golf.ground.errors import BadArtifact
+from golf.ground.progress import Progress
+from golf.method import Method
+from golf.model.gpt import GPT
+from golf.quant import grid
+from golf.score import passes
+from golf.score.ledger import Ledger
+
+PLAN = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, clip=1.0, batch_tokens=64)
+STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
+
+
+@pytest.fixture
+def stored(tiny_shape):
+    """A model's tensors as compress stores them: one matrix in codes, the rest fp16."""
+    state = GPT(tiny_shape).initialise(torch.Generator().manual_seed(0)).state_dict()
+    name = "blocks.0.mlp.fc.weight"
+    steps = grid.sdclip(state[name], 12.85, 6)
+    tensors = {key: tensor.half() for key, tensor in state.items() if key != name}
+    return tensors | {f"{name}.codes": grid.nearest(state[name], steps, 6), f"{name}.steps": steps}
+
+
+def write(path, tensors, shape):
+    path.write_bytes(container.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
+    return path
+
+
+def ledger_of(method, **how):
+    method.begin(**how)
+    made = Ledger("x", bos=1)
+    line = Progress("t", 1, "x", quiet=True)
+    return passes.complete(method, STREAM, np.ones(320), made, chunk_tokens=64, line=line).columns().nll
+
+
+def test_the_artifact_scores_bit_for_bit_like_the_codes_in_memory(tmp_path, stored, tiny_shape):
+    opened = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    model = GPT(tiny_shape)
+    model.load_state_dict(grid.weights(stored))
+    in_memory = Method(model, runtime.alone(), score_tokens=128)
+
+    np.testing.assert_array_equal(ledger_of(opened, stride=8), ledger_of(in_memory, stride=8))
+
+
+def test_each_pass_begins_with_the_weights_as_opened(tmp_path, stored, tiny_shape):
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    fixed = ledger_of(method, stride=8)
+    adapted = ledger_of(method, stride=8, plan=PLAN, chunks=5)
+
+    assert not np.array_equal(fixed, adapted)
+    np.testing.assert_array_equal(ledger_of(method, stride=8), fixed)
+    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=PLAN, chunks=5), adapted)
+
+
+def test_learning_changes_no_score_of_the_chunk_learned_from(tmp_path, stored, tiny_shape):
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    fixed, adapted = ledger_of(method, stride=8), ledger_of(method, stride=8, plan=PLAN, chunks=5)
+
+    np.testing.assert_array_equal(fixed[:64], adapted[:64])
+    assert adapted[64:].mean() < fixed[64:].mean()
+
+
+def test_a_rate_of_zero_scores_like_the_fixed_model(tmp_path, stored, tiny_shape):
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    still = SimpleNamespace(**{**vars(PLAN), "lr": 0.0})
+
+    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=still, chunks=5), ledger_of(method, stride=8))
+
+
+def test_an_adapted_score_never_depends_on_later_text(tmp_path, stored, tiny_shape, monkeypatch):
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    before = ledger_of(method, stride=8, plan=PLAN, chunks=5)
+    changed = STREAM.copy()
+    changed[200:] = 5
+    monkeypatch.setitem(globals(), "STREAM", changed)
+
+    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=PLAN, chunks=5)[:199], before[:199])
+
+
+def test_a_prediction_needs_no_target_and_holds_the_score(tmp_path, stored, tiny_shape):
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    method.begin(stride=8)
+    nll, rows = method.score(STREAM[:65], STREAM[65:73], rows=[0])
+    predicted = method.predict(STREAM[:65])
+
+    assert np.exp(predicted.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
+    assert -predicted[STREAM[65]] == pytest.approx(nll[0], abs=1e-5)
+    np.testing.assert_array_equal(predicted, rows[0])
+
+
+def test_an_artifact_that_lacks_a_tensor_of_its_model_is_refused_by_name(tmp_path, stored, tiny_shape):
+    del stored["skip_gates"]
+    with pytest.raises(BadArtifact, match=r"m\.golf: its tensors are not those of the model it names"):
+        Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+
+
+def test_codes_of_another_shape_than_the_header_says_are_refused(tmp_path, stored, tiny_shape):
+    other = dataclasses.replace(tiny_shape, mlp_width=96)
+    with pytest.raises(BadArtifact, match=r"m\.golf"):
+        Method.open(write(tmp_path / "m.golf", stored, other), runtime.alone(), score_tokens=128)

@@ -1,0 +1,87 @@
+import copy
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from golf.ground import runtime
+from golf.model.gpt import GPT
+from golf.score.sealed import Sealed
+from golf.ttt.score_first import Learner, cosine
+
+PLAN = SimpleNamespace(lr=0.1, momentum=0.9, epochs=2, clip=1.0, batch_tokens=64)
+
+
+def chunk(index=0, last=False, rows=4, extra=0) -> Sealed:
+    tokens = np.random.default_rng(index).integers(0, 260, rows * 32 + 1 + extra).astype(np.uint16)
+    return Sealed(index, tokens, last, "")
+
+
+@pytest.fixture
+def model(tiny_shape):
+    return GPT(tiny_shape).initialise(torch.Generator().manual_seed(0))
+
+
+def learned(model, *chunks, plan=PLAN, total=5):
+    learner = Learner(model, plan, runtime.alone(), chunks=total)
+    for each in chunks:
+        learner.learn(each)
+    return model
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_a_learner_is_plain_sgd_with_momentum_clip_and_a_cosine_over_chunks(model):
+    slow, velocity = copy.deepcopy(model), {}
+    for index in (0, 1):
+        tokens = torch.from_numpy(chunk(index).tokens.astype(np.int64))
+        x, y = tokens[:-1].view(4, 32), tokens[1:].view(4, 32)
+        lr = 0.1 * 0.5 * (1 + math.cos(math.pi * index / 4))
+        for _ in range(2):
+            for rows in (slice(0, 2), slice(2, 4)):
+                slow.zero_grad()
+                slow.nll(x[rows], y[rows], looped=True).mean().backward()
+                norm = math.sqrt(sum(p.grad.square().sum().item() for p in slow.parameters()))
+                for name, p in slow.named_parameters():
+                    gradient = p.grad * min(1.0, 1.0 / (norm + 1e-6))
+                    velocity[name] = 0.9 * velocity.get(name, 0) + gradient
+                    p.data -= lr * velocity[name]
+
+    learned(model, chunk(0), chunk(1))
+
+    for ours, expected in zip(model.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_last_chunk_is_not_trained_on(model):
+    assert same(learned(copy.deepcopy(model), chunk(4, last=True)), model)
+
+
+def test_no_rate_and_no_epochs_leave_every_weight_as_it_was(model):
+    for change in ({"lr": 0.0}, {"epochs": 0}):
+        plan = SimpleNamespace(**{**vars(PLAN), **change})
+        assert same(learned(copy.deepcopy(model), chunk(0), plan=plan), model)
+
+
+def test_a_learner_refuses_what_was_not_sealed(model):
+    learner = Learner(model, PLAN, runtime.alone(), chunks=5)
+    with pytest.raises(TypeError, match="sealed chunks alone, got ndarray"):
+        learner.learn(chunk().tokens)
+
+
+def test_tokens_after_the_last_whole_window_are_not_trained_on(model):
+    cut, whole = copy.deepcopy(model), copy.deepcopy(model)
+    longer = chunk(extra=7)
+    learned(cut, longer)
+    learned(whole, Sealed(0, longer.tokens[:-7], False, ""))
+
+    assert same(cut, whole)
+
+
+def test_the_rate_falls_from_one_to_zero_over_the_chunks():
+    assert [cosine(c, 3) for c in range(3)] == pytest.approx([1, 0.5, 0])
+    assert cosine(0, 1) == 1

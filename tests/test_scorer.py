@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from golf.ground import runtime
+from golf.model.gpt import GPT
+from golf.score.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def model(tiny_shape):
+    made = GPT(tiny_shape).initialise(torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)) * 0.1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return np.random.default_rng(0).integers(0, 260, 151).astype(np.uint16)
+
+
+def scorer(model, rows: int = 4) -> Scorer:
+    return Scorer(model, runtime.alone(), score_tokens=rows * model.shape.context)
+
+
+def slow_nll(model, stream, stride):
+    """Each target by itself: the whole window is run and one position read."""
+    context, found = model.shape.context, []
+    for position in range(len(stream) - 1):
+        if position < context:
+            start = 0
+        else:
+            start = (position - context) // stride * stride + stride
+        inputs = torch.from_numpy(stream[start : position + 1].astype(np.int64))[None]
+        with torch.no_grad():
+            logits = model.logits(model(inputs, looped=True))[0, -1]
+        found.append(-logits.log_softmax(-1)[int(stream[position + 1])].item())
+    return np.array(found, dtype=np.float32)
+
+
+@pytest.mark.parametrize("stride", [4, 8, 32])
+def test_a_pass_scores_each_target_with_the_context_its_window_allows(model, stream, stride):
+    nll = scorer(model).score(stream[:1], stream[1:], stride=stride)
+
+    np.testing.assert_allclose(nll, slow_nll(model, stream, stride), atol=2e-5)
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+def test_chunk_by_chunk_gives_what_one_pass_gives(model, stream, stride):
+    ours = scorer(model)
+    whole = ours.score(stream[:1], stream[1:], stride=stride)
+    parts = [ours.score(stream[: b + 1], stream[b + 1 : b + 65], stride=stride) for b in range(0, 150, 64)]
+
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=2e-6)
+
+
+def test_a_score_never_depends_on_later_text(model, stream):
+    changed = stream.copy()
+    changed[100:] = 7
+    before = scorer(model).score(stream[:1], stream[1:], stride=8)
+    after = scorer(model).score(changed[:1], changed[1:], stride=8)
+
+    np.testing.assert_array_equal(before[:99], after[:99])
+    assert not np.allclose(before[99:], after[99:])
+
+
+def test_how_many_windows_run_at_a_time_does_not_matter(model, stream):
+    one, many = (scorer(model, rows).score(stream[:1], stream[1:], stride=4) for rows in (1, 16))
+
+    np.testing.assert_allclose(one, many, atol=2e-6)
+
+
+def test_rows_of_log_probabilities_are_whole_distributions_that_hold_the_scores(model, stream):
+    ours = scorer(model)
+    prefix, chunk = stream[:65], stream[65:129]
+    nll = ours.score(prefix, chunk, stride=8)
+    rows = ours.log_probabilities(prefix, chunk, [0, 7, 63], stride=8)
+
+    np.testing.assert_allclose(np.exp(rows.astype(np.float64)).sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(-rows[range(3), chunk[[0, 7, 63]]], nll[[0, 7, 63]], atol=2e-5)
