@@ -3,14 +3,14 @@ import math
 import pytest
 import torch
 
-from golf.model.attention import attend, causal
+from golf.model.attention import causal, door
 
 
 @pytest.mark.parametrize("tail", [1, 3, 7])
 def test_torch_attention_is_causal_softmax_attention_with_shared_keys(tail):
     q, k, v = torch.randn(2, tail, 4, 8).double(), torch.randn(2, 7, 2, 8).double(), torch.randn(2, 7, 2, 8).double()
 
-    y = attend(q, k, v, "sdpa")
+    y = door("sdpa")(q, k, v)
 
     for b in range(2):
         for i in range(tail):
@@ -34,4 +34,4 @@ def test_every_installed_backend_agrees_with_torch(gpu, backend, tail):
         pytest.skip(f"{backend} {problem}")
     q, k, v = (torch.randn(2, t, h, 64, device=gpu, dtype=torch.bfloat16) for t, h in ((tail, 8), (256, 4), (256, 4)))
 
-    torch.testing.assert_close(attend(q, k, v, backend), attend(q, k, v, "sdpa"), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(door(backend)(q, k, v), door("sdpa")(q, k, v), atol=2e-2, rtol=2e-2)

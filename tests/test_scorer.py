@@ -29,10 +29,7 @@ def slow_nll(model, stream, stride):
     """Each target by itself: the whole window is run and one position read."""
     context, found = model.shape.context, []
     for position in range(len(stream) - 1):
-        if position < context:
-            start = 0
-        else:
-            start = (position - context) // stride * stride + stride
+        start = 0 if position < context else (position - context) // stride * stride + stride
         inputs = torch.from_numpy(stream[start : position + 1].astype(np.int64))[None]
         with torch.no_grad():
             logits = model.logits(model(inputs, looped=True))[0, -1]

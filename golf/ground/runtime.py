@@ -40,8 +40,13 @@ class Runtime:
         return torch.autocast(self.device.type, self.dtype)
 
     def compiled(self, function):
-        """``function`` as one full graph of static shapes, or itself where compile is off."""
-        return torch.compile(function, fullgraph=True, dynamic=False) if self.compile else function
+        """``function`` compiled for static shapes, or itself where compile is off.
+
+        One full graph, but for flash-attn, whose call stands between graphs.
+        """
+        if not self.compile:
+            return function
+        return torch.compile(function, fullgraph=self.attention not in FLASH, dynamic=False)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """In place: the sum over ranks."""

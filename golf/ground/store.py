@@ -14,7 +14,6 @@ import struct
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -146,7 +145,3 @@ def read_label(path) -> dict:
             path, "no readable golf label in its header: damaged or written by something else", RERUN
         ) from None
     return label
-
-
-def as_array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()

@@ -3,19 +3,35 @@
 B batch, T positions with a key, S trailing positions with a query, H query heads, G key/value heads, E head width
 """
 
+import importlib
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from golf.ground.runtime import FLASH
 
 
-def attend(q_BSHE: torch.Tensor, k_BTGE: torch.Tensor, v_BTGE: torch.Tensor, backend: str) -> torch.Tensor:
-    """softmax(q kᵀ / sqrt(E)) v; query i of S stands at position T - S + i and sees no later key. [B, S, H, E].
+def door(backend: str) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A backend's attention: (q [B,S,H,E], k [B,T,G,E], v [B,T,G,E]) -> softmax(q kᵀ / sqrt(E)) v, [B,S,H,E].
 
-    backend: "sdpa", or a key of FLASH, whose library must be importable (``runtime.backend_missing`` tells).
+    Query i of S stands at position T - S + i and sees no later key. backend: "sdpa", or a key of FLASH, whose library
+    must be importable (``runtime.backend_missing`` tells).
     """
-    if backend != "sdpa":
-        return flash(q_BSHE, k_BTGE, v_BTGE, backend)
+    if backend == "sdpa":
+        return sdpa
+    function = importlib.import_module(FLASH[backend]).flash_attn_func
+
+    @torch.compiler.disable  # these libraries' calls can't be traced (flash-attention #2154, #1435)
+    def flash(q_BSHE, k_BTGE, v_BTGE):
+        # Half precision only; the causal mask is aligned with the last key, as we need.
+        y = function(q_BSHE.bfloat16(), k_BTGE.bfloat16(), v_BTGE.bfloat16(), causal=True)
+        return y[0] if isinstance(y, tuple) else y
+
+    return flash
+
+
+def sdpa(q_BSHE: torch.Tensor, k_BTGE: torch.Tensor, v_BTGE: torch.Tensor) -> torch.Tensor:
     s, t = q_BSHE.shape[1], k_BTGE.shape[1]
     mask = None if s == t else causal(s, t, q_BSHE.device)
     y_BHSE = F.scaled_dot_product_attention(
@@ -32,12 +48,3 @@ def attend(q_BSHE: torch.Tensor, k_BTGE: torch.Tensor, v_BTGE: torch.Tensor, bac
 def causal(s: int, t: int, device) -> torch.Tensor:
     """[S, T] bool: which keys the last S of T positions may see."""
     return torch.ones(s, t, dtype=torch.bool, device=device).tril(t - s)
-
-
-def flash(q_BSHE, k_BTGE, v_BTGE, backend: str) -> torch.Tensor:
-    """flash-attn aligns the causal mask with the last key, as we need. It takes half precision only."""
-    import importlib
-
-    function = importlib.import_module(FLASH[backend]).flash_attn_func
-    y = function(q_BSHE.bfloat16(), k_BTGE.bfloat16(), v_BTGE.bfloat16(), causal=True)
-    return y[0] if isinstance(y, tuple) else y

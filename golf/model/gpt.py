@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from golf.ground.shape import Shape
-from golf.model.attention import attend
+from golf.model.attention import door
 
 
 class Attention(nn.Module):
@@ -19,7 +19,7 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape, exclusive: bool, backend: str):
         super().__init__()
         self.head_width, self.kv_heads = shape.head_width, shape.kv_heads
-        self.exclusive, self.backend = exclusive, backend
+        self.exclusive, self.attend = exclusive, door(backend)
         kv_width = shape.kv_heads * shape.head_width
         self.c_q = nn.Linear(shape.width, shape.width, bias=False)
         self.c_k = nn.Linear(shape.width, kv_width, bias=False)
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         v = self.c_v(n_BTD).view(batch, length, -1, self.head_width)
         q = rotate(norm(q), rope, length - tail, length) * self.q_gain.to(q.dtype)[:, None]
         k = rotate(norm(k), rope, 0, length)
-        y = attend(q.to(v.dtype), k.to(v.dtype), v, self.backend)
+        y = self.attend(q.to(v.dtype), k.to(v.dtype), v)
         if self.exclusive:
             y = without_own_value(y, v[:, length - tail :])
         return self.proj(y.reshape(batch, tail, width))
