@@ -15,6 +15,6 @@ floor 2  train     Muon, schedules, clock, loop, moving averages
 floor 3  ttt       score a chunk, seal it, only then learn from it
 floor 4  method    what is submitted: opens the artifact, scores, adapts
 floor 5  judge     runs a method over held-out text and adds up its ledgers
-floor 6  looking   for people: inspect, results, deps
+floor 6  looking   for people: inspect, results, deps, ci
 floor 7  __main__  python -m golf
 """

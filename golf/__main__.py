@@ -38,6 +38,15 @@ def parser() -> argparse.ArgumentParser:
     deps = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
     deps.add_argument("--check", action="store_true")
     deps.set_defaults(run=run_deps)
+    ci = commands.add_parser("ci", help="what a fresh clone pulls to run one stage; whether two metrics.json agree")
+    doing = ci.add_subparsers(dest="doing", required=True, metavar="deps|compare")
+    pull = doing.add_parser("deps", help="the cached dependencies of STAGE, for dvc pull")
+    pull.add_argument("stage", nargs="?", default="evaluate")
+    pull.set_defaults(run=run_ci_deps)
+    compare = doing.add_parser("compare", help="scores within a tolerance and bytes exactly; seconds may differ")
+    compare.add_argument("before", type=Path)
+    compare.add_argument("after", type=Path)
+    compare.set_defaults(run=run_ci_compare)
     return made
 
 
@@ -64,6 +73,18 @@ def run_deps(asked) -> str:
     from golf.looking import deps
 
     return deps.check() if asked.check else deps.write()
+
+
+def run_ci_deps(asked) -> str:
+    from golf.looking import ci
+
+    return ci.deps(asked.stage)
+
+
+def run_ci_compare(asked) -> str:
+    from golf.looking import ci
+
+    return ci.compare(asked.before, asked.after)
 
 
 if __name__ == "__main__":

@@ -19,3 +19,9 @@ def weigh(payload: int, code: int, limit: int) -> dict[str, int]:
         "limit_bytes": limit,
         "headroom_bytes": limit - total,
     }
+
+
+def table(sections: dict[str, int], weighed: dict[str, int]) -> list[dict]:
+    """Where the limit goes, for the plot: a row for each section of the file, the code, and what is left."""
+    parts = {**sections, "code": weighed["code_bytes"], "headroom": weighed["headroom_bytes"]}
+    return [{"part": name, "bytes": size} for name, size in parts.items()]

@@ -12,16 +12,17 @@ from pathlib import Path
 from golf.ground.errors import BadInput
 
 
-def closure(*files: str, root=".") -> list[str]:
+def closure(*files: str, root=".", passive=()) -> list[str]:
     """Paths under ``root``, sorted, of every source file reachable from ``files``, these and packages' own included.
 
+    passive: files that are left out, with what is reached through them alone.
     Raises BadInput for a start file that does not exist or a file that does not parse.
     """
     root = Path(root)
     reached, waiting = set(), [Path(file).as_posix() for file in files]
     while waiting:
         file = waiting.pop()
-        if file in reached:
+        if file in reached or file in passive:
             continue
         reached.add(file)
         waiting += (found for module in imported(root, file) for found in sources(root, module))

@@ -141,3 +141,12 @@ def read_plan(path) -> Plan:
     if problems:
         raise BadArtifact(path, "; ".join(problems), store.RERUN)
     return made
+
+
+def told(path, *keys: str) -> dict:
+    """What an earlier stage says of itself in a small JSON file. Raises BadArtifact naming the keys that it lacks."""
+    found = store.read_json(path)
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise BadArtifact(path, f"lacks {', '.join(missing)}", store.RERUN)
+    return found

@@ -25,13 +25,14 @@ def main(here: Runtime) -> None:
     state, _ = checkpoint.load(weights, shape)
     model = checkpoint.model(shape, state, here)
     inputs = hessian.inputs(state, min_weights)
+    texts = shards.open_split(TRAIN, vocabulary=shape.vocabulary)
     seed = train_seed + SEED_SHIFT
     origin = lineage.of(
         "calibrate", {"weights": weights, "train": TRAIN}, shape, calibrate, min_weights, seed=seed, ranks=here.ranks
     )
     progress = Progress("calibrate", calibrate.batches, "batch", quiet=not here.first)
     with Loader(
-        shards.open_split(TRAIN, vocabulary=shape.vocabulary),
+        texts,
         context=shape.context,
         rows=calibrate.batch_tokens // shape.context,
         seed=seed,

@@ -9,6 +9,7 @@ from golf.quant import codes
 CODES = "artifacts/quantize/codes.safetensors"
 GOLF = "artifacts/compress/model.golf"
 SIZES = "artifacts/compress/sizes.json"
+TABLE = "artifacts/compress/sizes.csv"
 METHOD = "golf/method.py"
 
 
@@ -20,7 +21,9 @@ def main() -> None:
     packed = container.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
     weighed = budget.weigh(len(packed), code_bytes(files), compress.limit_bytes)
     store.write_bytes(GOLF, packed)
-    told = {"sections": container.sizes(GOLF), "code_files": files, "splits_seen": origin["splits_seen"]}
+    sections = container.sizes(GOLF)
+    store.write_table(TABLE, budget.table(sections, weighed))
+    told = {"sections": sections, "code_files": files, "splits_seen": origin["splits_seen"]}
     store.write_json(SIZES, {**weighed, **told, "lineage": origin})
 
 

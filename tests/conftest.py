@@ -1,6 +1,7 @@
 """What several tests share: a thimble of text, a tiny model, and real data where a checkout has it."""
 
 import dataclasses
+import os
 import random
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def thimble_documents(count: int = 60) -> list[str]:
 @pytest.fixture(scope="session")
 def thimble() -> list[str]:
     return thimble_documents()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """The whole pipeline, run once on a thimble of text for all tests and workers. Copy it, change nothing in it."""
+    import thimble as project
+
+    base = tmp_path_factory.getbasetemp()
+    return project.finished(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(scope="session")

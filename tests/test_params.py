@@ -209,7 +209,7 @@ def test_bytes_that_are_not_utf8_are_refused(place):
         ("a: !!bool x\n", "not valid YAML"),
         ("a: !!int ''\n", "not valid YAML"),
         ("a: 2001-99-99\n", "not valid YAML: month must be in 1..12"),
-        ("[" * 3000, "not valid YAML: maximum recursion depth"),
+        ("[" * 500, "not valid YAML: maximum recursion depth"),
         ("a: " + "9" * 6000, "not valid YAML"),
         ("? [1, 2]\n: 3\n", "(1, 2): unknown key"),
         ("", "the file: expected a section with keys, got nothing (null)"),
@@ -228,7 +228,7 @@ def test_every_section_must_be_a_mapping(place):
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
 JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text("ab.é"), inner), max_leaves=8)
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICK
@@ -253,7 +253,12 @@ def test_a_junk_value_is_either_allowed_or_named_by_its_key(place, dotted, junk)
     *sections, key = dotted.strip(".").split(".")
     inside = tree[sections[0]] if sections else tree
     inside[key] = junk
+    assert (problem := complaint(written(place, tree))) == "" or key in problem
+
+
+def complaint(path: Path) -> str:
     try:
-        params.read(written(place, tree))
+        params.read(path)
     except ParamsError as error:
-        assert key in str(error)
+        return str(error)
+    return ""

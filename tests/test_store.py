@@ -220,13 +220,17 @@ def unseen_flips(folder, flips) -> list:
     for place, byte in enumerate(good):
         for flip in flips:
             path.write_bytes(good[:place] + bytes([byte ^ flip]) + good[place + 1 :])
-            try:
-                store.load_tensors(path)
-            except BadArtifact as error:
-                assert str(path) in str(error)
-            else:
+            if str(path) not in complaint(path):
                 unseen.append((place, flip, good[max(0, place - 20) : place + 20]))
     return unseen
+
+
+def complaint(path) -> str:
+    try:
+        store.load_tensors(path)
+    except BadArtifact as error:
+        return str(error)
+    return "none"
 
 
 def test_a_change_of_any_byte_of_a_tensor_file_is_seen(tmp_path):

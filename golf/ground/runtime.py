@@ -15,6 +15,7 @@ import torch.distributed as dist
 from golf.ground.errors import Unavailable
 
 FLASH = {"flash4": "flash_attn.cute", "flash3": "flash_attn_interface", "flash2": "flash_attn"}  # best first
+ARCHITECTURES = {"flash4": (9, 10, 11), "flash3": (9,), "flash2": (8, 9, 10, 11, 12)}  # CUDA majors they are built for
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,9 @@ def backend_missing(name: str, device: torch.device, dtype: torch.dtype) -> str 
         return None
     if device.type != "cuda" or dtype != torch.bfloat16:
         return f"needs a GPU and bfloat16, and this stage runs on {device.type} in {str(dtype).removeprefix('torch.')}"
+    major = torch.cuda.get_device_capability(device)[0]
+    if major not in ARCHITECTURES[name]:
+        return f"runs on compute capability {', '.join(map(str, ARCHITECTURES[name]))}, and {device} has {major}"
     try:
         importlib.import_module(FLASH[name])
     except ImportError as error:

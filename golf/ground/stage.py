@@ -1,5 +1,6 @@
 """How a stage is entered and left: params checked first, ranks launched, errors in one message, run.json at the end."""
 
+import atexit
 import errno
 import os
 import platform
@@ -59,16 +60,14 @@ def run_ranked(name: str, main, section) -> None:
 
     began = started()
     here = runtime.setup(section, name)
+    if here.ranks > 1:
+        atexit.register(dist.destroy_process_group)  # after its last words: the other ranks fall over when it parts
     asked = getattr(section, "ranks", 1)
-    try:
-        if here.ranks != asked:
-            raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
-        if here.first:
-            print(f"{name:<9} {here.note}", file=sys.stderr, flush=True)
-        main(here)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    if here.ranks != asked:
+        raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
+    if here.first:
+        say(f"{name:<9} {here.note}")
+    main(here)
     if here.first:
         write_run(name, began, here)
 
@@ -130,9 +129,12 @@ def launch(name: str, ranks: int) -> int:
             return 128 + error.sigval
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            say(last_words(words) or f"\n{name}: rank {rank} was ended from outside (exit code {failure.exitcode})")
-            say(f"{name}: rank {rank} stopped first, and with it all {ranks}")
-            return 1 if failure.exitcode < 0 else failure.exitcode
+            if failure.exitcode < 0:
+                killed = signal.Signals(-failure.exitcode).name
+                problem = f"rank {rank} was ended by {killed}, and with it all {ranks}"
+                raise GolfError(f"{problem}; if memory ran out, fewer {name}.ranks need less") from None
+            say(f"{last_words(words)}\n{name}: all {ranks} ranks stopped")
+            return failure.exitcode
         finally:
             del os.environ[WORDS]
     return 0

@@ -22,7 +22,9 @@ def declared(text: str) -> dict[str, list[str]]:
     """The .py files under each stage's deps."""
     found: dict[str, list[str]] = {}
     stage, inside = None, False
-    for line in text.splitlines():
+    for line in f"\n{text}".partition("\nstages:\n")[2].splitlines():
+        if re.match(r"\w", line):  # the next top-level key: plots, artifacts
+            break
         if match := re.fullmatch(r"  (\w+):", line):
             stage, inside = match[1], False
             found[stage] = []
@@ -35,7 +37,7 @@ def declared(text: str) -> dict[str, list[str]]:
 
 def used(stage: str) -> list[str]:
     """The files that stages/<stage>.py reaches by importing, less the inert ones, and those that it weighs."""
-    reached = {path for path in closure.closure(f"stages/{stage}.py") if path not in INERT and not empty(path)}
+    reached = {path for path in closure.closure(f"stages/{stage}.py", passive=INERT) if not empty(path)}
     weighed = closure.closure(WEIGHED[stage]) if stage in WEIGHED else []
     return sorted(reached | set(weighed))
 

@@ -43,7 +43,8 @@ def explain_folder(path: Path) -> str:
 
 
 def shortened(lines: list[str]) -> str:
-    lines = [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 4) or [""]]
+    whole = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * 4}
+    lines = [part for line in lines for part in textwrap.wrap(line, WIDTH, **whole) or [""]]
     left = len(lines) - LINES
     return "\n".join(lines if left <= 0 else [*lines[: LINES - 1], f"  … {left + 1} more lines"])
 

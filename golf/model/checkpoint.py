@@ -57,7 +57,9 @@ class Keeper:
 
 
 def kept(folder) -> list[Path]:
-    """The checkpoints of a folder in the order of their steps."""
+    """The checkpoints of a folder in the order of their steps. Raises BadArtifact when there is no such folder."""
+    if not Path(folder).is_dir():
+        raise BadArtifact(folder, "not found", store.RERUN)
     return sorted(Path(folder).glob("step_*.safetensors"))
 
 

@@ -1,0 +1,173 @@
+"""golf/looking/inspect.py: every kind of artifact, made by the library's own writers"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from golf import __main__
+from golf.codec import container
+from golf.data import shards
+from golf.ground import lineage, store
+from golf.ground.errors import BadArtifact, BadInput
+from golf.looking import inspect
+from golf.model import checkpoint
+from golf.model.gpt import GPT
+from golf.score.ledger import Ledger
+
+VOCABULARY, BOS = 300, 1
+
+
+def write_split(folder: Path) -> Path:
+    tokens = [np.array([BOS, 7, 8, 9], np.uint16), np.array([BOS, 299], np.uint16)]
+    documents = [(hashlib.sha256(each).hexdigest(), 5 * len(each), each) for each in tokens]
+    shards.write_split(
+        folder, folder.name, documents, vocabulary=VOCABULARY, bos=BOS, tokenizer_sha256="0" * 64, shard_tokens=4
+    )
+    return folder
+
+
+def write_weights(path: Path, shape, split: Path) -> Path:
+    state = GPT(shape).initialise(torch.Generator().manual_seed(1)).state_dict()
+    origin = lineage.of("train", {"train": split}, seed=314, ranks=2)
+    checkpoint.save(path, state, shape, lineage=origin, steps=12)
+    return path
+
+
+def write_ledger(path: Path) -> Path:
+    ledger = Ledger("sliding", BOS)
+    ledger.seal(np.array([BOS, 7, 8]), np.array([1.0, 2.0]), np.array([2, 3]), last=False)
+    ledger.seal(np.array([8, BOS, 9]), np.array([3.0, 1.0]), np.array([0, 5]), last=True)
+    ledger.save(path, stream="val")
+    return path
+
+
+def write_golf(path: Path, shape) -> Path:
+    tensors = {f"blocks.{n}.codes": torch.full((4, 4), n, dtype=torch.int8) for n in range(3)}
+    tensors["skip_gates"] = torch.ones(2, 2, dtype=torch.float16)
+    store.write_bytes(path, container.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
+    return path
+
+
+@pytest.fixture
+def artifacts(tmp_path, tiny_shape) -> dict[str, Path]:
+    split = write_split(tmp_path / "train")
+    store.write_json(tmp_path / "sizes.json", {"payload_bytes": 1000, "code_bytes": 200})
+    store.write_table(tmp_path / "log.csv", [{"step": step, "loss": 1 / step} for step in range(1, 200)])
+    return {
+        "split": split,
+        "shard": split / "train_000000.bin",
+        "index": split / "index.json",
+        "json": tmp_path / "sizes.json",
+        "table": tmp_path / "log.csv",
+        "weights": write_weights(tmp_path / "model.safetensors", tiny_shape, split),
+        "ledger": write_ledger(tmp_path / "ledger.safetensors"),
+        "golf": write_golf(tmp_path / "model.golf", tiny_shape),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "split",
+            ["split 'train'", "2 documents, 6 tokens, 30 bytes", "5.000 bytes a token", "shard 0: 4", "shard 1: 2"],
+        ),
+        ("shard", ["token shard", "4 tokens, ids 1 to 9", "first: 1, 7, 8, 9"]),
+        ("index", ['"split": "train"', '"documents": "2 entries"', '"vocabulary": 300']),
+        ("json", ['"payload_bytes": 1000', '"code_bytes": 200']),
+        ("table", ["table of 199 rows", "step", "loss", "0.5", "…", "199"]),
+        (
+            "weights",
+            [
+                "weights, ",
+                "checksum good",
+                "by stage train from train ",
+                "seed 314, 2 ranks",
+                "influenced it: train",
+                '"steps": 12',
+                "layers 4, width 32, heads 4, vocabulary 260",
+                "attn.c_v.weight",
+                "16×32",
+                "float32",
+            ],
+        ),
+        ("ledger", ["ledger, ", "way sliding", "4 targets, 10 bytes, 2 documents", "2 chunks, every seal fits"]),
+        ("golf", ["submission, ", "every checksum good", "layers 4", "codec brotli", "influenced it: train", "4×4"]),
+    ],
+)
+def test_every_artifact_is_explained_in_a_screenful(artifacts, name, told):
+    text = inspect.explain(artifacts[name])
+    assert str(artifacts[name]) in text.splitlines()[0]
+    for part in told:
+        assert part in text
+    assert len(text.splitlines()) <= 40
+    assert max(map(len, text.splitlines())) <= max(120, len(str(artifacts[name])) + 40)
+
+
+def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):
+    assert f"{7 / np.log(2) / 10:.6f}" in inspect.explain(artifacts["ledger"])
+    assert "1.750000 nats a token" in inspect.explain(artifacts["ledger"])
+
+
+def test_a_tokenizer_is_explained(shared_data):
+    model = next(shared_data.rglob("*.model"))
+    assert "pieces, BOS" in inspect.explain(model)
+
+
+def test_a_file_of_many_tensors_says_how_many_lines_were_left_out(tmp_path):
+    store.save_tensors(tmp_path / "a.safetensors", {f"t{n}": torch.ones(1) for n in range(200)}, kind="x", meta={})
+    lines = inspect.explain(tmp_path / "a.safetensors").splitlines()
+    assert len(lines) == 40
+    assert lines[-1] == "  … 164 more lines"
+    assert "200 tensors, 200 numbers" in "".join(lines)
+    assert "unknown origin" in lines[1]
+
+
+def test_a_folder_of_files_is_listed_with_sizes(artifacts, tmp_path):
+    text = inspect.explain(tmp_path)
+    for path in artifacts.values():
+        if path.parent == tmp_path:
+            assert path.name in text
+    assert "  train/" in text
+    assert len(text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("name", ["split", "shard", "json", "table", "weights", "ledger", "golf"])
+def test_a_damaged_file_is_named(artifacts, name):
+    path = artifacts["shard"] if name == "split" else artifacts[name]
+    damaged = bytearray(path.read_bytes())
+    damaged[0 if name in ("shard", "table") else len(damaged) // 2] ^= 0x80
+    path.write_bytes(damaged)
+    with pytest.raises(BadArtifact) as caught:
+        inspect.explain(artifacts[name])
+    assert str(path) in str(caught.value)
+
+
+def test_an_empty_table_is_damaged(tmp_path):
+    (tmp_path / "log.csv").touch()
+    with pytest.raises(BadArtifact, match=r"log\.csv: an empty file"):
+        inspect.explain(tmp_path / "log.csv")
+
+
+def test_a_missing_path_is_named_with_the_cure(tmp_path):
+    with pytest.raises(BadInput, match=r"nowhere\.golf: not found; dvc repro .* dvc checkout"):
+        inspect.explain(tmp_path / "nowhere.golf")
+
+
+def test_a_file_of_no_known_kind_is_refused_with_the_kinds_that_are(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(BadInput, match=r"notes\.txt: not an artifact; .*\.bin.*\.golf.*\.safetensors"):
+        inspect.explain(tmp_path / "notes.txt")
+
+
+def test_the_command_prints_the_explanation_or_one_line_of_error(artifacts, tmp_path, capsys):
+    assert __main__.main(["inspect", str(artifacts["golf"])]) == 0
+    assert "submission" in capsys.readouterr().out
+    assert __main__.main(["inspect", str(tmp_path / "nowhere.golf")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("golf inspect: ")
+    assert len(said.err.splitlines()) == 1

@@ -1,0 +1,205 @@
+"""The whole pipeline on a thimble of text, as on a machine without DVC; and dvc.yaml against what the stages do."""
+
+import ast
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import thimble as project
+from conftest import ROOT
+
+from golf.codec import container
+from golf.data import shards
+from golf.ground import store
+from golf.ground.errors import GolfError
+from golf.looking import ci, deps
+from golf.score import ledger
+
+STAGES = project.STAGES
+VAL = "artifacts/fetch/val"
+LIBRARY_WRITES = ("run.json", "clock.json")  # written by golf.ground.stage, so no stage names its own
+METRICS = {  # design.md, section 4
+    "val_bpb",
+    "val_bpb_plain",
+    "val_bpb_sliding",
+    "val_bpb_ttt",
+    "val_loss",
+    "val_tokens",
+    "val_bytes",
+    "implied_bytes",
+    "payload_bytes",
+    "code_bytes",
+    "artifact_bytes",
+    "limit_bytes",
+    "train_seconds",
+    "eval_seconds",
+    "verdict",
+}
+
+
+@pytest.fixture
+def place(finished_run, tmp_path, monkeypatch):
+    """A copy of the finished run to work in."""
+    folder = project.copy(finished_run, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_stages_run_in_the_order_of_the_graph():
+    stages = ci.graph(ROOT)
+    assert tuple(stages) == STAGES
+    for name, stage in stages.items():
+        made = {out for earlier in STAGES[: STAGES.index(name)] for out in stages[earlier].outs}
+        for path in stage.deps:
+            if path.startswith("artifacts/"):
+                assert any(ci.within(path, out) for out in made), f"{name} reads {path} before it is made"
+
+
+def test_the_whole_pipeline_writes_what_dvc_yaml_declares_and_nothing_else(finished_run):
+    stages = ci.graph(finished_run)
+    declared = [out for stage in stages.values() for out in stage.outs]
+    assert [out for out in declared if not (finished_run / out).exists()] == []
+    written = [f"artifacts/{path}" for path in project.files(finished_run / "artifacts")]
+    assert [path for path in written if not any(ci.within(path, out) for out in declared)] == []
+    for name, stage in stages.items():
+        assert [out for out in stage.outs if not out.startswith(f"artifacts/{name}/")] == []
+
+
+def test_the_metrics_are_complete_and_sane(finished_run):
+    found = store.read_json(finished_run / "artifacts/evaluate/metrics.json")
+    assert found.keys() >= METRICS
+    assert found["val_bpb"] == found[f"val_bpb_{found['headline']}"]
+    for way in ("plain", "sliding", "ttt"):
+        assert 0.5 < found[f"val_bpb_{way}"] < 8
+        assert 0 < found[f"val_bpb_{way}_se"] < 0.2
+    assert found["val_bpb_sliding"] < found["val_bpb_plain"]
+    assert found["artifact_bytes"] == found["payload_bytes"] + found["code_bytes"] <= found["limit_bytes"]
+    assert found["payload_bytes"] == (finished_run / "artifacts/compress/model.golf").stat().st_size
+    assert 0 < found["train_seconds"] < 600
+    assert 0 < found["eval_seconds"] < 600
+    assert found["verdict"] == "NOT-RUN"
+
+
+@pytest.mark.parametrize("way", ["plain", "sliding", "ttt"])
+def test_every_bpb_comes_out_of_its_ledger_on_disk(finished_run, way):
+    found = store.read_json(finished_run / "artifacts/evaluate/metrics.json")
+    rows, about = ledger.read(finished_run / f"artifacts/evaluate/ledgers/{way}.safetensors")
+    bits = math.fsum(rows.nll.astype(np.float64)) / math.log(2)
+    assert about["stream"] == "val"
+    assert found[f"val_bpb_{way}"] == pytest.approx(bits / int(rows.bytes.astype(np.int64).sum()), abs=1e-12)
+    assert len(rows.nll) == found["val_tokens"]
+    assert rows.bytes.astype(np.int64).sum() == found["val_bytes"]
+
+
+def test_tokens_loss_and_bpb_imply_the_bytes_of_the_text(finished_run):
+    found = store.read_json(finished_run / "artifacts/evaluate/metrics.json")
+    manifest = store.read_json(finished_run / "artifacts/fetch/manifest.json")
+    assert found["implied_bytes"] == pytest.approx(found["val_bytes"], rel=1e-12)
+    assert found["val_bytes"] == manifest["splits"]["val"]["bytes"]
+    assert found["val_tokens"] == manifest["splits"]["val"]["tokens"] - 1  # the first BOS is no target
+
+
+def test_the_manifest_counts_what_the_shards_hold(finished_run):
+    manifest = store.read_json(finished_run / "artifacts/fetch/manifest.json")
+    for name, row in manifest["splits"].items():
+        folder = finished_run / "artifacts/fetch" / name
+        split = shards.open_split(folder)
+        assert row["documents"] == len(split.documents)
+        assert row["tokens"] == split.tokens == sum(map(len, split.shards))
+        assert row["bytes"] == split.bytes
+        assert row["sha256"] == store.digest(folder / "index.json")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_the_artifacts_that_dvc_yaml_declares(name):
+    tree = ci.read_yaml(ROOT / "dvc.yaml")["stages"][name]
+    own = {f"artifacts/{name}/{file}" for file in LIBRARY_WRITES}
+    outs = [next(iter(out)) if isinstance(out, dict) else out for out in tree["outs"] + tree.get("metrics", [])]
+    declared = {re.sub(r"\$\{[\w.]+\}", "{}", path) for path in tree["deps"] + outs if path.startswith("artifacts/")}
+    assert artifact_literals(ROOT / f"stages/{name}.py") == declared - own
+
+
+def artifact_literals(path: Path) -> set[str]:
+    """Every string of a file that starts with artifacts/, ``{}`` where an f-string fills something in."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant):
+            found.add(node.value)
+        if isinstance(node, ast.JoinedStr):
+            found.add("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
+            found -= {part.value for part in node.values if isinstance(part, ast.Constant)}
+    return {text for text in found if isinstance(text, str) and text.startswith("artifacts/") and text[-1] != "/"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_loads_the_parameters_that_dvc_yaml_declares(name):
+    tree = ast.parse((ROOT / f"stages/{name}.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load"]
+    assert len(calls) == 1
+    assert tuple(argument.value for argument in calls[0].args) == ci.graph(ROOT)[name].params
+
+
+def test_every_stage_declares_every_module_it_imports(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert tuple(deps.declared(deps.FILE.read_text(encoding="utf-8"))) == STAGES
+    deps.check()
+
+
+def test_a_module_that_is_imported_and_not_declared_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(project.lay_out(tmp_path / "place"))
+    text = deps.FILE.read_text(encoding="utf-8")
+    deps.FILE.write_text(text.replace("      - golf/train/muon.py\n", ""), encoding="utf-8")
+    with pytest.raises(GolfError, match=r"train: missing \['golf/train/muon\.py'\]"):
+        deps.check()
+    deps.write()
+    assert deps.FILE.read_text(encoding="utf-8") == text
+
+
+def test_no_validation_byte_can_reach_the_artifact():
+    stages = ci.graph(ROOT)
+    assert VAL in ci.upstream(stages, "evaluate")
+    for name in STAGES[1:-1]:
+        assert VAL not in ci.upstream(stages, name), name
+    assert "artifacts/fetch/manifest.json" not in ci.upstream(stages, "compress")
+
+
+@pytest.mark.parametrize(("weights", "stream", "reached"), [("ttt", "val", True), ("ttt", "dev", False)])
+def test_the_graph_shows_when_val_is_upstream_of_the_artifact(tmp_path, weights, stream, reached):
+    folder = project.lay_out(tmp_path / "place")
+    project.turn(folder, {"quantize.weights": weights, "ttt.stream": stream})
+    assert (VAL in ci.upstream(ci.graph(folder), "compress")) is reached
+
+
+def test_everything_before_evaluate_runs_without_val_and_gives_the_same_artifact_bit_for_bit(place):
+    artifact = place / "artifacts/compress/model.golf"
+    before = artifact.read_bytes()
+    (place / VAL / "val_000000.bin").unlink()
+    (place / VAL / "index.json").unlink()
+    (place / VAL).rmdir()
+    artifact.unlink()
+    for name in STAGES[1:-1]:
+        project.act(name)
+    assert artifact.read_bytes() == before
+
+
+def test_adapting_on_val_before_quantising_ends_in_a_verdict_that_says_invalid(place):
+    project.turn(place, {"ttt.stream": "val", "quantize.weights": "ttt"})
+    for name in STAGES[3:]:
+        project.act(name)
+    _, header = container.read("artifacts/compress/model.golf")
+    assert "val" in header.seen
+    assert store.read_json("artifacts/evaluate/metrics.json")["verdict"].startswith("invalid: val is upstream")
+
+
+def test_two_ranks_score_what_one_scores(place):
+    scored = {way: ledger.read(f"artifacts/evaluate/ledgers/{way}.safetensors")[0] for way in ("plain", "sliding")}
+    before = store.read_json("artifacts/evaluate/metrics.json")
+    project.turn(place, {"evaluate.ranks": 2})
+    assert "2 ranks" in project.run("evaluate", place).stdout
+    after = store.read_json("artifacts/evaluate/metrics.json")
+    for way, rows in scored.items():
+        assert after[f"val_bpb_{way}"] == pytest.approx(before[f"val_bpb_{way}"], abs=1e-6)
+        again, _ = ledger.read(f"artifacts/evaluate/ledgers/{way}.safetensors")
+        assert np.abs(again.nll - rows.nll).max() < 1e-5
