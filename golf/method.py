@@ -56,4 +56,3 @@ class Method:
         """Learn from a chunk whose scores are in the ledger, if there is a plan for it."""
         if self.learner is not None:
             self.learner.learn(sealed)
-

@@ -171,7 +171,7 @@ def read_files(place: Path, dep: str) -> list[Path]:
     if not (place / dep).is_dir():
         return [place / dep]
     files = sorted(path for path in (place / dep).iterdir() if not path.name.startswith("trace"))
-    return list({path.suffix: path for path in files}.values())
+    return list({path.suffix: path for path in reversed(files)}.values())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from golf.ground import params, runtime
 
 STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
 COPIED = ("dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", ".github/workflows/ci.yml")
+DVC = str(Path(sys.executable).with_name("dvc"))
 EXECUTION = {"device": "cpu", "compile": "off", "dtype": "float32"}
 TINY = {
     "fetch": {"source": "files", "path": "texts", "val_percent": 15, "dev_percent": 15, "shard_tokens": 4000},
@@ -139,7 +140,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def dvc(folder: Path, *words: str, code: int | None = 0) -> str:
-    return ask(folder, str(Path(sys.executable).with_name("dvc")), *words, code=code).stdout
+    return ask(folder, DVC, *words, code=code).stdout
 
 
 def finished(base: Path) -> Path:
