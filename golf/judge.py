@@ -2,9 +2,11 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from golf.codec.container import Header
 from golf.data.shards import Split
 from golf.data.text_bytes import ByteTable
 from golf.data.tokenizer import Tokenizer
@@ -38,7 +40,11 @@ class Stream:
             problem = f"was tokenised with {split.tokenizer_sha256[:12]}, tokenizer.model is {tokenizer.sha256[:12]}"
             raise BadArtifact(f"artifacts/fetch/{split.name}", problem, "run fetch again")
         tokens = split.all()
-        return cls(tokens, ByteTable.of(tokenizer).count(tokens), split.bos)
+        n_bytes = ByteTable.of(tokenizer).count(tokens)
+        if n_bytes.sum(dtype=np.int64) != split.bytes:
+            problem = f"its tokens stand for {n_bytes.sum():,} bytes, its index says {split.bytes:,}"
+            raise BadArtifact(f"artifacts/fetch/{split.name}", problem, "run fetch again")
+        return cls(tokens, n_bytes, split.bos)
 
     @property
     def targets(self) -> int:
@@ -55,15 +61,18 @@ class Judged:
     ended: float
 
 
-def judge(method, stream: Stream, way: str, *, plan, stride: int, context: int, quiet: bool, stage: str) -> Judged:
-    """One pass in one way. plain: windows of ``context``; sliding: every ``stride``; ttt: sliding, and it learns.
+def judge(
+    method, stream: Stream, way: str, *, plan, stride: int, context: int, quiet: bool, stage: str, limit_s=None
+) -> Judged:
+    """One pass in one way. plain: windows of ``context``; sliding: every ``stride``; ttt: by the plan, and it learns.
 
-    plan: how it learns; a pass without learning is cut into the same chunks.
+    A pass without learning is cut into the plan's chunks too. limit_s: what the pass is allowed, for the progress line.
     """
     began = time.perf_counter()
     chunks = -(-stream.targets // plan.chunk_tokens)  # rounded up
-    method.begin(stride=context if way == "plain" else stride, plan=plan if way == "ttt" else None, chunks=chunks)
-    line = Progress(stage, stream.targets, f"targets {way}", quiet=quiet)
+    strides = {"plain": context, "sliding": stride, "ttt": plan.stride}
+    method.begin(stride=strides[way], plan=plan if way == "ttt" else None, chunks=chunks)
+    line = Progress(stage, stream.targets, f"targets {way}", limit_s=limit_s, quiet=quiet)
     ledger = passes.complete(
         method, stream.tokens, stream.bytes, Ledger(way, stream.bos), chunk_tokens=plan.chunk_tokens, line=line
     )
@@ -150,3 +159,37 @@ def told(path, *keys: str) -> dict:
     if missing:
         raise BadArtifact(path, f"lacks {', '.join(missing)}", store.RERUN)
     return found
+
+
+def clocks(train, *others) -> dict[str, float | None]:
+    """Seconds that count as training, over all stages that touch training text, and their limit (None: no limit)."""
+    first = told(train, "train_seconds", "limit_seconds")
+    total = first["train_seconds"] + sum(told(path, "train_seconds")["train_seconds"] for path in others)
+    return {"train_seconds": round(total, 3), "train_limit_seconds": first["limit_seconds"]}
+
+
+def weighed(path, header: Header, sizes: dict, plan: Plan) -> Shape:
+    """The artifact's shape, once it is known to be the file that was weighed and the plan to be one for it.
+
+    Raises BadArtifact naming the file when its bytes or its splits are not those of sizes.json, or the plan does not
+    fit its context.
+    """
+    payload = Path(path).stat().st_size
+    if payload != sizes["payload_bytes"] or list(header.seen) != list(sizes["splits_seen"]):
+        problem = (
+            f"is not the file that compress weighed: {payload:,} bytes that saw {', '.join(header.seen)}, sizes.json "
+            f"says {sizes['payload_bytes']:,} that saw {', '.join(sizes['splits_seen'])}"
+        )
+        raise BadArtifact(path, problem, "run compress again")
+    context = header.model.context
+    for key in ("chunk_tokens", "batch_tokens"):
+        if getattr(plan.ttt, key) % context:
+            problem = f"belongs to another configuration: its context {context} does not divide the plan's {key}"
+            raise BadArtifact(path, problem, "run dvc repro")
+    return header.model
+
+
+def save_ledgers(judged: dict[str, Judged], folder, **meta) -> None:
+    """``<way>.safetensors`` for each way."""
+    for way, each in judged.items():
+        each.ledger.save(Path(folder) / f"{way}.safetensors", **meta)

@@ -21,10 +21,10 @@ CURVE = "artifacts/ema/checkpoints.csv"
 def main(here: Runtime) -> None:
     shape, ema = params.load("model", "ema")
     stream = judge.Stream.of(shards.open_split(DEV, shape.vocabulary), Tokenizer.open(TOKENIZER))
-    averaged, how = averages_file.load(AVERAGES, ema.decay, shape)
+    averaged, how, used = averages_file.load(AVERAGES, ema.decay, shape)
     raw, meta = checkpoint.load(RAW, shape)
     bpb = judge.plain_bpb(stream, shape, here, score_tokens=ema.score_tokens)
-    origin = lineage.of("ema", {"weights": RAW}, shape, ema.decay)
+    origin = lineage.of("ema", {path.name: path for path in used}, shape, ema.decay)
     checkpoint.save(WEIGHTS, averaged, shape, lineage=origin, average=how)
     before, after = bpb(raw), bpb(averaged)
     gain = {"dev_bpb_raw": before, "dev_bpb": after, "gain": before - after}

@@ -3,7 +3,7 @@
 from golf import judge, verdict
 from golf.data import shards
 from golf.data.tokenizer import Tokenizer
-from golf.ground import params, stage, store
+from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.method import Method
 
@@ -25,40 +25,24 @@ BYTES = ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes")
 
 def main(here: Runtime) -> None:
     evaluate = params.load("evaluate")
-    plan = judge.read_plan(PLAN)
-    sizes, manifest = judge.told(SIZES, *BYTES, "splits_seen"), judge.told(MANIFEST, "comparable_with_fineweb")
-    clocks = [judge.told(path, "train_seconds") for path in (TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK)]
-    limit = judge.told(TRAIN_CLOCK, "limit_seconds")["limit_seconds"]
+    plan, sizes = judge.read_plan(PLAN), judge.told(SIZES, *BYTES, "splits_seen")
+    clocks = judge.clocks(TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK)
+    comparable = judge.told(MANIFEST, "comparable_with_fineweb")
     method = Method.open(ARTIFACT, here, score_tokens=evaluate.score_tokens)
-    context, vocabulary = method.model.shape.context, method.model.shape.vocabulary
-    stream = judge.Stream.of(shards.open_split(VAL, vocabulary), Tokenizer.open(TOKENIZER))
-    how = {
-        "plan": plan.ttt,
-        "stride": evaluate.stride,
-        "context": context,
-        "quiet": not here.first,
-        "stage": "evaluate",
-    }
-    judged = judge.judge_all(method, stream, headline=evaluate.headline, **how)
+    shape = judge.weighed(ARTIFACT, method.header, sizes, plan)
+    stream = judge.Stream.of(shards.open_split(VAL, shape.vocabulary), Tokenizer.open(TOKENIZER))
+    how = {"plan": plan.ttt, "stride": evaluate.stride, "context": shape.context, "limit_s": evaluate.limit_s}
+    judged = judge.judge_all(method, stream, headline=evaluate.headline, quiet=not here.first, stage="evaluate", **how)
     if not here.first:
         return
-    for way, each in judged.items():
-        each.ledger.save(f"{LEDGERS}/{way}.safetensors", stream="val")
+    origin = lineage.of("evaluate", {"artifact": SIZES, "plan": PLAN, "val": VAL}, evaluate, ranks=here.ranks)
+    judge.save_ledgers(judged, LEDGERS, stream="val", lineage=origin)
     store.write_table(SO_FAR, judge.bpb_so_far(judged))
     store.write_table(BY_POSITION, judge.loss_by_position(judged))
-    store.write_json(
-        METRICS,
-        {
-            **judge.figures(judged, evaluate.headline),
-            **{key: sizes[key] for key in BYTES},
-            "train_seconds": round(sum(clock["train_seconds"] for clock in clocks), 3),
-            "train_limit_seconds": limit,
-            "eval_seconds": round(judged[evaluate.headline].ended - stage.started(), 3),
-            "eval_limit_seconds": evaluate.limit_s,
-            "comparable_with_fineweb": manifest["comparable_with_fineweb"],
-            "verdict": verdict.of(sizes["splits_seen"], plan.splits_seen),
-        },
-    )
+    seconds = round(judged[evaluate.headline].ended - stage.started(), 3)
+    figures = judge.figures(judged, evaluate.headline) | {key: sizes[key] for key in BYTES} | clocks
+    figures |= {"eval_seconds": seconds, "eval_limit_seconds": evaluate.limit_s, **comparable}
+    store.write_json(METRICS, figures | {"verdict": verdict.of(method.header.seen, plan.splits_seen)})
 
 
 if __name__ == "__main__":

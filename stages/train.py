@@ -1,10 +1,9 @@
 """Train: Muon for matrices, AdamW for the rest, averages on the way, until the budget is used."""
 
-import numpy as np
 import torch
 
 from golf.data import shards
-from golf.data.loader import Loader
+from golf.data.loader import Loader, held_out
 from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.model import checkpoint
@@ -23,7 +22,10 @@ METRICS = "artifacts/train/metrics.json"
 
 def main(here: Runtime) -> None:
     shape, train = params.load("model", "train")
-    texts, dev = shards.open_split(TRAIN, shape.vocabulary), shards.open_split(DEV, shape.vocabulary)
+    texts = shards.open_split(TRAIN, shape.vocabulary)
+    dev = held_out(shards.open_split(DEV, shape.vocabulary), shape.context, train.dev_tokens)
+    if here.first:
+        store.clear(AVERAGES, CHECKPOINTS)
     origin = lineage.of("train", {"train": TRAIN}, shape, train, seed=train.seed, ranks=train.ranks)
     model = GPT(shape, here.attention).initialise(torch.Generator().manual_seed(train.seed)).to(here.device)
     keep = checkpoint.Keeper(CHECKPOINTS, model, lineage=origin)
@@ -31,7 +33,7 @@ def main(here: Runtime) -> None:
     with Loader(
         texts, context=shape.context, rows=rows, seed=train.seed, rank=here.rank, ranks=here.ranks, device=here.device
     ) as batches:
-        outcome = loop.train(model, batches, train, here, dev=windows(dev.all(), shape.context), save=keep)
+        outcome = loop.train(model, batches, train, here, dev=dev, save=keep)
     if not here.first:
         return
     checkpoint.save(WEIGHTS, model.state_dict(), shape, lineage=origin, steps=outcome.steps)
@@ -41,13 +43,6 @@ def main(here: Runtime) -> None:
     store.write_table(DEV_LOG, outcome.dev)
     stage.write_clock("train", train_seconds=outcome.seconds, limit_seconds=train.limit_s)
     store.write_json(METRICS, outcome.figures(train))
-
-
-def windows(tokens: np.ndarray, context: int) -> torch.Tensor:
-    """Non-overlapping windows with their targets: int64 [n, context + 1]."""
-    count = (len(tokens) - 1) // context
-    index = np.arange(count)[:, None] * context + np.arange(context + 1)
-    return torch.from_numpy(tokens[index].astype(np.int64))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def saved(tmp_path, tiny_shape):
 
 def test_a_tracked_decay_comes_back_bit_for_bit(saved, tiny_shape):
     folder, averages = saved
-    weights, how = averages_file.load(folder, 0.95, tiny_shape)
+    weights, how, _ = averages_file.load(folder, 0.95, tiny_shape)
 
     assert how["how"] == "tracked"
     assert all(torch.equal(weights[name], tensor) for name, tensor in averages.copy(0.95).items())
@@ -35,7 +35,7 @@ def test_another_decay_is_combined_and_says_with_what_error(saved, tiny_shape):
     (folder / "decay_0.93.safetensors").unlink()
     store.write_json(folder / "index.json", store.read_json(folder / "index.json") | {"decays": [0.95]})
 
-    weights, how = averages_file.load(folder, 0.93, tiny_shape)
+    weights, how, _ = averages_file.load(folder, 0.93, tiny_shape)
 
     assert how["how"] == "combined"
     assert 0 < how["profile_error"] <= 0.01

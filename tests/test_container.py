@@ -158,7 +158,7 @@ def negative(tree):
 
 
 def other_codec(tree):
-    tree["codec"] = "pickle"
+    tree["sections"][1]["codec"] = "pickle"
 
 
 def bad_shape(tree):
@@ -180,7 +180,7 @@ def larger(tree):
         (wrong_type, "dtype"),
         (twice, "name a tensor twice"),
         (negative, "at least 0"),
-        (other_codec, "pickle"),
+        (other_codec, r"sections\[1\]\.codec: must be one of brotli, got pickle"),
         (bad_shape, "model.width"),
         (extra, "model.depth: unknown key"),
         (larger, "does not decode: 240 bytes, 248 were declared"),
@@ -219,4 +219,33 @@ def test_the_header_is_rebuilt_strictly(file):
     header = container.read(file)[1]
     assert dataclasses.asdict(header.model) == dataclasses.asdict(SHAPE)
     assert header.raw == sum(t.numel() * t.element_size() for t in tensors().values())
-    assert header.codec in entropy.CODECS
+    assert [section.codec for section in header.sections] == ["brotli"] * 4
+
+
+class Reversed(entropy.Brotli):
+    """Another codec: the packed bytes back to front."""
+
+    def encode(self, arrays, quality):
+        return super().encode(arrays, quality)[::-1]
+
+    def decode(self, packed, dtype, shapes):
+        return super().decode(packed[::-1], dtype, shapes)
+
+
+def test_each_section_is_decoded_by_the_codec_it_names(file, monkeypatch):
+    monkeypatch.setitem(entropy.CODECS, "reversed", Reversed())
+    header, bodies = container.opened(file, packed(codec="brotli"))
+
+    def mixed(tree):
+        tree["sections"][1] |= {"codec": "reversed", "crc": zlib.crc32(bodies[1][::-1])}
+
+    file.write_bytes(forged(mixed, b"".join([bodies[0], bodies[1][::-1], *bodies[2:]])))
+    back, header = container.read(file)
+    assert [section.codec for section in header.sections] == ["brotli", "reversed", "brotli", "brotli"]
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors().items())
+
+
+def test_a_codec_for_every_section_costs_a_few_bytes_of_header(file):
+    many = {f"{letter}.codes": torch.zeros(4, 8, dtype=torch.int8) for letter in "abcdefghij"}
+    file.write_bytes(container.pack(many, SHAPE, seen=("train",), codec="brotli", quality=5))
+    assert container.sizes(file)["header"] < 450

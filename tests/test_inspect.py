@@ -1,5 +1,6 @@
 """golf/looking/inspect.py: every kind of artifact, made by the library's own writers"""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def test_every_artifact_is_explained_in_a_screenful(artifacts, name, told):
         assert part in text
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= max(120, len(str(artifacts[name])) + 40)
+
+
+def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
+    monkeypatch.setitem(container.entropy.CODECS, "other", container.entropy.CODECS["brotli"])
+    tensors, header = container.read(artifacts["golf"])
+    sections = (header.sections[0], dataclasses.replace(header.sections[1], codec="other"))
+    monkeypatch.setattr(container, "read", lambda path: (tensors, dataclasses.replace(header, sections=sections)))
+    assert "codec brotli, other;" in inspect.explain(artifacts["golf"])
 
 
 def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):

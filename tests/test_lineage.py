@@ -36,12 +36,12 @@ def test_the_splits_seen_are_the_union_over_all_inputs(place):
     assert seen("dev", "plan", "weights") == ["train", "dev", "val"]
 
 
-def test_a_file_without_lineage_brings_no_split(tmp_path):
+def test_a_file_without_lineage_is_of_unknown_origin(tmp_path):
     store.save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(1)}, kind="x", meta={})
     store.write_json(tmp_path / "a.json", {})
     (tmp_path / "a.model").write_bytes(b"tokenizer")
     for name in ("a.safetensors", "a.json", "a.model"):
-        assert lineage.splits_of(tmp_path / name) == []
+        assert lineage.splits_of(tmp_path / name) == ["unknown"]
 
 
 def test_lineage_is_the_same_each_time_and_in_whatever_order_inputs_are_named(place):

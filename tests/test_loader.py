@@ -188,3 +188,15 @@ def test_a_loader_dropped_unclosed_ends_its_thread():
 def test_batches_on_a_gpu_are_those_on_the_cpu():
     moved = [(x.cpu(), y.cpu()) for x, y in take(6, device="cuda")]
     assert same(moved, take(6))
+
+
+def test_held_out_text_is_cut_into_whole_windows_with_their_targets():
+    rows = loader.held_out(split_of(30, 13), context=8, tokens=10_000)
+
+    assert rows.tolist() == [list(range(a, a + 9)) for a in range(0, 40, 8)]
+    assert loader.held_out(split_of(43), context=8, tokens=17).shape == (2, 9)
+
+
+def test_held_out_text_shorter_than_a_window_is_refused_with_what_to_turn():
+    with pytest.raises(BadInput, match=r"8 tokens hold no window of model\.context = 8.* raise fetch\.train_percent"):
+        loader.held_out(split_of(8), context=8, tokens=100)

@@ -67,7 +67,7 @@ def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimiser(tiny_shape, t
     after = dict(model.named_parameters()) | dict(model.named_buffers())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not Optimisers(model, wanted).state()
+    assert not Optimisers(model, wanted, here.dtype).state()
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from golf.codec import container
 from golf.ground import runtime
@@ -96,13 +97,103 @@ def test_a_prediction_needs_no_target_and_holds_the_score(tmp_path, stored, tiny
     np.testing.assert_array_equal(predicted, rows[0])
 
 
-def test_an_artifact_that_lacks_a_tensor_of_its_model_is_refused_by_name(tmp_path, stored, tiny_shape):
-    del stored["skip_gates"]
-    with pytest.raises(BadArtifact, match=r"m\.golf: its tensors are not those of the model it names"):
+@pytest.mark.parametrize("stride", [4, 8, 32])
+def test_the_prediction_at_every_position_is_the_distribution_that_scored_it(tmp_path, stored, tiny_shape, stride):
+    dice = torch.Generator().manual_seed(1)
+    for name in [name for name in stored if name.endswith("proj.weight")]:  # zero at the start: no context would count
+        stored[name] = (torch.randn(stored[name].shape, generator=dice) * 0.1).half()
+    method = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+    stream = STREAM[:120]
+    nll = method.begin(stride=stride).score(stream[:1], stream[1:])
+    predicted = [-method.predict(stream[: p + 1])[stream[p + 1]] for p in range(119)]
+
+    np.testing.assert_allclose(predicted, nll, atol=2e-5)
+
+
+def test_a_method_keeps_what_its_file_said_of_itself(tmp_path, stored, tiny_shape):
+    opened = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+
+    assert opened.header.model == tiny_shape
+    assert opened.header.seen == ("train",)
+    assert Method(GPT(tiny_shape), runtime.alone(), score_tokens=128).header is None
+
+
+def without_gates(tensors):
+    del tensors["skip_gates"]
+
+
+def stranger(tensors):
+    tensors["extra"] = torch.ones(1)
+
+
+def one_step_for_all(tensors):
+    tensors["blocks.0.mlp.fc.weight.steps"] = tensors["blocks.0.mlp.fc.weight.steps"][:1]
+
+
+def codes_alone(tensors):
+    del tensors["blocks.0.mlp.fc.weight.steps"]
+
+
+def steps_alone(tensors):
+    del tensors["blocks.0.mlp.fc.weight.codes"]
+
+
+def stored_twice(tensors):
+    tensors["blocks.0.mlp.fc.weight"] = torch.ones(64, 32)
+
+
+def vector_in_codes(tensors):
+    tensors["blocks.0.attn_scale.codes"] = torch.ones(32, dtype=torch.int8)
+    tensors["blocks.0.attn_scale.steps"] = tensors.pop("blocks.0.attn_scale")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without_gates, r"skip_gates must be \[3, 32\], got absent"),
+        (stranger, r"extra must be absent, got \[1\]"),
+        (one_step_for_all, r"blocks\.0\.mlp\.fc\.weight\.steps must be \[64\], got \[1\]"),
+        (codes_alone, r"blocks\.0\.mlp\.fc\.weight\.steps must be \[64\], got absent"),
+        (steps_alone, r"blocks\.0\.mlp\.fc\.weight must be \[64, 32\], got absent"),
+        (vector_in_codes, r"blocks\.0\.attn_scale must be \[32\], got absent"),
+        (stored_twice, r"blocks\.0\.mlp\.fc\.weight must be absent, got \[64, 32\]"),
+    ],
+)
+def test_an_artifact_whose_tensors_are_not_its_models_is_refused_by_name(tmp_path, stored, tiny_shape, change, words):
+    change(stored)
+    with pytest.raises(BadArtifact, match=r"m\.golf: its tensors are not those of the model it names: " + words):
         Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
 
 
 def test_codes_of_another_shape_than_the_header_says_are_refused(tmp_path, stored, tiny_shape):
     other = dataclasses.replace(tiny_shape, mlp_width=96)
-    with pytest.raises(BadArtifact, match=r"m\.golf"):
+    with pytest.raises(
+        BadArtifact, match=r"m\.golf: .*blocks\.0\.mlp\.fc\.weight\.codes must be \[96, 32\], got \[64, 32\]"
+    ):
         Method.open(write(tmp_path / "m.golf", stored, other), runtime.alone(), score_tokens=128)
+
+
+class Allocations(TorchDispatchMode):
+    """Raises when an operation makes a real tensor of more than a megabyte, before a larger one can be asked for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.device.type != "meta":
+            assert made.nbytes <= 1 << 20, f"{function} made {made.nbytes:,} bytes"
+        return made
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"width": 16384, "layers": 256}, r"blocks\.0\.attn\.c_k\.weight must be \[8192, 16384\], got absent"),
+        ({"width": 16384, "context": 1 << 20, "rope_dims": 4096}, "its rotary tables take 17,179,869,184 bytes"),
+    ],
+)
+def test_a_file_of_some_bytes_that_claims_a_huge_model_is_refused_before_it_is_built(
+    tmp_path, tiny_shape, claims, words
+):
+    path = write(tmp_path / "m.golf", {"skip_gates": torch.ones(1)}, dataclasses.replace(tiny_shape, **claims))
+    assert path.stat().st_size < 500
+    with Allocations(), pytest.raises(BadArtifact, match=words):
+        Method.open(path, runtime.alone(), score_tokens=128)

@@ -25,7 +25,7 @@ def test_muon_gets_the_matrices_of_blocks_and_nothing_else(tiny_shape):
 
 def test_rates_follow_the_multiplier_and_momentum_the_step(tiny_shape, tiny_train):
     model = GPT(tiny_shape)
-    optimisers = Optimisers(model, tiny_train)
+    optimisers = Optimisers(model, tiny_train, torch.bfloat16)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
 
@@ -41,7 +41,7 @@ def test_rates_follow_the_multiplier_and_momentum_the_step(tiny_shape, tiny_trai
 
 def test_no_weight_and_no_state_is_kept_in_half_precision(tiny_shape, tiny_train):
     model = GPT(tiny_shape)
-    optimisers = Optimisers(model, tiny_train)
+    optimisers = Optimisers(model, tiny_train, torch.bfloat16)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimisers.step(0, 1.0)

@@ -126,10 +126,14 @@ def test_a_named_attention_backend_that_is_missing_is_refused_by_its_key(name, m
 
 
 def test_auto_attention_takes_the_best_that_is_installed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     installed(monkeypatch, "flash2", "flash3")
     assert runtime.choose_attention("auto", "train", CUDA, torch.bfloat16) == ("flash3", "auto: installed")
     assert runtime.choose_attention("flash2", "train", CUDA, torch.bfloat16) == ("flash2", "asked for")
     assert runtime.choose_attention("auto", "train", CUDA, torch.float32)[0] == "sdpa"
+    assert runtime.choose_attention("auto", "train", CUDA, torch.bfloat16, compiles=True)[0] == "sdpa"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert runtime.choose_attention("auto", "train", CUDA, torch.bfloat16)[0] == "flash2"
     installed(monkeypatch)
     assert runtime.choose_attention("auto", "train", CUDA, torch.bfloat16) == ("sdpa", "auto: no flash-attn")
 
@@ -140,7 +144,7 @@ def test_one_process_alone_sums_to_itself():
     assert here.first
     assert here.sum(tensor) is tensor
     here.sum_flat([tensor])
-    here.barrier()
+    here.agree(0.0)
     assert tensor.tolist() == [1.0, 2.0]
     assert here.agree(2.5) == 2.5
 
@@ -169,7 +173,7 @@ here = runtime.setup(dataclasses.replace(ema, device="cpu", compile="off", dtype
 me = here.rank + 1
 parts = [torch.full((2, 3), float(me)), torch.empty(0), torch.arange(4.0).reshape(2, 2).t() * me]
 here.sum_flat(parts)
-here.barrier()
+here.agree(0.0)
 print(here.ranks, parts[0].tolist(), parts[1].shape[0], parts[2].tolist(), here.agree(me / 2),
       here.sum(torch.tensor([me])).item(), here.note.endswith("2 ranks"), flush=True)
 dist.destroy_process_group()
@@ -193,3 +197,9 @@ def test_two_ranks_hold_the_same_sums_afterwards(tmp_path):
     assert [rank.returncode for rank in ranks] == [0, 0], said
     assert said[0] == said[1], "to the digit, and nothing on stderr"
     assert said[0][0] == "2 [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]] 0 [[0.0, 6.0], [3.0, 9.0]] 1.0 3 True\n"
+
+
+def test_flash_attention_named_with_compile_on_is_a_contradiction_and_with_auto_turns_compile_off():
+    with pytest.raises(Unavailable, match=r"train\.compile: on, and train\.attention: flash4 can't be compiled"):
+        runtime.choose_compile("on", "train", CUDA, "flash4")
+    assert runtime.choose_compile("auto", "train", CUDA, "flash4") == (False, "auto: flash4 can't be compiled")

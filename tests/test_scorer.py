@@ -1,6 +1,10 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from golf.ground import runtime
 from golf.model.gpt import GPT
@@ -44,13 +48,38 @@ def test_a_pass_scores_each_target_with_the_context_its_window_allows(model, str
     np.testing.assert_allclose(nll, slow_nll(model, stream, stride), atol=2e-5)
 
 
-@pytest.mark.parametrize("stride", [8, 32])
-def test_chunk_by_chunk_gives_what_one_pass_gives(model, stream, stride):
+@pytest.mark.parametrize("stride", [4, 8, 32])
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.sets(st.integers(1, 149), max_size=6))
+def test_chunk_by_chunk_gives_what_one_pass_gives_wherever_the_cuts_are(model, stream, stride, cuts):
     ours = scorer(model)
     whole = ours.score(stream[:1], stream[1:], stride=stride)
-    parts = [ours.score(stream[: b + 1], stream[b + 1 : b + 65], stride=stride) for b in range(0, 150, 64)]
+    bounds = itertools.pairwise([0, *sorted(cuts), 150])
+    parts = [ours.score(stream[: b + 1], stream[b + 1 : e + 1], stride=stride) for b, e in bounds]
 
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_only_the_first_window_is_ever_run_whole(model, stream, stride):
+    ours, tails = scorer(model), []
+    nll = ours.nll
+    ours.nll = lambda inputs, targets: tails.append(targets.shape[1]) or nll(inputs, targets)
+    for begin in (0, 5, 30, 31, 32, 33, 77):
+        tails.clear()
+        ours.score(stream[: begin + 1], stream[begin + 1 :], stride=stride)
+        assert tails.count(32) == (begin < 32 - stride)
+        assert set(tails) <= {32, stride}
+
+
+@pytest.mark.parametrize("stride", [4, 8, 32])
+def test_the_distribution_of_every_position_is_the_one_that_scored_it(model, stream, stride):
+    ours = scorer(model)
+    nll = ours.score(stream[:1], stream[1:], stride=stride)
+    for begin in (0, 3, 45, 149):
+        rows = range(150 - begin)
+        found = ours.log_probabilities(stream[: begin + 1], stream[begin + 1 :], rows, stride=stride)
+        np.testing.assert_allclose(-found[rows, stream[begin + 1 :]], nll[begin:], atol=2e-5)
 
 
 def test_a_score_never_depends_on_later_text(model, stream):

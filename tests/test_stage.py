@@ -202,7 +202,7 @@ def two_ranks(folder: Path, body: str) -> Path:
 
 
 def test_ranks_2_starts_two_ranks_and_one_writes_the_record(tmp_path):
-    folder = two_ranks(tmp_path, 'Path(f"rank{here.rank}of{here.ranks}").touch(); here.barrier()')
+    folder = two_ranks(tmp_path, 'Path(f"rank{here.rank}of{here.ranks}").touch(); here.agree(0.0)')
     code, err = run(folder, "calibrate")
     assert code == 0, err
     assert {path.name for path in folder.glob("rank*")} == {"rank0of2", "rank1of2"}
@@ -212,7 +212,7 @@ def test_ranks_2_starts_two_ranks_and_one_writes_the_record(tmp_path):
 
 
 def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
-    body = 'if here.rank == 1: raise errors.BadArtifact("artifacts/x", "not found")\nhere.barrier()'
+    body = 'if here.rank == 1: raise errors.BadArtifact("artifacts/x", "not found")\nhere.agree(0.0)'
     code, err = run(two_ranks(tmp_path, body), "calibrate")
     assert code == 1
     told_once(err, "calibrate")
@@ -230,7 +230,7 @@ def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
 
 @pytest.mark.soak
 def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others(tmp_path):
-    body = 'if here.rank == 1: raise ZeroDivisionError("ours")\nhere.barrier()'
+    body = 'if here.rank == 1: raise ZeroDivisionError("ours")\nhere.agree(0.0)'
     code, err = run(two_ranks(tmp_path, body), "calibrate")
     assert code == 1
     assert err.count("Traceback") == 1
@@ -239,7 +239,7 @@ def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others
 
 @pytest.mark.soak
 def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
-    body = "import os\nif here.rank == 1: os.kill(os.getpid(), 9)\nhere.barrier()"
+    body = "import os\nif here.rank == 1: os.kill(os.getpid(), 9)\nhere.agree(0.0)"
     code, err = run(two_ranks(tmp_path, body), "calibrate")
     assert code == 1
     told_once(err, "calibrate")

@@ -7,6 +7,7 @@ from golf import verdict
     ("artifact", "plan", "starts"),
     [
         (["train"], ["train", "dev"], "NOT-RUN"),
+        (["train", "unknown"], ["train"], "NOT-RUN, and the artifact is of unknown origin"),
         (["train", "val"], ["train"], "invalid: val is upstream of the artifact"),
         (["train"], ["train", "val"], "invalid: the plan for test-time training was made on val"),
     ],

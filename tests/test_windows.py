@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +21,43 @@ def test_every_position_is_scored_exactly_once_and_in_order(context, parts, end)
     assert all(w.first - w.start >= context - stride for w in windows[1:])
 
 
-@given(parts=st.sampled_from([1, 2, 4]), chunks=st.integers(1, 6), end=st.integers(1, 400))
-def test_windows_of_chunks_are_the_windows_of_the_whole_stream(parts, chunks, end):
+@given(
+    context=st.sampled_from([8, 16, 32]),
+    parts=st.sampled_from([1, 2, 4, 8]),
+    end=st.integers(1, 300),
+    cuts=st.sets(st.integers(1, 299)),
+)
+def test_however_a_stream_is_cut_each_position_keeps_its_window_of_one_pass(context, parts, end, cuts):
+    stride = context // parts
+    bounds = [0, *sorted(cut for cut in cuts if cut < end), end]
+    pieces = [
+        window
+        for begin, stop in itertools.pairwise(bounds)
+        for window in plan(begin, stop, context=context, stride=stride)
+    ]
+    whole = plan(0, end, context=context, stride=stride)
+
+    assert [p for w in pieces for p in range(w.first, w.stop)] == list(range(end))
+    assert starts(pieces) == starts(whole)
+
+
+@given(parts=st.sampled_from([1, 2, 4]), groups=st.integers(1, 30), end=st.integers(17, 400))
+def test_cuts_on_the_grid_add_no_window(parts, groups, end):
     context, stride = 16, 16 // parts
-    size = context * chunks
-    pieces = [plan(b, min(b + size, end), context=context, stride=stride) for b in range(0, end, size)]
+    bounds = [0, *range(context, end, stride * groups), end]
+    pieces = [plan(b, e, context=context, stride=stride) for b, e in itertools.pairwise(bounds)]
 
     assert [w for piece in pieces for w in piece] == plan(0, end, context=context, stride=stride)
+
+
+def starts(windows: list[Window]) -> dict[int, int]:
+    """position -> where its window starts, which is all that its score depends on."""
+    return {position: w.start for w in windows for position in range(w.first, w.stop)}
+
+
+def test_a_chunk_that_begins_between_groups_is_scored_by_the_groups_it_falls_into():
+    assert plan(3, 14, context=8, stride=4) == [Window(0, 3, 8), Window(4, 8, 12), Window(8, 12, 14)]
+    assert plan(14, 15, context=8, stride=4) == [Window(8, 14, 15)]
 
 
 def test_plain_windows_do_not_overlap():

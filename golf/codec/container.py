@@ -5,7 +5,7 @@
 
 All integers are little-endian; a checksum is CRC-32, which no change of up to 32 neighbouring bits escapes. The first
 one covers everything before it and the packed header, which is Brotli over JSON: the model's shape, what the writer
-noted, the codec, the tensor table, and each section's packed size and checksum. Tensors of one pattern, such as
+noted, the tensor table, and each section's codec, packed size and checksum. Tensors of one pattern, such as
 ``blocks.#.mlp.fc.weight.codes``, fill one line of the table; codes of one pattern share a section, and so do all
 tensors of a wider type. The order of the table is the order of the bytes.
 """
@@ -52,8 +52,9 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """Bytes that are packed together."""
+    """Bytes that are packed together, by a codec of their own."""
 
+    codec: str
     dtype: str
     packed: Natural
     crc: Natural
@@ -68,6 +69,8 @@ class Section:
         return [line.shape for line in self.lines for _ in line.names]
 
     def problems(self):
+        if self.codec not in entropy.CODECS:
+            yield "codec", f"must be one of {', '.join(entropy.CODECS)}, got {self.codec}"
         if self.dtype not in TYPES:
             yield "dtype", f"must be one of {', '.join(TYPES)}, got {self.dtype}"
         if not self.lines:
@@ -80,7 +83,6 @@ class Header:
 
     model: Shape
     seen: tuple[str, ...]
-    codec: str
     sections: tuple[Section, ...]
 
     @property
@@ -90,8 +92,6 @@ class Header:
 
     def problems(self):
         names = [name for section in self.sections for line in section.lines for name in line.names]
-        if self.codec not in entropy.CODECS:
-            yield "codec", f"must be one of {', '.join(entropy.CODECS)}, got {self.codec}"
         if len(set(names)) != len(names):
             yield "sections", "name a tensor twice"
 
@@ -103,8 +103,8 @@ def pack(tensors: dict[str, torch.Tensor], shape: Shape, *, seen: tuple[str, ...
         arrays = [tensors[name].detach().cpu().contiguous().numpy() for line in lines for name in line.names]
         body = entropy.CODECS[codec].encode([array.astype(TYPES[dtype], copy=False) for array in arrays], quality)
         bodies.append(body)
-        sections.append(Section(dtype=dtype, packed=len(body), crc=zlib.crc32(body), lines=tuple(lines)))
-    header = Header(model=shape, seen=tuple(seen), codec=codec, sections=tuple(sections))
+        sections.append(Section(codec=codec, dtype=dtype, packed=len(body), crc=zlib.crc32(body), lines=tuple(lines)))
+    header = Header(model=shape, seen=tuple(seen), sections=tuple(sections))
     text = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
     if header.raw > RAW_LIMIT or len(text) > HEADER_LIMIT:
         raise OverBudget(
@@ -139,7 +139,7 @@ def read(path) -> tuple[dict[str, torch.Tensor], Header]:
     tensors = {}
     for section, body in zip(header.sections, bodies, strict=True):
         try:
-            arrays = entropy.CODECS[header.codec].decode(body, TYPES[section.dtype], section.shapes)
+            arrays = entropy.CODECS[section.codec].decode(body, TYPES[section.dtype], section.shapes)
         except entropy.Damaged as error:
             raise BadArtifact(path, f"section {section.name} does not decode: {error}", CURE) from None
         names = [name for line in section.lines for name in line.names]

@@ -1,6 +1,6 @@
 """The user's own texts: a folder of .txt (one document a file) and .jsonl ({"text": …} a line), plain or packed.
 
-Nothing in the folder is passed over in silence but README.md and what starts with a dot.
+Nothing in the folder is passed over in silence but README.md, tokenizers (.model) and what starts with a dot.
 """
 
 import gzip
@@ -62,13 +62,18 @@ def listing(folder: Path) -> list[Path]:
         linked = [name for name in folders if (Path(base) / name).is_symlink()]
         if linked:
             raise BadInput(f"{Path(base) / linked[0]}: a link to a folder is not followed; copy its texts in")
-        paths += [Path(base) / name for name in files if not name.startswith(".") and name != "README.md"]
+        paths += [Path(base) / name for name in files if not passed_over(name)]
     for path in paths:
         if kind(path) not in (".txt", ".jsonl"):
             raise BadInput(f"{path}: unknown kind of file; {ALLOWED}; rename it or move it out of fetch.path")
     if not paths:
         raise BadInput(f"fetch.path: no texts in {folder}; {CURE}")
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def passed_over(name: str) -> bool:
+    """Hidden files, the folder's own README.md, and tokenizers, which may lie beside the texts."""
+    return name.startswith(".") or name == "README.md" or name.endswith(".model")
 
 
 def kind(path: Path) -> str:

@@ -145,3 +145,19 @@ def hand_over(item, ready: queue.Queue, stop: threading.Event) -> bool:
         except queue.Full:
             continue
     return False
+
+
+def held_out(split: Split, context: int, tokens: int) -> torch.Tensor:
+    """The first ``tokens`` of a split as windows with their targets: int64 [n, context + 1], n at least 1.
+
+    Raises BadInput when the split is shorter than one window.
+    """
+    stream = split.all()
+    count = min(len(stream) - 1, tokens) // context
+    if count < 1:
+        raise BadInput(
+            f"{split.name}: {len(stream):,} tokens hold no window of model.context = {context} and its target; raise "
+            f"fetch.{split.name}_percent, lower model.context, or give more text"
+        )
+    index = np.arange(count)[:, None] * context + np.arange(context + 1)
+    return torch.from_numpy(stream[index].astype(np.int64))

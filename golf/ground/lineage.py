@@ -10,7 +10,8 @@ from pathlib import Path
 
 from golf.ground import store
 
-SPLITS = ("train", "dev", "val")
+UNKNOWN = "unknown"
+SPLITS = ("train", "dev", "val", UNKNOWN)
 
 
 def of(stage: str, inputs: dict[str, Path | str], *sections, seed: int | None = None, ranks: int = 1) -> dict:
@@ -40,12 +41,12 @@ def file_digest(path) -> str:
 
 
 def splits_of(path) -> list[str]:
-    """Splits that influenced a file: a split folder's own name; else what its lineage says; none without one."""
+    """Splits that influenced a file: a split folder's own name; else what its lineage says, "unknown" without one."""
     path = Path(path)
     if path.is_dir():
         return [path.name]
     if path.suffix == ".safetensors":
-        return store.read_label(path)["meta"].get("lineage", {}).get("splits_seen", [])
+        return store.read_label(path)["meta"].get("lineage", {}).get("splits_seen", [UNKNOWN])
     if path.suffix == ".json":
-        return store.read_json(path).get("splits_seen", [])
-    return []
+        return store.read_json(path).get("splits_seen", [UNKNOWN])
+    return [UNKNOWN]

@@ -85,6 +85,7 @@ class Train(Execution):
     ema_snapshot_every: Count
     checkpoint_every: Count | None
     dev_every: Count | None
+    dev_tokens: Count  # of dev, whose loss is watched
     log_every: Count
 
     def problems(self):

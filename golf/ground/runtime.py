@@ -41,13 +41,8 @@ class Runtime:
         return torch.autocast(self.device.type, self.dtype)
 
     def compiled(self, function):
-        """``function`` compiled for static shapes, or itself where compile is off.
-
-        One full graph, but for flash-attn, whose call stands between graphs.
-        """
-        if not self.compile:
-            return function
-        return torch.compile(function, fullgraph=self.attention not in FLASH, dynamic=False)
+        """``function`` as one full graph of static shapes, or itself where compile is off."""
+        return torch.compile(function, fullgraph=True, dynamic=False) if self.compile else function
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """In place: the sum over ranks."""
@@ -72,9 +67,10 @@ class Runtime:
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return shared.item()
 
-    def barrier(self) -> None:
-        if self.ranks > 1:
-            dist.barrier()
+    def finish(self) -> None:
+        """Wait for the work that this process has queued on its device, so that a clock sees it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def alone(device: str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Runtime:
@@ -91,11 +87,11 @@ def setup(execution, section: str) -> Runtime:
     local = int(os.environ.get("LOCAL_RANK", 0))
     device, why_device = choose_device(execution.device, section, local)
     dtype, why_dtype = choose_dtype(execution.dtype, device)
-    compiles, why_compile = choose_compile(execution.compile, section, device)
-    attention, why_attention = choose_attention(execution.attention, section, device, dtype)
+    compiles, why_compile = choose_compile(execution.compile, section, device, execution.attention)
+    attention, why_attention = choose_attention(execution.attention, section, device, dtype, compiles)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = dtype == torch.bfloat16
     if ranks > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     note = (
@@ -131,9 +127,17 @@ def choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
     return torch.float32, "auto: bf16 is slow on this CPU"
 
 
-def choose_compile(asked: str, section: str, device: torch.device) -> tuple[bool, str]:
+def choose_compile(asked: str, section: str, device: torch.device, attention: str = "auto") -> tuple[bool, str]:
+    """flash-attn's calls can't be traced (flash-attention #2154, #1435), so a backend of it runs without compile."""
     if asked == "off":
         return False, "asked for"
+    if attention in FLASH:
+        if asked == "on":
+            raise Unavailable(
+                f"{section}.compile: on, and {section}.attention: {attention} can't be compiled; set compile to off, "
+                f"or attention to sdpa"
+            )
+        return False, f"auto: {attention} can't be compiled"
     lacking = compiler_missing(device)
     if lacking is None:
         return True, "asked for" if asked == "on" else "auto: a compiler is here"
@@ -160,12 +164,16 @@ def compiler_missing(device: torch.device) -> str | None:
     return f"Python's headers (Python.h in {headers})"
 
 
-def choose_attention(asked: str, section: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+def choose_attention(
+    asked: str, section: str, device: torch.device, dtype: torch.dtype, compiles: bool = False
+) -> tuple[str, str]:
     if asked != "auto":
         problem = backend_missing(asked, device, dtype)
         if problem:
             raise Unavailable(f"{section}.attention: {asked} {problem}; set it to auto or sdpa")
         return asked, "asked for"
+    if compiles:
+        return "sdpa", "auto: flash-attn can't be compiled"
     for name in FLASH:
         if backend_missing(name, device, dtype) is None:
             return name, "auto: installed"
@@ -178,11 +186,11 @@ def backend_missing(name: str, device: torch.device, dtype: torch.dtype) -> str 
         return None
     if device.type != "cuda" or dtype != torch.bfloat16:
         return f"needs a GPU and bfloat16, and this stage runs on {device.type} in {str(dtype).removeprefix('torch.')}"
-    major = torch.cuda.get_device_capability(device)[0]
-    if major not in ARCHITECTURES[name]:
-        return f"runs on compute capability {', '.join(map(str, ARCHITECTURES[name]))}, and {device} has {major}"
     try:
         importlib.import_module(FLASH[name])
     except ImportError as error:
         return f"can't be imported ({error})"
+    major = torch.cuda.get_device_capability(device)[0]
+    if major not in ARCHITECTURES[name]:
+        return f"runs on compute capability {', '.join(map(str, ARCHITECTURES[name]))}, and {device} has {major}"
     return None

@@ -25,7 +25,6 @@ def enter(name: str, main) -> None:
     main takes a Runtime where the stage's section says how to execute, else nothing. A section with ranks > 1 that was
     not started by torchrun starts its ranks itself.
     """
-    began = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         from golf.ground import params
@@ -38,7 +37,7 @@ def enter(name: str, main) -> None:
             run_ranked(name, main, section)
         else:
             main()
-            write_run(name, began, None)
+            write_run(name, started(), None)
     except GolfError as error:
         leave(name, str(error), 1)
     except KeyboardInterrupt:
@@ -74,7 +73,10 @@ def run_ranked(name: str, main, section) -> None:
 
 def leave(name: str, message: str, code: int) -> None:
     """One message on stderr, how to get the last good artifact back, and the exit code."""
-    cure = f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name}"
+    cure = (
+        f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name} "
+        f"(and its figures with: git checkout artifacts/{name})"
+    )
     words = f"\n{name}: {message}\n{cure}"
     if WORDS in os.environ:
         say_last(0 if code == 1 else 2, words)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import struct
 import tempfile
 from pathlib import Path
@@ -39,6 +40,12 @@ def writing(path):
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def clear(*folders) -> None:
+    """Remove what an earlier run left in folders that this one fills anew."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path, data: bytes) -> None:

@@ -146,5 +146,8 @@ def golf_file(path: Path) -> list[str]:
     found, header = container.read(path)
     lines = [f"{path}: submission, {path.stat().st_size:,} bytes, every checksum good"]
     lines.append("  model " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(header.model).items()))
-    lines.append(f"  codec {header.codec}; splits that influenced it: {', '.join(header.seen) or 'none'}")
+    codecs = dict.fromkeys(section.codec for section in header.sections)
+    lines.append(
+        f"  codec {', '.join(codecs) or 'none'}; splits that influenced it: {', '.join(header.seen) or 'none'}"
+    )
     return lines + [tensor_line(name, tensor) for name, tensor in found.items()]

@@ -22,7 +22,6 @@ def door(backend: str) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], t
         return sdpa
     function = importlib.import_module(FLASH[backend]).flash_attn_func
 
-    @torch.compiler.disable  # these libraries' calls can't be traced (flash-attention #2154, #1435)
     def flash(q_BSHE, k_BTGE, v_BTGE):
         # Half precision only; the causal mask is aligned with the last key, as we need.
         y = function(q_BSHE.bfloat16(), k_BTGE.bfloat16(), v_BTGE.bfloat16(), causal=True)
@@ -32,17 +31,16 @@ def door(backend: str) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], t
 
 
 def sdpa(q_BSHE: torch.Tensor, k_BTGE: torch.Tensor, v_BTGE: torch.Tensor) -> torch.Tensor:
-    s, t = q_BSHE.shape[1], k_BTGE.shape[1]
-    mask = None if s == t else causal(s, t, q_BSHE.device)
-    y_BHSE = F.scaled_dot_product_attention(
-        q_BSHE.transpose(1, 2),
-        k_BTGE.transpose(1, 2),
-        v_BTGE.transpose(1, 2),
-        attn_mask=mask,
-        is_causal=mask is None,
-        enable_gqa=q_BSHE.shape[2] != k_BTGE.shape[2],
-    )
-    return y_BHSE.transpose(1, 2)
+    """torch's own kernels. On CPUs in fp32: their backward takes twice as long in bf16 (benchmarks/README.md)."""
+    s, t, dtype, device = q_BSHE.shape[1], k_BTGE.shape[1], q_BSHE.dtype, q_BSHE.device
+    heads = [x.transpose(1, 2) for x in (q_BSHE, k_BTGE, v_BTGE)]
+    if device.type == "cpu":
+        heads = [x.float() if dtype == torch.bfloat16 else x for x in heads]
+    mask = None if s == t else causal(s, t, device)
+    grouped = q_BSHE.shape[2] != k_BTGE.shape[2]
+    with torch.autocast(device.type, enabled=False):
+        y_BHSE = F.scaled_dot_product_attention(*heads, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+    return y_BHSE.transpose(1, 2).to(dtype)
 
 
 def causal(s: int, t: int, device) -> torch.Tensor:

@@ -99,7 +99,7 @@ def collect(
 
 
 def add(h_II: torch.Tensor, x: torch.Tensor) -> None:
-    """In place: h += xᵀx in fp32, whatever the precision around it."""
+    """In place: h += xᵀx in fp32 (in TF32 on a GPU that works in bf16), whatever the precision around it."""
     with torch.autocast(h_II.device.type, enabled=False):
         x_NI = x.detach().flatten(0, -2).float()
         h_II.addmm_(x_NI.T, x_NI)

@@ -1,5 +1,6 @@
 """One left-to-right pass over a stream: score a chunk, seal it, hand it out, only then let the method learn from it."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,7 +29,8 @@ def run(
         sealed = ledger.seal(stream[begin : end + 1], nll, n_bytes[begin:end], last=end == targets)
         seen[begin + 1 : end + 1] = chunk
         nats, total = nats + nll.sum(dtype=np.float64), total + n_bytes[begin:end].sum(dtype=np.int64)
-        line.update(end, bpb_so_far=f"{nats / np.log(2) / max(total, 1):.4f}")
+        speed = f"{end / (time.perf_counter() - line.started):,.0f} tok/s"
+        line.update(end, bpb_so_far=f"{nats / np.log(2) / max(total, 1):.4f}", at=speed)
         yield sealed
         method.update(sealed)
 

@@ -9,7 +9,7 @@ from golf.score.windows import Window, plan
 
 
 class Scorer:
-    """Scores with one model. Two shapes of work: whole windows, and windows of which only the last stride counts.
+    """Scores with one model. Two shapes of work: a whole first window, and windows whose last stride alone counts.
 
     score_tokens: inputs a rank holds at a time. looped: recurrence is active, as it is in every finished model.
     """
@@ -35,8 +35,8 @@ class Scorer:
         tokens = torch.from_numpy(np.concatenate([prefix[low:], chunk]).astype(np.int64)).to(self.here.device)
         nats = torch.zeros(len(chunk), device=self.here.device)
         windows = plan(begin, end, context=self.context, stride=stride)
-        tails = [w for w in windows if w.first - w.start == self.context - stride]
-        wholes = [w for w in windows if w.first - w.start != self.context - stride]
+        tails = [w for w in windows if w.first - w.start >= self.context - stride]
+        wholes = [w for w in windows if w.first - w.start < self.context - stride]  # the stream's first, at most
         for group, tail in ((wholes, self.context), (tails, stride)):
             batches = [group[i : i + self.rows] for i in range(0, len(group), self.rows)]
             for batch in batches[self.here.rank :: self.here.ranks]:

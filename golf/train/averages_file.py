@@ -32,8 +32,8 @@ def save(folder, averages: Averages, shape: Shape, *, lineage: dict) -> None:
     )
 
 
-def load(folder, decay: float, shape: Shape) -> tuple[dict[str, torch.Tensor], dict]:
-    """The average with ``decay`` after the last step, and how it was had: tracked, or combined with what profile error.
+def load(folder, decay: float, shape: Shape) -> tuple[dict[str, torch.Tensor], dict, list[Path]]:
+    """The average with ``decay`` after the last step; how it was had, and with what profile error; the files used.
 
     Raises ParamsError naming the covered range when the kept traces do not allow this decay.
     """
@@ -43,11 +43,12 @@ def load(folder, decay: float, shape: Shape) -> tuple[dict[str, torch.Tensor], d
     reach = covered(traces, snapshots, steps)
     report = {"decay": decay, "covered_from": reach[0] if reach else None, "covered_to": reach[1] if reach else None}
     if decay in index["decays"]:
-        weights, _ = checkpoint.load(tracked_path(folder, decay), shape)
-        return weights, report | {"how": "tracked", "profile_error": 0.0}
+        path = tracked_path(folder, decay)
+        return checkpoint.load(path, shape)[0], report | {"how": "tracked", "profile_error": 0.0}, [path]
     found = checked_recipe(decay, traces, snapshots, steps)
-    weights = combined(found, lambda trace, step: checkpoint.load(snapshot_path(folder, trace, step), shape)[0])
-    return weights, report | {"how": "combined", "profile_error": found.error}
+    paths = {key: snapshot_path(folder, *key) for key in found.coefficients}
+    weights = combined(found, lambda *key: checkpoint.load(paths[key], shape)[0])
+    return weights, report | {"how": "combined", "profile_error": found.error}, list(paths.values())
 
 
 def read_index(folder: Path) -> dict:

@@ -16,7 +16,7 @@ TOLERANCE = 0.01  # relative profile error up to which a decay counts as covered
 
 
 class Averages:
-    """Tracks ``decays`` exactly and keeps at most ``keep`` snapshots of each of ``traces``.
+    """Tracks ``decays`` exactly and keeps at most ``keep`` snapshots of each of ``traces`` (0: none).
 
     Storage bound: len(set(decays + traces)) copies on the device and 2 · keep copies in memory, 4 bytes a weight each.
     """
@@ -39,7 +39,7 @@ class Averages:
 
     def snapshot(self) -> None:
         """Keep the traces as they are now, and let go of the snapshot that is missed least."""
-        if self.steps not in self.snapshots:
+        if self.keep and self.steps not in self.snapshots:
             self.snapshots[self.steps] = {trace: self.copy(trace) for trace in self.traces}
         for step in set(self.snapshots) - set(thinned(sorted(self.snapshots), self.keep, self.every)):
             del self.snapshots[step]

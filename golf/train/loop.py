@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Outcome:
     dev: list[dict] = field(default_factory=list)  # step, seconds, dev_loss
     steps: int = 0
     seconds: float = 0.0
+    warmup_seconds: float = 0.0  # compilation and what it ran, before the clock
     looped_from: int | None = None  # first step with recurrence
 
     def figures(self, wanted: Train) -> dict:
@@ -38,6 +40,7 @@ class Outcome:
             "loss": self.log[-1]["loss"] if self.log else None,
             "dev_loss": self.dev[-1]["dev_loss"],
             "seconds": round(self.seconds, 3),
+            "warmup_seconds": round(self.warmup_seconds, 3),
             "tokens_per_second": round(self.steps * wanted.batch_tokens / self.seconds, 1),
         }
 
@@ -57,16 +60,19 @@ def train(
     save(step, looped): called on rank 0 every ``checkpoint_every`` steps. Raises Diverged when the loss is not finite.
     """
     loss = here.compiled(loss_function(model, here))
+    began = time.perf_counter()
     warm_up(model, loss, wanted, here)
-    optimisers = Optimisers(model, wanted)
+    here.finish()
+    warmed = time.perf_counter() - began
+    optimisers = Optimisers(model, wanted, here.dtype)
     averages = Averages(
         dict(model.named_parameters()),
         wanted.ema_decays,
         wanted.ema_traces,
-        wanted.ema_snapshots,
+        wanted.ema_snapshots if here.first else 0,  # rank 0 saves them
         wanted.ema_snapshot_every,
     )
-    outcome = Outcome(averages)
+    outcome = Outcome(averages, warmup_seconds=warmed)
     budget = None if wanted.limit_s is None else wanted.limit_s - wanted.reserve_s
     progress_line = Progress("train", wanted.steps, "steps", limit_s=budget, quiet=not here.first)
     clock = Clock(budget, wanted.steps)
@@ -92,6 +98,7 @@ def train(
             outcome.dev.append(dev_row(model, dev, step, seconds, looped, here))
         if wanted.checkpoint_every and step % wanted.checkpoint_every == 0 and here.first:
             save(step, looped)
+    here.finish()
     outcome.steps, outcome.seconds = step, here.agree(clock.seconds())
     looped = model.shape.loop_passes > 1  # what follows always runs with recurrence
     outcome.dev.append(dev_row(model, dev, step, outcome.seconds, looped, here))
@@ -133,10 +140,14 @@ def warm_up(model: GPT, loss, wanted: Train, here: Runtime) -> None:
     """Compile both graphs on random tokens, then put everything back: weights, and optimisers made for this alone."""
     if not wanted.warmup_steps:
         return
+    if here.compile:
+        Progress("train", None, "steps", quiet=not here.first).done(
+            "compiling: about half a minute a graph, not on the clock"
+        )
     before = copy.deepcopy(model.state_dict())
     generator = torch.Generator().manual_seed(0)
     rows, context = wanted.micro_tokens // model.shape.context, model.shape.context
-    throwaway = Optimisers(model, wanted)
+    throwaway = Optimisers(model, wanted, here.dtype)
     for looped in (False, True) if model.shape.loop_passes > 1 else (False,):
         for number in range(wanted.warmup_steps):
             tokens = torch.randint(model.shape.vocabulary, (rows, context + 1), generator=generator).to(here.device)
@@ -167,7 +178,8 @@ def log_row(step, seconds, value, norm, multiplier, looped, wanted: Train) -> di
 def dev_row(model: GPT, dev: torch.Tensor, step: int, seconds: float, looped: bool, here: Runtime) -> dict:
     """The model's own loss on dev, rows shared out over ranks, in this state of recurrence."""
     total = torch.zeros(2, dtype=torch.float64, device=here.device)
-    for rows in dev[here.rank :: here.ranks].split(16):
+    mine = dev[here.rank :: here.ranks]
+    for rows in mine.split(16) if len(mine) else ():
         tokens = rows.to(here.device)
         with here.autocast():
             nll = model.nll(tokens[:, :-1], tokens[:, 1:], looped=looped)

@@ -25,7 +25,7 @@ def group_of(name: str) -> str:
 class Optimisers:
     """The three groups as one: a step at a share of the rates. Without a step taken there is no state."""
 
-    def __init__(self, model: GPT, train: Train):
+    def __init__(self, model: GPT, train: Train, dtype: torch.dtype):
         found = groups(model)
         adam = {"betas": (train.beta1, train.beta2), "eps": train.eps, "fused": True}
         self.train = train
@@ -36,6 +36,7 @@ class Optimisers:
             weight_decay=train.matrix_decay,
             momentum=train.momentum_start,
             newton_schulz=train.newton_schulz,
+            dtype=dtype,
         )
         self.adam = torch.optim.AdamW(
             [
