@@ -51,7 +51,7 @@ def refuse(place, capfd):
         assert ended.value.code == code, said
         assert "Traceback" not in said
         assert said.count(f"\n{name}: ") == 1
-        assert said.endswith(f"the last good ones come back with: dvc checkout {name}\n")
+        assert f"the last good ones come back with: dvc checkout {name} (" in said
         assert not list(place.rglob("*.partial"))
         assert_whole(place / "artifacts" / name)
         return said
@@ -243,7 +243,7 @@ def test_a_text_of_another_tokenizer_is_refused(place, refuse):
 
 
 def test_hessians_of_other_weights_are_refused(place, refuse):
-    project.turn(place, {"ema.decay": 0.95})
+    project.turn(place, {"ema.decay": 0.9965})
     project.act("ema")
     assert "hessians.safetensors: was measured on other weights" in refuse("quantize")
 

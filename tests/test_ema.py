@@ -90,3 +90,16 @@ def test_snapshots_thin_out_with_age():
     assert kept[-1] == 500
     assert (np.diff(gaps) <= 0).all()
     assert gaps[0] > 4 * gaps[-1]
+
+
+def test_the_range_that_is_named_has_its_holes_named_too():
+    told = ema.covered((0.9, 0.98), [5, 10, 15, 20], 20)
+
+    for stretch in told.split(", "):
+        low, high = map(float, stretch.split(" to "))
+        for decay in (low, high):
+            assert ema.recipe(decay, (0.9, 0.98), [5, 10, 15, 20], 20).error <= ema.TOLERANCE + 1e-4
+    inside = [tuple(map(float, stretch.split(" to "))) for stretch in told.split(", ")]
+    for decay in (0.94, 0.95, 0.96):
+        covers = ema.recipe(decay, (0.9, 0.98), [5, 10, 15, 20], 20).error <= ema.TOLERANCE
+        assert covers == any(low <= decay <= high for low, high in inside)

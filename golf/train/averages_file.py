@@ -40,8 +40,7 @@ def load(folder, decay: float, shape: Shape) -> tuple[dict[str, torch.Tensor], d
     folder = Path(folder)
     index = read_index(folder)
     traces, snapshots, steps = index["traces"], index["snapshots"], index["steps"]
-    reach = covered(traces, snapshots, steps)
-    report = {"decay": decay, "covered_from": reach[0] if reach else None, "covered_to": reach[1] if reach else None}
+    report = {"decay": decay, "covered": covered(traces, snapshots, steps)}
     if decay in index["decays"]:
         path = tracked_path(folder, decay)
         return checkpoint.load(path, shape)[0], report | {"how": "tracked", "profile_error": 0.0}, [path]
