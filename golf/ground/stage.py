@@ -75,7 +75,7 @@ def leave(name: str, message: str, code: int) -> None:
     """One message on stderr, how to get the last good artifact back, and the exit code."""
     cure = (
         f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name} "
-        f"(and its figures with: git checkout artifacts/{name})"
+        f"(or, once the mistake is mended, with their figures from the cache: dvc repro)"
     )
     words = f"\n{name}: {message}\n{cure}"
     if WORDS in os.environ:
