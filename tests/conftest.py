@@ -12,6 +12,27 @@ from golf.ground import params
 from golf.ground.shape import Shape
 
 ROOT = Path(__file__).parents[1]
+# Four layers with everything in them: a loop, a parallel layer, shared keys, partial RoPE.
+TINY_SHAPE = Shape(
+    vocabulary=260,
+    layers=4,
+    width=32,
+    heads=4,
+    kv_heads=2,
+    mlp_width=64,
+    context=32,
+    rope_dims=4,
+    rope_base=10000.0,
+    qk_gain=2.0,
+    leaky_slope=0.5,
+    softcap=30.0,
+    embed_std=0.005,
+    loop_start=1,
+    loop_end=2,
+    loop_passes=2,
+    parallel_from=3,
+    xsa_from=0,
+)
 
 NAMES = (
     "the old clerk,a young sailor,my neighbour,the baker,our teacher,a quiet farmer,the lighthouse keeper,her brother"
@@ -76,27 +97,7 @@ def gpu() -> torch.device:
 
 @pytest.fixture(scope="session")
 def tiny_shape() -> Shape:
-    """Four layers with everything in them: a loop, a parallel layer, shared keys, partial RoPE."""
-    return Shape(
-        vocabulary=260,
-        layers=4,
-        width=32,
-        heads=4,
-        kv_heads=2,
-        mlp_width=64,
-        context=32,
-        rope_dims=4,
-        rope_base=10000.0,
-        qk_gain=2.0,
-        leaky_slope=0.5,
-        softcap=30.0,
-        embed_std=0.005,
-        loop_start=1,
-        loop_end=2,
-        loop_passes=2,
-        parallel_from=3,
-        xsa_from=0,
-    )
+    return TINY_SHAPE
 
 
 @pytest.fixture(scope="session")

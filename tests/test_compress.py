@@ -4,35 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import TINY_SHAPE
 
 from golf import budget
 from golf.codec import container
 from golf.ground import params, store
 from golf.ground.errors import BadArtifact, Diverged, OverBudget
-from golf.ground.shape import Shape
 from golf.quant import codes, grid, outcome
 from golf.quant.grid import Quantized
 from stages import compress
 
-SHAPE = Shape(
-    vocabulary=300,
-    layers=2,
-    width=32,
-    heads=4,
-    kv_heads=2,
-    mlp_width=64,
-    context=16,
-    rope_dims=4,
-    rope_base=10000.0,
-    qk_gain=2.0,
-    leaky_slope=0.5,
-    softcap=30.0,
-    embed_std=0.5,
-    loop_start=1,
-    loop_end=1,
-    loop_passes=2,
-    parallel_from=1,
-    xsa_from=0,
+SHAPE = dataclasses.replace(
+    TINY_SHAPE, vocabulary=300, layers=2, context=16, embed_std=0.5, loop_end=1, parallel_from=1
 )
 ORIGIN = {"stage": "quantize", "splits_seen": ["train"]}
 

@@ -6,31 +6,12 @@ import zlib
 import brotli
 import pytest
 import torch
+from conftest import TINY_SHAPE
 
 from golf.codec import container, entropy
 from golf.ground.errors import BadArtifact, OverBudget
-from golf.ground.shape import Shape
 
-SHAPE = Shape(
-    vocabulary=300,
-    layers=12,
-    width=32,
-    heads=4,
-    kv_heads=2,
-    mlp_width=64,
-    context=16,
-    rope_dims=4,
-    rope_base=10000.0,
-    qk_gain=2.0,
-    leaky_slope=0.5,
-    softcap=30.0,
-    embed_std=0.5,
-    loop_start=1,
-    loop_end=2,
-    loop_passes=3,
-    parallel_from=3,
-    xsa_from=0,
-)
+SHAPE = dataclasses.replace(TINY_SHAPE, vocabulary=300, layers=12, context=16, embed_std=0.5, loop_passes=3)
 
 
 def tensors() -> dict[str, torch.Tensor]:

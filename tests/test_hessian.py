@@ -5,34 +5,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from conftest import TINY_SHAPE
 from torch import nn
 
 from golf.ground import lineage, runtime, store
 from golf.ground.errors import BadArtifact, Diverged
-from golf.ground.shape import Shape
 from golf.model.gpt import GPT
 from golf.quant import hessian
 
-SHAPE = Shape(
-    vocabulary=300,
-    layers=4,
-    width=32,
-    heads=4,
-    kv_heads=2,
-    mlp_width=64,
-    context=16,
-    rope_dims=4,
-    rope_base=10000.0,
-    qk_gain=2.0,
-    leaky_slope=0.5,
-    softcap=30.0,
-    embed_std=0.5,
-    loop_start=1,
-    loop_end=2,
-    loop_passes=3,
-    parallel_from=3,
-    xsa_from=0,
-)
+SHAPE = dataclasses.replace(TINY_SHAPE, vocabulary=300, context=16, embed_std=0.5, loop_passes=3)
 
 
 def tiny() -> GPT:
