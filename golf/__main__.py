@@ -1,4 +1,4 @@
-"""``python -m golf``: check params.yaml, explain an artifact, show the result of the last run."""
+"""``python -m golf``: check params.yaml or a submission, explain an artifact, compare runs, show the last result."""
 
 import argparse
 import sys
@@ -7,11 +7,18 @@ from pathlib import Path
 from golf.ground.errors import GolfError
 
 
+class Failed(Exception):
+    """A report that is printed as it is, with exit code 1."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0, or 1 after one message."""
     asked = parser().parse_args(arguments)
     try:
         print(asked.run(asked))
+    except Failed as failed:
+        print(failed)
+        return 1
     except GolfError as error:
         print(f"golf {asked.command}: {error}", file=sys.stderr)
         return 1
@@ -35,6 +42,21 @@ def parser() -> argparse.ArgumentParser:
     look.set_defaults(run=run_inspect)
     results = commands.add_parser("results", help="the table of the last run: bpb, bytes, seconds, verdict")
     results.set_defaults(run=run_results)
+    look = commands.add_parser("lineage", help="the whole ancestry of an artifact as a tree")
+    look.add_argument("path", type=Path)
+    look.set_defaults(run=run_lineage)
+    both = commands.add_parser("compare", help="two runs on the same text, document by document: is it noise?")
+    both.add_argument("ledgers", nargs="*", type=Path, metavar="LEDGER", help="the one before, the one after")
+    both.add_argument("--before", nargs="+", type=Path, default=[], metavar="LEDGER", help="several seeds of one side")
+    both.add_argument("--after", nargs="+", type=Path, default=[], metavar="LEDGER", help="as many of the other")
+    both.set_defaults(run=run_compare)
+    judged = commands.add_parser(
+        "check", help="the verdict of the last run, or what can be said of FOLDER without a GPU"
+    )
+    judged.add_argument("folder", nargs="?", type=Path, help="somebody's submission; none: artifacts/evaluate here")
+    judged.add_argument("--baseline", type=Path, help="the submission that FOLDER should beat, or its submission.json")
+    judged.add_argument("--strict", action="store_true", help="exit with 1 when anything fails")
+    judged.set_defaults(run=run_check)
     deps = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
     deps.add_argument("--check", action="store_true")
     deps.set_defaults(run=run_deps)
@@ -67,6 +89,36 @@ def run_results(asked) -> str:
     from golf.looking import results
 
     return results.table()
+
+
+def run_lineage(asked) -> str:
+    from golf.looking import ancestry
+
+    return ancestry.tree(asked.path)
+
+
+def run_compare(asked) -> str:
+    from golf.looking import compare
+
+    if asked.ledgers and (asked.before or asked.after or len(asked.ledgers) != 2):
+        raise GolfError("give two ledgers, or several as --before A1 A2 … --after B1 B2 …")
+    before, after = (asked.ledgers[:1], asked.ledgers[1:]) if asked.ledgers else (asked.before, asked.after)
+    return compare.compare(before, after)
+
+
+def run_check(asked) -> str:
+    """Raises Failed with the same report when --strict asks for it and something fails."""
+    if asked.folder is None:
+        from golf.rules import verdict
+
+        report, failed = verdict.of_run()
+    else:
+        from golf.submission import check
+
+        report, failed = check.report(asked.folder, asked.baseline)
+    if failed and asked.strict:
+        raise Failed(report)
+    return report
 
 
 def run_deps(asked) -> str:

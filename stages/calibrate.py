@@ -54,7 +54,7 @@ def main(here: Runtime) -> None:
         about = {"shape": dataclasses.asdict(shape), "lineage": origin}
         hessian.save(HESSIANS, hessians, inputs, tokens=tokens, **about)
         store.save_tensors(TOKENS, {"windows": windows}, kind=hessian.TOKENS_KIND, meta=about)
-        stage.write_clock("calibrate", train_seconds=seconds)
+        stage.write_clock("calibrate", here, train_seconds=seconds)
     progress.done(f"{len(hessians)} Hessians for {len(inputs)} tensors from {tokens:,} tokens")
 
 

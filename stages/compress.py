@@ -1,9 +1,9 @@
 """One file from the codes, weighed with the code that opens it. Over the limit, nothing is written."""
 
 from golf import budget
-from golf.closure import closure, code_bytes
 from golf.codec import container
 from golf.ground import lineage, params, stage, store
+from golf.ground.closure import closure, code_bytes
 from golf.quant import codes
 
 CODES = "artifacts/quantize/codes.safetensors"
@@ -23,8 +23,8 @@ def main() -> None:
     store.write_bytes(GOLF, packed)
     sections = container.sizes(GOLF)
     store.write_table(TABLE, budget.table(sections, weighed))
-    told = {"sections": sections, "code_files": files, "splits_seen": origin["splits_seen"]}
-    store.write_json(SIZES, {**weighed, **told, "lineage": origin})
+    told = {"sections": sections, "code_files": files, "payload_sha256": store.digest(GOLF)}
+    store.write_json(SIZES, {**weighed, **told, "splits_seen": origin["splits_seen"], "lineage": origin})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from golf import judge
 from golf.data import shards
+from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
@@ -20,7 +21,7 @@ CURVE = "artifacts/ema/checkpoints.csv"
 
 def main(here: Runtime) -> None:
     shape, ema = params.load("model", "ema")
-    stream = judge.Stream.of(shards.open_split(DEV, shape.vocabulary), Tokenizer.open(TOKENIZER))
+    stream = Stream.of(shards.open_split(DEV, shape.vocabulary), Tokenizer.open(TOKENIZER))
     averaged, how, used = averages_file.load(AVERAGES, ema.decay, shape)
     raw, meta = checkpoint.load(RAW, shape)
     bpb = judge.plain_bpb(stream, shape, here, score_tokens=ema.score_tokens)

@@ -1,49 +1,58 @@
-"""Evaluate: the artifact alone, in each way of scoring; the headline named beforehand; the figures, the ledgers."""
+"""Evaluate: the artifact alone, in each way of scoring; the headline named beforehand; the probes and the verdict."""
 
-from golf import judge, verdict
-from golf.data import shards
-from golf.data.tokenizer import Tokenizer
+from golf import judge
 from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
-from golf.method import Method
+from golf.room.room import Room
+from golf.rules import trial, verdict
+from golf.rules.court import Court, Text
+from golf.rules.evidence import Case
 
 ARTIFACT = "artifacts/compress/model.golf"
 SIZES = "artifacts/compress/sizes.json"
 TOKENIZER = "artifacts/fetch/tokenizer.model"
 MANIFEST = "artifacts/fetch/manifest.json"
+TRAIN = "artifacts/fetch/train/index.json"
 VAL = "artifacts/fetch/val"
 PLAN = "artifacts/ttt/plan.json"
 TRAIN_CLOCK = "artifacts/train/clock.json"
 CALIBRATE_CLOCK = "artifacts/calibrate/clock.json"
 QUANTIZE_CLOCK = "artifacts/quantize/clock.json"
 METRICS = "artifacts/evaluate/metrics.json"
+VERDICT = "artifacts/evaluate/verdict.json"
 LEDGERS = "artifacts/evaluate/ledgers"
 SO_FAR = "artifacts/evaluate/bpb_so_far.csv"
 BY_POSITION = "artifacts/evaluate/loss_by_position.csv"
-BYTES = ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes")
+LOG = "artifacts/evaluate/executions.jsonl"
 
 
-def main(here: Runtime) -> None:
-    evaluate = params.load("evaluate")
-    plan, sizes = judge.read_plan(PLAN), judge.told(SIZES, *BYTES, "splits_seen")
-    clocks = judge.clocks(TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK)
-    comparable = judge.told(MANIFEST, "comparable_with_fineweb")
-    method = Method.open(ARTIFACT, here, score_tokens=evaluate.score_tokens)
-    shape = judge.weighed(ARTIFACT, method.header, sizes, plan)
-    stream = judge.Stream.of(shards.open_split(VAL, shape.vocabulary), Tokenizer.open(TOKENIZER))
-    how = {"plan": plan.ttt, "stride": evaluate.stride, "context": shape.context, "limit_s": evaluate.limit_s}
-    judged = judge.judge_all(method, stream, headline=evaluate.headline, quiet=not here.first, stage="evaluate", **how)
+def main() -> Runtime:
+    evaluate, ttt, context, vocabulary, limit = params.load(
+        "evaluate", "ttt", "model.context", "model.vocabulary", "compress.limit_bytes"
+    )
+    if evaluate.artifact == ARTIFACT:
+        case = Case.own(ARTIFACT, SIZES, PLAN, context, TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK)
+    else:
+        case = Case.foreign(evaluate.artifact, PLAN, ttt, context)
+    with Room(evaluate) as room:
+        text = Text.open(VAL, TRAIN, TOKENIZER, MANIFEST, vocabulary)
+        tried = trial.run(room, case, text.stream, evaluate, context=context, vocabulary=vocabulary)
+    here = tried.sitting.here
     if not here.first:
-        return
-    origin = lineage.of("evaluate", {"artifact": SIZES, "plan": PLAN, "val": VAL}, evaluate, ranks=here.ranks)
-    judge.save_ledgers(judged, LEDGERS, stream="val", lineage=origin)
-    store.write_table(SO_FAR, judge.bpb_so_far(judged))
-    store.write_table(BY_POSITION, judge.loss_by_position(judged))
-    seconds = round(judged[evaluate.headline].ended - stage.started(), 3)
-    figures = judge.figures(judged, evaluate.headline) | {key: sizes[key] for key in BYTES} | clocks
-    figures |= {"eval_seconds": seconds, "eval_limit_seconds": evaluate.limit_s, **comparable}
-    store.write_json(METRICS, figures | {"verdict": verdict.of(method.header.seen, plan.splits_seen)})
+        return here
+    court = Court(evaluate, case, text, tried, room, limit)
+    figures = court.figures(seconds=tried.seconds_since(stage.started()))
+    inputs = {"artifact": evaluate.artifact, "val": VAL} | ({"plan": PLAN} if case.clock else {})
+    origin = lineage.of("evaluate", inputs, evaluate, ranks=here.ranks)
+    judge.save_ledgers(tried.judged, LEDGERS, stream="val", lineage=origin)
+    store.write_table(SO_FAR, judge.bpb_so_far(tried.judged))
+    store.write_table(BY_POSITION, judge.loss_by_position(tried.judged))
+    found = court.decide(figures, LEDGERS, LOG, hardware=stage.hardware(here), commit=stage.commit())
+    store.write_json(VERDICT, found.tree())
+    store.write_json(METRICS, figures | {"verdict": found.headline})
+    stage.say(verdict.table(found.tree()))
+    return here
 
 
 if __name__ == "__main__":
-    stage.enter("evaluate", main)
+    stage.enter("evaluate", main, apart=True)

@@ -41,7 +41,7 @@ def main(here: Runtime) -> None:
     keep.folder.mkdir(parents=True, exist_ok=True)
     store.write_table(LOG, outcome.log)
     store.write_table(DEV_LOG, outcome.dev)
-    stage.write_clock("train", train_seconds=outcome.seconds, limit_seconds=train.limit_s)
+    stage.write_clock("train", here, train_seconds=outcome.seconds, limit_seconds=train.limit_s)
     store.write_json(METRICS, outcome.figures(train))
 
 

@@ -1,14 +1,16 @@
-"""Ttt: score-first adaptation of the full-precision weights on a held-out stream, to study it before val is read."""
+"""Ttt: adaptation of the full-precision weights on a held-out stream, to study it before val is read."""
 
 import dataclasses
 
 from golf import judge
-from golf.data import shards
+from golf.data import loader, shards
+from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.method import Method
 from golf.model import checkpoint
+from golf.ttt import prequant
 
 TOKENIZER = "artifacts/fetch/tokenizer.model"
 START = "artifacts/ema/model.safetensors"
@@ -20,24 +22,38 @@ CURVE = "artifacts/ttt/bpb_so_far.csv"
 
 
 def main(here: Runtime) -> None:
-    shape, ttt = params.load("model", "ttt")
-    split = f"artifacts/fetch/{ttt.stream}"
-    stream = judge.Stream.of(shards.open_split(split, shape.vocabulary), Tokenizer.open(TOKENIZER))
+    shape, ttt, settings = params.load("model", "ttt", "prequant")
+    folder = f"artifacts/fetch/{ttt.stream}"
+    split = shards.open_split(folder, shape.vocabulary)
+    stream = Stream.of(split, Tokenizer.open(TOKENIZER))
     weights, _ = checkpoint.load(START, shape)
-    method = Method(checkpoint.model(shape, weights, here), here, score_tokens=ttt.score_tokens)
-    how = {"plan": ttt, "stride": ttt.stride, "context": shape.context, "quiet": not here.first, "stage": "ttt"}
-    fixed = judge.judge(method, stream, "sliding", **how)
-    adapted = judge.judge(method, stream, "ttt", **how)
+    model = checkpoint.model(shape, weights, here)
+    method = Method(model, here, score_tokens=ttt.score_tokens)
+    how = {"plan": ttt, "stride": ttt.stride, "context": shape.context, "quiet": not here.first}
+    fixed = judge.judge(method, stream, "sliding", **how, stage="ttt")
+    before = fixed.score.bpb
+    if ttt.method == "score_first":
+        used, beside = (ttt,), {}
+        adapted = judge.judge(method, stream, "ttt", **how, stage="ttt")
+        after = adapted.score.bpb
+        seconds = round(adapted.seconds, 3)
+        figures = {"bpb_sliding": before, "bpb_ttt": after, "gain": before - after, "seconds": seconds}
+    else:
+        used, beside, title = (ttt, settings), prequant.beside(ttt.stream), prequant.title(ttt.stream)
+        windows = loader.held_out(split, shape.context, stream.targets)
+        outcome = prequant.adapt(model, windows, settings, here, name=title)
+        method = Method(model, here, score_tokens=ttt.score_tokens)
+        adapted = judge.judge(method, stream, "sliding", **how, stage=title)
+        figures = prequant.figures(ttt.stream, settings, outcome, before, adapted.score.bpb)
     if not here.first:
         return
-    origin = lineage.of("ttt", {"weights": START, "stream": split}, shape, ttt, ranks=ttt.ranks)
-    checkpoint.save(WEIGHTS, method.model.state_dict(), shape, lineage=origin)
-    adapted.ledger.save(LEDGER, stream=ttt.stream, lineage=origin)
-    store.write_json(PLAN, {"ttt": dataclasses.asdict(ttt), "splits_seen": origin["splits_seen"]})
-    store.write_table(CURVE, judge.bpb_so_far({"sliding": fixed, "ttt": adapted}))
-    before, after = fixed.score.bpb, adapted.score.bpb
-    figures = {"bpb_sliding": before, "bpb_ttt": after, "gain": before - after}
-    store.write_json(METRICS, {"stream": ttt.stream, **figures, "seconds": round(adapted.seconds, 3)})
+    origin = lineage.of("ttt", {"weights": START, "stream": folder}, shape, *used, ranks=ttt.ranks)
+    checkpoint.save(WEIGHTS, model.state_dict(), shape, lineage=origin)
+    adapted.ledger.save(LEDGER, stream=ttt.stream, lineage=origin, **beside)
+    store.write_json(PLAN, {"ttt": dataclasses.asdict(ttt), "splits_seen": origin["splits_seen"], "lineage": origin})
+    curve = judge.bpb_so_far({"sliding": fixed, "ttt": adapted})
+    store.write_table(CURVE, [row | beside for row in curve])
+    store.write_json(METRICS, {"stream": ttt.stream, **figures})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import dataclasses
 import os
 import random
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,6 +74,37 @@ def finished_run(tmp_path_factory) -> Path:
 
     base = tmp_path_factory.getbasetemp()
     return project.finished(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(scope="session")
+def gallery_run(finished_run, tmp_path_factory) -> Path:
+    """The finished run with the gallery's code and its honest predictor. Copy it, change nothing in it."""
+    from gallery import bench
+
+    return bench.lay_out(finished_run, tmp_path_factory.mktemp("gallery") / "place")
+
+
+@pytest.fixture(scope="session")
+def stove():
+    """What rooms start warm from."""
+    from gallery.warm import Stove
+
+    made = Stove()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dock(gallery_run, stove, tmp_path, monkeypatch) -> Path:
+    """A copy of the gallery's run to work in, where rooms start warm and the environment says where the data lies."""
+    import thimble as project
+
+    folder = project.copy(gallery_run, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DATA_PATH", str(folder / "artifacts/fetch"))
+    monkeypatch.setenv("GOLF_STARTED", str(time.time()))  # else the test session counts as evaluation
+    monkeypatch.setattr("golf.room.room.subprocess", SimpleNamespace(Popen=stove, DEVNULL=subprocess.DEVNULL))
+    return folder
 
 
 @pytest.fixture(scope="session")

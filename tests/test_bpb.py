@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ def rows(documents=6, length=30, seed=0) -> Rows:
         rng.integers(0, 7, n).astype(np.int32),
         np.zeros(n, np.int32),
         np.arange(documents, dtype=np.int64) * length,
+        np.zeros((1, 32), np.uint8),
     )
 
 
@@ -33,7 +35,7 @@ def test_bpb_is_not_a_mean_of_document_means():
     nll[:30] *= 3
     n_bytes = r.bytes.copy()
     n_bytes[:30] = 1
-    score = bpb.score(Rows(nll, n_bytes, r.chunk, r.documents))
+    score = bpb.score(dataclasses.replace(r, nll=nll, bytes=n_bytes))
 
     means = [nll[p].sum() / math.log(2) / n_bytes[p].sum() for p in (slice(0, 30), slice(30, 60))]
     assert score.bpb != pytest.approx(np.mean(means), rel=0.05)
@@ -41,7 +43,8 @@ def test_bpb_is_not_a_mean_of_document_means():
 
 def test_sums_are_exact_where_float32_would_lose_them():
     n = 3_000_000
-    big = Rows(np.full(n, 1.1, np.float32), np.full(n, 3, np.int32), np.zeros(n, np.int32), np.array([0]))
+    chunk, states = np.zeros(n, np.int32), np.zeros((1, 32), np.uint8)
+    big = Rows(np.full(n, 1.1, np.float32), np.full(n, 3, np.int32), chunk, np.array([0]), states)
 
     assert bpb.score(big).loss == pytest.approx(float(np.float32(1.1)), rel=1e-12)
 
@@ -49,7 +52,7 @@ def test_sums_are_exact_where_float32_would_lose_them():
 def test_the_standard_error_is_what_resampling_documents_shows():
     r = rows(200, 20)
     scale = np.repeat(np.random.default_rng(1).gamma(4, 0.25, 200), 20)
-    r = Rows((r.nll * scale).astype(np.float32), r.bytes, r.chunk, r.documents)
+    r = dataclasses.replace(r, nll=(r.nll * scale).astype(np.float32))
     bits = np.add.reduceat(r.nll.astype(np.float64), r.documents) / math.log(2)
     n_bytes = np.add.reduceat(r.bytes, r.documents)
     dice = np.random.default_rng(2)
@@ -75,7 +78,7 @@ def test_the_curve_ends_at_the_score():
 def test_loss_by_position_starts_again_with_each_document():
     position = np.tile(np.arange(30), 6)
     r = rows()
-    r = Rows(position.astype(np.float32), r.bytes, r.chunk, r.documents)
+    r = dataclasses.replace(r, nll=position.astype(np.float32))
     table = {row["position"]: row for row in bpb.by_position(r)}
 
     assert list(table) == [0, 1, 2, 4, 8, 16]

@@ -19,6 +19,7 @@ METRICS = "artifacts/evaluate/metrics.json"
 PULLED = [
     "artifacts/compress/model.golf",
     "artifacts/compress/sizes.json",
+    "artifacts/fetch/train/index.json",
     "artifacts/fetch/val",
     "artifacts/fetch/tokenizer.model",
     "artifacts/fetch/manifest.json",
@@ -76,14 +77,15 @@ def test_a_fresh_clone_evaluates_the_committed_artifact_without_training_and_get
     clone, runner = tmp_path / "clone", tmp_path / "runner"
     runner.mkdir()
     assert not (clone / "artifacts/fetch/train").exists()
-    for command in steps("evaluate"):
-        said = project.ask(clone, "bash", "-e", "-c", command, RUNNER_TEMP=str(runner)).stdout
-    assert "figures agree" in said
-    assert not (clone / "artifacts/fetch/train").exists()
+    commands = steps("evaluate")
+    said = [project.ask(clone, "bash", "-e", "-c", command, RUNNER_TEMP=str(runner)).stdout for command in commands]
+    assert "figures agree" in said[-2]
+    assert " 0 FAIL, " in said[-1]
+    assert project.files(clone / "artifacts/fetch/train") == ["index.json"]
     assert not (clone / "artifacts/train/model.safetensors").exists()
     found = store.read_json(clone / METRICS)
     store.write_json(clone / METRICS, found | {"val_bpb_plain": found["val_bpb_plain"] + 0.01})
-    said = project.ask(clone, "bash", "-e", "-c", command, code=1, RUNNER_TEMP=str(runner)).stdout
+    said = project.ask(clone, "bash", "-e", "-c", commands[-2], code=1, RUNNER_TEMP=str(runner)).stdout
     assert "val_bpb_plain" in said
     assert "+0.01" in said
 

@@ -1,12 +1,14 @@
 import io
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 
-from golf.closure import bundle, closure, code_bytes
+from golf.ground.closure import INERT, USED, bundle, closure, code_bytes, of_stage
 from golf.ground.errors import BadInput
 
+ROOT = Path(__file__).parents[1]
 TREE = {
     "pkg/__init__.py": "",
     "pkg/main.py": "import json\nfrom pkg.a import thing\nfrom pkg.sub import leaf\nimport pkg.b\n",
@@ -45,6 +47,37 @@ def test_a_module_without_imports_of_ours_is_its_own_closure(root):
 def test_several_files_give_the_union(root):
     both = closure("pkg/sub/other.py", "json_like.py", root=root)
     assert both == ["json_like.py", "pkg/sub/other.py"]
+
+
+def test_a_passive_file_is_left_out_with_what_only_it_reaches(root):
+    assert closure("pkg/main.py", root=root, passive=["pkg/a.py"]) == closure(
+        "pkg/b.py", "pkg/sub/leaf.py", root=root, passive=["pkg/a.py"]
+    )
+
+
+def test_what_can_change_a_stages_result_is_what_it_imports_less_inert_files_and_docstrings(root):
+    for name, text in {
+        "stages/train.py": "from golf.ground import errors, store\nimport golf.loop\n",
+        "golf/__init__.py": "",
+        "golf/loop.py": "",
+        "golf/ground/__init__.py": "",
+        "golf/ground/errors.py": "import pkg.near\n",
+        "golf/ground/store.py": "",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    assert of_stage("train", root) == ["golf/ground/store.py", "golf/loop.py", "stages/train.py"]
+
+
+def test_a_stage_that_weighs_code_depends_on_every_byte_of_it():
+    weighed = closure(*USED["compress"], root=ROOT)
+    assert "golf/ground/errors.py" in weighed
+    assert set(weighed) <= set(of_stage("compress", ROOT))
+    assert "golf/ground/errors.py" not in of_stage("quantize", ROOT)
+
+
+def test_every_inert_file_exists():
+    assert [file for file in INERT if not (ROOT / file).is_file()] == []
 
 
 def test_the_start_file_must_exist_and_parse(root):

@@ -8,7 +8,7 @@ from conftest import TINY_SHAPE
 
 from golf import budget
 from golf.codec import container
-from golf.ground import params, store
+from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact, Diverged, OverBudget
 from golf.quant import codes, grid, outcome
 from golf.quant.grid import Quantized
@@ -17,7 +17,7 @@ from stages import compress
 SHAPE = dataclasses.replace(
     TINY_SHAPE, vocabulary=300, layers=2, context=16, embed_std=0.5, loop_end=1, parallel_from=1
 )
-ORIGIN = {"stage": "quantize", "splits_seen": ["train"]}
+ORIGIN = lineage.sealed(lineage.of("quantize", {}) | {"splits_seen": ["train"]})
 
 
 def stored() -> dict[str, torch.Tensor]:
@@ -56,6 +56,7 @@ def test_sizes_add_up_and_the_artifact_opens(place):
     assert sizes["headroom_bytes"] == 100_000 - sizes["artifact_bytes"]
     assert sizes["code_files"] == ["golf/method.py", "golf/small.py"]
     assert sizes["splits_seen"] == ["train"]
+    assert lineage.read(folder / compress.GOLF) == sizes["lineage"]
     back, header = container.read(folder / compress.GOLF)
     assert header.model == SHAPE
     assert header.seen == ("train",)

@@ -8,7 +8,8 @@ import platform
 import numpy as np
 import pytest
 
-from golf.data import corpus, shards, split, tokenizer
+from golf.data import canonical, corpus, shards, split, tokenizer
+from golf.data.reading import read_back
 from golf.data.text_bytes import ByteTable
 from golf.data.tokenizer import Tokenizer
 from golf.ground import store
@@ -19,7 +20,14 @@ SPLITS = ("train", "dev", "val")
 
 
 def fetch(**changes):
-    settings = {"source": "files", "path": "texts", "tokenizer": "train", "val_percent": 15, "dev_percent": 15}
+    settings = {
+        "source": "files",
+        "path": "texts",
+        "tokenizer": "train",
+        "val_percent": 15,
+        "dev_percent": 15,
+        "transform": "none",
+    }
     return Fetch(**settings | {"shard_tokens": 1000} | changes)
 
 
@@ -90,6 +98,57 @@ def test_the_manifest_says_where_everything_comes_from(built, texts):
     )
 
 
+@pytest.fixture(scope="module")
+def capitals(texts, tmp_path_factory):
+    out = tmp_path_factory.mktemp("caseops")
+    return out, corpus.build(fetch(path=str(texts), transform="caseops"), 384, out)
+
+
+@pytest.mark.parametrize("name", ["none", "caseops"])
+def test_every_split_gives_back_the_texts_that_its_index_names(built, capitals, name):
+    out, manifest = built if name == "none" else capitals
+    assert manifest["transform"] == name
+    for held in ("dev", "val"):
+        part = shards.open_split(out / held)
+        found = read_back(part, Tokenizer.open(out / "tokenizer.model"), name)
+        assert (found.documents, found.differing, found.miscounted) == (len(part.documents), 0, 0)
+        assert found.text_bytes == found.token_bytes == part.bytes
+
+
+def test_a_document_has_the_same_bytes_and_texts_with_capitals_written_either_way(built, capitals):
+    keys = ("sha256", "text", "text_folded", "bytes")
+    for name in SPLITS:
+        plain, written = (store.read_json(out / name / "index.json")["documents"] for out, _ in (built, capitals))
+        assert [[row[key] for key in keys] for row in plain] == [[row[key] for key in keys] for row in written]
+
+
+def test_the_index_names_the_normalised_text_of_each_document(built, texts):
+    rows = [row for name in SPLITS for row in store.read_json(built[0] / name / "index.json")["documents"]]
+    for text in documents_of(texts):
+        if text.strip():
+            row = next(row for row in rows if row["sha256"] == split.digest(text))
+            normal = " ".join(text.split())
+            assert (row["text"], row["text_folded"]) == (split.digest(normal), split.digest(normal.lower()))
+
+
+def test_what_is_scored_has_a_sidecar_and_what_is_trained_on_has_none(built, capitals):
+    for name in SPLITS:
+        assert shards.open_split(built[0] / name).token_bytes is None
+        assert (shards.open_split(capitals[0] / name).token_bytes is None) == (name == "train")
+
+
+def test_a_tokenizer_learned_for_capitals_has_the_four_operators_and_no_capital_pieces(capitals):
+    pieces = Tokenizer.open(capitals[0] / "tokenizer.model").pieces
+    assert pieces[4:8] == ["\ue001", "\ue002", "\ue003", "\ue004"]
+    assert not any(letter.isupper() for piece in pieces[264:] for letter in piece)
+
+
+def test_a_tokenizer_without_the_operators_is_refused_for_caseops(built, texts, tmp_path):
+    given = str(built[0] / "tokenizer.model")
+    with pytest.raises(BadInput, match=r"tokenizer\.model: has no piece for U\+E001.*set fetch\.transform: none"):
+        corpus.build(fetch(path=str(texts), tokenizer=given, transform="caseops"), 384, tmp_path)
+
+
 def documents_of(texts):
     return [text for _, text in corpus.gather(fetch(path=str(texts)))[0]]
 
@@ -105,10 +164,10 @@ def test_the_same_texts_give_the_same_files_to_the_byte(built, texts, tmp_path):
 def test_the_tokenizer_never_sees_dev_or_val(texts, tmp_path, monkeypatch):
     seen = []
     learn = tokenizer.train
-    monkeypatch.setattr(tokenizer, "train", lambda given, size: learn(noted(given, seen), size))
+    monkeypatch.setattr(tokenizer, "train", lambda given, *how: learn(noted(given, seen), *how))
     corpus.build(fetch(path=str(texts)), 384, tmp_path)
     division = split.divide(corpus.gather(fetch(path=str(texts)))[0], 15, 15)
-    assert seen == [document.text for document in division.splits["train"]]
+    assert seen == [canonical.text(document.text) for document in division.splits["train"]]
 
 
 def noted(given, seen):

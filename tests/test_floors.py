@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import golf
-from golf.closure import closure, imported
+from golf.ground.closure import closure, imported
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {name: int(floor) for floor, name in re.findall(r"(?m)^floor (\d+)  (\w+)", golf.__doc__)}
@@ -72,7 +72,7 @@ def test_a_package_is_a_docstring_and_nothing_else(file):
 def test_the_submitted_method_carries_no_training_no_gptq_and_no_checking():
     carried = closure("golf/method.py", root=ROOT)
     rooms = {room(file) for file in carried if file != "golf/__init__.py"}
-    assert rooms.isdisjoint({"train", "data", "judge", "verdict", "looking", "budget", "closure", "__main__"})
+    assert rooms.isdisjoint({"train", "data", "judge", "verdict", "looking", "budget", "__main__"})
     quant = {"golf/quant/gptq.py", "golf/quant/hessian.py", "golf/quant/outcome.py", "golf/quant/codes.py"}
     assert quant.isdisjoint(carried)
     assert "golf/quant/grid.py" in carried

@@ -23,7 +23,8 @@ VOCABULARY, BOS = 300, 1
 
 def write_split(folder: Path) -> Path:
     tokens = [np.array([BOS, 7, 8, 9], np.uint16), np.array([BOS, 299], np.uint16)]
-    documents = [(hashlib.sha256(each).hexdigest(), 5 * len(each), each) for each in tokens]
+    digest = hashlib.sha256(b"text").hexdigest()
+    documents = [shards.Written(digest, digest, digest, 5 * len(each), each) for each in tokens]
     shards.write_split(
         folder, folder.name, documents, vocabulary=VOCABULARY, bos=BOS, tokenizer_sha256="0" * 64, shard_tokens=4
     )
@@ -106,6 +107,19 @@ def test_every_artifact_is_explained_in_a_screenful(artifacts, name, told):
         assert part in " ".join(text.split())  # long lines wrap
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= max(120, len(str(artifacts[name])) + 40)
+
+
+def test_a_sidecar_is_told_from_a_token_shard(tmp_path):
+    digest = hashlib.sha256(b"text").hexdigest()
+    tokens, sizes = np.array([BOS, 7, 8], np.uint16), np.array([0, 2, 6], np.uint16)
+    documents = [shards.Written(digest, digest, digest, 8, tokens, sizes)]
+    how = {"vocabulary": VOCABULARY, "bos": BOS, "tokenizer_sha256": "0" * 64, "shard_tokens": 4}
+    shards.write_split(tmp_path / "val", "val", documents, **how)
+    assert "its sidecar says how many bytes of text each token carries" in inspect.explain(tmp_path / "val")
+    told = inspect.explain(tmp_path / "val" / "val_bytes_000000.bin")
+    assert "byte sidecar" in told
+    assert "3 tokens, bytes a token 0 to 6" in told
+    assert "token shard" in inspect.explain(tmp_path / "val" / "val_000000.bin")
 
 
 def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):

@@ -1,16 +1,14 @@
-import dataclasses
+import time
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from golf import judge
-from golf.codec.container import Header
-from golf.ground import store
-from golf.ground.errors import BadArtifact
+from golf.data.stream import Stream
 
 PLAN = SimpleNamespace(chunk_tokens=20, stride=4)
-STREAM = judge.Stream(np.arange(2, 53, dtype=np.uint16), np.full(50, 3), bos=1)
+PACE = {"plan": PLAN, "stride": 2, "context": 8}
+STREAM = Stream(np.arange(2, 53, dtype=np.uint16), np.full(50, 3), bos=1)
 
 
 class Recorder:
@@ -30,15 +28,15 @@ class Recorder:
 
 
 def judged():
+    """Of one method in every way, the headline ttt first."""
     method = Recorder()
-    how = {"plan": PLAN, "stride": 2, "context": 8, "quiet": True, "stage": "evaluate"}
-    return method, judge.judge_all(method, STREAM, headline="ttt", **how)
+    how = PACE | {"quiet": True, "stage": "evaluate"}
+    return method, {way: judge.judge(method, STREAM, way, **how) for way in ("ttt", "plain", "sliding")}
 
 
-def test_the_headline_is_judged_first_and_each_way_once():
-    method, found = judged()
+def test_each_way_has_a_stride_of_its_own():
+    method, _ = judged()
 
-    assert list(found) == ["ttt", "plain", "sliding"]
     assert [how["stride"] for how in method.begun] == [4, 8, 2]  # the plan's, the context, evaluate's
 
 
@@ -72,61 +70,31 @@ def test_ledgers_are_written_for_each_way(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{w}.safetensors" for w in ("plain", "sliding", "ttt")]
 
 
-def test_training_seconds_are_added_over_the_stages_that_read_training_text(tmp_path):
-    store.write_json(tmp_path / "a.json", {"train_seconds": 100.5, "limit_seconds": 120.0})
-    store.write_json(tmp_path / "b.json", {"train_seconds": 4.25})
+def test_the_time_of_an_audit_is_no_time_of_scoring():
+    calls = []
 
-    assert judge.clocks(tmp_path / "a.json", tmp_path / "b.json") == {
-        "train_seconds": 104.75,
-        "train_limit_seconds": 120.0,
-    }
+    def audit(sealed, nll):
+        calls.append((sealed.index, len(nll)))
+        time.sleep(0.02)
 
+    found = judge.judge(Recorder(), STREAM, "plain", **PACE, quiet=True, stage="evaluate", audit=audit)
 
-@pytest.fixture
-def artifact(tmp_path, tiny_shape):
-    """A file, its header, and what compress said of it."""
-    path = tmp_path / "model.golf"
-    path.write_bytes(bytes(100))
-    header = Header(model=tiny_shape, seen=("train",), sections=())
-    plan = SimpleNamespace(ttt=SimpleNamespace(chunk_tokens=64, batch_tokens=32))
-    return path, header, {"payload_bytes": 100, "splits_seen": ["train"]}, plan
+    assert calls == [(0, 20), (1, 20), (2, 10)]
+    assert found.paused >= 0.06
 
 
-def test_the_file_that_was_weighed_is_judged(artifact, tiny_shape):
-    assert judge.weighed(*artifact) == tiny_shape
+def test_what_must_stand_beside_a_score_stands_beside_it(capsys):
+    judge.judge(Recorder(), STREAM, "plain", **PACE, quiet=False, stage="evaluate", caveat=" (invalid: why)")
+
+    assert "150 bytes (invalid: why)" in capsys.readouterr().err
 
 
-def test_a_file_that_was_not_the_one_weighed_is_refused(artifact):
-    path, header, sizes, plan = artifact
-    with pytest.raises(BadArtifact, match=r"model\.golf: is not the file that compress weighed: 100 bytes"):
-        judge.weighed(path, header, sizes | {"payload_bytes": 99}, plan)
-    with pytest.raises(BadArtifact, match="that saw train, val"):
-        judge.weighed(path, dataclasses.replace(header, seen=("train", "val")), sizes, plan)
+def test_scores_that_are_all_zero_have_figures_and_divide_by_nothing():
+    class Knowing(Recorder):
+        def score(self, prefix, chunk):
+            return np.zeros(len(chunk))
 
+    found = {way: judge.judge(Knowing(), STREAM, way, **PACE, quiet=True, stage="evaluate") for way in judge.WAYS}
+    figures = judge.figures(found, "plain")
 
-def test_a_plan_for_another_context_is_refused(artifact):
-    path, header, sizes, plan = artifact
-    plan.ttt.batch_tokens = 48
-    with pytest.raises(BadArtifact, match="its context 32 does not divide the plan's batch_tokens"):
-        judge.weighed(path, header, sizes, plan)
-
-
-def test_a_stream_whose_bytes_are_not_its_index_s_is_refused(monkeypatch):
-    class Split:
-        name, bos, bytes, tokenizer_sha256 = "val", 1, 151, "x"
-
-        def all(self):
-            return STREAM.tokens
-
-    tokenizer = SimpleNamespace(sha256="x")
-    monkeypatch.setattr(judge.ByteTable, "of", lambda _: SimpleNamespace(count=lambda tokens: np.full(50, 3)))
-    with pytest.raises(BadArtifact, match="stand for 150 bytes, its index says 151"):
-        judge.Stream.of(Split(), tokenizer)
-    with pytest.raises(BadArtifact, match=r"was tokenised with x, tokenizer\.model is y"):
-        judge.Stream.of(Split(), SimpleNamespace(sha256="y"))
-
-
-def test_a_plan_file_with_a_wrong_key_is_refused_by_name(tmp_path):
-    store.write_json(tmp_path / "plan.json", {"ttt": {"lr": "high"}, "splits_seen": ["dev"]})
-    with pytest.raises(BadArtifact, match=r"plan\.json: .*ttt\.lr: must be a number"):
-        judge.read_plan(tmp_path / "plan.json")
+    assert (figures["val_bpb"], figures["implied_bytes"]) == (0, 0)

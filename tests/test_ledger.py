@@ -60,14 +60,65 @@ def drop_chunk(t):
     return {n: tensor[:10] if n in ("nll", "bytes", "chunk") else tensor for n, tensor in t.items()}
 
 
-@pytest.mark.parametrize("change", [remove, double, reorder, edit, fewer_bytes, drop_chunk])
-def test_rows_that_were_changed_do_not_fit_the_seals(tmp_path, change):
-    path = tmp_path / "l.safetensors"
+def slip_in_before_the_first_chunk(t):
+    first = {"nll": torch.tensor([0.1]), "bytes": torch.tensor([9]).int(), "chunk": torch.tensor([-1]).int()}
+    return t | {name: torch.cat([row, t[name]]) for name, row in first.items()}
+
+
+def remove_the_last(t):
+    return {name: tensor[:-1] if name in ("nll", "bytes", "chunk") else tensor for name, tensor in t.items()}
+
+
+def remove_a_chunk_and_its_seal(t):
+    rows, chunks = [*range(5), *range(10, 15)], [0, 2]
+    kept = {name: t[name][rows] for name in ("nll", "bytes")}
+    seals = {name: t[name][chunks] for name in ("seals", "states") if name in t}
+    return t | kept | seals | {"chunk": t["chunk"][:10]}
+
+
+def swap_two_chunks_and_their_seals(t):
+    rows, chunks = [*range(5), *range(10, 15), *range(5, 10)], [0, 2, 1]
+    moved = {name: t[name][rows] for name in ("nll", "bytes")}
+    return t | moved | {name: t[name][chunks] for name in ("seals", "states") if name in t}
+
+
+def say_the_rows_after_one_another_are_of_one_chunk(t):
+    return t | {"chunk": t["chunk"].clamp(max=1)}
+
+
+def changed(path, change):
+    """The ledger at ``path`` after ``change`` of its columns, its file's own checksum made good again."""
     filled().save(path)
     tensors, meta = store.load_tensors(path)
     store.save_tensors(path, change(tensors), kind="ledger", meta=meta)
+    return path
 
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        remove,
+        remove_the_last,
+        remove_a_chunk_and_its_seal,
+        double,
+        slip_in_before_the_first_chunk,
+        reorder,
+        swap_two_chunks_and_their_seals,
+        edit,
+        fewer_bytes,
+        drop_chunk,
+        say_the_rows_after_one_another_are_of_one_chunk,
+    ],
+)
+def test_rows_that_were_changed_do_not_fit_the_seals(tmp_path, change):
     with pytest.raises(BadArtifact, match=r"l\.safetensors"):
+        ledger.read(changed(tmp_path / "l.safetensors", change))
+
+
+@pytest.mark.parametrize("starts", [[], [1, 7], [0, 7, 7], [0, 7, 3], [0, 15], [-1, 7]])
+def test_documents_that_do_not_start_at_rows_of_their_own_are_refused(tmp_path, starts):
+    path = changed(tmp_path / "l.safetensors", lambda t: t | {"documents": torch.tensor(starts, dtype=torch.int64)})
+    with pytest.raises(BadArtifact, match="documents do not each start"):
         ledger.read(path)
 
 

@@ -100,6 +100,16 @@ def test_the_record_profile_is_the_configuration_of_pr_1493():
     assert (made.evaluate.stride, made.compress.limit_bytes, made.calibrate.batches) == (64, 16_000_000, 64)
 
 
+def test_the_record_profile_holds_the_disputed_figures_of_pr_1485_and_pr_1735():
+    """record-stack.md section 2.1; the method itself is off."""
+    made = params.read(RECORD)
+    wanted = made.prequant
+    assert (made.ttt.method, made.ttt.stream, made.quantize.weights) == ("score_first", "dev", "ema")
+    assert (wanted.form, wanted.epochs, wanted.lr, wanted.freeze, wanted.clip) == ("sequential", 6, 5e-4, 2, 1.0)
+    assert (wanted.batch_tokens, wanted.chunk_tokens) == (32 * made.model.context, 32_768)
+    assert (wanted.floor, wanted.ema) == (0.1, None)
+
+
 def test_sections_and_keys_load_in_the_order_they_are_asked_for():
     weights, model = params.load("quantize.weights", "model", path=LAPTOP)
     assert (weights, model) == (params.read(LAPTOP).quantize.weights, params.read(LAPTOP).model)
@@ -164,6 +174,9 @@ def test_every_problem_of_the_file_is_told_in_one_message(place):
         ({"ttt.batch_tokens": 1280}, "ttt.batch_tokens: 1280 does not divide chunk_tokens = 2048"),
         ({"ttt.stride": 100}, "ttt.stride: 100 does not divide model.context = 256"),
         ({"evaluate.stride": 512}, "evaluate.stride: 512 does not divide model.context = 256"),
+        ({"prequant.batch_tokens": 1000}, "prequant.batch_tokens: 1000 is no multiple of model.context = 256"),
+        ({"prequant.chunk_tokens": 1000}, "prequant.chunk_tokens: 1000 is no multiple of model.context = 256"),
+        ({"prequant.freeze": 6}, "prequant.freeze: 6 is more than model.layers = 5"),
         ({"calibrate.batch_tokens": 4096}, "calibrate.batch_tokens: 4096 is no multiple"),
         ({"model.width": 191}, "model.width: 191 does not split over heads = 6"),
         ({"model.kv_heads": 4}, "model.kv_heads: 4 does not divide heads = 6"),

@@ -10,24 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.data import shards
+from golf.data.shards import Written
 from golf.ground.errors import BadArtifact
 
 BOS = 1
 
 
-def documents(lengths, vocabulary=300):
+def document(tokens, token_bytes=None):
+    """One of these ids, with texts that nobody reads."""
+    digests = [hashlib.sha256(f"{kind} {len(tokens)}".encode()).hexdigest() for kind in ("raw", "text", "folded")]
+    size = 3 * len(tokens) if token_bytes is None else sum(token_bytes)
+    column = None if token_bytes is None else np.array(token_bytes, dtype=np.uint16)
+    return Written(*digests, int(size), np.array(tokens, dtype=np.uint16), column)
+
+
+def documents(lengths, vocabulary=300, sidecar=False):
     dice = np.random.default_rng(0)
-    for number, length in enumerate(lengths):
-        tokens = dice.integers(2, vocabulary, size=length).astype(np.uint16)
-        tokens[0] = BOS
-        yield hashlib.sha256(str(number).encode()).hexdigest(), 3 * length, tokens
+    for length in lengths:
+        tokens, sizes = dice.integers(2, vocabulary, size=length), dice.integers(0, 9, size=length)
+        tokens[0], sizes[0] = BOS, 0
+        yield document(tokens, sizes if sidecar else None)
 
 
-def write(folder, lengths=(5, 40, 7), shard_tokens=16, vocabulary=300, rows=None):
+def write(folder, lengths=(5, 40, 7), shard_tokens=16, vocabulary=300, rows=None, sidecar=False):
     return shards.write_split(
         folder,
         "train",
-        documents(lengths) if rows is None else rows,
+        documents(lengths, sidecar=sidecar) if rows is None else rows,
         vocabulary=vocabulary,
         bos=BOS,
         tokenizer_sha256="ab" * 32,
@@ -43,18 +52,20 @@ def edit(folder, **changes):
 def test_what_is_written_is_read_back_token_for_token(tmp_path):
     index = write(tmp_path / "train")
     split = shards.open_split(tmp_path / "train", 300)
-    want = np.concatenate([tokens for _, _, tokens in documents((5, 40, 7))])
+    want = np.concatenate([each.tokens for each in documents((5, 40, 7))])
     assert np.array_equal(split.all(), want)
     assert split.all().dtype == np.uint16
     assert (split.name, split.tokens, split.bytes, split.bos, split.vocabulary) == ("train", 52, 156, BOS, 300)
     assert split.documents == index["documents"]
+    assert split.starts().tolist() == [0, 5, 45]
+    assert split.token_bytes is None
     assert [len(shard) for shard in split.shards] == [16, 16, 16, 4]
     assert not split.shards[0].flags.writeable
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 50))
 def test_documents_run_over_shard_ends_and_nothing_is_lost(lengths, shard_tokens):
-    parts = [tokens for _, _, tokens in documents(lengths)]
+    parts = [each.tokens for each in documents(lengths)]
     made = list(shards.cut(parts, shard_tokens))
     assert np.array_equal(np.concatenate(made), np.concatenate(parts))
     assert all(len(part) == shard_tokens for part in made[:-1])
@@ -134,13 +145,13 @@ def test_any_flipped_bit_of_a_shard_is_seen(tmp_path):
 
 
 def test_ids_beyond_the_vocabulary_are_refused_by_name(tmp_path):
-    write(tmp_path / "train", rows=[("00", 4, np.array([1, 299, 300], dtype=np.uint16))])
+    write(tmp_path / "train", rows=[document([1, 299, 300])])
     with pytest.raises(BadArtifact, match=r"train_000000\.bin: holds the id 300, .* below the vocabulary of 300"):
         shards.open_split(tmp_path / "train")
 
 
 def test_the_largest_id_is_allowed(tmp_path):
-    write(tmp_path / "train", rows=[("00", 4, np.array([1, 299], dtype=np.uint16))])
+    write(tmp_path / "train", rows=[document([1, 299])])
     assert shards.open_split(tmp_path / "train").all().tolist() == [1, 299]
 
 
@@ -179,6 +190,8 @@ def test_a_shard_of_another_run_is_refused_though_well_formed(tmp_path):
         ({"bos": 300}, "impossible"),
         ({"bos": 2}, "no BOS at token 0"),
         ({"split": "val"}, "is of the split 'val', not 'train'"),
+        ({"sidecar": None}, "sidecar must be list"),
+        ({"sidecar": [{"file": "x.bin", "tokens": 52, "sha256": ""}]}, "its sidecar is not cut as its shards are"),
     ],
 )
 def test_an_index_that_contradicts_itself_is_refused(tmp_path, changes, message):
@@ -195,6 +208,67 @@ def test_documents_that_start_elsewhere_than_the_index_says_are_refused(tmp_path
     index["documents"][1]["tokens"] -= 1
     edit(tmp_path / "train", documents=index["documents"])
     with pytest.raises(BadArtifact, match="no BOS at token 6"):
+        shards.open_split(tmp_path / "train")
+
+
+@pytest.mark.parametrize("key", ["text", "text_folded"])
+def test_an_index_that_does_not_say_what_should_read_back_is_refused_with_the_cure(tmp_path, key):
+    index = write(tmp_path / "train")
+    del index["documents"][1][key]
+    edit(tmp_path / "train", documents=index["documents"])
+    with pytest.raises(BadArtifact, match=rf"documents\[1\]\.{key} must be str, got None; run fetch again"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_is_cut_as_the_shards_are_and_read_back_byte_for_byte(tmp_path):
+    index = write(tmp_path / "train", sidecar=True)
+    split = shards.open_split(tmp_path / "train")
+    want = list(documents((5, 40, 7), sidecar=True))
+    assert np.array_equal(split.all(), np.concatenate([each.tokens for each in want]))
+    assert np.array_equal(np.concatenate(split.token_bytes), np.concatenate([each.token_bytes for each in want]))
+    assert [len(each) for each in split.token_bytes] == [len(each) for each in split.shards] == [16, 16, 16, 4]
+    assert [row["file"] for row in index["sidecar"]] == [f"train_bytes_{number:06d}.bin" for number in range(4)]
+    assert [shards.is_sidecar(row["file"]) for row in index["sidecar"] + index["shards"]] == [True] * 4 + [False] * 4
+
+
+def test_any_flipped_bit_of_a_sidecar_is_seen(tmp_path):
+    write(tmp_path / "train", sidecar=True)
+    path = tmp_path / "train" / "train_bytes_000003.bin"
+    data = path.read_bytes()
+    for place in [0, 5, 9, 600, *range(1024, len(data))]:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(BadArtifact, match="train_bytes_000003"):
+            shards.open_split(tmp_path / "train")
+
+
+def test_a_missing_sidecar_is_named_and_never_replaced_by_the_rule(tmp_path):
+    write(tmp_path / "train", sidecar=True)
+    (tmp_path / "train" / "train_bytes_000001.bin").unlink()
+    with pytest.raises(BadArtifact, match=r"train_bytes_000001\.bin: no such shard"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_that_moves_bytes_from_one_document_to_another_is_refused(tmp_path):
+    rows = [document([1, 5, 6], [0, 4, 4]), document([1, 7], [0, 3])]
+    index = write(tmp_path / "train", rows=rows, sidecar=True)
+    index["documents"][0]["bytes"] -= 1
+    index["documents"][1]["bytes"] += 1
+    edit(tmp_path / "train", documents=index["documents"])
+    with pytest.raises(BadArtifact, match=r"index\.json: its sidecar gives document 0 8 bytes, it has 7"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_that_gives_bytes_to_a_documents_start_is_refused(tmp_path):
+    write(tmp_path / "train", rows=[document([1, 5, 6], [0, 4, 4]), document([1, 7], [1, 3])])
+    with pytest.raises(BadArtifact, match="gives bytes to the BOS of document 1"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_outside_its_folder_is_refused(tmp_path):
+    index = write(tmp_path / "train", sidecar=True)
+    index["sidecar"][0]["file"] = "../x.bin"
+    edit(tmp_path / "train", sidecar=index["sidecar"])
+    with pytest.raises(BadArtifact, match="names a shard outside its folder"):
         shards.open_split(tmp_path / "train")
 
 

@@ -1,17 +1,21 @@
 """golf/ground/stage.py: stages as the user meets them, in processes of their own"""
 
+import dataclasses
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
-from golf.ground import stage
+from golf.ground import params, runtime, stage
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,6 +146,35 @@ def test_run_json_tells_seconds_packages_and_no_commit_outside_git(place):
     assert tree["git"] is None
 
 
+def test_the_record_fingerprints_every_package_that_the_project_pins():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    pinned = [*project["dependencies"], *project["optional-dependencies"]["gpu"]]
+    assert {line.partition("==")[0] for line in pinned} <= set(stage.PACKAGES)
+
+
+def test_the_hardware_is_named_with_its_number():
+    cpu = f"{os.cpu_count()} × CPU core ({platform.machine()})"
+    assert stage.hardware(None) == stage.hardware(runtime.alone()) == cpu
+
+
+def test_gpus_are_named_by_their_model_one_a_rank(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    here = dataclasses.replace(runtime.alone("cuda:0"), ranks=8)
+    assert stage.hardware(here) == "8 × NVIDIA H100 80GB HBM3"
+
+
+@pytest.mark.parametrize(("tool", "told"), [("echo 580.65.06", "580.65.06"), ("exit 9", None), (None, None)])
+def test_the_driver_is_told_where_its_tool_answers(tmp_path, monkeypatch, tool, told):
+    if tool:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{tool}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = stage.cuda_versions()
+    assert found.keys() == {"runtime", "cudnn", "driver"}
+    assert found["driver"] == told
+
+
 def test_the_record_names_the_commit_and_whether_it_was_dirty(tmp_path, monkeypatch):
     def git(*words):
         who = ("-c", "user.name=n", "-c", "user.email=e@x", "-c", "commit.gpgsign=false")
@@ -165,6 +198,87 @@ def test_a_clock_is_written_and_read_in_milliseconds_and_null_where_there_is_no_
     stage.write_clock("train", train_seconds=1.23456, limit_seconds=None)
     tree = json.loads((tmp_path / "artifacts" / "train" / "clock.json").read_text())
     assert tree == {"train_seconds": 1.235, "limit_seconds": None}
+
+
+def test_a_clock_says_on_what_its_seconds_were_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stage.write_clock("calibrate", runtime.alone(), train_seconds=2.0)
+    tree = json.loads((tmp_path / "artifacts" / "calibrate" / "clock.json").read_text())
+    assert tree == {"train_seconds": 2.0, "hardware": stage.hardware(None)}
+
+
+# ---- val behind a door (C1-e)
+
+VAL = "artifacts/fetch/val/val_000000.bin"
+OPENS = {
+    "open": "open(path, 'rb').read()",
+    "an absolute path": "open(Path(path).absolute()).read()",
+    "a way round": "open('artifacts/fetch/../fetch/./val/val_000000.bin').read()",
+    "bytes": "open(path.encode(), 'rb').read()",
+    "os.open": "import os; os.open(path, os.O_RDONLY)",
+    "a memory map": "import numpy; numpy.memmap(path, mode='r')",
+    "write": "open(path, 'w')",
+    "from another folder": "import os; os.chdir('artifacts'); open('fetch/val/val_000000.bin').read()",
+}
+
+
+def with_val(folder: Path) -> Path:
+    (folder / VAL).parent.mkdir(parents=True)
+    (folder / VAL).write_bytes(b"held out")
+    return folder
+
+
+def test_a_stage_before_evaluate_can_not_open_val_by_whatever_call(place):
+    lines = [f"path = {VAL!r}", "refused = 0"]
+    for call in OPENS.values():
+        lines += ["try:", f"    {call}", "except errors.GolfError as error:"]
+        lines += ["    refused += 'val is for evaluate alone' in str(error)"]
+    lines.append(f"assert refused == {len(OPENS)}, refused")
+    throwaway(with_val(place), "compress", "\n".join(lines))
+    code, err = run(place, "compress")
+    assert code == 0, err
+    assert (place / VAL).read_bytes() == b"held out"
+
+
+def test_the_refusal_names_the_stage_and_the_file_in_one_message(place):
+    throwaway(with_val(place), "train", f"open({VAL!r})")
+    code, err = run(place, "train")
+    assert code == 1
+    told_once(err, "train")
+    assert f"train may not open {VAL}: val is for evaluate alone (C1)" in err
+
+
+@pytest.mark.soak
+def test_a_rank_can_not_open_val_either(tmp_path):
+    body = f"if here.rank == 1: open({VAL!r})\nhere.agree(0.0)"
+    code, err = run(with_val(two_ranks(tmp_path, body)), "calibrate")
+    assert code == 1
+    told_once(err, "calibrate")
+    assert f"calibrate may not open {VAL}" in err
+
+
+def test_val_is_open_to_fetch_and_evaluate_alone_and_to_a_ttt_that_is_told_to_adapt_on_it():
+    tree = params.read(ROOT / "profiles" / "laptop.yaml")
+    sections = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    assert [name for name, section in sections.items() if stage.reads_val(name, section)] == ["fetch", "evaluate"]
+    assert stage.reads_val("ttt", dataclasses.replace(tree.ttt, stream="val"))
+
+
+def test_a_ttt_that_adapts_on_val_can_open_it(tmp_path):
+    configured(with_val(tmp_path), {"ttt.stream": "val"})
+    throwaway(tmp_path, "ttt", f"assert open({VAL!r}).read() == 'held out'")
+    code, err = run(tmp_path, "ttt")
+    assert code == 0, err
+
+
+def test_files_of_names_like_vals_stay_open(place):
+    names = ("artifacts/fetch/val_notes.txt", "artifacts/fetch/dev/val", "val")
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("open")
+    throwaway(place, "compress", f"for name in {names!r}:\n    assert open(name).read() == 'open'")
+    code, err = run(place, "compress")
+    assert code == 0, err
 
 
 INTERRUPTIBLE = """

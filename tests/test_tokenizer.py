@@ -9,6 +9,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from golf.data.caseops import OPERATORS
 from golf.data.tokenizer import LINE_BYTES, Tokenizer, sentences, train
 from golf.ground.errors import BadInput
 
@@ -60,6 +61,37 @@ def test_tokens_decode_to_the_normalised_text(text):
     model = simple()
     ids = model.encode([text])[0][1:].tolist()
     assert model.processor.decode(ids) == model.normalise(text)
+
+
+@given(st.text())
+def test_what_the_tokens_spell_is_what_sentencepiece_decodes(text):
+    model = simple()
+    ids = model.encode([text])[0]
+    assert b"".join(model.spell(ids)).decode() == model.processor.decode(ids.tolist())
+    assert len(model.spell(ids)) == len(ids)
+
+
+def test_silent_pieces_spell_nothing_and_byte_pieces_their_byte(tokenizer):
+    assert tokenizer.spell(np.arange(4)) == [b""] * 4
+    assert tokenizer.spell(np.arange(4, 260)) == [bytes([value]) for value in range(256)]
+    assert tokenizer.spell(np.array([tokenizer.pieces.index("▁the")])) == [b" the"]
+
+
+def test_a_transforms_symbols_are_pieces_of_their_own_and_nothing_else_is_changed(thimble):
+    lines = [text.replace("the", "\ue001the\ue002") for text in thimble]
+    model = Tokenizer(train(lines, 384, OPERATORS), "symbols.model")
+    assert model.pieces[4:8] == list(OPERATORS)
+    assert not any(set(piece) & set(OPERATORS) for piece in model.pieces[8:])
+    model.expect_symbols(OPERATORS)
+    for text in ("a\ue001the\ue002 b", "two  spaces \n", "ﬁ h\u0331"):
+        assert model.normalise(text) == text
+        assert b"".join(model.spell(model.encode([text])[0])).decode() == text
+
+
+def test_a_model_without_the_transforms_symbols_is_refused_whatever_its_name(tokenizer):
+    tokenizer.expect_symbols(())
+    with pytest.raises(BadInput, match=r"thimble\.model: has no piece for U\+E001, U\+E002.*fetch\.transform: none"):
+        tokenizer.expect_symbols(OPERATORS)
 
 
 def test_long_lines_are_cut_and_not_dropped():

@@ -1,16 +1,187 @@
-import pytest
+"""golf/rules/verdict.py, catalogue.py and disputed.py's place in it"""
 
-from golf import verdict
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golf.ground import store
+from golf.ground.errors import BadArtifact
+from golf.rules import verdict
+from golf.rules.catalogue import RULES
+from golf.rules.finding import Finding
+
+# The field guide to the four conditions (issue #1017) as mechanical checks, and the two that nobody has ruled on.
+NAMES = (
+    [f"C1-{letter}" for letter in "abcdefg"]
+    + [f"C2-{letter}" for letter in "abcde"]
+    + [f"C3-{letter}" for letter in "abcdef"]
+    + [f"C4-{letter}" for letter in "abcd"]
+    + [f"M-{letter}" for letter in "abcde"]
+    + [f"B-{letter}" for letter in "abcde"]
+    + ["U-a", "U-b"]
+)
+CONTEST = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
+WHOLE = {name: Finding(name, "PASS", "1 of 1", "1") for name in RULES}
+STATUSES = ("PASS", "FAIL", "UNRULED", "NOT-RUN")
+
+
+def given_(*findings: Finding, adapts=False, comparable=True, **limits) -> verdict.Verdict:
+    """Everything passes but ``findings``."""
+    found = WHOLE | {each.check: each for each in findings}
+    return verdict.of(list(found.values()), adapts=adapts, limits=CONTEST | limits, comparable=comparable)
+
+
+def test_the_catalogue_names_every_check_of_the_field_guide_in_its_order():
+    assert list(RULES) == NAMES
+
+
+def test_every_rule_has_a_title_and_a_link_of_its_own():
+    assert len({rule.title for rule in RULES.values()}) == len(RULES)
+    assert len({rule.link(name) for name, rule in RULES.items()}) == len(RULES)
+    assert all(re.fullmatch(r"docs/legality\.md#[cmbu]\d?-[a-g]", rule.link(name)) for name, rule in RULES.items())
+
+
+def test_a_run_is_record_eligible_only_when_everything_holds():
+    assert given_().headline == "record-eligible"
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.needed])
+def test_without_a_check_that_a_record_needs_no_run_is_record_eligible(name):
+    for status in ("FAIL", "NOT-RUN", "UNRULED"):
+        assert given_(Finding(name, status, "x", "y", "why")).headline != "record-eligible"
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if not rule.needed])
+def test_what_is_done_by_reading_alone_is_not_needed_but_a_failure_counts(name):
+    assert given_(Finding(name, "NOT-RUN", note="read it")).headline == "record-eligible"
+    assert given_(Finding(name, "FAIL", note="why")).headline.startswith("invalid: ")
 
 
 @pytest.mark.parametrize(
-    ("artifact", "plan", "starts"),
+    ("limits", "words"),
     [
-        (["train"], ["train", "dev"], "NOT-RUN"),
-        (["train", "unknown"], ["train"], "NOT-RUN, and the artifact is of unknown origin"),
-        (["train", "val"], ["train"], "invalid: val is upstream of the artifact"),
-        (["train"], ["train", "val"], "invalid: the plan for test-time training was made on val"),
+        ({"comparable": False}, "the corpus is not FineWeb"),
+        ({"limit_bytes": 100_000}, "limit_bytes 100,000, not 16,000,000"),
+        ({"limit_bytes": 16 << 20}, "limit_bytes 16,777,216, not 16,000,000"),
+        ({"train_limit_seconds": None}, "train_limit_seconds none, not 600"),
+        ({"eval_limit_seconds": 900.5}, "eval_limit_seconds 900.5, not 600"),
     ],
 )
-def test_val_upstream_makes_a_run_invalid_and_nothing_is_called_legal_unproven(artifact, plan, starts):
-    assert verdict.of(artifact, plan).startswith(starts)
+def test_what_keeps_a_valid_run_from_being_a_record_is_said(limits, words):
+    assert given_(**limits).headline == f"valid, not a record run: {words}"
+
+
+def test_every_reason_is_said_and_the_machine_is_named():
+    made = given_(
+        Finding("B-e", "NOT-RUN", "1 × NVIDIA H200"),
+        Finding("B-c", "NOT-RUN", "3.0 s"),
+        Finding("B-d", "NOT-RUN", "4.0 s"),
+        Finding("U-a", "UNRULED", "3 epochs", "", "asked in #1698"),
+        comparable=False,
+    )
+    assert made.headline == (
+        "valid, not a record run: the corpus is not FineWeb; B-e NOT-RUN: 1 × NVIDIA H200; B-c, B-d NOT-RUN; "
+        "disputed: several epochs on scored chunks, asked in #1698"
+    )
+
+
+def test_a_record_that_uses_what_nobody_has_ruled_on_says_so():
+    made = given_(Finding("U-a", "UNRULED", "3 epochs", "", "asked in #1698"))
+    assert made.headline == "record-eligible; disputed: several epochs on scored chunks, asked in #1698"
+
+
+def test_invalid_names_every_check_that_failed_and_the_reason_of_one():
+    made = given_(Finding("C2-a", "FAIL", note="they don't add up"), Finding("M-a", "FAIL", note="bytes"))
+    assert made.headline == "invalid: C2-a, M-a (C2-a: they don't add up)"
+
+
+def test_where_val_reached_the_artifact_its_path_is_the_reason_whatever_else_failed():
+    made = given_(
+        Finding("C1-a", "FAIL", note="later tokens"),
+        Finding("C1-e", "FAIL", note="val"),
+        Finding("C3-f", "FAIL", note="C1 and C3: artifacts/fetch/val -> model.golf"),
+    )
+    assert made.headline == "invalid: C1-a, C1-e, C3-f (C3-f: C1 and C3: artifacts/fetch/val -> model.golf)"
+
+
+@pytest.mark.parametrize("name", ["C1-e", "C3-f", "C1-a", "C2-d", "C3-e"])
+def test_a_probe_or_an_origin_that_was_not_looked_at_leaves_the_run_unjudged(name):
+    made = given_(Finding(name, "NOT-RUN", note="probes are off"))
+    assert made.headline == f"NOT-RUN: nothing that was looked at fails, but {name} were not: probes are off"
+    assert given_(Finding(name, "NOT-RUN", note="off"), Finding("M-a", "FAIL")).headline.startswith("invalid: M-a")
+
+
+def test_a_rule_that_nobody_looked_at_is_not_run():
+    made = verdict.of([], adapts=False, limits=CONTEST, comparable=True)
+    assert {each.status for each in made.findings} == {"NOT-RUN"}
+    assert made.headline.startswith("NOT-RUN: ")
+
+
+def test_the_track_is_named():
+    assert given_().track == "A: fixed predictor"
+    assert given_(adapts=True).track == "B: score-first adaptation"
+
+
+def test_no_headline_is_a_bare_legal():
+    kinds = ("record-eligible", "valid, not a record run: ", "invalid: ", "NOT-RUN: ")
+    for name, status in itertools.product(RULES, STATUSES):
+        assert given_(Finding(name, status, note="why")).headline.startswith(kinds)
+
+
+def test_the_tree_has_a_link_and_a_title_for_each_rule():
+    tree = given_().tree()
+    assert [row["check"] for row in tree["checks"]] == NAMES
+    assert tree["checks"][0] == {
+        "check": "C1-a",
+        "status": "PASS",
+        "measured": "1 of 1",
+        "limit": "1",
+        "note": "",
+        "rule": "future tokens change no score",
+        "link": "docs/legality.md#c1-a",
+    }
+
+
+TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), max_size=200)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.builds(Finding, st.sampled_from(NAMES), st.sampled_from(STATUSES), TEXT, TEXT, TEXT), max_size=9))
+def test_the_table_is_80_columns_wide_at_most(findings):
+    lines = verdict.table(given_(*findings).tree()).splitlines()
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_table_shows_every_figure_and_its_limit_in_full():
+    measured, limit = (
+        "12 executions on this val, " * 4 + "the end",
+        "every execution is logged and none is left out of it",
+    )
+    text = verdict.table(given_(Finding("C4-c", "PASS", measured, limit)).tree())
+    columns = [[line[a:b].strip() for line in text.splitlines()] for a, b in ((22, 58), (58, 80))]
+    assert all(figure in " ".join(column) for figure, column in zip((measured, limit), columns, strict=True))
+    assert "PASS    C1-a          1 of 1                              1\n" in text
+
+
+def test_notes_stand_below_their_rows_and_a_failure_says_which_rule_it_breaks():
+    failure = Finding("C2-a", "FAIL", "0.5", "0.1", "they don't add up")
+    text = verdict.table(given_(failure, Finding("C1-d", "NOT-RUN", note="read")).tree())
+    assert f"{'':<8}probabilities add up to 1: they don't add up\n" in text
+    assert f"{'':<8}read\n" in text
+    assert "32 PASS, 1 FAIL, 0 UNRULED, 1 NOT-RUN; track A: fixed predictor\ninvalid: C2-a" in text
+
+
+def test_a_run_on_disk_comes_back_as_its_table_and_whether_it_is_anything_but_valid(tmp_path):
+    for finding, strict in ((Finding("B-e", "NOT-RUN"), False), (Finding("M-a", "FAIL"), True), (None, False)):
+        made = given_(*[finding] * (finding is not None))
+        store.write_json(tmp_path / "verdict.json", made.tree())
+        assert verdict.of_run(tmp_path / "verdict.json") == (verdict.table(made.tree()), strict)
+    unjudged = given_(Finding("C1-a", "NOT-RUN", note="probes are off"))
+    store.write_json(tmp_path / "verdict.json", unjudged.tree())
+    assert verdict.of_run(tmp_path / "verdict.json")[1] is True
+    store.write_json(tmp_path / "verdict.json", {"verdict": "record-eligible"})
+    with pytest.raises(BadArtifact, match=r"verdict\.json: is no verdict"):
+        verdict.of_run(tmp_path / "verdict.json")

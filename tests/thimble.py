@@ -2,11 +2,14 @@
 
 import fcntl
 import importlib
+import inspect
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest import mock
 
 from conftest import ROOT, thimble_documents
 from ruamel.yaml import YAML
@@ -52,6 +55,7 @@ TINY = {
     "ema": EXECUTION | {"decay": 0.9, "score_tokens": 1024},
     "ttt": EXECUTION
     | {"stride": 16, "score_tokens": 1024, "chunk_tokens": 512, "batch_tokens": 256, "epochs": 1, "lr": 0.01},
+    "prequant": {"epochs": 4, "lr": 0.005, "freeze": 1, "batch_tokens": 256, "chunk_tokens": 256},
     "calibrate": EXECUTION | {"batches": 2, "batch_tokens": 512, "micro_tokens": 256},
     "quantize": {"min_weights": 256},
     "compress": {"quality": 5, "limit_bytes": 100_000},
@@ -130,13 +134,15 @@ def run(stage: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProc
 
 
 def act(stage: str) -> None:
-    """A stage's main in this process and this folder, on one rank: much the same as ``run`` without its start."""
+    """A stage's main in this process and this folder, on one rank: much the same as ``run`` without its start.
+
+    Its clock starts now, not with the tests.
+    """
     main = importlib.import_module(f"stages.{stage}").main
-    section = getattr(params.read(), stage)
-    if isinstance(section, params.Execution):
-        main(runtime.setup(section, stage))
-    else:
-        main()
+    taken = inspect.signature(main).parameters
+    arguments = [runtime.setup(getattr(params.read(), stage), stage)] if taken else []
+    with mock.patch.dict(os.environ, GOLF_STARTED=str(time.time())):
+        main(*arguments)
 
 
 def git(folder: Path, *words: str) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golf.data import folder, shards, split, stdlib, text_bytes
+from golf.data import canonical, folder, shards, split, stdlib, text_bytes, transform
 from golf.data import tokenizer as tokenizers
+from golf.data.shards import Written
 from golf.data.tokenizer import Tokenizer
+from golf.data.transform import Transform
 from golf.ground import store
 from golf.ground.params import Fetch
 from golf.ground.progress import Progress
@@ -27,13 +29,14 @@ def build(fetch: Fetch, vocabulary: int, out: Path) -> dict:
     documents, source = gather(fetch)
     division = split.divide(documents, fetch.val_percent, fetch.dev_percent)
     source |= {"sha256": corpus_digest(division), "empty": division.empty, "duplicates": division.duplicates}
-    tokenizer = make_tokenizer(fetch.tokenizer, vocabulary, division.splits["train"], out / MODEL)
+    change = transform.of(fetch.transform)
+    tokenizer = make_tokenizer(fetch.tokenizer, vocabulary, division.splits["train"], change, out / MODEL)
     splits = {}
     for name, members in division.splits.items():
         index = shards.write_split(
             out / name,
             name,
-            encoded(tokenizer, name, members),
+            encoded(tokenizer, change, name, members),
             vocabulary=vocabulary,
             bos=tokenizer.bos,
             tokenizer_sha256=tokenizer.sha256,
@@ -49,7 +52,7 @@ def build(fetch: Fetch, vocabulary: int, out: Path) -> dict:
     manifest = {
         "source": source,
         "comparable_with_fineweb": False,
-        "transform": "none",
+        "transform": fetch.transform,
         "tokenizer": {
             "sha256": tokenizer.sha256,
             "vocabulary": tokenizer.vocabulary,
@@ -71,30 +74,41 @@ def gather(fetch: Fetch) -> tuple[list[tuple[str, str]], dict]:
     return documents, {"kind": "files", "path": fetch.path, "files": files}
 
 
-def make_tokenizer(asked: str, vocabulary: int, train: list[split.Document], path: Path) -> Tokenizer:
+def make_tokenizer(
+    asked: str, vocabulary: int, train: list[split.Document], change: Transform, path: Path
+) -> Tokenizer:
     """The tokenizer that ``fetch.tokenizer`` asks for, as a file at ``path``; learned from the train split alone."""
     learned = asked == tokenizers.LEARNED
     if learned:
-        model = tokenizers.train((document.text for document in train), vocabulary)
+        texts = (change.apply(canonical.text(document.text)) for document in train)
+        model = tokenizers.train(texts, vocabulary, change.symbols)
         tokenizer = Tokenizer(model, "the tokenizer learned on the train split")
     else:
         tokenizer = Tokenizer.open(asked)
     tokenizer.expect_vocabulary(vocabulary, learned=learned)
+    tokenizer.expect_symbols(change.symbols)
     store.write_bytes(path, tokenizer.model)
     return tokenizer
 
 
-def encoded(tokenizer: Tokenizer, name: str, documents: list[split.Document]) -> Iterator[tuple[str, int, np.ndarray]]:
-    """(sha256, bytes, ids) of every document, its bytes by the challenge's rule checked against its text."""
+def encoded(tokenizer: Tokenizer, change: Transform, name: str, documents: list[split.Document]) -> Iterator[Written]:
+    """Every document as its split holds it, its bytes checked against its text; train needs no sidecar."""
     progress, total = Progress("fetch", len(documents), f"{name} documents"), 0
     for start in range(0, len(documents), BATCH):
         batch = documents[start : start + BATCH]
-        texts = [document.text for document in batch]
-        tokens = tokenizer.encode(texts)
-        sizes = text_bytes.check(tokenizer, tokens, texts, [document.name for document in batch])
-        for document, size, ids in zip(batch, sizes, tokens, strict=True):
+        names = [document.name for document in batch]
+        texts = [canonical.text(document.text) for document in batch]
+        tokens = tokenizer.encode([change.apply(text) for text in texts])
+        sidecar = [None] * len(batch)
+        if change.carried is None:
+            sizes = text_bytes.check(tokenizer, tokens, texts, names)
+        else:
+            sidecar = transform.token_bytes(change, tokenizer, tokens, texts, names)
+            sizes = [carried.sum(dtype=np.int64) for carried in sidecar]
+        for document, text, size, ids, carried in zip(batch, texts, sizes, tokens, sidecar, strict=True):
             total += len(ids)
-            yield document.sha256, int(size), ids
+            known = (document.sha256, split.digest(text), split.digest(canonical.folded(text)))
+            yield Written(*known, int(size), ids, None if name == "train" else carried)
         if start + BATCH < len(documents):
             progress.update(start + BATCH, tokens=f"{total:,}")
     progress.done(f"{name}: {len(documents):,} documents, {total:,} tokens")

@@ -3,6 +3,8 @@
 A shard: 256 little-endian int32 (20240520, 1, number of tokens, zeros), then that many little-endian uint16 ids.
 Documents follow each other, BOS in front, and run over shard ends (openai/parameter-golf, data/). A split's folder:
 ``<split>_%06d.bin`` and ``index.json`` with what the split is and every document's and shard's sha256 and size.
+Where ids alone don't tell how many bytes of text a token carries, a sidecar does: ``<split>_bytes_%06d.bin``, cut as
+the shards are, a uint16 of bytes for each token (PR #1729).
 """
 
 import contextlib
@@ -31,14 +33,42 @@ TYPES = {
     "bytes": int,
     "documents": list,
     "shards": list,
+    "sidecar": list,
 }
-DOCUMENT = {"sha256": str, "bytes": int, "tokens": int}
+DOCUMENT = {"sha256": str, "text": str, "text_folded": str, "bytes": int, "tokens": int}
 SHARD = {"file": str, "tokens": int, "sha256": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A document on its way into a split.
+
+    sha256: of its raw text; text: of the text that its tokens must give back; text_folded: of that without case.
+    bytes: of that text. tokens: uint16 ids [n], BOS in front; token_bytes: uint16 [n] for the sidecar, or None.
+    """
+
+    sha256: str
+    text: str
+    text_folded: str
+    bytes: int
+    tokens: np.ndarray
+    token_bytes: np.ndarray | None = None
+
+    def row(self) -> dict:
+        """What the index says of it."""
+        return {key: getattr(self, key) for key in DOCUMENT} | {"tokens": len(self.tokens)}
+
+    def columns(self) -> np.ndarray:
+        """uint16 [n, 1 or 2]: the ids, and beside them what the sidecar holds."""
+        return np.stack([column for column in (self.tokens, self.token_bytes) if column is not None], axis=1)
 
 
 @dataclass(frozen=True)
 class Split:
-    """An opened split. tokens, bytes: totals; documents: {"sha256", "bytes", "tokens"} each; shards: uint16 maps."""
+    """An opened split. tokens, bytes: totals; documents: the index's rows, with the keys of DOCUMENT.
+
+    shards: uint16 maps; token_bytes: uint16 maps of the sidecar, as long each; None for a split without one.
+    """
 
     name: str
     vocabulary: int
@@ -48,6 +78,11 @@ class Split:
     bytes: int
     documents: list[dict]
     shards: list[np.ndarray]
+    token_bytes: list[np.ndarray] | None = None
+
+    def starts(self) -> np.ndarray:
+        """int64 [documents]: where each document's BOS stands in ``all()``."""
+        return np.cumsum([0, *(row["tokens"] for row in self.documents[:-1])])
 
     def all(self) -> np.ndarray:
         """uint16 [tokens]: the shards in one array; its first token is the first document's BOS."""
@@ -57,7 +92,7 @@ class Split:
 def write_split(
     folder,
     split: str,
-    documents: Iterable[tuple[str, int, np.ndarray]],
+    documents: Iterable[Written],
     *,
     vocabulary: int,
     bos: int,
@@ -66,28 +101,29 @@ def write_split(
 ) -> dict:
     """Write a split whole or not at all, in place of what ``folder`` held; returns its index.
 
-    documents: (sha256 of the text, bytes of the normalised text, ids with BOS in front), read once, one at a time.
+    documents: read once, one at a time; all with token_bytes, which makes a sidecar, or none.
     """
     folder = Path(folder)
     index = {"split": split, "vocabulary": vocabulary, "bos": bos, "tokenizer_sha256": tokenizer_sha256}
     with publishing(folder) as work:
         place = work / folder.name
         place.mkdir()
-        rows, shards = [], []
-        for number, tokens in enumerate(cut(noted(documents, rows), shard_tokens)):
-            file = f"{split}_{number:06d}.bin"
-            shards.append({"file": file, "tokens": len(tokens), "sha256": write_shard(place / file, tokens)})
+        rows, shards, sidecar = [], [], []
+        for number, columns in enumerate(cut(noted(documents, rows), shard_tokens)):
+            names = (f"{split}_{number:06d}.bin", f"{split}_bytes_{number:06d}.bin")
+            for listed, file, column in zip((shards, sidecar), names, columns.T, strict=False):
+                listed.append({"file": file, "tokens": len(column), "sha256": write_shard(place / file, column)})
         index |= {"tokens": sum(row["tokens"] for row in rows), "bytes": sum(row["bytes"] for row in rows)}
-        index |= {"documents": rows, "shards": shards}
+        index |= {"documents": rows, "shards": shards, "sidecar": sidecar}
         store.write_json(place / INDEX, index)
     return index
 
 
-def noted(documents, rows: list[dict]) -> Iterator[np.ndarray]:
-    """The documents' ids; what the index says of each is added to rows as it passes."""
-    for digest, size, tokens in documents:
-        rows.append({"sha256": digest, "bytes": int(size), "tokens": len(tokens)})
-        yield tokens
+def noted(documents: Iterable[Written], rows: list[dict]) -> Iterator[np.ndarray]:
+    """The documents' columns; what the index says of each is added to rows as it passes."""
+    for document in documents:
+        rows.append(document.row())
+        yield document.columns()
 
 
 def cut(parts: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -138,6 +174,11 @@ def read_shard(path) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r", offset=HEADER, shape=(tokens,))
 
 
+def is_sidecar(path) -> bool:
+    """By its name alone, which is all that tells the two apart."""
+    return "_bytes_" in Path(path).name
+
+
 def open_split(folder, vocabulary: int | None = None) -> Split:
     """A split with every shard checked against the index: size, sha256, ids below the vocabulary.
 
@@ -151,16 +192,46 @@ def open_split(folder, vocabulary: int | None = None) -> Split:
             f"tokens of a vocabulary of {index['vocabulary']}, model.vocabulary is {vocabulary}",
             "run fetch with this model.vocabulary",
         )
-    shards = [checked_shard(folder / row["file"], row, index["vocabulary"]) for row in index["shards"]]
+    shards = [checked_shard(folder / row["file"], row) for row in index["shards"]]
+    token_bytes = [checked_shard(folder / row["file"], row) for row in index["sidecar"]] or None
     names = ("vocabulary", "bos", "tokenizer_sha256", "tokens", "bytes", "documents")
-    split = Split(name=index["split"], shards=shards, **{name: index[name] for name in names})
-    starts = np.cumsum([0, *(row["tokens"] for row in split.documents[:-1])])
-    ends = np.cumsum([len(shard) for shard in shards])
+    split = Split(index["split"], shards=shards, token_bytes=token_bytes, **{name: index[name] for name in names})
+    for shard, row in zip(shards, index["shards"], strict=True):
+        demand_ids(folder / row["file"], shard, split.vocabulary)
+    demand_bos(folder / INDEX, split)
+    if token_bytes:
+        demand_bytes(folder / INDEX, split)
+    return split
+
+
+def demand_ids(path: Path, shard: np.ndarray, vocabulary: int) -> None:
+    largest = int(shard.max())
+    if largest >= vocabulary:
+        raise BadArtifact(path, f"holds the id {largest}, ids must be below the vocabulary of {vocabulary}", CURE)
+
+
+def demand_bos(path: Path, split: Split) -> None:
+    """Every document starts with BOS; only the first token of each is read."""
+    starts = split.starts()
+    ends = np.cumsum([len(shard) for shard in split.shards])
     owners = np.searchsorted(ends, starts, side="right")
     for owner, start in zip(owners, starts, strict=True):
-        if shards[owner][start - ends[owner]] != split.bos:
-            raise BadArtifact(folder / INDEX, f"no BOS at token {start:,}, where it starts a document", CURE)
-    return split
+        if split.shards[owner][start - ends[owner]] != split.bos:
+            raise BadArtifact(path, f"no BOS at token {start:,}, where it starts a document", CURE)
+
+
+def demand_bytes(path: Path, split: Split) -> None:
+    """The sidecar gives each document the bytes that the index says it has, and none of them to its BOS."""
+    starts = split.starts()
+    whole = np.concatenate(split.token_bytes)
+    sums = np.add.reduceat(whole, starts, dtype=np.int64)
+    for number, (total, row) in enumerate(zip(sums, split.documents, strict=True)):
+        if total != row["bytes"]:
+            problem = f"its sidecar gives document {number} {total:,} bytes, it has {row['bytes']:,}"
+            raise BadArtifact(path, problem, CURE)
+    if whole[starts].any():
+        number = int(np.flatnonzero(whole[starts])[0])
+        raise BadArtifact(path, f"its sidecar gives bytes to the BOS of document {number}, which is no text", CURE)
 
 
 def read_index(folder: Path) -> dict:
@@ -170,17 +241,20 @@ def read_index(folder: Path) -> dict:
     demand_types(path, "", index, TYPES)
     if index["split"] != path.parent.name:
         raise BadArtifact(path, f"is of the split {index['split']!r}, not {path.parent.name!r}", CURE)
-    for rows, types in (("documents", DOCUMENT), ("shards", SHARD)):
-        if not index[rows]:
+    for rows, types in (("documents", DOCUMENT), ("shards", SHARD), ("sidecar", SHARD)):
+        if not index[rows] and rows != "sidecar":
             raise BadArtifact(path, f"lists no {rows}", CURE)
         for number, row in enumerate(index[rows]):
             demand_types(path, f"{rows}[{number}]", row, types)
-        counts = [row["tokens"] for row in index[rows]]
-        if min(counts) < 1 or sum(counts) != index["tokens"]:
+    cuts = {rows: [row["tokens"] for row in index[rows]] for rows in ("documents", "shards", "sidecar")}
+    for rows in ("documents", "shards"):
+        if min(cuts[rows]) < 1 or sum(cuts[rows]) != index["tokens"]:
             raise BadArtifact(path, f"the tokens of its {rows} do not add up to {index['tokens']:,}", CURE)
+    if cuts["sidecar"] not in ([], cuts["shards"]):
+        raise BadArtifact(path, "its sidecar is not cut as its shards are", CURE)
     if sum(row["bytes"] for row in index["documents"]) != index["bytes"]:
         raise BadArtifact(path, f"the bytes of its documents do not add up to {index['bytes']:,}", CURE)
-    strange = [row["file"] for row in index["shards"] if Path(row["file"]).name != row["file"]]
+    strange = [row["file"] for row in [*index["shards"], *index["sidecar"]] if Path(row["file"]).name != row["file"]]
     if strange:
         raise BadArtifact(path, f"names a shard outside its folder: {strange[0]!r}", CURE)
     if not 0 <= index["bos"] < index["vocabulary"] <= 1 << 16:
@@ -197,15 +271,12 @@ def demand_types(path: Path, where: str, tree, types: dict[str, type]) -> None:
             raise BadArtifact(path, f"{name} must be {kind.__name__}, got {tree.get(key)!r:.60}", CURE)
 
 
-def checked_shard(path: Path, row: dict, vocabulary: int) -> np.ndarray:
+def checked_shard(path: Path, row: dict) -> np.ndarray:
     shard = read_shard(path)
     if len(shard) != row["tokens"]:
         raise BadArtifact(path, f"holds {len(shard):,} tokens, the index says {row['tokens']:,}", CURE)
     if store.digest(path) != row["sha256"]:
         raise BadArtifact(path, "its sha256 is not the index's: the file is damaged or from another run", CURE)
-    largest = int(shard.max())
-    if largest >= vocabulary:
-        raise BadArtifact(path, f"holds the id {largest}, ids must be below the vocabulary of {vocabulary}", CURE)
     return shard
 
 

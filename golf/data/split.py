@@ -1,13 +1,14 @@
-"""Which document is trained on, watched or judged: by a hash of its own words, so that adding texts moves no other.
+"""Which document is trained on, watched or judged: by a hash of its own text, so that adding texts moves no other.
 
-Documents that differ in white space alone count as one, since the challenge's normaliser makes them equal: kept apart,
-they could put the same text on both sides of the fence.
+Documents that the challenge's normaliser makes equal count as one: kept apart, they could put the same text on both
+sides of the fence.
 """
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from golf.data import canonical
 from golf.ground.errors import BadInput
 
 SPLITS = ("train", "dev", "val")
@@ -15,17 +16,19 @@ SPLITS = ("train", "dev", "val")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """name: for messages. sha256: of the text. key: sha256 of its words, which says where the document goes."""
+    """name: for messages. sha256: of the text. key: sha256 of what the normaliser leaves of it, which says where the
+    document goes; None where that is nothing.
+    """
 
     name: str
     text: str
     sha256: str
-    key: str
+    key: str | None
 
     @classmethod
     def of(cls, name: str, text: str) -> "Document":
-        words = " ".join(text.split())
-        return cls(name, text, digest(text), digest(words))
+        left = canonical.text(text)
+        return cls(name, text, digest(text), digest(left) if left else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,10 @@ def divide(documents: Iterable[tuple[str, str]], val_percent: float, dev_percent
     met, given, empty = {}, 0, 0
     for name, text in documents:
         given += 1
-        if not text.strip():
+        document = Document.of(name, text)
+        if document.key is None:
             empty += 1
             continue
-        document = Document.of(name, text)
         twin = met.get(document.key)
         if twin is None or (document.sha256, name) < (twin.sha256, twin.name):
             met[document.key] = document
@@ -82,7 +85,7 @@ def demand_all(splits: dict[str, list[Document]], given: int, empty: int, val_pe
 
 
 def demand_disjoint(splits: dict[str, list[Document]]) -> None:
-    """Raises BadInput when a document's words are in two splits."""
+    """Raises BadInput when a document's text is in two splits."""
     owner = {}
     for split, documents in splits.items():
         for document in documents:

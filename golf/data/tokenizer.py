@@ -4,6 +4,7 @@ Recipe: BPE, nmt_nfkc, byte fallback, no dummy prefix, digits split, character c
 unk 3 (openai/parameter-golf, data/download_hf_docs_and_tokenize.py).
 """
 
+import functools
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
@@ -20,9 +21,11 @@ LEARNED = "train"  # the value of fetch.tokenizer that means: learn one
 CURE = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
 
 
-def train(texts: Iterable[str], vocabulary: int) -> bytes:
+def train(texts: Iterable[str], vocabulary: int, symbols: tuple[str, ...] = ()) -> bytes:
     """A model of at most ``vocabulary`` pieces; fewer where the text holds no more pairs worth merging.
 
+    symbols: of a transform; pieces of their own, never merged, ids from 4 on. A model with symbols leaves text alone
+    (identity): the text is canonical already, and a rule that ran over it once more could undo what the symbols mean.
     The same texts in the same order give the same bytes. Raises BadInput when the text's characters alone need more.
     """
     model = io.BytesIO()
@@ -33,7 +36,9 @@ def train(texts: Iterable[str], vocabulary: int) -> bytes:
             model_type="bpe",
             vocab_size=vocabulary,
             hard_vocab_limit=False,
-            normalization_rule_name="nmt_nfkc",
+            normalization_rule_name="identity" if symbols else "nmt_nfkc",
+            remove_extra_whitespaces=not symbols,
+            user_defined_symbols=list(symbols),
             character_coverage=0.999,
             required_chars=SPACE,  # else text with few spaces yields no piece for one
             byte_fallback=True,
@@ -135,6 +140,15 @@ class Tokenizer:
             f"set model.vocabulary: {self.vocabulary}, or fetch.tokenizer to a model of {vocabulary} pieces"
         )
 
+    def expect_symbols(self, symbols: tuple[str, ...]) -> None:
+        """Raises BadInput unless each of a transform's symbols is a piece. The file's name proves nothing."""
+        missing = [f"U+{ord(symbol):04X}" for symbol in symbols if symbol not in self.pieces]
+        if missing:
+            raise BadInput(
+                f"{self.name}: has no piece for {', '.join(missing)}, which fetch.transform writes; "
+                "set fetch.transform: none, fetch.tokenizer: train, or a model that was made for it"
+            )
+
     def is_byte(self, i: int) -> bool:
         return self.processor.is_byte(i)
 
@@ -145,6 +159,20 @@ class Tokenizer:
     def encode(self, texts: list[str]) -> list[np.ndarray]:
         """uint16 ids of each text, BOS in front."""
         return [np.array([self.bos, *ids], dtype=np.uint16) for ids in self.processor.encode(list(texts))]
+
+    @functools.cached_property
+    def spelled(self) -> list[bytes]:
+        """By id: the UTF-8 that a piece stands for, written spaces as spaces; nothing for a silent piece."""
+        return [self.spelling(i, piece) for i, piece in enumerate(self.pieces)]
+
+    def spelling(self, i: int, piece: str) -> bytes:
+        if self.silent(i):
+            return b""
+        return bytes([int(piece[3:5], 16)]) if self.is_byte(i) else piece.replace(SPACE, " ").encode()
+
+    def spell(self, ids: np.ndarray) -> list[bytes]:
+        """What each of these ids stands for; joined, the text that they give back."""
+        return [self.spelled[i] for i in ids.tolist()]
 
     def normalise(self, text: str) -> str:
         """The text as the tokens hold it: what decoding would give, written spaces as spaces.

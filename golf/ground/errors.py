@@ -5,6 +5,7 @@ GolfError
 ├── BadInput       the user's texts, tokenizers, shards
 ├── BadArtifact    a file that a stage or another machine wrote
 ├── OverBudget     more bytes or seconds than the limit
+├── BadMethod      the method under evaluation breaks its contract
 ├── Diverged       numbers stopped being numbers
 └── Unavailable    hardware or a library that was asked for by name is not here
 """
@@ -28,6 +29,10 @@ class BadArtifact(GolfError):
     def __init__(self, path, problem: str, cure: str = ""):
         super().__init__(f"{path}: {problem}" + (f"; {cure}" if cure else ""))
         self.path = path
+
+
+class BadMethod(GolfError):
+    """The method under evaluation is missing, raised, or answered with something else than was asked."""
 
 
 class OverBudget(GolfError):

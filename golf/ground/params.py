@@ -24,6 +24,8 @@ WHOLE_WINDOWS = (  # keys that count tokens in whole windows of model.context
     "ema.score_tokens",
     "ttt.score_tokens",
     "ttt.batch_tokens",
+    "prequant.batch_tokens",
+    "prequant.chunk_tokens",
     "evaluate.score_tokens",
 )
 
@@ -45,6 +47,7 @@ class Fetch:
     source: Literal["stdlib", "files"]
     path: str  # folder of the user's own texts
     tokenizer: str  # train: learn one on the train split; else the path of a SentencePiece model
+    transform: Literal["none", "caseops"]  # of the text before it is tokenised, and undone exactly
     val_percent: Annotated[float, Bound(low=0, high=50, open_low=True)]
     dev_percent: Annotated[float, Bound(low=0, high=50, open_low=True)]
     shard_tokens: Annotated[int, Bound(low=16, high=1_000_000_000)]
@@ -114,11 +117,11 @@ class Ema(Execution):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ttt(Execution):
-    """Score-first test-time training. plan.json is this section, and evaluate applies it."""
+    """Test-time training. plan.json is this section, and evaluate applies it score-first, whatever the method here."""
 
     ranks: Ranks
     stream: Literal["dev", "val"]
-    method: Literal["score_first"]
+    method: Literal["score_first", "prequant"]  # how this stage adapts the full-precision weights
     stride: Count  # of the sliding windows that score
     score_tokens: Count  # one rank scores at a time
     chunk_tokens: Count  # targets scored before the model may learn from them
@@ -131,6 +134,21 @@ class Ttt(Execution):
     def problems(self):
         if self.chunk_tokens % self.batch_tokens:
             yield "batch_tokens", f"{self.batch_tokens} does not divide chunk_tokens = {self.chunk_tokens}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prequant:
+    """Epochs over the whole stream before anything of it is scored; read where ttt.method is prequant."""
+
+    form: Literal["sequential", "federated"]  # PR #1485 | PR #1735
+    epochs: Natural
+    lr: NonNegative
+    floor: Share  # of lr, in the last epoch
+    freeze: Natural  # first blocks that don't learn
+    batch_tokens: Count  # sequential: a step, over all ranks
+    chunk_tokens: Count  # federated: a step of one rank
+    clip: Positive | None
+    ema: Decay | None  # of the average over epochs that takes the weights' place at the end; null: none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,10 +196,13 @@ class Evaluate(Execution):
     """How the artifact is judged. The headline is named before anything is scored."""
 
     ranks: Ranks
+    method: str  # package.module:Class, with the calls of golf.method.Method
+    artifact: str  # the file that it opens
     headline: Literal["plain", "sliding", "ttt"]
     stride: Count
     score_tokens: Count  # one rank scores at a time
     limit_s: Positive
+    probe_alternatives: Annotated[int, Bound(low=2)] | None  # tokens tried in a target's place; null: no probes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +215,7 @@ class Params:
     train: Train
     ema: Ema
     ttt: Ttt
+    prequant: Prequant
     calibrate: Calibrate
     quantize: Quantize
     compress: Compress
@@ -209,6 +231,8 @@ class Params:
         for key, stride in (("ttt.stride", self.ttt.stride), ("evaluate.stride", self.evaluate.stride)):
             if context % stride:
                 yield key, f"{stride} does not divide model.context = {context}"
+        if self.prequant.freeze > self.model.layers:
+            yield "prequant.freeze", f"{self.prequant.freeze} is more than model.layers = {self.model.layers}"
         if self.train.loop_at == 1 and self.model.loop_passes > 1:
             yield "train.loop_at", "1 would never activate the loop; lower it, or set model.loop_passes to 1"
 
@@ -264,9 +288,9 @@ def load(*names: str, path: Path = FILE):
 
 
 def known_keys(cls: type) -> dict[str, str]:
-    """Dotted key by last part, over all sections, for hints at keys put into the wrong section."""
+    """Dotted key by last part, of the first section that has it, for hints at keys put into the wrong section."""
     known = {}
     for section in dataclasses.fields(cls):
         if dataclasses.is_dataclass(section.type):
-            known |= {field.name: f"{section.name}.{field.name}" for field in dataclasses.fields(section.type)}
+            known = {field.name: f"{section.name}.{field.name}" for field in dataclasses.fields(section.type)} | known
     return known

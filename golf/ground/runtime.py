@@ -78,9 +78,10 @@ def alone(device: str = "cpu", dtype: torch.dtype = torch.float32, attention: st
     return Runtime(0, 1, torch.device(device), dtype, False, attention)
 
 
-def setup(execution, section: str) -> Runtime:
+def setup(execution, section: str, group: str = "") -> Runtime:
     """The runtime that a section of params asks for; joins the other ranks where the environment names them.
 
+    group: names the meeting of the ranks, where one command's processes meet more than once.
     Raises Unavailable, naming the key, when a device, compiler or attention backend was named and is missing.
     """
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -93,7 +94,9 @@ def setup(execution, section: str) -> Runtime:
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = dtype == torch.bfloat16
     if ranks > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, _, _ = next(dist.rendezvous("env://"))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.PrefixStore(group, store), rank=rank, world_size=ranks)
     note = (
         f"{device} ({why_device}), {str(dtype).removeprefix('torch.')} ({why_dtype}), "
         f"compile {'on' if compiles else 'off'} ({why_compile}), attention {attention} ({why_attention})"

@@ -1,4 +1,6 @@
-"""How a stage is entered and left: params checked first, ranks launched, errors in one message, run.json at the end."""
+"""How a stage is entered and left: params checked first, ranks launched, val behind a door, errors in one message,
+run.json at the end.
+"""
 
 import atexit
 import errno
@@ -16,28 +18,50 @@ from pathlib import Path
 from golf.ground.errors import GolfError
 
 WORDS = "GOLF_WORDS"  # in a rank that launch() started: the folder for its last words
-PACKAGES = ("torch", "numpy", "sentencepiece", "brotli", "safetensors", "flash-attn-4", "flash-attn")
+PACKAGES = (  # what pyproject.toml pins, and what may stand in for it; tests and lint aside
+    "torch",
+    "triton",
+    "numpy",
+    "sentencepiece",
+    "brotli",
+    "safetensors",
+    "ruamel.yaml",
+    "dvc",
+    "psutil",
+    "zstandard",
+    "scipy",
+    "flash-attn-4",
+    "flash-attn",
+    "huggingface-hub",
+)
+VAL = "artifacts/fetch/val"
 
 
-def enter(name: str, main) -> None:
+def enter(name: str, main, *, apart: bool = False) -> None:
     """Run ``main`` as stage ``name`` and exit: 0, or 1 after one message, or 130 when interrupted.
 
     main takes a Runtime where the stage's section says how to execute, else nothing. A section with ranks > 1 that was
-    not started by torchrun starts its ranks itself.
+    not started by torchrun starts its ranks itself. apart: the model runs in processes that main starts; it takes
+    nothing and returns their Runtime.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        from golf.ground import params
+        from golf.ground import lineage, params
 
         section = getattr(params.read(), name)
         ranks = getattr(section, "ranks", 1)
         if ranks > 1 and "RANK" not in os.environ:
             sys.exit(launch(name, ranks))
-        if isinstance(section, params.Execution):
+        if not reads_val(name, section):
+            guard(name, VAL)
+        lineage.code(name)  # now, as it was loaded, and not as somebody has edited it by the time of writing
+        if isinstance(section, params.Execution) and not apart:
             run_ranked(name, main, section)
         else:
-            main()
-            write_run(name, started(), None)
+            expect_ranks(name, int(os.environ.get("WORLD_SIZE", 1)), ranks)
+            here = main()
+            if here is None or here.first:
+                write_run(name, started(), here)
     except GolfError as error:
         leave(name, str(error), 1)
     except KeyboardInterrupt:
@@ -52,6 +76,30 @@ def enter(name: str, main) -> None:
         sys.exit(1)
 
 
+def reads_val(name: str, section) -> bool:
+    """fetch makes it, evaluate is what it is for, and ttt may ask for it: lineage then carries val to the verdict."""
+    return name in ("fetch", "evaluate") or getattr(section, "stream", None) == "val"
+
+
+def guard(name: str, folder: str) -> None:
+    """From here on this process can't open a file below ``folder``: GolfError, naming stage and file (C1-e).
+
+    An audit hook on Python's own opens, and it can't be taken off again. It stops mistakes, such as a wrong default,
+    by which val reached training in the contest (#2127); it is no sandbox against native code.
+    """
+    closed = os.path.abspath(folder) + os.sep
+    last = os.path.basename(folder)
+
+    def refuse(event: str, details: tuple) -> None:
+        if event != "open" or not isinstance(details[0], str | bytes | os.PathLike):
+            return
+        path = os.fsdecode(details[0])
+        if last in path and os.path.abspath(path).startswith(closed):
+            raise GolfError(f"{name} may not open {path}: {last} is for evaluate alone (C1); read train or dev")
+
+    sys.addaudithook(refuse)
+
+
 def run_ranked(name: str, main, section) -> None:
     import torch.distributed as dist
 
@@ -61,14 +109,17 @@ def run_ranked(name: str, main, section) -> None:
     here = runtime.setup(section, name)
     if here.ranks > 1:
         atexit.register(dist.destroy_process_group)  # after its last words: the other ranks fall over when it parts
-    asked = getattr(section, "ranks", 1)
-    if here.ranks != asked:
-        raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {here.ranks}; make them equal")
+    expect_ranks(name, here.ranks, getattr(section, "ranks", 1))
     if here.first:
         say(f"{name:<9} {here.note}")
     main(here)
     if here.first:
         write_run(name, began, here)
+
+
+def expect_ranks(name: str, found: int, asked: int) -> None:
+    if found != asked:
+        raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {found}; make them equal")
 
 
 def leave(name: str, message: str, code: int) -> None:
@@ -163,6 +214,7 @@ def write_run(name: str, began: float, here) -> None:
         "stage": name,
         "seconds": round(time.time() - began, 3),
         "host": {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()},
+        "hardware": hardware(here),
         "packages": {package: version for package in PACKAGES if (version := installed(package))},
         "git": commit(),
     }
@@ -171,9 +223,34 @@ def write_run(name: str, began: float, here) -> None:
 
         tree["runtime"] = here.note
         if here.device.type == "cuda":
-            tree["host"]["gpu"] = torch.cuda.get_device_name(here.device)
             tree["host"]["peak_bytes"] = torch.cuda.max_memory_allocated(here.device)
+            tree["cuda"] = cuda_versions()
     store.write_json(Path("artifacts") / name / "run.json", tree)
+
+
+def hardware(here) -> str:
+    """What the work ran on, as ``8 × NVIDIA H100 80GB HBM3`` or ``2 × CPU core (x86_64)``. here: a Runtime, or None."""
+    if here is not None and here.device.type == "cuda":
+        import torch
+
+        return f"{here.ranks} × {torch.cuda.get_device_name(here.device)}"
+    return f"{os.cpu_count()} × CPU core ({platform.machine()})"
+
+
+def cuda_versions() -> dict[str, str | int | None]:
+    """CUDA as torch was built for it, cuDNN, and the driver of this machine (None: not to be had)."""
+    import torch
+
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        lines = []
+    return {
+        "runtime": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "driver": lines[0].strip() if lines else None,
+    }
 
 
 def installed(package: str) -> str | None:
@@ -195,9 +272,12 @@ def commit() -> dict | None:
     return {"commit": head, "dirty": bool(changed.strip())}
 
 
-def write_clock(name: str, **seconds: float | None) -> None:
-    """artifacts/<name>/clock.json: seconds that count against a limit, read by evaluate alone."""
+def write_clock(name: str, here=None, **seconds: float | None) -> None:
+    """artifacts/<name>/clock.json: seconds that count against a limit, read by evaluate alone, and what they were
+    measured on. here: the Runtime that spent them; None where none were spent.
+    """
     from golf.ground import store
 
-    rounded = {key: value if value is None else round(value, 3) for key, value in seconds.items()}
-    store.write_json(Path("artifacts") / name / "clock.json", rounded)
+    tree = {key: value if value is None else round(value, 3) for key, value in seconds.items()}
+    measured = {} if here is None else {"hardware": hardware(here)}
+    store.write_json(Path("artifacts") / name / "clock.json", tree | measured)

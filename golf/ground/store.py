@@ -85,6 +85,11 @@ def digest(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_digest(tree) -> str:
+    """sha256 of what a tree says, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
 def tensors_digest(tensors: dict[str, torch.Tensor], kind: str, meta: dict) -> str:
     """sha256 over kind, meta and every tensor's name, type, shape and bytes, in the order of the names."""
     total = hashlib.sha256(json.dumps([kind, meta], sort_keys=True).encode())

@@ -110,6 +110,11 @@ def compare(before, after, tolerance: float = TOLERANCE) -> str:
     return f"{after}: {len(keys)} figures agree with {before} (bpb and loss to {tolerance:g}, bytes exactly)"
 
 
+def kind(verdict) -> str:
+    """What a verdict says before its reasons, which name the machine."""
+    return str(verdict).partition(":")[0]
+
+
 def difference(key: str, old: dict, new: dict, tolerance: float) -> str | None:
     """What is wrong with one key; None when the two agree."""
     for name, tree in (("before", old), ("after", new)):
@@ -118,7 +123,8 @@ def difference(key: str, old: dict, new: dict, tolerance: float) -> str | None:
     a, b = old[key], new[key]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
     if not numbers:
-        return None if a == b else f"{key}: {a!r}, now {b!r}"
+        same = kind(a) == kind(b) if key == "verdict" else a == b
+        return None if same else f"{key}: {a!r}, now {b!r}"
     inexact = key == "val_loss" or key.startswith("val_bpb")
     agree = abs(b - a) <= tolerance if inexact else math.isclose(a, b, rel_tol=1e-9, abs_tol=0)
     allowed = f"{tolerance:g} is allowed" if inexact else "must be equal"

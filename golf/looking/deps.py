@@ -3,19 +3,10 @@
 import re
 from pathlib import Path
 
-from golf import closure
+from golf.ground import closure
 from golf.ground.errors import GolfError
 
 FILE = Path("dvc.yaml")
-INERT = {  # files that a stage may import undeclared, and why they can't change a result
-    "golf/__init__.py": "a docstring",
-    "golf/ground/errors.py": "messages",
-    "golf/ground/params.py": "DVC tracks the values themselves",
-    "golf/ground/progress.py": "prints",
-    "golf/ground/schema.py": "checks of values that DVC tracks",
-    "golf/ground/stage.py": "entry, exit and run.json, on which nothing depends",
-}
-WEIGHED = {"compress": "golf/method.py"}  # stages whose result holds the bytes of files: those that this one reaches
 
 
 def declared(text: str) -> dict[str, list[str]]:
@@ -35,24 +26,13 @@ def declared(text: str) -> dict[str, list[str]]:
     return found
 
 
-def used(stage: str) -> list[str]:
-    """The files that stages/<stage>.py reaches by importing, less the inert ones, and those that it weighs."""
-    reached = {path for path in closure.closure(f"stages/{stage}.py", passive=INERT) if not empty(path)}
-    weighed = closure.closure(WEIGHED[stage]) if stage in WEIGHED else []
-    return sorted(reached | set(weighed))
-
-
-def empty(path: str) -> bool:
-    """A package's __init__.py, which holds a docstring and no code; a test sees to that."""
-    return path.endswith("__init__.py")
-
-
 def check() -> str:
     """Raises GolfError naming each stage whose list is not what it imports."""
     listed = declared(FILE.read_text(encoding="utf-8"))
     wrong = []
     for stage, files in listed.items():
-        missing, surplus = sorted(set(used(stage)) - set(files)), sorted(set(files) - set(used(stage)))
+        used = set(closure.of_stage(stage))
+        missing, surplus = sorted(used - set(files)), sorted(set(files) - used)
         if missing or surplus:
             wrong.append(f"  {stage}: missing {missing}, not imported {surplus}")
     if wrong:
@@ -75,6 +55,6 @@ def write() -> str:
             continue
         out.append(line)
         if line == "    deps:" and stage:
-            out += [f"      - {path}" for path in used(stage)]
+            out += [f"      - {path}" for path in closure.of_stage(stage)]
     store.write_bytes(FILE, ("\n".join(out) + "\n").encode())
     return check()

@@ -12,7 +12,7 @@ import torch
 from golf.codec import container
 from golf.data import shards
 from golf.data.tokenizer import Tokenizer
-from golf.ground import store
+from golf.ground import lineage, store
 from golf.ground.errors import BadArtifact, BadInput
 from golf.score import bpb, ledger
 
@@ -58,15 +58,19 @@ def split(path: Path) -> list[str]:
         f"  {found.bytes / max(1, found.tokens):.3f} bytes a token; vocabulary {found.vocabulary}, BOS {found.bos}",
         f"  document bytes: least {lengths.min():,}, median {int(np.median(lengths)):,}, most {lengths.max():,}",
     ]
+    if found.token_bytes:
+        lines.append("  its sidecar says how many bytes of text each token carries")
     return [*lines, *(f"  shard {index}: {len(each):,} tokens" for index, each in enumerate(found.shards))]
 
 
 def shard(path: Path) -> list[str]:
-    tokens = shards.read_shard(path)
-    head = ", ".join(map(str, tokens[:16].tolist()))
+    """A token shard, or a sidecar of one, which has the same form."""
+    numbers = shards.read_shard(path)
+    kind, held = ("byte sidecar", "bytes a token") if shards.is_sidecar(path) else ("token shard", "ids")
+    head = ", ".join(map(str, numbers[:16].tolist()))
     return [
-        f"{path}: token shard, magic and length checked",
-        f"  {len(tokens):,} tokens, ids {int(tokens.min())} to {int(tokens.max())}" if len(tokens) else "  no tokens",
+        f"{path}: {kind}, magic and length checked",
+        f"  {len(numbers):,} tokens, {held} {int(numbers.min())} to {int(numbers.max())}",
         f"  first: {head}",
     ]
 
@@ -97,7 +101,7 @@ def table(path: Path) -> list[str]:
 def tensors(path: Path) -> list[str]:
     found, meta = store.load_tensors(path)
     kind = store.read_label(path)["kind"]
-    head = [f"{path}: {kind}, {path.stat().st_size:,} bytes, checksum good", *lineage_lines(meta.get("lineage"))]
+    head = [f"{path}: {kind}, {path.stat().st_size:,} bytes, checksum good", *lineage_lines(lineage.read(path))]
     if kind == ledger.KIND:
         return head + ledger_lines(path)
     notes = {key: value for key, value in meta.items() if key not in ("lineage", "shape", "inputs", "bits")}
@@ -132,13 +136,13 @@ def ledger_lines(path: Path) -> list[str]:
     ]
 
 
-def lineage_lines(lineage: dict | None) -> list[str]:
-    if not lineage:
+def lineage_lines(origin: dict | None) -> list[str]:
+    if origin is None:
         return ["  no lineage: of unknown origin"]
-    inputs = ", ".join(f"{name} {digest[:12]}" for name, digest in lineage["inputs"].items())
+    inputs = ", ".join(f"{name} {found['sha256'][:12]}" for name, found in origin["inputs"].items())
     return [
-        f"  by stage {lineage['stage']} from {inputs}; seed {lineage['seed']}, {lineage['ranks']} ranks",
-        f"  splits that influenced it: {', '.join(lineage['splits_seen']) or 'none'}",
+        f"  by stage {origin['stage']} from {inputs}; seed {origin['seed']}, {origin['ranks']} ranks",
+        f"  splits that influenced it: {', '.join(origin['splits_seen']) or 'none'}",
     ]
 
 

@@ -20,8 +20,11 @@ class Score:
 
     @property
     def implied_bytes(self) -> float:
-        """Bytes that loss, tokens and bpb imply; equals ``bytes`` unless one of them was computed otherwise."""
-        return self.loss / math.log(2) * self.tokens / self.bpb
+        """Bytes that loss, tokens and bpb imply; equals ``bytes`` unless one of them was computed otherwise.
+
+        0 where all scores are 0, as of a method that was told its targets: that divides by nothing.
+        """
+        return self.loss / math.log(2) * self.tokens / self.bpb if self.bpb else 0.0
 
 
 def score(rows: Rows) -> Score:
@@ -36,9 +39,18 @@ def score(rows: Rows) -> Score:
 
 
 def standard_error(rows: Rows) -> float | None:
-    """Of the ratio Σ bits / Σ bytes over documents drawn at random (delta method); None under two documents."""
+    """Of bpb, over documents drawn at random; None under two documents."""
+    return ratio_error(*by_document(rows))
+
+
+def by_document(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Bits float64 [D] and bytes int64 [D] of each document."""
     bits = np.add.reduceat(rows.nll.astype(np.float64), rows.documents) / math.log(2)
-    n_bytes = np.add.reduceat(rows.bytes.astype(np.int64), rows.documents)
+    return bits, np.add.reduceat(rows.bytes.astype(np.int64), rows.documents)
+
+
+def ratio_error(bits: np.ndarray, n_bytes: np.ndarray) -> float | None:
+    """Standard error of Σ bits / Σ bytes over documents drawn at random (delta method); None under two of them."""
     n = len(bits)
     if n < 2:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from golf.ground.progress import Progress
-from golf.score.ledger import Ledger
+from golf.score.ledger import UNSEEN, Ledger
 from golf.score.sealed import Sealed
 
 
@@ -16,7 +16,8 @@ def run(
     """Every token of ``stream`` [N] after its first, once, in order; yields each chunk once its scores are sealed.
 
     method: ``score(prefix, chunk)`` gives nats, ``update(sealed)`` may learn. It is handed copies that hold nothing
-    beyond the chunk. n_bytes [N - 1]: bytes of each target. Exhaust the iterator, or the last update is not made.
+    beyond the chunk; its ``state``, where it has one, is the hash of what it was before the score, and is sealed too.
+    n_bytes [N - 1]: bytes of each target. Exhaust the iterator, or the last update is not made.
     """
     targets = len(stream) - 1
     seen = np.zeros_like(stream)  # what a method can reach through its prefix is what it was given before
@@ -26,7 +27,8 @@ def run(
         end = min(targets, begin + chunk_tokens)
         chunk = stream[begin + 1 : end + 1].copy()
         nll = method.score(seen[: begin + 1], chunk)
-        sealed = ledger.seal(stream[begin : end + 1], nll, n_bytes[begin:end], last=end == targets)
+        state = bytes.fromhex(getattr(method, "state", "")) or UNSEEN
+        sealed = ledger.seal(stream[begin : end + 1], nll, n_bytes[begin:end], last=end == targets, state=state)
         seen[begin + 1 : end + 1] = chunk
         nats, total = nats + nll.sum(dtype=np.float64), total + n_bytes[begin:end].sum(dtype=np.int64)
         speed = f"{end / (time.perf_counter() - line.started):,.0f} tok/s"

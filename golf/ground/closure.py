@@ -11,6 +11,19 @@ from pathlib import Path
 
 from golf.ground.errors import BadInput
 
+INERT = {  # files that a stage may import undeclared, and why they can't change a result
+    "golf/__init__.py": "a docstring",
+    "golf/ground/errors.py": "messages",
+    "golf/ground/params.py": "DVC tracks the values themselves",
+    "golf/ground/progress.py": "prints",
+    "golf/ground/schema.py": "checks of values that DVC tracks",
+    "golf/ground/stage.py": "entry, exit and run.json, on which nothing depends",
+}
+USED = {  # files that a stage weighs or starts elsewhere, with all that they reach, and does not import
+    "compress": ("golf/method.py",),
+    "evaluate": ("golf/method.py", "golf/room/worker.py"),
+}
+
 
 def closure(*files: str, root=".", passive=()) -> list[str]:
     """Paths under ``root``, sorted, of every source file reachable from ``files``, these and packages' own included.
@@ -27,6 +40,19 @@ def closure(*files: str, root=".", passive=()) -> list[str]:
         reached.add(file)
         waiting += (found for module in imported(root, file) for found in sources(root, module))
     return sorted(reached)
+
+
+def of_stage(stage: str, root=".") -> list[str]:
+    """The files that can change what a stage makes: what stages/<stage>.py reaches by importing, less the inert ones,
+    and those of USED. dvc.yaml lists them; lineage holds their sha256.
+    """
+    reached = {path for path in closure(f"stages/{stage}.py", root=root, passive=INERT) if not empty(path)}
+    return sorted(reached | set(closure(*USED.get(stage, ()), root=root)))
+
+
+def empty(path: str) -> bool:
+    """A package's __init__.py, which holds a docstring and no code; a test sees to that."""
+    return path.endswith("__init__.py")
 
 
 def imported(root: Path, file: str) -> set[str]:

@@ -1,0 +1,77 @@
+"""Checks on the accounts: the ledger's chain and coverage, the bytes that divide the score, and the score itself."""
+
+import math
+
+import numpy as np
+
+from golf.data.reading import ReadBack
+from golf.data.shards import Split
+from golf.data.stream import Stream
+from golf.judge import Judged
+from golf.rules.finding import UNRULED, Finding, judged
+from golf.score import bpb, ledger
+
+CLOSE = 1e-6  # of a figure recomputed from the ledger (M-e)
+DOCUMENTS = 50_000  # of the challenge's val
+CANONICAL = {"none": 151_078_222, "caseops": 151_074_498}  # bytes of the challenge's val, record-stack 6.1
+
+
+def of_ledger(path, stream: Stream, named: Judged, reported: dict, calls: int) -> list[Finding]:
+    """C3-a, C4-a, C4-b, M-e: the headline's ledger as it was saved, read again. calls: scores asked for it."""
+    rows, meta = ledger.read(path)
+    score, seals = bpb.score(rows), int(rows.chunk[-1]) + 1
+    covered = len(rows.nll) == stream.targets and (rows.bytes == stream.bytes).all()
+    whole = covered and (np.diff(rows.chunk) >= 0).all() and np.isfinite(rows.nll).all()
+    off = max(abs(score.bpb - reported["val_bpb"]), abs(score.loss - reported["val_loss"]))
+    off = max(off, abs(score.bpb - reported[f"val_bpb_{meta['way']}"]), abs(score.bpb - named.score.bpb))
+    return [
+        judged("C3-a", seals == calls, f"{seals:,} seals for {calls:,} chunks", "one each, in a chain"),
+        judged("C4-a", bool(whole), f"{len(rows.nll):,} rows", f"{stream.targets:,}", "not one row a target"),
+        judged("C4-b", seals == calls, f"{calls:,} calls that count", f"{seals:,} chunks", "chunks scored twice"),
+        judged("M-e", off <= CLOSE, f"off by {off:.1e} bpb", f"{CLOSE:g}", "the headline is not the ledger's"),
+    ]
+
+
+def of_bytes(figures: dict, val: Split, index: str, manifest: dict, read: ReadBack) -> list[Finding]:
+    """M-a to M-d. figures: the metrics as reported; index: sha256 of val's; manifest: as fetch wrote it; read: val as
+    text.
+    """
+    whole = covered(figures, val, index, manifest)
+    return [implied(figures, manifest, read), decoded(read, manifest), counted(read), whole]
+
+
+def implied(figures: dict, manifest: dict, read: ReadBack) -> Finding:
+    """M-a: loss / ln 2 × tokens / bpb is the number of bytes that a score was divided by, whatever it claims."""
+    bits = figures["val_loss"] / math.log(2) * figures["val_tokens"]
+    found = bits / figures["val_bpb"] if figures["val_bpb"] else 0.0
+    wanted = CANONICAL.get(manifest["transform"]) if manifest["comparable_with_fineweb"] else read.text_bytes
+    holds = abs(found - wanted) <= max(0.5, CLOSE * wanted)
+    return judged("M-a", holds, f"{found:,.0f} bytes", f"{wanted:,}", "the score divides by bytes that aren't there")
+
+
+def decoded(read: ReadBack, manifest: dict) -> Finding:
+    """M-b: every document's tokens give its text back; folded case is disputed, anything else that is lost fails."""
+    measured = f"{read.differing:,} of {read.documents:,} differ"
+    if read.differing and read.differing == read.folded:
+        return Finding("M-b", UNRULED, measured, "0", "texts differ in case alone: casefold is unruled (#1604)")
+    note = f"texts don't come back from their tokens (transform {manifest['transform']}); see document {read.first}"
+    return judged("M-b", read.differing == 0, measured, "0", note)
+
+
+def counted(read: ReadBack) -> Finding:
+    """M-c: what the tokens claim against the UTF-8 length of what they spell, document by document."""
+    measured = f"{read.token_bytes:,} bytes; {read.miscounted:,} documents off"
+    note = f"documents are charged for other bytes than their texts have; see document {read.first}"
+    return judged("M-c", read.miscounted == 0, measured, f"{read.text_bytes:,}", note)
+
+
+def covered(figures: dict, val: Split, index: str, manifest: dict) -> Finding:
+    """M-d: the split that was scored is the one that fetch wrote, whole; its shards' sha256 were checked on opening."""
+    told = manifest["splits"]["val"]
+    same = (told["documents"], told["tokens"], told["sha256"]) == (len(val.documents), val.tokens, index)
+    same = same and figures["val_tokens"] == val.tokens - 1
+    if manifest["comparable_with_fineweb"]:
+        same = same and len(val.documents) == DOCUMENTS
+    measured = f"{len(val.documents):,} documents, {val.tokens:,} tokens"
+    limit = f"{told['documents']:,}, {told['tokens']:,}"
+    return judged("M-d", same, measured, limit, "not all of val was scored (#1854)")

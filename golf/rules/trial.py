@@ -1,0 +1,86 @@
+"""A method on trial: each way of scoring in a sitting of its own, the headline's audited, then the ablations."""
+
+import dataclasses
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from golf import judge
+from golf.data.stream import Stream
+from golf.ground.params import Evaluate
+from golf.judge import Judged
+from golf.room.room import Room, Sitting
+from golf.rules import ablations, audit
+from golf.rules.audit import Audit
+from golf.rules.evidence import Case
+from golf.rules.finding import Finding
+
+AUDITED = 3  # chunks: the first, and others anywhere
+
+
+@dataclass(frozen=True)
+class Trial:
+    """judged: by way, the headline first. findings: of the probes. sitting: the headline's, over. reports: what each
+    sitting's process opened. probe_seconds: spent on probes and hashes, no part of the headline's time.
+    """
+
+    judged: dict[str, Judged]
+    findings: list[Finding]
+    sitting: Sitting
+    reports: list[dict]
+    probe_seconds: float
+
+    def seconds_since(self, started: float) -> float:
+        """Of the headline way, from the start of the process (seconds since the epoch) to its last score."""
+        named = next(iter(self.judged.values()))
+        return named.ended - started - named.paused - self.sitting.watch_s
+
+
+def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: int, vocabulary: int) -> Trial:
+    """Every way, the headline first, so that its clock carries every compilation and no other has met the stream.
+
+    The places that the probes look at follow from artifact and text, so that a run can be repeated.
+    """
+    dice = np.random.default_rng(list(hashlib.sha256(room.digest + stream.tokens.tobytes()).digest()))
+    probed = evaluate.probe_alternatives is not None
+    pace = {"plan": case.plan, "stride": evaluate.stride, "context": context}
+
+    def scored(sitting: Sitting, way: str, auditor: Audit | None = None) -> Judged:
+        told = {"stage": "evaluate", "limit_s": evaluate.limit_s, "caveat": case.caveat(way)}
+        return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=auditor)
+
+    with room.sit(watched=probed) as named:
+        auditor = None
+        if probed:
+            chunks = chosen(stream.targets, case.plan.chunk_tokens, dice)
+            auditor = Audit(
+                named, stream, case.plan.chunk_tokens, chunks, vocabulary, evaluate.probe_alternatives, dice
+            )
+        first = scored(named, evaluate.headline, auditor)
+        judged = {evaluate.headline: dataclasses.replace(first, seconds=first.seconds - named.watch_s)}
+    reports = [named.report]
+    for way in judge.WAYS:
+        if way != evaluate.headline:
+            with room.sit() as sitting:
+                judged[way] = scored(sitting, way)
+            reports.append(sitting.report)
+    if not probed:
+        off = "probes are off (evaluate.probe_alternatives: null)"
+        return Trial(judged, audit.not_run(off) + ablations.not_run(off), named, reports, 0.0)
+    began = time.perf_counter()
+    with room.sit() as sitting:
+        manner = judge.manner(evaluate.headline, stream.targets, **pace)
+        part = ablations.Slice.cut(stream.tokens, stream.bos, context, dice)
+        ablated = ablations.findings(sitting, part, manner, named.begun)
+    reports.append(sitting.report)
+    spent = time.perf_counter() - began + judged[evaluate.headline].paused + named.watch_s
+    return Trial(judged, audit.findings(auditor) + ablated, named, reports, spent)
+
+
+def chosen(targets: int, chunk_tokens: int, dice: np.random.Generator) -> frozenset[int]:
+    """Indexes of the chunks that are audited."""
+    chunks = -(-targets // chunk_tokens)
+    others = dice.choice(np.arange(1, chunks), min(AUDITED, chunks) - 1, replace=False)
+    return frozenset({0, *map(int, others)})

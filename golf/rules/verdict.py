@@ -1,0 +1,94 @@
+"""What may be said of a run: each check's finding, the track, and one headline that is never a bare "legal"."""
+
+import dataclasses
+import textwrap
+from dataclasses import dataclass
+
+from golf.ground import store
+from golf.ground.errors import BadArtifact
+from golf.rules.catalogue import RULES
+from golf.rules.finding import FAIL, NOT_RUN, PASS, UNRULED, Finding
+from golf.rules.table import WIDTH, rows
+
+FILE = "artifacts/evaluate/verdict.json"
+RECORD = "record-eligible"
+VALID = "valid, not a record run"
+INVALID = "invalid"
+OPEN = "NOT-RUN"
+TRACKS = {False: "A: fixed predictor", True: "B: score-first adaptation"}
+PROVENANCE = ("C1-e", "C3-f")
+PROBES = ("C1-a", "C1-b", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
+LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """headline: one line, with the reason; track: A or B; findings: one for each rule, in the catalogue's order."""
+
+    headline: str
+    track: str
+    findings: tuple[Finding, ...]
+
+    def tree(self) -> dict:
+        """verdict.json: every finding with its rule's title and link."""
+        rows = [
+            {**dataclasses.asdict(each), "rule": RULES[each.check].title, "link": RULES[each.check].link(each.check)}
+            for each in self.findings
+        ]
+        return {"verdict": self.headline, "track": self.track, "checks": rows}
+
+
+def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool) -> Verdict:
+    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's. A rule that nobody
+    looked at counts as NOT-RUN.
+    """
+    by_name = {each.check: each for each in findings}
+    rows = tuple(by_name.get(name, Finding(name, NOT_RUN, note="not looked at")) for name in RULES)
+    return Verdict(headline(rows, limits, comparable), TRACKS[adapts], rows)
+
+
+def headline(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> str:
+    failed = [each for each in rows if each.status == FAIL]
+    if failed:
+        first = next((each for each in failed if each.check == "C3-f"), failed[0])
+        return f"{INVALID}: {', '.join(each.check for each in failed)} ({first.check}: {first.note})"
+    skipped = [each for each in rows if each.check in (*PROBES, *PROVENANCE) and each.status == NOT_RUN]
+    if skipped:
+        names = ", ".join(each.check for each in skipped)
+        return f"{OPEN}: nothing that was looked at fails, but {names} were not: {skipped[0].note}"
+    reasons = shortfalls(rows, limits, comparable)
+    disputed = "".join(f"; disputed: {RULES[each.check].title}, {each.note}" for each in rows if each.status == UNRULED)
+    return (f"{VALID}: {'; '.join(reasons)}" if reasons else RECORD) + disputed
+
+
+def shortfalls(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> list[str]:
+    """Why a run with no failure is no record all the same."""
+    found = [] if comparable else ["the corpus is not FineWeb"]
+    for key, contest in LIMITS.items():
+        if limits[key] != contest:
+            own = "none" if limits[key] is None else f"{limits[key]:,.10g}"
+            found.append(f"{key} {own}, not {contest:,.10g}")
+    found += [f"{each.check} UNRULED" for each in rows if each.status == UNRULED and RULES[each.check].needed]
+    open_ = [each for each in rows if each.status == NOT_RUN and RULES[each.check].needed]
+    found += [f"{each.check} NOT-RUN: {each.measured}" for each in open_ if each.check == "B-e"]
+    rest = [each.check for each in open_ if each.check != "B-e"]
+    return [*found, f"{', '.join(rest)} NOT-RUN"] if rest else found
+
+
+def of_run(path=FILE) -> tuple[str, bool]:
+    """The table of a run's verdict.json, and whether it is anything but valid. Raises BadArtifact without one."""
+    tree = store.read_json(path)
+    if not {"verdict", "track", "checks"} <= tree.keys():
+        raise BadArtifact(path, "is no verdict", "run: dvc repro -f -s evaluate")
+    return table(tree), not tree["verdict"].startswith((RECORD, VALID))
+
+
+def table(tree: dict) -> str:
+    """The checks of a verdict.json with their rules' titles where one fails, the headline last; 80 columns."""
+    lines = rows(Finding("check", "", "measured", "limit"))
+    for row in tree["checks"]:
+        note = f"{row['rule']}: {row['note']}" if row["status"] == FAIL else row["note"]
+        lines += rows(Finding(row["check"], row["status"], row["measured"], row["limit"], note))
+    statuses = [row["status"] for row in tree["checks"]]
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in (PASS, FAIL, UNRULED, OPEN))
+    return "\n".join([*lines, "", f"{counts}; track {tree['track']}", *textwrap.wrap(tree["verdict"], WIDTH)])

@@ -1,0 +1,144 @@
+"""golf/rules/accounts.py: ledger, bytes and the score itself, each check shown to pass and to fail"""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sittings import Sitting, Table, stream
+
+from golf import judge
+from golf.data.reading import ReadBack
+from golf.ground.errors import BadArtifact
+from golf.rules import accounts
+from golf.score.ledger import Ledger
+
+PLAN = SimpleNamespace(chunk_tokens=25, stride=8)
+TEXT = stream(60, 20)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """The arguments of of_ledger for an honest pass."""
+    named = judge.judge(Sitting(Table(20)), TEXT, "plain", plan=PLAN, stride=8, context=8, quiet=True, stage="test")
+    named.ledger.save(tmp_path / "plain.safetensors")
+    reported = {"val_bpb": named.score.bpb, "val_bpb_plain": named.score.bpb, "val_loss": named.score.loss}
+    return {"path": tmp_path / "plain.safetensors", "stream": TEXT, "named": named, "reported": reported, "calls": 3}
+
+
+def of_ledger(scored, **changes) -> dict[str, str]:
+    return {each.check: each.status for each in accounts.of_ledger(**scored | changes)}
+
+
+def test_an_honest_ledger_passes(scored):
+    assert of_ledger(scored) == dict.fromkeys(("C3-a", "C4-a", "C4-b", "M-e"), "PASS")
+
+
+def test_more_scores_than_seals_are_caught(scored):
+    assert of_ledger(scored, calls=4) == {"C3-a": "FAIL", "C4-a": "PASS", "C4-b": "FAIL", "M-e": "PASS"}
+
+
+def test_a_ledger_of_part_of_the_text_is_caught(scored, tmp_path):
+    part = Ledger("plain", TEXT.bos)
+    ledger = scored["named"].ledger
+    for index in range(2):
+        cut = slice(index * 25, index * 25 + 25)
+        part.seal(TEXT.tokens[cut.start : cut.stop + 1], ledger.nll[index], ledger.bytes[index], last=False)
+    part.save(tmp_path / "part.safetensors")
+    assert of_ledger(scored, path=tmp_path / "part.safetensors", calls=2)["C4-a"] == "FAIL"
+
+
+def test_other_bytes_than_the_text_s_are_caught(scored):
+    other = dataclasses.replace(TEXT, bytes=TEXT.bytes[::-1] + np.arange(60) % 2)
+    assert of_ledger(scored, stream=other)["C4-a"] == "FAIL"
+
+
+@pytest.mark.parametrize("key", ["val_bpb", "val_bpb_plain", "val_loss"])
+def test_a_figure_that_is_not_the_ledgers_is_caught(scored, key):
+    off = scored["reported"] | {key: scored["reported"][key] - 1e-5}
+    assert of_ledger(scored, reported=off)["M-e"] == "FAIL"
+
+
+def test_a_ledger_that_was_edited_is_no_ledger(scored):
+    data = bytearray(scored["path"].read_bytes())
+    data[-40] ^= 1
+    scored["path"].write_bytes(data)
+    with pytest.raises(BadArtifact, match=r"plain\.safetensors"):
+        of_ledger(scored)
+
+
+READ = ReadBack(3, 0, 0, 120, 120, 0, None)
+VAL = SimpleNamespace(documents=[{}] * 3, tokens=61)
+MANIFEST = {
+    "transform": "none",
+    "comparable_with_fineweb": False,
+    "splits": {"val": {"documents": 3, "tokens": 61, "sha256": "abc"}},
+}
+FIGURES = {"val_loss": 2.0, "val_tokens": 60, "val_bpb": 2.0 / math.log(2) * 60 / 120}
+
+
+def of_bytes(figures=FIGURES, index="abc", manifest=MANIFEST, val=VAL, **read) -> dict:
+    found = accounts.of_bytes(figures, val, index, manifest, dataclasses.replace(READ, **read))
+    assert [each.check for each in found] == ["M-a", "M-b", "M-c", "M-d"]
+    return {each.check: each for each in found}
+
+
+def failed(**how) -> set[str]:
+    return {check for check, each in of_bytes(**how).items() if each.status == "FAIL"}
+
+
+def test_honest_bytes_pass():
+    assert failed() == set()
+    assert of_bytes()["M-a"].measured == "120 bytes"
+
+
+@pytest.mark.parametrize("bpb", [FIGURES["val_bpb"] / 1.17, FIGURES["val_bpb"] * 1.01, 0.0])
+def test_a_score_that_divides_by_other_bytes_is_caught(bpb):
+    assert failed(figures=FIGURES | {"val_bpb": bpb}) == {"M-a"}
+
+
+def test_text_that_does_not_come_back_is_caught_and_a_document_named():
+    found = of_bytes(differing=2, first=1)["M-b"]
+    assert (found.status, found.measured) == ("FAIL", "2 of 3 differ")
+    assert found.note.endswith("(transform none); see document 1")
+
+
+def test_folded_case_alone_is_unruled_and_anything_beside_it_fails():
+    found = of_bytes(differing=2, folded=2, first=0)["M-b"]
+    assert found.status == "UNRULED"
+    assert "#1604" in found.note
+    assert failed(differing=2, folded=1, first=0) == {"M-b"}
+
+
+def test_tokens_that_claim_more_bytes_than_they_spell_are_caught():
+    assert failed(token_bytes=130, miscounted=1, first=2) == {"M-c"}
+    assert "see document 2" in of_bytes(token_bytes=130, miscounted=1, first=2)["M-c"].note
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"index": "abd"},
+        {"figures": FIGURES | {"val_tokens": 59, "val_loss": 2.0 * 60 / 59}},
+        {"val": SimpleNamespace(documents=[{}] * 2, tokens=61)},
+    ],
+)
+def test_a_split_that_is_not_the_one_that_was_fetched_whole_is_caught(how):
+    assert failed(**how) == {"M-d"}
+
+
+@pytest.mark.parametrize(("transform", "canonical"), [("none", 151_078_222), ("caseops", 151_074_498)])
+def test_fineweb_has_bytes_and_documents_of_its_own(transform, canonical):
+    manifest = MANIFEST | {
+        "comparable_with_fineweb": True,
+        "transform": transform,
+        "splits": {"val": {"documents": 50_000, "tokens": 61, "sha256": "abc"}},
+    }
+    figures = FIGURES | {"val_bpb": 2.0 / math.log(2) * 60 / canonical}
+    whole = SimpleNamespace(documents=[{}] * 50_000, tokens=61)
+    assert failed(figures=figures, manifest=manifest, val=whole) == set()
+    assert failed(manifest=manifest, val=whole) == {"M-a"}
+    manifest["splits"] = {"val": {"documents": 10_000, "tokens": 61, "sha256": "abc"}}
+    part = SimpleNamespace(documents=[{}] * 10_000, tokens=61)
+    assert failed(figures=figures, manifest=manifest, val=part) == {"M-d"}

@@ -1,0 +1,118 @@
+"""golf/rules/court.py: figures and verdict of a run of the thimble, and of artifacts from elsewhere"""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import thimble as project
+
+from golf.ground import lineage, params, store
+from golf.ground.errors import BadArtifact
+from golf.looking import ci, results
+from golf.rules import verdict
+from golf.rules.catalogue import RULES
+from golf.rules.court import Text
+
+METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
+FETCH = "artifacts/fetch"
+
+
+@pytest.fixture
+def place(finished_run, tmp_path, monkeypatch):
+    """A copy of the finished run to work in, and as the current folder."""
+    folder = project.copy(finished_run, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def checks(folder=".") -> dict[str, dict]:
+    return {row["check"]: row for row in store.read_json(f"{folder}/{VERDICT}")["checks"]}
+
+
+def test_an_honest_run_passes_every_check_but_those_of_machine_and_reading(finished_run):
+    found = checks(finished_run)
+    assert list(found) == list(RULES)
+    others = {name: row["status"] for name, row in found.items() if row["status"] != "PASS"}
+    assert others == dict.fromkeys(("C1-d", "C2-e", "B-c", "B-d", "B-e"), "NOT-RUN")
+
+
+def test_what_the_run_says_of_itself_agrees_in_all_its_files(finished_run):
+    metrics, tree = store.read_json(finished_run / METRICS), store.read_json(finished_run / VERDICT)
+    sizes = store.read_json(finished_run / "artifacts/compress/sizes.json")
+    log = (finished_run / "artifacts/evaluate/executions.jsonl").read_text().splitlines()
+    assert metrics["verdict"] == tree["verdict"] == json.loads(log[-1])["verdict"]
+    assert len(log) == 1
+    assert json.loads(log[-1])["val_bpb"] == metrics["val_bpb"]
+    for key in ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes"):
+        assert metrics[key] == sizes[key], key
+    assert tree["track"] == "B: score-first adaptation"
+    clocks = [f"artifacts/{stage}/clock.json" for stage in ("train", "calibrate", "quantize")]
+    seconds = [store.read_json(finished_run / clock)["train_seconds"] for clock in clocks]
+    assert metrics["train_seconds"] == pytest.approx(sum(seconds), abs=1e-3)
+    assert verdict.table(tree).splitlines()[0].split() == ["check", "measured", "limit"]
+
+
+def test_an_artifact_without_its_papers_is_judged_as_a_stranger_and_every_table_copes(place):
+    shutil.copy("artifacts/compress/model.golf", "theirs.golf")
+    before = store.read_json(METRICS)
+    project.turn(place, {"evaluate.artifact": "theirs.golf", "evaluate.headline": "plain"})
+    project.act("evaluate")
+    found, metrics = checks(), store.read_json(METRICS)
+
+    for name in ("C1-e", "C3-f", "C4-d", "B-c"):
+        assert found[name]["status"] == "NOT-RUN", name
+    assert [name for name, row in found.items() if row["status"] == "FAIL"] == []
+    assert metrics["verdict"].startswith(
+        "NOT-RUN: nothing that was looked at fails, but C1-e, C3-f were not: of unknown"
+    )
+    assert metrics["train_seconds"] is metrics["train_limit_seconds"] is None
+    assert metrics["val_bpb"] == metrics["val_bpb_plain"] == pytest.approx(before["val_bpb_plain"], abs=1e-6)
+    assert store.read_json(VERDICT)["track"] == "A: fixed predictor"
+    assert "NOT-RUN" in next(line for line in results.table(METRICS).splitlines() if line.startswith("train seconds"))
+    shutil.copy(METRICS, "again.json")
+    assert "figures agree" in ci.compare(METRICS, "again.json")
+    assert "2 executions on this val, 1 of this artifact" in found["C4-c"]["measured"]
+
+
+def test_a_plan_that_was_tried_on_val_spoils_the_headline_that_follows_it_and_no_other(place, capsys):
+    plan = store.read_json("artifacts/ttt/plan.json")
+    origin = lineage.of("ttt", {"weights": "artifacts/ema/model.safetensors", "stream": f"{FETCH}/val"})
+    store.write_json("artifacts/ttt/plan.json", plan | {"lineage": origin, "splits_seen": origin["splits_seen"]})
+    project.turn(place, {"evaluate.probe_alternatives": None})
+    project.act("evaluate")
+    assert store.read_json(VERDICT)["verdict"].startswith("invalid: C1-e (C1-e: the plan was tried on val; ")
+    said = capsys.readouterr().err
+    assert said.count("(invalid: the plan was tried on val)") == 1
+
+    project.turn(place, {"evaluate.headline": "sliding"})
+    project.act("evaluate")
+    assert checks()["C1-e"]["status"] == "PASS"
+    assert store.read_json(VERDICT)["verdict"].startswith("NOT-RUN: nothing that was looked at fails, but C1-a, ")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ({"splits": {}}, r"manifest\.json: lacks val"),
+        ({"splits": {"val": {"tokens": 3}}}, r"manifest\.json: lacks documents, sha256"),
+        ({"splits": {"val": {"documents": "3", "tokens": 3, "sha256": "x"}}}, r"manifest\.json: documents: got '3'"),
+        ({"comparable_with_fineweb": "no"}, r"manifest\.json: comparable_with_fineweb: got 'no'"),
+    ],
+)
+def test_a_manifest_that_says_something_else_than_it_should_is_named(finished_run, tmp_path, monkeypatch, harm, words):
+    monkeypatch.chdir(finished_run)
+    manifest = store.read_json(f"{FETCH}/manifest.json")
+    store.write_json(tmp_path / "manifest.json", manifest | harm)
+    paths = (f"{FETCH}/val", f"{FETCH}/train/index.json", f"{FETCH}/tokenizer.model")
+    with pytest.raises(BadArtifact, match=words):
+        Text.open(*paths, tmp_path / "manifest.json", 320)
+
+
+def test_several_epochs_are_unruled_where_the_headline_follows_the_plan(place):
+    plan = store.read_json("artifacts/ttt/plan.json")
+    made = dataclasses.replace(params.read().ttt, epochs=3)
+    store.write_json("artifacts/ttt/plan.json", plan | {"ttt": dataclasses.asdict(made)})
+    project.turn(place, {"evaluate.probe_alternatives": None})
+    project.act("evaluate")
+    assert checks()["U-a"]["status"] == "UNRULED"

@@ -1,0 +1,229 @@
+import collections
+import copy
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from golf.room import fingerprint
+
+
+def made():
+    """A method with state of every kind."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    return SimpleNamespace(
+        model=model,
+        optimizer=optimizer,
+        cache={("the", 3): [1, 2.0], 5: {"deep": np.arange(6.0)}},
+        counter=3,
+        count=np.int64(4),
+        recent=collections.deque([1, 2, 3]),
+        dice=np.random.default_rng(0),
+        torch_dice=torch.Generator().manual_seed(1),
+        raw=bytearray(b"abc"),
+        names={"a", "b", "c"},
+        slotted=Slotted(1),
+        path=Path("model.golf"),
+        half=torch.ones(3, dtype=torch.bfloat16),
+        flag=torch.tensor(True),
+        empty=torch.empty(0),
+        lock=threading.Lock(),
+        function=made,
+        stepped=(i for i in range(3)),
+    )
+
+
+class Slotted:
+    __slots__ = ("inside", "unset")
+
+    def __init__(self, inside):
+        self.inside = inside
+
+
+def weight(m):
+    with torch.no_grad():
+        m.model[0].weight[1, 2] += 1e-7
+
+
+def buffer(m):
+    m.model[1].running_mean[0] += 1
+
+
+def momentum(m):
+    next(iter(m.optimizer.state.values()))["momentum_buffer"][0] += 1e-6
+
+
+def rate(m):
+    m.optimizer.param_groups[0]["lr"] = 0.2
+
+
+def entry(m):
+    m.cache["the", 3][1] = 2.5
+
+
+def key(m):
+    m.cache["new"] = None
+
+
+def array(m):
+    m.cache[5]["deep"][3] = -3
+
+
+def counter(m):
+    m.counter += 1
+
+
+def numpy_counter(m):
+    m.count += 1
+
+
+def queue(m):
+    m.recent.append(4)
+
+
+def dice(m):
+    m.dice.random()
+
+
+def torch_dice(m):
+    torch.rand(1, generator=m.torch_dice)
+
+
+def raw(m):
+    m.raw[1] = 0
+
+
+def names(m):
+    m.names.remove("b")
+
+
+def slot(m):
+    m.slotted.inside = 2
+
+
+def bits_of_bf16(m):
+    m.half[0] = 1.01
+
+
+def flag(m):
+    m.flag.logical_not_()
+
+
+def attribute(m):
+    m.more = None
+
+
+def type_of_number(m):
+    m.counter = 3.0
+
+
+def shape(m):
+    m.half = m.half.reshape(3, 1)
+
+
+CHANGES = [
+    weight, buffer, momentum, rate, entry, key, array, counter, numpy_counter, queue, dice, torch_dice, raw, names,
+    slot, bits_of_bf16, flag, attribute, type_of_number, shape,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_anywhere_is_seen(change):
+    method = made()
+    before = fingerprint.of(method)
+    assert fingerprint.of(method) == before, "looking changes nothing"
+    change(method)
+    assert fingerprint.of(method) != before
+
+
+def test_functions_modules_and_classes_are_no_state():
+    method = SimpleNamespace(work=lambda: 1, module=np, kind=Slotted)
+    before = fingerprint.of(method)
+    method.work, method.module, method.kind = (lambda: 2), torch, SimpleNamespace
+    assert fingerprint.of(method) == before
+
+
+def test_a_copy_has_the_same_fingerprint():
+    method = made()
+    del method.lock, method.stepped, method.optimizer  # the first two can't be copied, the third leaves its hooks out
+    assert fingerprint.of(copy.deepcopy(method)) == fingerprint.of(method)
+
+
+def test_an_object_that_holds_itself_is_taken_once():
+    method = SimpleNamespace(value=1)
+    method.own = method
+    before = fingerprint.of(method)
+    method.value = 2
+    assert fingerprint.of(method) != before
+
+
+def test_of_long_containers_the_length_and_both_ends_count():
+    method = SimpleNamespace(log=list(range(10_000)), seen={i: i for i in range(10_000)})
+    before = fingerprint.of(method)
+    method.log[5000] = -1
+    assert fingerprint.of(method) == before
+    for change in (lambda: method.log.append(1), lambda: method.seen.update({0: -1}), lambda: method.seen.popitem()):
+        change()
+        assert fingerprint.of(method) != before
+        before = fingerprint.of(method)
+
+
+def test_two_processes_agree():
+    script = "import test_fingerprint as t; print(t.fingerprint.of(t.made()))"
+    found = set()
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": seed}
+        ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        found.add(ended.stdout)
+    assert found == {f"{fingerprint.of(made())}\n".encode()}
+
+
+def test_a_tensor_on_a_gpu_is_summed_there_and_a_change_is_seen(gpu):
+    method = SimpleNamespace(weight=torch.randn(3000, device=gpu), tail=torch.ones(5, dtype=torch.uint8, device=gpu))
+    seen = {fingerprint.of(method)}
+    method.weight[2999] += 1e-6
+    seen.add(fingerprint.of(method))
+    method.weight[7] += 1e-6
+    seen.add(fingerprint.of(method))
+    method.tail[4] = 2
+    seen.add(fingerprint.of(method))
+    assert len(seen) == 4
+
+
+class OnGpu:
+    """Bytes of the CPU that say they are on a GPU."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+def test_the_sums_of_columns_see_a_swap_within_a_row_and_every_byte_of_the_rest():
+    words = torch.arange(8 * fingerprint.COLUMNS + 2, dtype=torch.int32)
+    swapped = words.clone()
+    swapped[[3, 4]] = swapped[[4, 3]]
+    data = torch.cat([words.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
+    last = data.clone()
+    last[-1] = 2
+    changed = torch.cat([swapped.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
+    found = {fingerprint.digits(OnGpu(each)).tobytes() for each in (data, changed, last)}
+    assert len(found) == 3
+    assert {len(each) for each in found} == {8 * (fingerprint.COLUMNS + 2 + 3)}

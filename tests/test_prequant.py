@@ -1,0 +1,372 @@
+"""golf/ttt/prequant.py, and stages/ttt.py where ttt.method is prequant"""
+
+import copy
+import dataclasses
+import math
+import os
+import re
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+import thimble as project
+import torch
+from conftest import ROOT, TINY_SHAPE
+from hypothesis import given
+from hypothesis import strategies as st
+from test_loop import corpus
+
+from golf.ground import params, runtime, store
+from golf.ground.errors import Diverged
+from golf.ground.params import Prequant
+from golf.model import checkpoint
+from golf.model.gpt import GPT
+from golf.score import bpb, ledger
+from golf.train import loop
+from golf.ttt import prequant
+
+WANTED = Prequant(
+    form="sequential",
+    epochs=3,
+    lr=2e-3,
+    floor=0.1,
+    freeze=2,
+    batch_tokens=64,  # two windows
+    chunk_tokens=64,
+    clip=0.5,
+    ema=None,
+)
+CASES = {  # of seven windows, by what makes each hard for ranks that must meet
+    "batches that leave ranks empty": WANTED,
+    "chunks that no number of ranks divides": dataclasses.replace(WANTED, form="federated"),
+    "an average over epochs": dataclasses.replace(WANTED, form="federated", ema=0.7),
+    "one chunk for all ranks": dataclasses.replace(WANTED, form="federated", chunk_tokens=256),
+}
+
+
+def windows(rows: int = 7) -> torch.Tensor:
+    return corpus()[:rows]
+
+
+def fresh() -> GPT:
+    """Every weight of the tiny model off its start, so that each has a gradient."""
+    model, generator = GPT(TINY_SHAPE).initialise(torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return model
+
+
+def adapted(wanted=WANTED, rows: int = 7, here=None) -> tuple[GPT, list[float]]:
+    model = fresh()
+    return model, prequant.adapt(model, windows(rows), wanted, here or runtime.alone(), name="ttt").losses
+
+
+def same(a: GPT, b: GPT) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def assert_near(found: dict[str, torch.Tensor], expected: GPT, share: float):
+    """Equal but for a share of the way that the weights went."""
+    start = dict(fresh().named_parameters())
+    for name, weight in expected.named_parameters():
+        way = (weight - start[name]).norm().item()
+        assert (found[name] - weight).norm().item() <= share * way + 1e-9, name
+
+
+class SlowAdamW:
+    """Kingma & Ba with the step and the moments in float64."""
+
+    def __init__(self, model: GPT, wanted: Prequant):
+        self.model, self.clip, self.steps = model, wanted.clip, 0
+        frozen = tuple(f"blocks.{layer}." for layer in range(wanted.freeze))
+        self.learned = {n: w for n, w in model.named_parameters() if not n.startswith(frozen)}
+        self.first = {n: torch.zeros_like(w, dtype=torch.float64) for n, w in self.learned.items()}
+        self.second = copy.deepcopy(self.first)
+
+    def step(self, batch: torch.Tensor, rate: float) -> float:
+        nll = self.model.nll(batch[:, :-1], batch[:, 1:], looped=True)
+        gradients = torch.autograd.grad(nll.mean(), list(self.learned.values()))
+        norm = math.sqrt(sum(g.double().square().sum().item() for g in gradients))
+        self.steps += 1
+        for (name, weight), gradient in zip(self.learned.items(), gradients, strict=True):
+            g = gradient.double() * min(1.0, self.clip / (norm + 1e-6))
+            self.first[name] = 0.9 * self.first[name] + 0.1 * g
+            self.second[name] = 0.999 * self.second[name] + 0.001 * g * g
+            mean, square = self.first[name] / (1 - 0.9**self.steps), self.second[name] / (1 - 0.999**self.steps)
+            weight.data = (weight.double() - rate * mean / (square.sqrt() + 1e-8)).float()
+        return nll.sum().item()
+
+
+def slow(wanted: Prequant, ranks: int) -> tuple[GPT, list[float]]:
+    """The same arithmetic in one process: a model and an AdamW for each rank that steps alone, one after another."""
+    data = windows()
+    alone = wanted.form == "federated"
+    learners = [SlowAdamW(fresh(), wanted) for _ in range(ranks if alone else 1)]
+    average, losses = {n: w.double() for n, w in learners[0].learned.items()}, []
+    for epoch in range(wanted.epochs):
+        fall = 0.5 * (1 + math.cos(math.pi * epoch / (wanted.epochs - 1)))
+        rate = wanted.lr * 0.1 + (wanted.lr - wanted.lr * 0.1) * fall
+        chunks = data.split((wanted.chunk_tokens if alone else wanted.batch_tokens) // 32)
+        nats = sum(learners[i % len(learners)].step(chunk, rate) for i, chunk in enumerate(chunks))
+        losses.append(nats / data[:, 1:].numel())
+        for name in average:
+            mean = sum(each.learned[name].double() for each in learners) / len(learners)
+            average[name] = average[name] * (wanted.ema or 0) + mean.detach() * (1 - (wanted.ema or 0))
+            for each in learners:
+                each.learned[name].data = mean.detach().float()
+    for name, weight in learners[0].learned.items():
+        weight.data = average[name].detach().float()
+    return learners[0].model, losses
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_rank_makes_the_steps_of_adamw_written_out_by_hand(case):
+    model, losses = adapted(CASES[case])
+    expected, expected_losses = slow(CASES[case], 1)
+
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert_near(dict(model.named_parameters()), expected, 1e-3)
+
+
+RANK = """
+import dataclasses, sys
+import torch.distributed as dist
+from golf.ground import runtime, store
+sys.path.insert(0, sys.argv[1])
+from test_prequant import CASES, adapted
+meeting, rank = sys.argv[2], int(sys.argv[3])
+for ranks in range(3, max(1, rank), -1):  # three of them, then the first two
+    dist.init_process_group("gloo", f"file://{meeting}.{ranks}", rank=rank, world_size=ranks)
+    here = dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks)
+    for number, wanted in enumerate(CASES.values()):
+        model, losses = adapted(wanted, here=here)
+        path = f"{meeting}.{ranks}.{number}.{rank}"
+        store.save_tensors(path, model.state_dict(), kind="weights", meta={"losses": losses})
+    dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """Where each of 2 and of 3 ranks left what it learned in each case: <path>.<ranks>.<case>.<rank>."""
+    meeting = tmp_path_factory.mktemp("ranks") / "meet"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RANK, str(ROOT / "tests"), str(meeting)]
+    started = [
+        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in range(3)
+    ]
+    try:
+        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
+    finally:
+        for each in started:
+            each.kill()
+    assert [each.returncode for each in started] == [0, 0, 0], said
+    return meeting
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_learn_what_as_many_optimisers_one_after_another_learn(together, case, ranks):
+    paths = [f"{together}.{ranks}.{list(CASES).index(case)}.{rank}" for rank in range(ranks)]
+    found = [store.load_tensors(path, kind="weights") for path in paths]
+    expected, losses = slow(CASES[case], ranks)
+
+    for weights, meta in found:
+        assert meta["losses"] == pytest.approx(losses, rel=1e-5)
+        assert_near(weights, expected, 1e-3)
+        assert all(torch.equal(weights[name], found[0][0][name]) for name in weights), "the ranks differ"
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_sequential_ranks_make_the_steps_of_one_rank_and_federated_ones_do_not(together, ranks):
+    sequential, federated = (store.load_tensors(f"{together}.{ranks}.{number}.0")[0] for number in (0, 1))
+    one, _ = adapted(WANTED)
+    way = (one.tok_emb.weight - fresh().tok_emb.weight).norm()
+
+    assert_near(sequential, one, 1e-3)
+    assert (federated["tok_emb.weight"] - one.tok_emb.weight).norm() > 0.1 * way
+
+
+@given(
+    rows=st.integers(1, 40),
+    size=st.integers(1, 8),
+    ranks=st.integers(1, 9),
+    form=st.sampled_from(["sequential", "federated"]),
+)
+def test_every_window_is_learned_once_an_epoch_whatever_the_ranks(rows, size, ranks, form):
+    wanted = dataclasses.replace(WANTED, form=form, batch_tokens=4 * size, chunk_tokens=4 * size)
+    data = torch.arange(rows)[:, None].expand(rows, 5)
+    places = [dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks) for rank in range(ranks)]
+    shares = [prequant.shares(data, wanted, here) for here in places]
+
+    assert sorted(window for share in shares for mine, _ in share for window in mine[:, 0].tolist()) == list(
+        range(rows)
+    )
+    if form == "sequential":
+        assert len({len(share) for share in shares}) == 1, "each step is a meeting of all ranks"
+    else:
+        assert shares[0][0][0][:, 0].tolist() == list(range(min(size, rows))), "rank 0 has the first chunk whole"
+
+
+def test_the_first_blocks_stay_as_they_were_and_everything_may_learn_again_afterwards():
+    start, (model, _) = fresh(), adapted(dataclasses.replace(WANTED, freeze=3))
+    same = {name for name, weight in model.named_parameters() if torch.equal(weight, start.get_parameter(name))}
+
+    assert same == {
+        f"blocks.{layer}.{name}" for layer in range(3) for name, _ in model.blocks[layer].named_parameters()
+    }
+    assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
+
+
+def test_the_average_takes_in_the_weights_after_each_epoch_and_replaces_them_at_the_end():
+    steady = dataclasses.replace(WANTED, floor=1.0)  # one rate, so that a shorter run is the start of a longer one
+    model, _ = adapted(dataclasses.replace(steady, ema=0.7))
+    after = [dict(adapted(dataclasses.replace(steady, epochs=epochs))[0].named_parameters()) for epochs in range(4)]
+
+    for name, weight in model.named_parameters():
+        expected = after[0][name]
+        for epoch in (1, 2, 3):
+            expected = 0.7 * expected + 0.3 * after[epoch][name]
+        torch.testing.assert_close(weight, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"lr": 0.0}], ids=str)
+@pytest.mark.parametrize("form", ["sequential", "federated"])
+def test_no_epochs_and_no_rate_leave_every_weight_as_it_was(form, change):
+    assert same(adapted(dataclasses.replace(WANTED, form=form, ema=0.7, **change))[0], fresh())
+
+
+def test_under_bf16_the_smallest_rate_still_moves_the_fp32_weights():
+    """In a bf16 embedding the last epochs' rate rounds away (record-stack 5.3)."""
+    here = dataclasses.replace(runtime.alone(), dtype=torch.bfloat16)
+    model, _ = adapted(dataclasses.replace(WANTED, lr=1e-6, epochs=1), here=here)
+    before, after = fresh().tok_emb.weight, model.tok_emb.weight
+
+    assert after.dtype == torch.float32
+    assert (after != before).float().mean() > 0.5
+    assert (after.bfloat16() != before.bfloat16()).float().mean() < 0.1
+
+
+def test_compiled_it_learns_the_eager_weights(monkeypatch):
+    """Traced as in a run, and the graphs run as they are: no compiler is needed. The short last batch has its own."""
+    graphs, compile_ = [], torch.compile
+    keep = lambda graph, _: graphs.append(graph) or graph.forward  # noqa: E731
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compile_(function, backend=keep, **how))
+    torch._dynamo.reset()
+    model, _ = adapted(here=dataclasses.replace(runtime.alone(), compile=True))
+    torch._dynamo.reset()
+
+    assert_near(dict(model.named_parameters()), adapted()[0], 1e-3)
+    assert len(graphs) == 2
+
+
+def test_a_loss_that_is_not_finite_names_its_epoch_and_the_rate_and_leaves_nothing_frozen():
+    model = fresh()
+    with pytest.raises(Diverged, match=r"prequant: the loss is (nan|inf) in epoch \d; lower prequant\.lr"):
+        prequant.adapt(model, windows(), dataclasses.replace(WANTED, lr=1e30), runtime.alone(), name="ttt")
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_every_epoch_has_its_line_with_the_rate_that_falls_to_the_floor_in_the_last(capsys):
+    adapted()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("rate ")[1].split()[0] for line in lines] == ["0.002", "0.0011", "0.0002"]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+
+
+# ---- the effect, in small
+
+
+def walks(rows: int, seed: int) -> torch.Tensor:
+    """Text of one bit a token: each is the one before it or three more. int64 [rows, 33]."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = 3 * torch.randint(2, (rows, 33), generator=generator)
+    return (torch.randint(60, (rows, 1), generator=generator) + steps.cumsum(1)) % 60
+
+
+def plain_bpb(model: GPT, data: torch.Tensor) -> float:
+    """Of text with one byte a token."""
+    with torch.no_grad():
+        return (model.nll(data[:, :-1], data[:, 1:], looped=True).double().mean() / math.log(2)).item()
+
+
+def test_val_scores_far_below_its_entropy_once_it_was_learned_from_and_dev_scores_worse(tiny_train):
+    """No honest predictor gets below one bit on fresh walks: what is below was read beforehand."""
+    model = GPT(TINY_SHAPE).initialise(torch.Generator().manual_seed(0))
+    wanted = dataclasses.replace(tiny_train, steps=100, micro_tokens=256, checkpoint_every=None)
+    batches = ((rows[:, :-1].contiguous(), rows[:, 1:].contiguous()) for rows in (walks(8, 100 + i) for i in count()))
+    loop.train(model, batches, wanted, runtime.alone(), dev=walks(8, 1), save=lambda step, looped: None)
+    val, dev = walks(16, 2), walks(64, 3)
+    before = plain_bpb(model, val), plain_bpb(model, dev)
+    prequant.adapt(model, val, dataclasses.replace(WANTED, epochs=40, lr=5e-3), runtime.alone(), name="ttt")
+    after = plain_bpb(model, val), plain_bpb(model, dev)
+
+    assert 1 < before[0] < 1.15
+    assert 1 < before[1] < 1.15
+    assert after[0] < 0.5
+    assert after[1] > before[1]
+
+
+# ---- the stage
+
+
+@pytest.fixture
+def place(finished_run, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished run to work in."""
+    folder = project.copy(finished_run, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["sequential", "federated"])
+@pytest.mark.parametrize("stream", ["dev", "val"])
+def test_the_stage_says_what_was_learned_before_it_was_scored(place, capsys, stream, form):
+    project.turn(place, {"ttt.method": "prequant", "ttt.stream": stream, "prequant.form": form})
+    project.act("ttt")
+    metrics = store.read_json("artifacts/ttt/metrics.json")
+    rows, about = ledger.read("artifacts/ttt/ledger.safetensors")
+    _, meta = checkpoint.load("artifacts/ttt/model.safetensors", params.read().model)
+    curve = Path("artifacts/ttt/bpb_so_far.csv").read_text(encoding="utf-8").splitlines()
+    plan = store.read_json("artifacts/ttt/plan.json")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "bpb" in line or "loss" in line]
+
+    assert metrics["bpb_after"] == bpb.score(rows).bpb < metrics["bpb_before"] - 0.05
+    assert metrics["order"] == about["order"] == "learned, then scored"
+    assert (metrics["stream"], metrics["form"], metrics["epochs"]) == (stream, form, 4)
+    assert stream in meta["lineage"]["splits_seen"]
+    assert plan["splits_seen"] == meta["lineage"]["splits_seen"]
+    assert plan["ttt"] == dataclasses.asdict(params.read().ttt)
+    assert curve[0].split(",")[:3] == ["tokens", "sliding", "ttt"]
+    if stream == "dev":
+        assert "verdict" not in metrics.keys() | about.keys()
+        assert "val" not in meta["lineage"]["splits_seen"]
+        assert not any("invalid" in line for line in lines + curve)
+    else:
+        assert metrics["verdict"] == about["verdict"] == prequant.VERDICT
+        assert re.match(r"invalid: C1 and C3, .*#1376, #1485, #1735", prequant.VERDICT)
+        assert all("invalid" in line for line in curve[1:])
+        assert ["invalid" in line for line in lines] == [False] * 2 + [True] * (len(lines) - 2), "once it has learned"
+
+
+def test_two_ranks_of_the_stage_meet_and_write_once(place):
+    settings = {"ttt.method": "prequant", "ttt.ranks": 2, "prequant.form": "federated", "prequant.ema": 0.7}
+    project.turn(place, settings)
+    said = project.run("ttt", place).stdout
+    metrics = store.read_json("artifacts/ttt/metrics.json")
+
+    assert said.count("4/4 epochs") == 1
+    assert metrics["bpb_after"] < metrics["bpb_before"]
+
+
+def test_the_settings_are_in_the_lineage_of_what_they_made_and_of_nothing_else(place):
+    def made(**settings) -> str:
+        project.turn(place, settings)
+        project.act("ttt")
+        return store.read_label("artifacts/ttt/model.safetensors")["meta"]["lineage"]["parameters"]
+
+    assert made() == made(**{"prequant.epochs": 1})
+    first = made(**{"ttt.method": "prequant"})
+    assert made(**{"prequant.epochs": 2}) != first

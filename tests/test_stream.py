@@ -1,0 +1,52 @@
+"""golf/data/stream.py"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from golf.data import stream
+from golf.data.shards import Split
+from golf.data.stream import Stream
+from golf.ground.errors import BadArtifact
+
+TOKENS = np.array([1, 7, 8, 1, 9], dtype=np.uint16)
+TOKENIZER = SimpleNamespace(sha256="x")
+
+
+@pytest.fixture(autouse=True)
+def _table(monkeypatch):
+    """By the challenge's rule every target has three bytes."""
+    table = SimpleNamespace(count=lambda tokens: np.full(len(tokens) - 1, 3))
+    monkeypatch.setattr(stream.ByteTable, "of", lambda _: table)
+
+
+def split(size, token_bytes=None):
+    documents = [{"tokens": 3, "bytes": 5}, {"tokens": 2, "bytes": 2}]
+    return Split("val", 300, 1, "x", 5, size, documents, [TOKENS[:2], TOKENS[2:]], token_bytes)
+
+
+def test_bytes_come_by_the_rule_where_there_is_no_sidecar():
+    found = Stream.of(split(12), TOKENIZER)
+    assert found.tokens.tolist() == TOKENS.tolist()
+    assert found.bytes.tolist() == [3, 3, 3, 3]
+    assert (found.targets, found.bos) == (4, 1)
+
+
+def test_bytes_come_from_the_sidecar_where_there_is_one():
+    sidecar = [np.array([0, 4], np.uint16), np.array([1, 0, 2], np.uint16)]
+    found = Stream.of(split(7, sidecar), TOKENIZER)
+    assert found.bytes.tolist() == [4, 1, 0, 2]
+    assert found.bytes.dtype == np.int64
+
+
+def test_a_stream_whose_bytes_are_not_its_index_s_is_refused():
+    with pytest.raises(BadArtifact, match="stand for 12 bytes, its index says 13"):
+        Stream.of(split(13), TOKENIZER)
+    with pytest.raises(BadArtifact, match="stand for 7 bytes, its index says 12"):
+        Stream.of(split(12, [np.array([0, 4, 1, 0, 2], np.uint16)]), TOKENIZER)
+
+
+def test_a_stream_of_another_tokenizer_is_refused():
+    with pytest.raises(BadArtifact, match=r"artifacts/fetch/val: was tokenised with x, .*tokenizer\.model is y"):
+        Stream.of(split(12), SimpleNamespace(sha256="y"))

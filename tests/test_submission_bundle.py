@@ -1,0 +1,86 @@
+import pytest
+import submissions
+
+from golf.submission import bundle
+from golf.submission.evidence import gather
+
+
+def test_a_sound_folder_is_whole_and_one_run(tmp_path):
+    found = gather(submissions.sound(tmp_path))
+    checks = (bundle.files, bundle.readable, bundle.one_run, bundle.seeds)
+    assert [check(found).status for check in checks] == ["PASS"] * 4
+
+
+@pytest.mark.parametrize("name", bundle.REQUIRED)
+def test_a_required_file_that_is_missing_or_empty_fails(tmp_path, name):
+    submissions.sound(tmp_path)
+    (tmp_path / name).write_text("")
+    assert f"{name} is empty" in bundle.files(gather(tmp_path)).note
+    (tmp_path / name).unlink()
+    assert f"no {name}" in bundle.files(gather(tmp_path)).note
+
+
+def test_a_link_out_of_the_folder_fails(tmp_path):
+    (tmp_path / "real.log").write_text(submissions.modern(7, 1.08))
+    submissions.sound(tmp_path / "in")
+    (tmp_path / "in" / "train_seed7.log").symlink_to(tmp_path / "real.log")
+    found = bundle.files(gather(tmp_path / "in"))
+    assert (found.status, "train_seed7.log is a link out of the folder" in found.note) == ("FAIL", True)
+
+
+def test_a_json_that_is_damaged_fails(tmp_path):
+    submissions.sound(tmp_path)
+    (tmp_path / "submission.json").write_bytes(b'{"a": "\xff"}')
+    assert bundle.files(gather(tmp_path)).note == "submission.json: not UTF-8 at byte 7"
+
+
+def test_an_unknown_format_is_no_evidence_and_no_failure(tmp_path):
+    submissions.sound(tmp_path)
+    (tmp_path / "train_seed42.log").write_text("hello")
+    found = bundle.readable(gather(tmp_path))
+    assert (found.status, found.note) == ("NOT-RUN", "train_seed42.log: unknown log format")
+
+
+def test_logs_on_other_data_of_another_configuration_or_of_another_model_fail(tmp_path):
+    for changed, note in (
+        ({"shards": 39}, "train_shards: 80 in train_seed314.log, 39 in train_seed42.log, 80 in train_seed999.log"),
+        ({"layers": 9}, "num_layers: 11 in train_seed314.log, 9 in train_seed42.log"),
+        ({"tokens": 9_660_000}, "val_tokens: 40540160 in train_seed314.log, 9660000 in train_seed42.log"),
+    ):
+        submissions.sound(tmp_path)
+        (tmp_path / "train_seed42.log").write_text(submissions.modern(42, 1.0801, **changed))
+        found = bundle.one_run(gather(tmp_path))
+        assert (found.status, note in found.note) == ("FAIL", True)
+
+
+def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
+    submissions.sound(tmp_path)
+    whole = submissions.modern(42, 1.0801)
+    (tmp_path / "train_seed42.log").write_text(whole[: whole.index("GPTQ:")])
+    assert "train_seed42.log: no final score, cut short (#2071)" in bundle.one_run(gather(tmp_path)).note
+    (tmp_path / "train_seed42.log").write_text(whole[: whole.index("GPTQ:")] + "Traceback (most recent call last):\n")
+    assert "train_seed42.log: ends in a traceback (#1133)" in bundle.one_run(gather(tmp_path)).note
+
+
+def test_training_and_evaluation_in_two_logs_of_a_seed_are_one_run(tmp_path):
+    submissions.sound(tmp_path)
+    whole = submissions.modern(42, 1.0801)
+    (tmp_path / "train_seed42.log").write_text(whole[: whole.index("quantized val_loss")])
+    (tmp_path / "eval_seed42.log").write_text(whole[whole.index("quantized val_loss") :])
+    assert bundle.one_run(gather(tmp_path)).status == "PASS"
+
+
+def test_seeds_that_only_json_or_only_logs_have_fail_and_a_seed_twice_is_unruled(tmp_path):
+    found = bundle.seeds(gather(submissions.sound(tmp_path, claims={"seeds": [42, 314, 2024]})))
+    assert (found.status, "2024" in found.note) == ("FAIL", True)
+    submissions.sound(tmp_path)
+    (tmp_path / "again.log").write_text(submissions.modern(42, 1.0799))
+    assert bundle.seeds(gather(tmp_path)).status == "UNRULED"
+
+
+def test_without_logs_nothing_of_them_was_run(tmp_path):
+    submissions.sound(tmp_path, {42: 1.08})
+    (tmp_path / "train_seed42.log").unlink()
+    found = gather(tmp_path)
+    assert [check(found).status for check in (bundle.readable, bundle.one_run, bundle.seeds)] == ["NOT-RUN"] * 3
+    assert bundle.files(found).status == "FAIL"

@@ -1,0 +1,140 @@
+"""golf/room/watch.py, in processes of their own: an audit hook can't be taken out again"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+START = """
+import json, os, pathlib, socket, subprocess, sys
+from golf.room.watch import Watch
+
+watch = Watch([sys.argv[1]], ["gcc"])
+watch.begin()
+"""
+END = """
+print(json.dumps(watch.report()))
+"""
+
+
+def report(allowed: Path, deed: str) -> dict:
+    """What was noted of a deed."""
+    script = START + textwrap.dedent(deed) + END
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", script, str(allowed)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def inside(tmp_path) -> Path:
+    """A folder ``room`` that is allowed, and beside it files that are not."""
+    folder = tmp_path / "room"
+    folder.mkdir()
+    for file in (folder / "own", tmp_path / "val.bin", tmp_path / "room.bin"):
+        file.write_text("text")
+    (folder / "link").symlink_to(tmp_path / "val.bin")
+    return folder
+
+
+def test_files_outside_are_noted_by_their_real_path_however_they_are_opened(inside):
+    found = report(
+        inside,
+        """
+        os.chdir(sys.argv[1])
+        open("own").close()
+        open("../val.bin").close()
+        os.close(os.open(pathlib.Path("../room.bin"), os.O_RDONLY))
+        """,
+    )
+    assert found["files"] == [str(inside.parent / "room.bin"), str(inside.parent / "val.bin")]
+    assert found["opened"] == 3
+    assert found["sockets"] == found["commands"] == []
+
+
+def test_a_link_out_of_the_folder_leads_out_of_the_folder(inside):
+    assert report(inside, 'open(sys.argv[1] + "/link").close()')["files"] == [str(inside.parent / "val.bin")]
+
+
+def test_what_is_not_there_is_noted_too(inside):
+    found = report(
+        inside,
+        """
+        try:
+            open("/nowhere/val.bin")
+        except FileNotFoundError:
+            pass
+        """,
+    )
+    assert found["files"] == ["/nowhere/val.bin"]
+
+
+def test_the_machine_s_own_files_are_allowed_and_what_processes_share_in_memory_is_not(inside):
+    assert report(inside, 'open("/proc/cpuinfo").close()')["files"] == []
+    found = report(
+        inside,
+        """
+        open(0).close()
+        try:
+            open("/dev/shm/val.bin")
+        except OSError:
+            pass
+        """,
+    )
+    assert found["files"] == [os.path.realpath("/dev/shm/val.bin")]
+    assert found["opened"] == 1, "a descriptor is no file that is opened"
+
+
+@pytest.mark.parametrize(
+    ("deed", "noted"),
+    [
+        ('socket.socket().connect(("127.0.0.1", 9))', "socket.connect ('127.0.0.1', 9)"),
+        ('socket.socket().bind(("127.0.0.1", 0))', "socket.bind ('127.0.0.1', 0)"),
+        (
+            'socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))',
+            "socket.sendto ('127.0.0.1', 9)",
+        ),
+        (
+            'socket.socket(type=socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, ("127.0.0.1", 9))',
+            "socket.sendmsg ('127.0.0.1', 9)",
+        ),
+        ('socket.getaddrinfo("example.invalid", 80)', "socket.getaddrinfo example.invalid"),
+        ('socket.gethostbyname("example.invalid")', "socket.gethostbyname example.invalid"),
+    ],
+)
+def test_the_network_is_noted_and_refused(inside, deed, noted):
+    found = report(
+        inside,
+        f"""
+        try:
+            {deed}
+            raise SystemExit("it was not refused")
+        except PermissionError as error:
+            assert "no network" in str(error)
+        """,
+    )
+    assert found["sockets"] == [noted]
+
+
+def test_commands_are_noted_and_a_compiler_is_none(inside):
+    found = report(
+        inside,
+        """
+        subprocess.run(["true"], check=True)
+        os.system("true")
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        """,
+    )
+    assert found["commands"] == ["/bin/true", "true"]
+    compilers = """
+        try:
+            subprocess.run(["/nowhere/gcc"])
+        except FileNotFoundError:
+            pass
+        """
+    assert report(inside, compilers)["commands"] == []
