@@ -69,6 +69,14 @@ def test_a_whole_result_shows_every_figure_beside_its_limit(table):
     assert "OVER" not in text
 
 
+def test_an_invalid_score_says_so_beside_its_figure(table):
+    text = table(WHOLE | {"verdict": LONG})
+    assert all("invalid" in line(text, way) for way in ("plain", "sliding", "ttt"))
+    text = table(WHOLE | {"invalid_ways": "ttt", "headline": "sliding"})
+    assert [way for way in ("plain", "sliding", "ttt") if "invalid" in line(text, way)] == ["ttt"]
+    assert "invalid" not in table(WHOLE | {"invalid_ways": ""})
+
+
 def test_what_was_not_measured_says_so_and_is_never_guessed(table):
     text = table({})
     for start in ("plain", "sliding", "ttt"):

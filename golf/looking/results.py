@@ -17,9 +17,11 @@ def table(path=METRICS) -> str:
     """
     found = store.read_json(path)
     verdict = found.get("verdict", NOT_RUN)
+    invalid = found.get("invalid_ways", "").split(", ")
     lines = ["", f"{'way of scoring':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
     for way in ("plain", "sliding", "ttt"):
-        marks = f"  {INVALID}" * verdict.startswith(INVALID) + "  <- headline" * (way == found.get("headline"))
+        wrong = verdict.startswith(INVALID) or way in invalid
+        marks = f"  {INVALID}" * wrong + "  <- headline" * (way == found.get("headline"))
         cells = (number(found.get(key), spec) for key, spec in way_cells(way))
         lines.append(f"{way:<18}" + "".join(f"{cell:>10}" for cell in cells) + marks)
     lines += [

@@ -75,6 +75,7 @@ class Court:
             "eval_seconds": round(seconds, 3),
             "eval_limit_seconds": self.evaluate.limit_s,
             "probe_seconds": round(self.trial.probe_seconds, 3),
+            "invalid_ways": ", ".join(way for way in judge.WAYS if self.case.caveat(way)),
             "comparable_with_fineweb": self.text.manifest["comparable_with_fineweb"],
         }
 
