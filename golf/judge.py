@@ -52,7 +52,8 @@ def judge(
     """
     began, paused = time.perf_counter(), 0.0
     method.begin(**manner(way, stream.targets, plan=plan, stride=stride, context=context))
-    line = Progress(stage, stream.targets, f"targets {way}", limit_s=limit_s, quiet=quiet)
+    name = f"{stage} invalid" if caveat else stage
+    line = Progress(name, stream.targets, f"targets {way}", limit_s=limit_s, quiet=quiet)
     ledger = Ledger(way, stream.bos)
     for sealed in passes.run(method, stream.tokens, stream.bytes, ledger, chunk_tokens=plan.chunk_tokens, line=line):
         if audit is not None:
@@ -120,7 +121,8 @@ def plain_bpb(stream: Stream, shape: Shape, here: Runtime, *, score_tokens: int)
     return measure
 
 
-def save_ledgers(judged: dict[str, Judged], folder, **meta) -> None:
-    """``<way>.safetensors`` for each way."""
+def save_ledgers(judged: dict[str, Judged], folder, caveats: dict[str, str], **meta) -> None:
+    """``<way>.safetensors`` for each way, with what must stand beside its score as "verdict" in its meta."""
     for way, each in judged.items():
-        each.ledger.save(Path(folder) / f"{way}.safetensors", **meta)
+        beside = {"verdict": caveats[way].strip(" ()")} if caveats[way] else {}
+        each.ledger.save(Path(folder) / f"{way}.safetensors", **meta, **beside)

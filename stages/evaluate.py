@@ -4,8 +4,8 @@ from golf import judge
 from golf.ground import lineage, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.room.room import Room
-from golf.rules import trial, verdict
-from golf.rules.court import Court, Text
+from golf.rules import executions, trial, verdict
+from golf.rules.court import Court, Text, execution
 from golf.rules.evidence import Case
 
 ARTIFACT = "artifacts/compress/model.golf"
@@ -18,6 +18,7 @@ PLAN = "artifacts/ttt/plan.json"
 TRAIN_CLOCK = "artifacts/train/clock.json"
 CALIBRATE_CLOCK = "artifacts/calibrate/clock.json"
 QUANTIZE_CLOCK = "artifacts/quantize/clock.json"
+TTT_CLOCK = "artifacts/ttt/clock.json"
 METRICS = "artifacts/evaluate/metrics.json"
 VERDICT = "artifacts/evaluate/verdict.json"
 LEDGERS = "artifacts/evaluate/ledgers"
@@ -27,15 +28,18 @@ LOG = "artifacts/evaluate/executions.jsonl"
 
 
 def main() -> Runtime:
-    evaluate, ttt, context, vocabulary, limit = params.load(
-        "evaluate", "ttt", "model.context", "model.vocabulary", "compress.limit_bytes"
+    evaluate, ttt, context, vocabulary, limit, weights = params.load(
+        "evaluate", "ttt", "model.context", "model.vocabulary", "compress.limit_bytes", "quantize.weights"
     )
+    clocks = (TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK, *([TTT_CLOCK] if weights == "ttt" else []))
     if evaluate.artifact == ARTIFACT:
-        case = Case.own(ARTIFACT, SIZES, PLAN, context, TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK)
+        case = Case.own(ARTIFACT, SIZES, PLAN, context, *clocks)
     else:
         case = Case.foreign(evaluate.artifact, PLAN, ttt, context)
     with Room(evaluate) as room:
         text = Text.open(VAL, TRAIN, TOKENIZER, MANIFEST, vocabulary)
+        if stage.first():
+            executions.append(LOG, execution(evaluate, case, text, stage.commit()))
         tried = trial.run(room, case, text.stream, evaluate, context=context, vocabulary=vocabulary)
     here = tried.sitting.here
     if not here.first:
@@ -44,7 +48,8 @@ def main() -> Runtime:
     figures = court.figures(seconds=tried.seconds_since(stage.started()))
     inputs = {"artifact": evaluate.artifact, "val": VAL} | ({"plan": PLAN} if case.clock else {})
     origin = lineage.of("evaluate", inputs, evaluate, ranks=here.ranks)
-    judge.save_ledgers(tried.judged, LEDGERS, stream="val", lineage=origin)
+    caveats = {way: case.caveat(way) for way in tried.judged}
+    judge.save_ledgers(tried.judged, LEDGERS, caveats, stream="val", lineage=origin)
     store.write_table(SO_FAR, judge.bpb_so_far(tried.judged))
     store.write_table(BY_POSITION, judge.loss_by_position(tried.judged))
     found = court.decide(figures, LEDGERS, LOG, hardware=stage.hardware(here), commit=stage.commit())

@@ -52,6 +52,7 @@ def main(here: Runtime) -> None:
     adapted.ledger.save(LEDGER, stream=ttt.stream, lineage=origin, **beside)
     store.write_json(PLAN, {"ttt": dataclasses.asdict(ttt), "splits_seen": origin["splits_seen"], "lineage": origin})
     curve = judge.bpb_so_far({"sliding": fixed, "ttt": adapted})
+    stage.write_clock("ttt", here, train_seconds=figures["seconds"])
     store.write_table(CURVE, [row | beside for row in curve])
     store.write_json(METRICS, {"stream": ttt.stream, **figures})
 

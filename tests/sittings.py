@@ -19,7 +19,7 @@ class Sitting:
     def __init__(self, method, *, documents: str = "", dtype=torch.float32):
         self.method, self.aside, self.calls, self.moved, self.state, self.begun = method, False, 0, 0, "", ""
         self.facts = {"predicts": hasattr(method, "predict"), "documents": documents}
-        self.here = SimpleNamespace(dtype=dtype)
+        self.here = SimpleNamespace(dtype=dtype, device=torch.device("cpu"))
 
     def begin(self, **how) -> None:
         self.method.begin(**how)

@@ -49,6 +49,19 @@ def test_a_ledger_of_part_of_the_text_is_caught(scored, tmp_path):
     assert of_ledger(scored, path=tmp_path / "part.safetensors", calls=2)["C4-a"] == "FAIL"
 
 
+@pytest.mark.parametrize(("least", "status"), [(-1.0, "FAIL"), (-1e-3, "FAIL"), (-1e-6, "PASS"), (0.0, "PASS")])
+def test_a_score_below_zero_is_caught_and_rounding_is_not(scored, tmp_path, least, status):
+    made = Ledger("plain", TEXT.bos)
+    ledger = scored["named"].ledger
+    for index, nll in enumerate(ledger.nll):
+        nll = nll.copy()
+        nll[-1] = least if index == 1 else nll[-1]
+        begin = index * 25
+        made.seal(TEXT.tokens[begin : begin + len(nll) + 1], nll, ledger.bytes[index], last=index == 2)
+    made.save(tmp_path / "low.safetensors")
+    assert of_ledger(scored, path=tmp_path / "low.safetensors")["C4-a"] == status
+
+
 def test_other_bytes_than_the_text_s_are_caught(scored):
     other = dataclasses.replace(TEXT, bytes=TEXT.bytes[::-1] + np.arange(60) % 2)
     assert of_ledger(scored, stream=other)["C4-a"] == "FAIL"

@@ -201,6 +201,31 @@ def test_noise_of_bf16_is_too_much_for_a_method_that_says_fp32():
     assert "C2-c" in failed(Sitting(Noisy(VOCABULARY)))
 
 
+class Discounted(Table):
+    """Takes a little off each score, less than two shapes may differ by in bf16."""
+
+    def score(self, prefix, chunk, rows=None):
+        found = super().score(prefix, chunk, rows)
+        less = np.float32(0.09)
+        return found - less if rows is None else (found[0] - less, found[1])
+
+
+def test_a_constant_discount_within_the_noise_of_bf16_is_caught():
+    sitting = Sitting(Discounted(VOCABULARY), dtype=torch.bfloat16)
+    text = stream(900, VOCABULARY)
+    made = audited(sitting, text, chunk=300, vocabulary=VOCABULARY, chunks=(0, 1, 2))
+    found = {each.check: each for each in audit.findings(made)}
+    assert made.worst["C2-c"] < audit.CLOSE["bfloat16"]
+    assert found["C2-c"].status == "FAIL"
+    assert found["C2-c"].measured == "9.0e-02 nats less on average"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_of_bf16_is_no_discount(seed):
+    sitting = Sitting(Noisy(VOCABULARY, seed), dtype=torch.bfloat16)
+    assert failed(sitting, targets=900, chunk=300, chunks=(0, 1, 2)) == set()
+
+
 def test_probes_do_not_count_as_scores_and_only_sealed_text_is_shown():
     shown = []
 

@@ -1,21 +1,23 @@
 """golf/rules/court.py: figures and verdict of a run of the thimble, and of artifacts from elsewhere"""
 
 import dataclasses
-import json
 import shutil
 
 import pytest
 import thimble as project
 
+from golf.codec import container
 from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact
 from golf.looking import ci, results
-from golf.rules import verdict
+from golf.rules import executions, trial, verdict
 from golf.rules.catalogue import RULES
 from golf.rules.court import Text
 
 METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
-FETCH = "artifacts/fetch"
+FETCH, LOG = "artifacts/fetch", "artifacts/evaluate/executions.jsonl"
+
+CLOCKS = ("train", "calibrate", "quantize")
 
 
 @pytest.fixture
@@ -34,20 +36,26 @@ def test_an_honest_run_passes_every_check_but_those_of_machine_and_reading(finis
     found = checks(finished_run)
     assert list(found) == list(RULES)
     others = {name: row["status"] for name, row in found.items() if row["status"] != "PASS"}
-    assert others == dict.fromkeys(("C1-d", "C2-e", "B-c", "B-d", "B-e"), "NOT-RUN")
+    assert others == dict.fromkeys(("C1-c", "C1-d", "C2-e", "B-c", "B-d", "B-e"), "NOT-RUN")
 
 
 def test_what_the_run_says_of_itself_agrees_in_all_its_files(finished_run):
     metrics, tree = store.read_json(finished_run / METRICS), store.read_json(finished_run / VERDICT)
     sizes = store.read_json(finished_run / "artifacts/compress/sizes.json")
-    log = (finished_run / "artifacts/evaluate/executions.jsonl").read_text().splitlines()
-    assert metrics["verdict"] == tree["verdict"] == json.loads(log[-1])["verdict"]
-    assert len(log) == 1
-    assert json.loads(log[-1])["val_bpb"] == metrics["val_bpb"]
+    log = executions.read(finished_run / LOG)
+    assert metrics["verdict"] == tree["verdict"] == log[-1]["verdict"]
+    assert [line["val_bpb"] for line in log] == [None, metrics["val_bpb"]]
+    assert {**log[0], "time": 0, "previous": 0} == {
+        **log[1],
+        "time": 0,
+        "previous": 0,
+        "val_bpb": None,
+        "verdict": None,
+    }
     for key in ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes"):
         assert metrics[key] == sizes[key], key
     assert tree["track"] == "B: score-first adaptation"
-    clocks = [f"artifacts/{stage}/clock.json" for stage in ("train", "calibrate", "quantize")]
+    clocks = [f"artifacts/{stage}/clock.json" for stage in CLOCKS]
     seconds = [store.read_json(finished_run / clock)["train_seconds"] for clock in clocks]
     assert metrics["train_seconds"] == pytest.approx(sum(seconds), abs=1e-3)
     assert verdict.table(tree).splitlines()[0].split() == ["check", "measured", "limit"]
@@ -73,6 +81,38 @@ def test_an_artifact_without_its_papers_is_judged_as_a_stranger_and_every_table_
     shutil.copy(METRICS, "again.json")
     assert "figures agree" in ci.compare(METRICS, "again.json")
     assert "2 executions on this val, 1 of this artifact" in found["C4-c"]["measured"]
+
+
+def test_a_copied_artifact_whose_header_names_val_is_invalid_without_its_lineage_too(place):
+    tensors, header = container.read("artifacts/compress/model.golf")
+    seen = ("train", "dev", "val")
+    store.write_bytes("theirs.golf", container.pack(tensors, header.model, seen=seen, codec="brotli", quality=5))
+    project.turn(place, {"evaluate.artifact": "theirs.golf", "evaluate.probe_alternatives": None})
+    project.act("evaluate")
+    assert store.read_json(VERDICT)["verdict"].startswith("invalid: C1-e, C3-f ")
+    for way in ("plain", "sliding", "ttt"):
+        meta = store.read_label(f"artifacts/evaluate/ledgers/{way}.safetensors")["meta"]
+        assert meta["verdict"] == "invalid: val is upstream of the artifact"
+
+
+def test_an_execution_that_is_broken_off_is_in_the_log(place, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    before = len(executions.read(LOG))
+    monkeypatch.setattr(trial, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        project.act("evaluate")
+    (line,) = executions.read(LOG)[before:]
+    assert (line["val_bpb"], line["verdict"]) == (None, None)
+
+
+def test_adaptation_counts_as_training_where_it_is_upstream_of_the_artifact(place):
+    clocks = {name: store.read_json(f"artifacts/{name}/clock.json")["train_seconds"] for name in CLOCKS}
+    store.write_json("artifacts/ttt/clock.json", {"train_seconds": 1000.0})
+    project.turn(place, {"evaluate.probe_alternatives": None, "quantize.weights": "ttt"})
+    project.act("evaluate")
+    assert store.read_json(METRICS)["train_seconds"] == pytest.approx(1000 + sum(clocks.values()), abs=1e-3)
 
 
 def test_a_plan_that_was_tried_on_val_spoils_the_headline_that_follows_it_and_no_other(place, capsys):

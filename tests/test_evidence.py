@@ -4,9 +4,11 @@ import dataclasses
 import re
 
 import pytest
-from conftest import ROOT
+import torch
+from conftest import ROOT, TINY_SHAPE
 from test_ancestry import GOLF, SIZES, VAL, run
 
+from golf.codec import container
 from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact, BadInput
 from golf.rules import evidence
@@ -78,15 +80,27 @@ def test_a_split_that_lineage_leaves_out_is_seen_all_the_same(stream):
 
 
 def test_a_file_without_lineage_is_of_unknown_origin(stream):
-    store.write_bytes("theirs.golf", b"GOLF")
-    assert Told.of("theirs.golf") == Told(("unknown",))
-    case = Case.foreign("theirs.golf", "nowhere/plan.json", TTT, 32)
+    store.write_bytes("theirs.bin", b"weights")
+    assert Told.of("theirs.bin") == Told(("unknown",))
+    case = Case.foreign("theirs.bin", "nowhere/plan.json", TTT, 32)
     assert (case.plan, case.origin, case.tried, case.clock) == (TTT, Told(("unknown",)), Told(("unknown",)), None)
 
 
+@pytest.mark.parametrize("seen", [("train", "dev"), ("train", "val")])
+def test_a_copied_golf_file_shows_the_splits_of_its_header_beside_unknown_and_val_stands_beside_every_score(
+    stream, seen
+):
+    packed = container.pack({"w": torch.ones(2)}, TINY_SHAPE, seen=seen, codec="brotli", quality=5)
+    store.write_bytes("theirs.golf", packed)
+    case = Case.foreign("theirs.golf", PLAN, TTT, 32)
+    assert case.origin == Told((*seen, "unknown"))
+    said = " (invalid: val is upstream of the artifact)" if "val" in seen else ""
+    assert [case.caveat(way) for way in ("plain", "sliding", "ttt")] == [said] * 3
+
+
 def test_a_foreign_artifact_is_judged_by_the_plan_that_is_here(stream):
-    store.write_bytes("theirs.golf", b"GOLF")
-    case = Case.foreign("theirs.golf", PLAN, dataclasses.replace(TTT, lr=9.0), 32)
+    store.write_bytes("theirs.bin", b"weights")
+    case = Case.foreign("theirs.bin", PLAN, dataclasses.replace(TTT, lr=9.0), 32)
     assert (case.plan, case.tried.splits) == (TTT, ("dev",))
 
 

@@ -17,11 +17,18 @@ ENTRY = {
     "verdict": "valid, not a record run",
     "commit": None,
 }
+BEGUN = {"val_bpb": None, "verdict": None}
+
+
+def execute(path, **changes) -> None:
+    """Both lines of a whole execution."""
+    for line in (BEGUN, {}):
+        executions.append(path, ENTRY | changes | line)
 
 
 @pytest.fixture
 def log(tmp_path):
-    """Four executions."""
+    """Four lines."""
     path = tmp_path / "evaluate" / "executions.jsonl"
     for number in range(4):
         executions.append(path, ENTRY | {"val_bpb": 1.25 + number / 8})
@@ -113,6 +120,7 @@ def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
 
 
 def test_the_first_execution_is_counted_as_the_first(tmp_path):
+    executions.append(tmp_path / "a.jsonl", ENTRY | BEGUN)
     found = executions.logged(tmp_path / "a.jsonl", ENTRY)
     assert (found.check, found.status) == ("C4-c", "PASS")
     assert found.measured == "1 execution on this val, 1 of this artifact, method and plan"
@@ -121,12 +129,25 @@ def test_the_first_execution_is_counted_as_the_first(tmp_path):
 def test_executions_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path):
     path = tmp_path / "a.jsonl"
     for change in ({}, {"artifact": "d" * 64}, {"val": "e" * 64}, {"plan": "f" * 64}, {"headline": "plain"}):
-        executions.append(path, ENTRY | change)
+        execute(path, **change)
+    executions.append(path, ENTRY | BEGUN)
     found = executions.logged(path, ENTRY)
     assert found.measured == "5 executions on this val, 2 of this artifact, method and plan, their val_bpb equal"
 
 
-def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(log):
-    found = executions.logged(log, ENTRY | {"val_bpb": 1.2})
+def test_an_execution_that_was_broken_off_is_counted_and_said_to_be(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for _ in range(2):
+        executions.append(path, ENTRY | BEGUN)
+    found = executions.logged(path, ENTRY)
+    assert found.measured == "2 executions on this val, 2 of this artifact, method and plan; 1 broken off"
+
+
+def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for val_bpb in (1.25, 1.625):
+        execute(path, val_bpb=val_bpb)
+    executions.append(path, ENTRY | BEGUN)
+    found = executions.logged(path, ENTRY | {"val_bpb": 1.2})
     assert found.status == "PASS"
-    assert found.measured.endswith("5 of this artifact, method and plan, their val_bpb from 1.200000 to 1.625000")
+    assert found.measured.endswith("3 of this artifact, method and plan, their val_bpb from 1.200000 to 1.625000")

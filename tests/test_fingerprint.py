@@ -1,9 +1,11 @@
 import collections
 import copy
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,6 +154,38 @@ def test_functions_modules_and_classes_are_no_state():
     before = fingerprint.of(method)
     method.work, method.module, method.kind = (lambda: 2), torch, SimpleNamespace
     assert fingerprint.of(method) == before
+
+
+def test_globals_and_class_attributes_of_the_method_s_own_modules_are_state():
+    module = types.ModuleType("own")
+    exec("SEEN = []\nclass Method:\n    count = 0\n    def score(self): ...", module.__dict__)
+    method = module.Method()
+    seen = [fingerprint.of(method, [module])] * 2
+    module.SEEN.append(3)
+    seen.append(fingerprint.of(method, [module]))
+    module.Method.count += 1
+    seen.append(fingerprint.of(method, [module]))
+    module.more = 1
+    seen.append(fingerprint.of(method, [module]))
+    assert len(set(seen)) == 4
+    assert fingerprint.of(method, [module]) == seen[-1]
+
+
+def test_tuple_keys_that_hold_objects_give_the_same_fingerprint_in_every_process():
+    kept = [SimpleNamespace(cache={("a", object(), (object(),)): 1}) for _ in range(2)]
+    first, second = map(fingerprint.of, kept)
+    assert first == second
+    kept[0].cache = {("b", object(), (object(),)): 1}
+    assert fingerprint.of(kept[0]) != first
+
+
+@pytest.mark.parametrize("held", [torch.eye(3).to_sparse(), ctypes.pointer(ctypes.c_int(3)), memoryview(b"a")])
+def test_what_has_no_bytes_to_read_and_no_copy_does_not_break_the_fingerprint(held):
+    method = SimpleNamespace(held=held, count=0)
+    before = fingerprint.of(method)
+    assert fingerprint.of(method) == before
+    method.count = 1
+    assert fingerprint.of(method) != before
 
 
 def test_a_copy_has_the_same_fingerprint():

@@ -65,7 +65,7 @@ def test_curves_have_one_column_for_each_way():
 
 def test_ledgers_are_written_for_each_way(tmp_path):
     _, found = judged()
-    judge.save_ledgers(found, tmp_path, stream="val")
+    judge.save_ledgers(found, tmp_path, dict.fromkeys(found, ""), stream="val")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{w}.safetensors" for w in ("plain", "sliding", "ttt")]
 

@@ -29,8 +29,11 @@ import numpy as np
 from golf.ground.errors import BadArtifact
 from helper import THREE
 
+SEEN = []
+
 
 class Method:
+    calls = 0
     documents = "independent"
     disputed = ["causal SLOT"]
 
@@ -60,6 +63,17 @@ class Method:
     def counts(self, prefix, chunk, rows, n):
         self.count += 1
         return n + self.count
+
+    def keeps_globally(self, prefix, chunk, rows, n):
+        SEEN.append(int(chunk[0]))
+        return n
+
+    def keeps_in_its_class(self, prefix, chunk, rows, n):
+        Method.calls += 1
+        return n
+
+    def secret(self, prefix, chunk, rows, n):
+        return n + ("GOLF_SECRET" in os.environ)
 
     def base(self, prefix, chunk, rows, n):
         """The largest token within reach."""
@@ -217,6 +231,38 @@ def test_a_state_that_moves_while_scoring_is_seen_where_one_looks(room):
             sitting.score(tokens(1), tokens(2))
             found.append((sitting.calls, sitting.moved, len(sitting.state)))
     assert found == [(1, 1, 64), (1, 0, 0)]
+
+
+@pytest.mark.parametrize("deed", ["keeps_globally", "keeps_in_its_class"])
+def test_what_is_kept_in_the_module_or_the_class_moves_the_state_too(room, deed):
+    with room.sit(watched=True) as sitting:
+        sitting.begin(stride=4, plan=Plan(deed))
+        sitting.score(tokens(1), tokens(2))
+    assert sitting.moved == 1
+
+
+def test_a_worker_that_claims_more_hashing_seconds_than_the_call_took_gets_no_more():
+    told = {"before": "a", "after": "a"}
+
+    class Liar:
+        def ask(self, *_):
+            pass
+
+        def answer(self, _):
+            return told, [np.zeros(1, np.float32)]
+
+    facts = {"runtime": [0, 1, "cpu", "torch.float32"], "compile": "off", "attention": "sdpa", "note": ""}
+    sitting = rooms.Sitting(Liar(), facts, watched=True)
+    for claim in (1e9, -1e9, float("inf"), float("nan")):
+        told["watch_s"] = claim
+        sitting.score(tokens(1), tokens(2))
+        assert 0 <= sitting.watch_s < 1e3
+
+
+def test_the_secret_of_the_probes_does_not_enter_the_room(root, monkeypatch):
+    monkeypatch.setenv("GOLF_SECRET", "0a1b")
+    with Room(settings(root), root) as room:
+        assert score(room, "secret").tolist() == [0, 0]
 
 
 def test_the_state_at_the_start_of_a_pass_is_the_same_in_every_sitting_until_an_update(room):

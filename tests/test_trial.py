@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from sittings import Counts, Sitting, Table, stream
 
 from golf.ground import params
+from golf.ground.errors import GolfError
+from golf.ground.stage import SECRET
 from golf.rules import ablations, audit, trial
 from golf.rules.evidence import Case, Told
 
@@ -24,15 +26,13 @@ CHECKS = [each.check for each in audit.not_run("") + ablations.not_run("")]
 class FakeRoom:
     """Sittings of one method after another, opened by ``method()``."""
 
-    digest = b"artifact"
-
     def __init__(self, method):
         self.method, self.sat = method, []
 
     @contextlib.contextmanager
     def sit(self, *, watched=False):
         sitting = Sitting(self.method())
-        sitting.here = SimpleNamespace(dtype=sitting.here.dtype, first=False)
+        sitting.here = SimpleNamespace(**vars(sitting.here), first=False)
         sitting.watched, sitting.watch_s, sitting.report = watched, 0.25, {}
         self.sat.append(sitting)
         yield sitting
@@ -80,8 +80,38 @@ def test_without_probes_nothing_is_looked_at_and_every_probe_says_so():
     assert found.probe_seconds == 0
 
 
-def test_a_run_can_be_repeated_probe_for_probe():
+def looked_at() -> list[tuple]:
+    """Where a run of its own asked for distributions."""
+    asked = []
+
+    class Asked(Table):
+        def score(self, prefix, chunk, rows=None):
+            if rows is not None:
+                asked.append((len(prefix), *rows))
+            return super().score(prefix, chunk, rows)
+
+    tried(lambda: Asked(20), text=stream(600, 20))
+    return asked
+
+
+def test_probes_look_at_other_places_in_every_run(monkeypatch):
+    monkeypatch.delenv(SECRET, raising=False)
+    assert looked_at() != looked_at()
+    assert tried()[1].seed != tried()[1].seed
+
+
+def test_with_the_same_secret_a_run_can_be_repeated_probe_for_probe(monkeypatch):
+    monkeypatch.setenv(SECRET, "0a1b")
+    assert looked_at() == looked_at()
     assert tried()[1].findings == tried()[1].findings
+    assert tried()[1].seed == "0a1b"
+
+
+def test_ranks_without_a_secret_that_they_share_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv(SECRET, raising=False)
+    with pytest.raises(GolfError, match=r"evaluate\.ranks: the ranks must share one secret"):
+        tried()
 
 
 def test_seconds_of_probes_and_hashes_are_no_seconds_of_the_headline():

@@ -31,7 +31,7 @@ STATUSES = ("PASS", "FAIL", "UNRULED", "NOT-RUN")
 def given_(*findings: Finding, adapts=False, comparable=True, **limits) -> verdict.Verdict:
     """Everything passes but ``findings``."""
     found = WHOLE | {each.check: each for each in findings}
-    return verdict.of(list(found.values()), adapts=adapts, limits=CONTEST | limits, comparable=comparable)
+    return verdict.of(list(found.values()), adapts=adapts, limits=CONTEST | limits, comparable=comparable, seed="ab")
 
 
 def test_the_catalogue_names_every_check_of_the_field_guide_in_its_order():
@@ -115,7 +115,7 @@ def test_a_probe_or_an_origin_that_was_not_looked_at_leaves_the_run_unjudged(nam
 
 
 def test_a_rule_that_nobody_looked_at_is_not_run():
-    made = verdict.of([], adapts=False, limits=CONTEST, comparable=True)
+    made = verdict.of([], adapts=False, limits=CONTEST, comparable=True, seed="ab")
     assert {each.status for each in made.findings} == {"NOT-RUN"}
     assert made.headline.startswith("NOT-RUN: ")
 
@@ -179,9 +179,27 @@ def test_a_run_on_disk_comes_back_as_its_table_and_whether_it_is_anything_but_va
         made = given_(*[finding] * (finding is not None))
         store.write_json(tmp_path / "verdict.json", made.tree())
         assert verdict.of_run(tmp_path / "verdict.json") == (verdict.table(made.tree()), strict)
+    excused = given_(Finding("M-a", "FAIL")).tree() | {"verdict": "record-eligible"}
+    store.write_json(tmp_path / "verdict.json", excused)
+    assert verdict.of_run(tmp_path / "verdict.json")[1] is True, "its rows say otherwise"
     unjudged = given_(Finding("C1-a", "NOT-RUN", note="probes are off"))
     store.write_json(tmp_path / "verdict.json", unjudged.tree())
     assert verdict.of_run(tmp_path / "verdict.json")[1] is True
-    store.write_json(tmp_path / "verdict.json", {"verdict": "record-eligible"})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [{"checks": None}, {"checks": {}}, {"checks": [3]}, {"checks": [{"check": "C1-a"}]}, {"track": 3}, {"verdict": []}],
+)
+def test_a_verdict_of_another_form_is_refused(tmp_path, harm):
+    store.write_json(tmp_path / "verdict.json", given_().tree() | harm)
     with pytest.raises(BadArtifact, match=r"verdict\.json: is no verdict"):
         verdict.of_run(tmp_path / "verdict.json")
+
+
+def test_nobody_needs_to_say_that_documents_are_independent():
+    assert given_(Finding("C1-c", "NOT-RUN", note="not said")).headline.startswith("record-eligible")
+
+
+def test_the_seed_of_the_probes_stands_in_the_tree():
+    assert given_().tree()["probe_seed"] == "ab"

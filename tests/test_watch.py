@@ -14,7 +14,7 @@ START = """
 import json, os, pathlib, socket, subprocess, sys
 from golf.room.watch import Watch
 
-watch = Watch([sys.argv[1]], ["gcc"])
+watch = Watch(sys.argv[2:], [sys.argv[1]], ["gcc"])
 watch.begin()
 """
 END = """
@@ -22,11 +22,11 @@ print(json.dumps(watch.report()))
 """
 
 
-def report(allowed: Path, deed: str) -> dict:
-    """What was noted of a deed."""
+def report(allowed: Path, deed: str, *read: Path) -> dict:
+    """What was noted of a deed. read: folders that may be read and not written."""
     script = START + textwrap.dedent(deed) + END
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", script, str(allowed)]
+    command = [sys.executable, "-c", script, str(allowed), *map(str, read)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(ended.stdout.splitlines()[-1])
 
@@ -59,6 +59,37 @@ def test_files_outside_are_noted_by_their_real_path_however_they_are_opened(insi
 
 def test_a_link_out_of_the_folder_leads_out_of_the_folder(inside):
     assert report(inside, 'open(sys.argv[1] + "/link").close()')["files"] == [str(inside.parent / "val.bin")]
+
+
+@pytest.mark.parametrize("call", ["link", "symlink", "rename"])
+def test_another_name_in_the_folder_for_a_file_outside_is_noted(inside, call):
+    outside = inside.parent / "val.bin"
+    found = report(inside, f'os.{call}("{outside}", sys.argv[1] + "/other")')
+    assert found["files"] == [str(outside)]
+
+
+def test_another_name_for_a_file_of_the_folder_is_nobody_s_concern(inside):
+    deed = 'os.rename(sys.argv[1] + "/own", sys.argv[1] + "/b"); os.symlink("b", sys.argv[1] + "/c")'
+    assert report(inside, deed)["files"] == []
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        'open(sys.argv[2] + "/new", "w").close()',
+        'open(sys.argv[2] + "/new", "ab").close()',
+        'open(sys.argv[2] + "/old", "r+").close()',
+        'os.close(os.open(sys.argv[2] + "/new", os.O_WRONLY | os.O_CREAT))',
+        'os.rename(sys.argv[1] + "/own", sys.argv[2] + "/new")',
+    ],
+)
+def test_a_file_outside_that_is_written_is_noted_even_among_packages_that_may_be_read(inside, deed):
+    packages = inside.parent / "site-packages"
+    packages.mkdir()
+    (packages / "old").write_text("text")
+    assert report(inside, 'open(sys.argv[2] + "/old").close()', packages)["files"] == []
+    (noted,) = report(inside, deed, packages)["files"]
+    assert noted.startswith(f"{packages}/")
 
 
 def test_what_is_not_there_is_noted_too(inside):

@@ -181,6 +181,11 @@ def read_header(path, packed: bytes, size: int) -> Header:
     return header
 
 
+def seen(path) -> tuple[str, ...]:
+    """The splits that influenced a file, as its header says. Raises BadArtifact for damage."""
+    return opened(path, Path(path).read_bytes())[0].seen
+
+
 def sizes(path) -> dict[str, int]:
     """Bytes by section; they add up to the file's."""
     header, bodies = opened(path, Path(path).read_bytes())

@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from golf.ground.errors import GolfError
 
 WORDS = "GOLF_WORDS"  # in a rank that launch() started: the folder for its last words
+SECRET = "GOLF_SECRET"  # in every rank: one random number that all of them share
 PACKAGES = (  # what pyproject.toml pins, and what may stand in for it; tests and lint aside
     "torch",
     "triton",
@@ -131,9 +133,14 @@ def leave(name: str, message: str, code: int) -> None:
     words = f"\n{name}: {message}\n{cure}"
     if WORDS in os.environ:
         say_last(0 if code == 1 else 2, words)
-    elif int(os.environ.get("RANK", 0)) == 0 or code == 1:
+    elif first() or code == 1:
         say(words)
     sys.exit(code)
+
+
+def first() -> bool:
+    """Whether this process is the one that speaks and writes for all ranks."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def say(words: str) -> None:
@@ -161,6 +168,7 @@ def launch(name: str, ranks: int) -> int:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     os.environ["GOLF_STARTED"] = str(started())
+    os.environ[SECRET] = secrets.token_hex(16)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,

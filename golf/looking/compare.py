@@ -56,7 +56,7 @@ def same_text(paths: list[Path], read: list[tuple[Rows, dict]]) -> None:
 def side_lines(name: str, paths: list[Path], read: list[tuple[Rows, dict]], scores: list[float]) -> list[str]:
     """Each run's bpb, and over several their mean and spread."""
     lines = [
-        f"{name:<7} {score:.6f} bpb  {told['way']:<8} {path}"
+        f"{name:<7} {score:.6f} bpb  {'invalid ' * ('verdict' in told)}{told['way']:<8} {path}"
         for score, (_, told), path in zip(scores, read, paths, strict=True)
     ]
     if len(scores) > 1:

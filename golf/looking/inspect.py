@@ -131,6 +131,7 @@ def ledger_lines(path: Path) -> list[str]:
     error = f" ± {score.standard_error:.4f}" if score.standard_error is not None else ""
     return [
         f"  way {meta['way']}: {score.bpb:.6f}{error} bpb (s.e. over documents), {score.loss:.6f} nats a token",
+        *([f"  {meta['verdict']}"] if "verdict" in meta else []),
         f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.documents):,} documents",
         f"  {int(rows.chunk[-1]) + 1:,} chunks, every seal fits",
     ]

@@ -20,11 +20,14 @@ PASSED_OVER = (type, types.ModuleType, types.FunctionType, types.BuiltinFunction
 PLAIN = (bool, int, float, complex, str, bytes, type(None), PurePath)
 
 
-def of(method) -> str:
-    """sha256 in hex of all that ``method`` holds; functions, modules and classes are not state."""
+def of(method, modules: list[types.ModuleType] = ()) -> str:
+    """sha256 in hex of all that ``method`` holds, and the globals of ``modules`` with what their classes hold.
+
+    Functions are not state, nor are the modules and classes that something refers to.
+    """
     total = hashlib.sha256()
     met: dict[int, tuple[int, object]] = {}  # with the object itself, so that no other gets its id
-    waiting = [("", method)]
+    waiting = [("", method), *((module.__name__, own(module)) for module in modules)]
     while waiting:
         name, value = waiting.pop()
         total.update(f"{name}:{type(value).__name__}|".encode())
@@ -36,7 +39,7 @@ def of(method) -> str:
             total.update(b"%d" % met[id(value)][0])
         else:
             met[id(value)] = len(met), value
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, torch.Tensor) and value.layout == torch.strided:
                 total.update(f"{value.dtype}{tuple(value.shape)}".encode())
                 total.update(digits(value.detach().contiguous().reshape(-1).view(torch.uint8)))
             elif isinstance(value, np.ndarray) and value.dtype != object:
@@ -44,6 +47,18 @@ def of(method) -> str:
             else:
                 waiting += parts(value)
     return total.hexdigest()
+
+
+def own(module: types.ModuleType) -> dict:
+    """The globals of a module and, by "Class.name", of the classes that it defines; none of Python's own entries."""
+    held = {name: value for name, value in vars(module).items() if not name.startswith("__")}
+    classes = [value for value in held.values() if isinstance(value, type) and value.__module__ == module.__name__]
+    return held | {
+        f"{cls.__name__}.{name}": value
+        for cls in classes
+        for name, value in vars(cls).items()
+        if not name.startswith("__")
+    }
 
 
 def digits(data: torch.Tensor) -> np.ndarray:
@@ -73,7 +88,7 @@ def reduced(value) -> list[tuple[str, object]]:
     """The parts of what ``copy`` would make it from; none of what can't be copied, as a lock or an open file."""
     try:
         recipe = value.__reduce_ex__(4)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):
         return []
     steps = [recipe] if isinstance(recipe, str) else recipe
     return [(f"~{i}", list(step) if isinstance(step, Iterator) else step) for i, step in enumerate(steps)]
@@ -81,7 +96,9 @@ def reduced(value) -> list[tuple[str, object]]:
 
 def key_of(key) -> str:
     """A key's own text where it has one, else its type: an optimiser's keys are tensors, which are met elsewhere."""
-    return repr(key) if isinstance(key, (*PLAIN, tuple)) else type(key).__name__
+    if isinstance(key, tuple):
+        return f"({', '.join(map(key_of, key))})"
+    return repr(key) if isinstance(key, PLAIN) else type(key).__name__
 
 
 def slots(cls: type) -> list[str]:

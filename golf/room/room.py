@@ -14,18 +14,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from golf.ground import store
 from golf.ground.closure import closure
 from golf.ground.errors import BadArtifact, BadMethod, GolfError
 from golf.ground.params import Evaluate
 from golf.ground.runtime import Runtime
-from golf.ground.stage import say
+from golf.ground.stage import SECRET, say
 from golf.room import wire
 
 WORKER = "golf/room/worker.py"
@@ -65,18 +65,18 @@ class Room:
             raise BadArtifact(self.artifact, "not found", "evaluate.artifact must name the file that the method opens")
         self.inside, self.folder = folder / self.artifact.name, folder
         self.furnish()
-        self.digest = bytes.fromhex(store.digest(self.inside))
         cache = compiler_cache(self.settings["execution"])
-        environment = os.environ | {"TMPDIR": str(folder)}
+        environment = {key: value for key, value in os.environ.items() if key != SECRET} | {"TMPDIR": str(folder)}
         if cache is not None:  # one thread: the compiler's helpers would be commands of the method's
             environment |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         self.door, theirs = Pipe()
         self.stack.callback(self.door.close)
         settings = self.settings | {
             "folder": str(folder),
+            "modules": [module_of(file) for file in self.code],
             "artifact": str(self.inside),
             "packages": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
-            "allowed": [] if cache is None else [cache, str(Path.home() / ".triton")],
+            "caches": [] if cache is None else [cache, str(Path.home() / ".triton")],
             "commands": [] if cache is None else COMPILERS,
             "door": theirs.fileno(),
         }
@@ -190,10 +190,12 @@ class Sitting:
         self.room.ask(
             "score", {"at": len(prefix), "watched": self.watched and not self.aside}, self.more(prefix), chunk, *asked
         )
+        asked_at = time.perf_counter()
         told, found = self.room.answer("score")
         self.calls += not self.aside
         if self.watched and not self.aside:
-            self.state, self.watch_s = told["before"], self.watch_s + told["watch_s"]
+            spent = min(told["watch_s"], time.perf_counter() - asked_at)
+            self.state, self.watch_s = told["before"], self.watch_s + max(0.0, spent)
             self.moved += told["before"] != told["after"]
         self.expect("score", found[0], (len(chunk),))
         if rows is None:
@@ -247,6 +249,11 @@ def counted(method: str, root=".") -> list[str]:
         )
     packages = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
     return closure(file, *(path.as_posix() for path in packages if (Path(root) / path).is_file()), root=root)
+
+
+def module_of(file: str) -> str:
+    """golf/score/scorer.py -> golf.score.scorer."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def compiler_cache(execution: dict) -> str | None:

@@ -34,6 +34,8 @@ def receive(door: Connection) -> tuple[str, dict, list[np.ndarray]]:
     try:
         line, _, body = data.partition(b"\n")
         head = json.loads(line)
+        if not isinstance(head["about"], dict):
+            raise TypeError("its about is no object")
         return head["tag"], head["about"], unpacked(body, head["arrays"])
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"no message: {error!r}") from None

@@ -48,7 +48,7 @@ def sit(door: Connection, settings: dict, name: str) -> None:
     from golf.room import wire
     from golf.room.watch import Watch
 
-    watch = Watch([*settings["allowed"], settings["folder"], *sys.path], settings["commands"])
+    watch = Watch(sys.path, [settings["folder"], *settings["caches"]], settings["commands"])
     watch.begin()
     threading.Thread(target=leave_with_judge, args=[door.fileno()], daemon=True).start()
     try:
@@ -133,6 +133,7 @@ class Seat:
         module, _, cls = settings["method"].partition(":")
         kind = getattr(importlib.import_module(module), cls)
         self.method = kind.open(settings["artifact"], self.here, score_tokens=settings["score_tokens"])
+        self.modules = [sys.modules[name] for name in settings["modules"] if name in sys.modules]
         self.tokens, self.count = None, 0
         self.facts = {
             "runtime": [self.here.rank, self.here.ranks, str(self.here.device), str(self.here.dtype)],
@@ -200,7 +201,7 @@ class Seat:
     def state(self) -> str:
         from golf.room import fingerprint
 
-        return fingerprint.of(self.method)
+        return fingerprint.of(self.method, self.modules)
 
 
 def named(disputed) -> list[str]:

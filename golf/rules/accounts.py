@@ -11,6 +11,7 @@ from golf.judge import Judged
 from golf.rules.finding import UNRULED, Finding, judged
 from golf.score import bpb, ledger
 
+BELOW = -1e-4  # nats: rounding; a score below it is a probability over 1
 CLOSE = 1e-6  # of a figure recomputed from the ledger (M-e)
 DOCUMENTS = 50_000  # of the challenge's val
 CANONICAL = {"none": 151_078_222, "caseops": 151_074_498}  # bytes of the challenge's val, record-stack 6.1
@@ -22,11 +23,18 @@ def of_ledger(path, stream: Stream, named: Judged, reported: dict, calls: int) -
     score, seals = bpb.score(rows), int(rows.chunk[-1]) + 1
     covered = len(rows.nll) == stream.targets and (rows.bytes == stream.bytes).all()
     whole = covered and (np.diff(rows.chunk) >= 0).all() and np.isfinite(rows.nll).all()
+    whole = whole and (rows.nll >= BELOW).all()
     off = max(abs(score.bpb - reported["val_bpb"]), abs(score.loss - reported["val_loss"]))
     off = max(off, abs(score.bpb - reported[f"val_bpb_{meta['way']}"]), abs(score.bpb - named.score.bpb))
     return [
         judged("C3-a", seals == calls, f"{seals:,} seals for {calls:,} chunks", "one each, in a chain"),
-        judged("C4-a", bool(whole), f"{len(rows.nll):,} rows", f"{stream.targets:,}", "not one row a target"),
+        judged(
+            "C4-a",
+            bool(whole),
+            f"{len(rows.nll):,} rows",
+            f"{stream.targets:,}",
+            "not one sound score a target",
+        ),
         judged("C4-b", seals == calls, f"{calls:,} calls that count", f"{seals:,} chunks", "chunks scored twice"),
         judged("M-e", off <= CLOSE, f"off by {off:.1e} bpb", f"{CLOSE:g}", "the headline is not the ledger's"),
     ]

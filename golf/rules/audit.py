@@ -1,4 +1,4 @@
-"""Probes inside the pass that counts: at chunks that the method can't foresee, sealed already, in its real state.
+"""Probes inside the pass that counts: at chunks drawn at random, once they are sealed, in the method's real state.
 
 Each asks the method again with something changed that must not matter, or for what it must be able to say. A method
 whose scores are functions of the prefix is not touched by it. The conditions are those of issue #1017, the checks of
@@ -15,9 +15,11 @@ from golf.rules.finding import NOT_RUN, Finding, judged
 
 PART = 128  # tokens of a chunk that are scored again
 PLACES = 3  # of them looked at closely
+ROWS = 16  # of them whose distributions are asked for
 FLIPS = 2  # other tokens put into each place
 SAME = 1e-6  # nats between two scores of one shape (C1-a)
 CLOSE = {"float32": 1e-3, "bfloat16": 0.1}  # nats between scores of different shapes, by the dtype of the products
+MEAN = {"float32": 1e-5, "bfloat16": 0.01}  # nats that a sealed score may lie below its distribution's on average
 SUM = {"float32": 1e-4, "bfloat16": 1e-3}  # |log of the sum of all probabilities| (C2-a)
 
 
@@ -40,6 +42,7 @@ class Audit:
     places: int = 0
     tried: int = 0
     sizes: set[int] = field(default_factory=set)  # of the rows that it gave
+    leanings: list[float] = field(default_factory=list)  # nats by which scores lie above (below: negative) their rows
 
     @property
     def tokens(self) -> np.ndarray:
@@ -56,15 +59,22 @@ class Audit:
     def look(self, begin: int, nll: np.ndarray) -> None:
         """Around position ``begin``, whose first targets got ``nll`` when it counted."""
         prefix, part = self.tokens[: begin + 1], self.tokens[begin + 1 : begin + 1 + len(nll)]
-        places = np.unique(np.append(self.dice.integers(len(part), size=PLACES - 1), 0))
-        scored, rows = self.method.score(prefix, part, places)
+        drawn = np.append(0, self.dice.permutation(np.arange(1, len(part))))[:ROWS]
+        scored, rows = self.method.score(prefix, part, drawn)
         self.note("C3-b", difference(scored, nll))
-        for place, row in zip(places, rows, strict=True):
+        self.lean(nll[drawn], rows, part[drawn])
+        for place, row in list(zip(drawn, rows, strict=True))[:PLACES]:
             self.places += 1
             self.look_ahead(prefix, part, place, scored)
             self.flip_target(prefix, part, place, scored, row)
             self.predict(begin + place, row, nll[place])
         self.sum_alternatives(prefix, rows[0])
+
+    def lean(self, nll: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> None:
+        """How much better the sealed scores are than their distributions: rounding takes no side, a discount does."""
+        inside = targets < rows.shape[1]
+        off = rows[inside, targets[inside]] + nll[inside]
+        self.leanings += off[np.isfinite(off)].tolist()
 
     def look_ahead(self, prefix, part, place: int, scored) -> None:
         """Other tokens after ``place`` must leave every score up to it as it was."""
@@ -156,6 +166,10 @@ def findings(audit: Audit) -> list[Finding]:
     pure = moved == 0 and audit.worst.get("C3-b", np.inf) <= close
     predicts = audit.method.facts["predicts"]
     independent = figure("C2-c", close, "a score is not what the method says without its target")
+    leaning = np.mean(audit.leanings) if audit.leanings else 0.0
+    if leaning < -MEAN[dtype]:
+        less = f"{-leaning:.1e} nats less on average"
+        independent = judged("C2-c", False, less, f"{MEAN[dtype]:g}", "scores are better than their distributions")
     if not predicts:
         independent = judged("C2-c", False, "no predict", "one", "it can't say what it expects without a target")
     return [

@@ -98,17 +98,23 @@ class Court:
             *disputed.findings(case.plan.epochs if learns else 0, named.facts["disputed"]),
         ]
         adapts = len(np.unique(first.ledger.columns().states, axis=0)) > 1 or learns
-        told = {"adapts": adapts, "limits": figures, "comparable": figures["comparable_with_fineweb"]}
-        entry = {
-            "artifact": lineage.file_digest(self.evaluate.artifact),
-            "method": self.evaluate.method,
-            "plan": store.json_digest(dataclasses.asdict(case.plan)) if learns else None,
-            "val": text.index,
-            "headline": self.evaluate.headline,
-            "val_bpb": figures["val_bpb"],
-            "verdict": "",
-            "commit": commit and f"{commit['commit']}{' (dirty)' * commit['dirty']}",
-        }
-        final = verdict.of([*found, executions.logged(log, entry)], **told)
+        about = {"adapts": adapts, "limits": figures, "comparable": figures["comparable_with_fineweb"]}
+        about |= {"seed": self.trial.seed}
+        entry = execution(self.evaluate, case, text, commit) | {"val_bpb": figures["val_bpb"]}
+        final = verdict.of([*found, executions.logged(log, entry)], **about)
         executions.append(log, entry | {"verdict": final.headline})
         return final
+
+
+def execution(evaluate: params.Evaluate, case: Case, text: Text, commit: dict | None) -> dict:
+    """What the log says of an evaluation before it has scored anything. commit: as ``golf.ground.stage`` gives it."""
+    return {
+        "artifact": lineage.file_digest(evaluate.artifact),
+        "method": evaluate.method,
+        "plan": store.json_digest(dataclasses.asdict(case.plan)) if evaluate.headline == "ttt" else None,
+        "val": text.index,
+        "headline": evaluate.headline,
+        "val_bpb": None,
+        "verdict": None,
+        "commit": commit and f"{commit['commit']}{' (dirty)' * commit['dirty']}",
+    }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from golf.codec import container
 from golf.ground import ancestry, lineage, params, schema, store
 from golf.ground.errors import BadArtifact
 
@@ -13,7 +14,7 @@ NUMBER = int | float  # in JSON
 class Told:
     """One file's origin. splits: those that influenced it, as it says itself and as its inputs show; chain: how val
     reached it; seeds: of all stages behind it; understated: files whose lineage leaves out a split that their inputs
-    show. A file without lineage has ("unknown",) for its splits and nothing else.
+    show. A file without lineage has "unknown" among its splits, beside those that a .golf file names in its header.
     """
 
     splits: tuple[str, ...]
@@ -26,7 +27,8 @@ class Told:
         """Raises BadArtifact when its lineage, or that of something it was made from, was edited."""
         top = ancestry.walk(path)
         if top.lineage is None:
-            return cls((lineage.UNKNOWN,))
+            seen = container.seen(path) if Path(path).suffix == ".golf" else ()
+            return cls((*seen, lineage.UNKNOWN))
         return cls(
             tuple(sorted(top.seen, key=lineage.SPLITS.index)),
             tuple(ancestry.chain("val", top)),

@@ -1,8 +1,9 @@
 """The log of evaluations: every execution on val leaves a line, so that the best of several can't pass for the first.
 
-A line is a JSON object; ``previous`` is the sha256 of the line before it (null in the first), so a line that was
-edited, moved or taken out shows. What was cut off at the end does not, nor a file that is gone: commit it, and Git
-shows that.
+It is written twice: before anything is scored, without val_bpb and verdict, and with them at the end; so one that was
+broken off once its score was seen is there too. A line is a JSON object; ``previous`` is the sha256 of the line before
+it (null in the first), so a line that was edited, moved or taken out shows. What was cut off at the end does not, nor a
+file that is gone: commit it, and Git does.
 """
 
 import datetime
@@ -21,8 +22,8 @@ TYPES = {
     "plan": str | None,
     "val": str,
     "headline": str,
-    "val_bpb": float,
-    "verdict": str,
+    "val_bpb": float | None,
+    "verdict": str | None,
     "commit": str | None,
 }
 WRITTEN = {"time": str, "previous": str | None}
@@ -86,15 +87,20 @@ def finding(entries: list[dict], artifact: str, val: str) -> Finding:
     here = [entry for entry in entries if entry["val"] == val]
     same = [entry for entry in here if entry["artifact"] == artifact]
     alike = [entry for entry in same if way(entry) == way(same[-1])]
-    scores = [entry["val_bpb"] for entry in alike]
+    scores = [entry["val_bpb"] for entry in alike if entry["val_bpb"] is not None]
     if len(scores) < 2:
         agreed = ""
     elif len(set(scores)) == 1:
         agreed = ", their val_bpb equal"
     else:
         agreed = f", their val_bpb from {min(scores):.6f} to {max(scores):.6f}"
-    measured = f"{counted(len(here))} on this val, {len(alike)} of this artifact, method and plan{agreed}"
-    return Finding(CHECK, PASS, measured, "every execution is logged")
+    measured = f"{counted(begun(here))} on this val, {begun(alike)} of this artifact, method and plan{agreed}"
+    unended = begun(here) - (len(here) - begun(here))
+    return Finding(CHECK, PASS, f"{measured}{f'; {unended} broken off' * (unended > 0)}", "every execution is logged")
+
+
+def begun(entries: list[dict]) -> int:
+    return sum(entry["val_bpb"] is None for entry in entries)
 
 
 def way(entry: dict) -> tuple:

@@ -1,7 +1,8 @@
 """A method on trial: each way of scoring in a sitting of its own, the headline's audited, then the ablations."""
 
 import dataclasses
-import hashlib
+import os
+import secrets
 import time
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from golf import judge
 from golf.data.stream import Stream
+from golf.ground.errors import GolfError
 from golf.ground.params import Evaluate
+from golf.ground.stage import SECRET
 from golf.judge import Judged
 from golf.room.room import Room, Sitting
 from golf.rules import ablations, audit
@@ -23,7 +26,8 @@ AUDITED = 3  # chunks: the first, and others anywhere
 @dataclass(frozen=True)
 class Trial:
     """judged: by way, the headline first. findings: of the probes. sitting: the headline's, over. reports: what each
-    sitting's process opened. probe_seconds: spent on probes and hashes, no part of the headline's time.
+    sitting's process opened. probe_seconds: spent on probes and hashes, no part of the headline's time. seed: what the
+    places that they looked at follow from.
     """
 
     judged: dict[str, Judged]
@@ -31,6 +35,7 @@ class Trial:
     sitting: Sitting
     reports: list[dict]
     probe_seconds: float
+    seed: str
 
     def seconds_since(self, started: float) -> float:
         """Of the headline way, from the start of the process (seconds since the epoch) to its last score."""
@@ -39,11 +44,9 @@ class Trial:
 
 
 def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: int, vocabulary: int) -> Trial:
-    """Every way, the headline first, so that its clock carries every compilation and no other has met the stream.
-
-    The places that the probes look at follow from artifact and text, so that a run can be repeated.
-    """
-    dice = np.random.default_rng(list(hashlib.sha256(room.digest + stream.tokens.tobytes()).digest()))
+    """Every way, the headline first, so that its clock carries every compilation and no other has met the stream."""
+    seed = secret()
+    dice = np.random.default_rng(list(bytes.fromhex(seed)))
     probed = evaluate.probe_alternatives is not None
     pace = {"plan": case.plan, "stride": evaluate.stride, "context": context}
 
@@ -68,7 +71,7 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
             reports.append(sitting.report)
     if not probed:
         off = "probes are off (evaluate.probe_alternatives: null)"
-        return Trial(judged, audit.not_run(off) + ablations.not_run(off), named, reports, 0.0)
+        return Trial(judged, audit.not_run(off) + ablations.not_run(off), named, reports, 0.0, seed)
     began = time.perf_counter()
     with room.sit() as sitting:
         manner = judge.manner(evaluate.headline, stream.targets, **pace)
@@ -76,7 +79,20 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
         ablated = ablations.findings(sitting, part, manner, named.begun)
     reports.append(sitting.report)
     spent = time.perf_counter() - began + judged[evaluate.headline].paused + named.watch_s
-    return Trial(judged, audit.findings(auditor) + ablated, named, reports, spent)
+    return Trial(judged, audit.findings(auditor) + ablated, named, reports, spent, seed)
+
+
+def secret() -> str:
+    """Hex from which the probes choose their places: drawn anew for every run, so that no method can be made to pass
+    at just these. Ranks get one from their launcher (``golf.ground.stage.SECRET``), as they must all look alike;
+    raises GolfError where several have none.
+    """
+    if SECRET not in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise GolfError(
+            f"evaluate.ranks: the ranks must share one secret; start them with python -m stages.evaluate, or give all "
+            f"of them the same random hex digits in {SECRET}"
+        )
+    return os.environ.get(SECRET) or secrets.token_hex(16)
 
 
 def chosen(targets: int, chunk_tokens: int, dice: np.random.Generator) -> frozenset[int]:

@@ -28,6 +28,7 @@ class Verdict:
     headline: str
     track: str
     findings: tuple[Finding, ...]
+    seed: str
 
     def tree(self) -> dict:
         """verdict.json: every finding with its rule's title and link."""
@@ -35,16 +36,16 @@ class Verdict:
             {**dataclasses.asdict(each), "rule": RULES[each.check].title, "link": RULES[each.check].link(each.check)}
             for each in self.findings
         ]
-        return {"verdict": self.headline, "track": self.track, "checks": rows}
+        return {"verdict": self.headline, "track": self.track, "probe_seed": self.seed, "checks": rows}
 
 
-def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool) -> Verdict:
-    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's. A rule that nobody
-    looked at counts as NOT-RUN.
+def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool, seed: str) -> Verdict:
+    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's; seed: what the probes'
+    places followed from. A rule that nobody looked at counts as NOT-RUN.
     """
     by_name = {each.check: each for each in findings}
     rows = tuple(by_name.get(name, Finding(name, NOT_RUN, note="not looked at")) for name in RULES)
-    return Verdict(headline(rows, limits, comparable), TRACKS[adapts], rows)
+    return Verdict(headline(rows, limits, comparable), TRACKS[adapts], rows, seed)
 
 
 def headline(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> str:
@@ -78,9 +79,17 @@ def shortfalls(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> lis
 def of_run(path=FILE) -> tuple[str, bool]:
     """The table of a run's verdict.json, and whether it is anything but valid. Raises BadArtifact without one."""
     tree = store.read_json(path)
-    if not {"verdict", "track", "checks"} <= tree.keys():
+    rows = tree.get("checks")
+    whole = isinstance(rows, list) and all(is_row(row) for row in rows)
+    if not whole or not all(isinstance(tree.get(key), str) for key in ("verdict", "track")):
         raise BadArtifact(path, "is no verdict", "run: dvc repro -f -s evaluate")
-    return table(tree), not tree["verdict"].startswith((RECORD, VALID))
+    failed = any(row["status"] == FAIL for row in rows)
+    return table(tree), failed or not tree["verdict"].startswith((RECORD, VALID))
+
+
+def is_row(row) -> bool:
+    keys = ("check", "status", "measured", "limit", "note", "rule", "link")
+    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in keys)
 
 
 def table(tree: dict) -> str:
