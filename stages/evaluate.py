@@ -46,8 +46,9 @@ def main() -> Runtime:
         return here
     court = Court(evaluate, case, text, tried, room, limit)
     figures = court.figures(seconds=tried.seconds_since(stage.started()))
-    inputs = {"artifact": evaluate.artifact, "val": VAL} | ({"plan": PLAN} if case.clock else {})
-    origin = lineage.of("evaluate", inputs, evaluate, ranks=here.ranks)
+    inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if case.clock else {})
+    judged = lineage.file_digest(evaluate.artifact)  # a parameter, as a stranger's file may have no lineage to follow
+    origin = lineage.of("evaluate", inputs, evaluate, judged, ranks=here.ranks)
     caveats = {way: case.caveat(way) for way in tried.judged}
     judge.save_ledgers(tried.judged, LEDGERS, caveats, stream="val", lineage=origin)
     store.write_table(SO_FAR, judge.bpb_so_far(tried.judged))

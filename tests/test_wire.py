@@ -67,6 +67,7 @@ def message(head, body=b"") -> bytes:
         message([]),
         message({}),
         message({"tag": "x", "about": {}}),
+        message({"tag": "x", "about": [], "arrays": []}),
         message({"tag": "x", "about": {}, "arrays": 3}),
         message({"tag": "x", "about": {}, "arrays": [["object", [1]]]}, bytes(8)),
         message({"tag": "x", "about": {}, "arrays": [["float32", [2]]]}, bytes(4)),
@@ -74,7 +75,7 @@ def message(head, body=b"") -> bytes:
         message({"tag": "x", "about": {}, "arrays": [["float32", [-1, -2]]]}, bytes(8)),
         message({"tag": "x", "about": {}, "arrays": [["float32", [1 << 62]]]}, bytes(8)),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_is_no_message_is_refused(ends, data):
     ends[0].send_bytes(data)

@@ -1,12 +1,14 @@
 """The state of a method in one hash: every tensor, array and number that can be reached from it.
 
-A tensor on the CPU counts with its bytes. One on a GPU is summed there by columns, as integers of its bits, so that it
-need not be copied; a change that keeps these 1,021 sums is not seen. Of long containers the length and both ends count.
+A tensor on the CPU counts with the CRC-32 of its bytes, as a hash would take a share of the evaluation. One on a GPU is
+summed there by columns, as integers of its bits, so that it need not be copied. A change that keeps the CRC, or these
+1,021 sums, is not seen. Of long containers the length and both ends count.
 An object of C without attributes, as a deque, counts with what a copy of it would be made from.
 """
 
 import hashlib
 import types
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import PurePath
@@ -61,14 +63,14 @@ def own(module: types.ModuleType) -> dict:
     }
 
 
-def digits(data: torch.Tensor) -> np.ndarray:
-    """What stands for a tensor's bytes, uint8 [n]: themselves, or on a GPU their column sums."""
+def digits(data: torch.Tensor) -> bytes:
+    """What stands for a tensor's bytes: their CRC-32, or on a GPU their column sums."""
     if data.device.type == "cpu":
-        return data.numpy()
+        return b"%d" % zlib.crc32(data.numpy())
     words = data[: len(data) // 4 * 4].view(torch.int32)
     whole = len(words) // COLUMNS * COLUMNS
     sums = words[:whole].view(-1, COLUMNS).sum(0, dtype=torch.int64)
-    return torch.cat([sums, words[whole:].long(), data[len(words) * 4 :].long()]).cpu().numpy().view(np.uint8)
+    return torch.cat([sums, words[whole:].long(), data[len(words) * 4 :].long()]).cpu().numpy().tobytes()
 
 
 def parts(value) -> list[tuple[str, object]]:

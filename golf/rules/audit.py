@@ -15,7 +15,7 @@ from golf.rules.finding import NOT_RUN, Finding, judged
 
 PART = 128  # tokens of a chunk that are scored again
 PLACES = 3  # of them looked at closely
-ROWS = 16  # of them whose distributions are asked for
+ROWS = 8  # of them whose distributions are asked for
 FLIPS = 2  # other tokens put into each place
 SAME = 1e-6  # nats between two scores of one shape (C1-a)
 CLOSE = {"float32": 1e-3, "bfloat16": 0.1}  # nats between scores of different shapes, by the dtype of the products
