@@ -81,7 +81,7 @@ def test_a_method_that_does_not_parse_is_named_with_its_line(refuse):
 
 def test_an_artifact_that_is_not_there_is_named(refuse):
     method("pass")
-    assert refuse(artifact="nothing.bin").startswith("nothing.bin: not found; evaluate.artifact must name the file")
+    assert refuse(artifact="nothing.bin").startswith("nothing.bin: not found; name an artifact")
 
 
 def test_an_artifact_that_the_method_refuses_is_named_where_it_lies(refuse):
@@ -121,7 +121,7 @@ def score(answer: str) -> str:
         (score("nll * np.nan"), "the nll of target 0 is not finite"),
         (score("nll[1:]"), "score must answer with floats of shape [512], got [511]"),
         (score("nll[:, None]"), "score must answer with floats of shape [512], got [512, 1]"),
-        (score("nll if rows is None else (nll, nll[:3])"), "score's rows must answer with floats of shape [3, 'V']"),
+        (score("nll if rows is None else (nll, nll[:3])"), "score's rows must answer with floats of shape [8, 'V']"),
         (score("nll"), "score raised ValueError: asked for nll and rows, got "),
         (score("nll.astype(int)"), "expected an array of floats, got ndarray of int64"),
         (score("None"), "expected an array of floats, got NoneType"),

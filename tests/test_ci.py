@@ -24,6 +24,7 @@ PULLED = [
     "artifacts/fetch/tokenizer.model",
     "artifacts/fetch/manifest.json",
     "artifacts/ttt/plan.json",
+    "artifacts/ttt/clock.json",
     "artifacts/train/clock.json",
     "artifacts/calibrate/clock.json",
     "artifacts/quantize/clock.json",

@@ -107,6 +107,8 @@ def expect(path, found: dict, **types) -> dict:
 
 def expect_weighed(path, sizes: dict) -> None:
     """Raises BadArtifact when the file at ``path`` is not the one that compress wrote into sizes.json."""
+    if not Path(path).is_file():
+        raise BadArtifact(path, "not found", store.RERUN)
     if lineage.file_digest(path) != sizes["payload_sha256"]:
         problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
         raise BadArtifact(path, problem, "run compress again")
