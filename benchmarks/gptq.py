@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import torch
 
 from golf.ground import store
-from golf.quant import gptq, grid, hessian
+from golf.quant import grid, hessian, solver
 
-PLAN = SimpleNamespace(damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0)
+PLAN = SimpleNamespace(
+    grid="row_sdclip", damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
+)
 SHAPES = {  # layers, width, kv width, mlp width, vocabulary
     "laptop-192": (6, 192, 96, 768, 2048),
     "laptop-256": (6, 256, 128, 1024, 2048),
@@ -50,14 +52,14 @@ def main() -> None:
 
 def compare(name: str, repeat: int) -> dict:
     weights, hessians, inputs = problem(*SHAPES[name])
-    gptq.quantize(*problem(1, 64, 32, 128, 512), PLAN)  # the libraries start their threads
+    solver.quantize(*problem(1, 64, 32, 128, 512), PLAN)  # the libraries start their threads
     seconds = {"record": math.inf, "ours": math.inf}
     for _ in range(repeat):
         start = time.perf_counter()
         theirs = record(weights, hessians, inputs)
         seconds["record"] = min(seconds["record"], time.perf_counter() - start)
         start = time.perf_counter()
-        ours = gptq.quantize(weights, hessians, inputs, PLAN)
+        ours = solver.quantize(weights, hessians, inputs, PLAN)
         seconds["ours"] = min(seconds["ours"], time.perf_counter() - start)
     equal = sum(int((ours[n].codes == theirs[n].codes).sum()) for n in inputs)
     errors = [sum(output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, theirs)]

@@ -10,6 +10,7 @@ floor 1  budget    payload and code against the limit
 floor 2  score     windows, nll, the ledger, bits per byte
 floor 2  quant     Hessians, GPTQ, the grid of integer codes
 floor 2  train     Muon, schedules, clock, loop, moving averages
+floor 3  spend     the level of the column grid that fills the bytes there are
 floor 3  ttt       score a chunk, seal it, only then learn from it; and the disputed order
 floor 4  method    what is submitted: opens the artifact, scores, adapts
 floor 5  room      a clean process of its own for the method under evaluation, and the one door to it

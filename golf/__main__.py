@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("--baseline", type=Path, help="the submission that FOLDER should beat, or its submission.json")
     judged.add_argument("--strict", action="store_true", help="exit with 1 when anything fails")
     judged.set_defaults(run=run_check)
+    pictures = commands.add_parser("plot", help="the tables of the last run and of the benchmark as PNG")
+    pictures.add_argument("--out", default="artifacts/plots", type=Path, metavar="FOLDER", help="%(default)s")
+    pictures.set_defaults(run=run_plot)
     deps = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
     deps.add_argument("--check", action="store_true")
     deps.set_defaults(run=run_deps)
@@ -119,6 +122,12 @@ def run_check(asked) -> str:
     if failed and asked.strict:
         raise Failed(report)
     return report
+
+
+def run_plot(asked) -> str:
+    from golf.looking import pictures
+
+    return pictures.plot(asked.out)
 
 
 def run_deps(asked) -> str:

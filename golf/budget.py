@@ -9,8 +9,9 @@ def weigh(payload: int, code: int, limit: int) -> dict[str, int]:
     if total > limit:
         raise OverBudget(
             f"compress.limit_bytes: the artifact is {total:,} bytes (model {payload:,} + code {code:,}), "
-            f"{total - limit:,} over {limit:,}; raise quantize.matrix_clip or quantize.embed_clip (coarser steps), "
-            f"or lower model.layers, model.width or model.vocabulary"
+            f"{total - limit:,} over {limit:,}; choose coarser steps (raise quantize.level or, where it is "
+            f"null, compress.code_reserve_bytes; on the row grid "
+            f"quantize.matrix_clip or quantize.embed_clip), or lower model.layers, model.width or model.vocabulary"
         )
     return {
         "payload_bytes": payload,

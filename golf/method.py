@@ -74,6 +74,8 @@ def misfit(stored: dict[str, torch.Tensor], shape: Shape) -> str | None:
     for name, tensor in model.state_dict().items():
         if name + grid.CODES in stored and tensor.ndim == 2:  # codes have rows, each with its step
             wanted |= {name + grid.CODES: tensor.shape, name + grid.STEPS: tensor.shape[:1]}
+            if name + grid.COLUMNS in stored:
+                wanted[name + grid.COLUMNS] = tensor.shape[1:]
         else:
             wanted[name] = tensor.shape
     found = {name: tensor.shape for name, tensor in stored.items()}

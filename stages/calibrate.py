@@ -1,4 +1,4 @@
-"""Watch what every quantised layer reads, on training tokens; keep the Hessians and the tokens."""
+"""Watch, on training tokens, what every quantised layer reads and how much the loss minds it; keep the tokens too."""
 
 import dataclasses
 from itertools import islice
@@ -9,11 +9,13 @@ from golf.ground import lineage, params, stage, store
 from golf.ground.progress import Progress
 from golf.ground.runtime import Runtime
 from golf.model import checkpoint
-from golf.quant import hessian
+from golf.quant import hessian, sensitivity
 
 TRAIN = "artifacts/fetch/train"
 HESSIANS = "artifacts/calibrate/hessians.safetensors"
+SENSITIVITY = "artifacts/calibrate/sensitivity.safetensors"
 TOKENS = "artifacts/calibrate/tokens.safetensors"
+BACKWARD = 4  # a pass that keeps what the way back needs holds fewer windows
 SEED_SHIFT = 1  # training's own seed would deal its first windows again (record-stack 5.1, item 2)
 
 
@@ -31,30 +33,28 @@ def main(here: Runtime) -> None:
         "calibrate", {"weights": weights, "train": TRAIN}, shape, calibrate, min_weights, seed=seed, ranks=here.ranks
     )
     progress = Progress("calibrate", calibrate.batches, "batch", quiet=not here.first)
-    with Loader(
-        texts,
-        context=shape.context,
-        rows=calibrate.batch_tokens // shape.context,
-        seed=seed,
-        rank=here.rank,
-        ranks=here.ranks,
-        device=here.device,
-        key="calibrate.batch_tokens",
-    ) as loader:
+    rows, micro_rows = calibrate.batch_tokens // shape.context, calibrate.micro_tokens // shape.context
+    ranked = {"rank": here.rank, "ranks": here.ranks, "device": here.device}
+    with Loader(texts, context=shape.context, rows=rows, seed=seed, key="calibrate.batch_tokens", **ranked) as loader:
+        batches = islice(loader, calibrate.batches)
         hessians, windows, seconds = hessian.collect(
-            model,
-            inputs,
-            islice(loader, calibrate.batches),
-            micro_rows=calibrate.micro_tokens // shape.context,
-            here=here,
-            progress=progress,
+            model, inputs, batches, micro_rows=micro_rows, here=here, progress=progress
         )
+    minded, backward = sensitivity.measure(
+        model,
+        inputs,
+        windows[: calibrate.sensitivity_tokens // shape.context],
+        micro_rows=max(1, micro_rows // BACKWARD),
+        seed=seed,
+        here=here,
+    )
     tokens = windows[:, 1:].numel()
     if here.first:
         about = {"shape": dataclasses.asdict(shape), "lineage": origin}
         hessian.save(HESSIANS, hessians, inputs, tokens=tokens, **about)
         store.save_tensors(TOKENS, {"windows": windows}, kind=hessian.TOKENS_KIND, meta=about)
-        stage.write_clock("calibrate", here, train_seconds=seconds)
+        sensitivity.save(SENSITIVITY, minded, **about)
+        stage.write_clock("calibrate", here, train_seconds=seconds + backward)
     progress.done(f"{len(hessians)} Hessians for {len(inputs)} tensors from {tokens:,} tokens")
 
 

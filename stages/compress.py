@@ -1,7 +1,7 @@
 """One file from the codes, weighed with the code that opens it. Over the limit, nothing is written."""
 
 from golf import budget
-from golf.codec import container
+from golf.codec import container, packing
 from golf.ground import lineage, params, stage, store
 from golf.ground.closure import closure, code_bytes
 from golf.quant import codes
@@ -18,7 +18,7 @@ def main() -> None:
     stored, shape = codes.load(CODES)
     origin = lineage.of("compress", {"codes": CODES}, compress)
     files = closure(METHOD)
-    packed = container.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
+    packed = packing.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
     weighed = budget.weigh(len(packed), code_bytes(files), compress.limit_bytes)
     store.write_bytes(GOLF, packed)
     sections = container.sizes(GOLF)

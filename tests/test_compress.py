@@ -40,7 +40,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "golf/small.py").write_text("x = 1\n")
 
     def limit(limit_bytes: int):
-        section = params.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes)
+        section = params.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes, code_reserve_bytes=0)
         monkeypatch.setattr(params, "load", lambda *_: section)
         return tmp_path
 

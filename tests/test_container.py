@@ -6,9 +6,10 @@ import zlib
 import brotli
 import pytest
 import torch
-from conftest import TINY_SHAPE
+from conftest import ROOT, TINY_SHAPE
 
-from golf.codec import container, entropy
+from golf.codec import container, packing, planes
+from golf.ground.closure import closure
 from golf.ground.errors import BadArtifact, OverBudget
 
 SHAPE = dataclasses.replace(TINY_SHAPE, vocabulary=300, layers=12, context=16, embed_std=0.5, loop_passes=3)
@@ -30,7 +31,16 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def packed(**changes) -> bytes:
-    return container.pack(tensors(), SHAPE, **({"seen": ("train",), "codec": "brotli", "quality": 5} | changes))
+    return packing.pack(tensors(), SHAPE, **({"seen": ("train",), "codec": "brotli", "quality": 5} | changes))
+
+
+@pytest.fixture
+def coded(tmp_path, monkeypatch):
+    """A file whose integers went through the entropy coder, the small ones too."""
+    monkeypatch.setattr(packing, "SMALL", 0)
+    path = tmp_path / "model.golf"
+    path.write_bytes(packed(codec="entropy"))
+    return path
 
 
 @pytest.fixture
@@ -52,7 +62,7 @@ def test_unpacking_returns_every_tensor_the_shape_and_the_splits_seen(file):
 
 def test_the_same_tensors_in_another_order_give_the_same_bytes():
     shuffled = dict(reversed(tensors().items()))
-    assert container.pack(shuffled, SHAPE, seen=("train",), codec="brotli", quality=5) == packed()
+    assert packing.pack(shuffled, SHAPE, seen=("train",), codec="brotli", quality=5) == packed()
 
 
 def test_the_sections_sizes_add_up_to_the_file(file):
@@ -70,7 +80,7 @@ def test_the_sections_sizes_add_up_to_the_file(file):
 def test_tensors_of_all_layers_share_one_line_of_the_header():
     many = {f"blocks.{i}.mlp.fc.weight.codes": torch.zeros(4, 8, dtype=torch.int8) for i in range(100)}
     few = dict(list(many.items())[:10])
-    sizes = [len(container.pack(t, SHAPE, seen=(), codec="brotli", quality=5)) for t in (few, many)]
+    sizes = [len(packing.pack(t, SHAPE, seen=(), codec="brotli", quality=5)) for t in (few, many)]
     assert sizes[1] - sizes[0] < 300
 
 
@@ -161,7 +171,7 @@ def larger(tree):
         (wrong_type, "dtype"),
         (twice, "name a tensor twice"),
         (negative, "at least 0"),
-        (other_codec, r"sections\[1\]\.codec: must be one of brotli, got pickle"),
+        (other_codec, r"sections\[1\]\.codec: must be one of brotli, entropy, got pickle"),
         (bad_shape, "model.width"),
         (extra, "model.depth: unknown key"),
         (larger, "does not decode: 240 bytes, 248 were declared"),
@@ -191,7 +201,7 @@ def test_another_format_version_says_so(file):
 
 
 def test_a_model_beyond_what_a_file_may_hold_is_not_packed(monkeypatch):
-    monkeypatch.setattr(container, "RAW_LIMIT", 100)
+    monkeypatch.setattr(packing, "RAW_LIMIT", 100)
     with pytest.raises(OverBudget, match=r"a \.golf file holds 100"):
         packed()
 
@@ -203,18 +213,13 @@ def test_the_header_is_rebuilt_strictly(file):
     assert [section.codec for section in header.sections] == ["brotli"] * 4
 
 
-class Reversed(entropy.Brotli):
-    """Another codec: the packed bytes back to front."""
-
-    def encode(self, arrays, quality):
-        return super().encode(arrays, quality)[::-1]
-
-    def decode(self, packed, dtype, shapes):
-        return super().decode(packed[::-1], dtype, shapes)
+def reversed_decode(packed, dtype, shapes):
+    """Another codec: Brotli's bytes back to front."""
+    return planes.decode(packed[::-1], dtype, shapes)
 
 
 def test_each_section_is_decoded_by_the_codec_it_names(file, monkeypatch):
-    monkeypatch.setitem(entropy.CODECS, "reversed", Reversed())
+    monkeypatch.setitem(container.DECODERS, "reversed", reversed_decode)
     header, bodies = container.opened(file, packed(codec="brotli"))
 
     def mixed(tree):
@@ -228,5 +233,61 @@ def test_each_section_is_decoded_by_the_codec_it_names(file, monkeypatch):
 
 def test_a_codec_for_every_section_costs_a_few_bytes_of_header(file):
     many = {f"{letter}.codes": torch.zeros(4, 8, dtype=torch.int8) for letter in "abcdefghij"}
-    file.write_bytes(container.pack(many, SHAPE, seen=("train",), codec="brotli", quality=5))
+    file.write_bytes(packing.pack(many, SHAPE, seen=("train",), codec="brotli", quality=5))
     assert container.sizes(file)["header"] < 450
+
+
+def test_integers_go_through_the_entropy_coder_and_floats_through_brotli(coded):
+    back, header = container.read(coded)
+    assert {(section.dtype, section.codec) for section in header.sections} == {
+        ("int8", "entropy"),
+        ("float16", "brotli"),
+        ("float32", "brotli"),
+    }
+    assert back.keys() == tensors().keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors().items())
+
+
+def test_a_small_section_goes_the_way_that_makes_it_smaller(file):
+    made = {"zeros.codes": torch.zeros(200, 200, dtype=torch.int8)}
+    made["wide.codes"] = torch.randn(200, 200, generator=torch.Generator().manual_seed(0)).mul(3).round().to(torch.int8)
+    file.write_bytes(packing.pack(made, SHAPE, seen=(), codec="entropy", quality=11))
+    assert [section.codec for section in container.read(file)[1].sections] == ["entropy", "brotli"]
+
+
+@pytest.mark.parametrize("codec", ["brotli", "entropy"])
+def test_codes_of_16_bits_have_sections_of_their_own(file, monkeypatch, codec):
+    monkeypatch.setattr(packing, "SMALL", 0)
+    made = tensors() | {"fine.codes": torch.arange(-300, 300, dtype=torch.int16).reshape(20, 30)}
+    made["finer.codes"] = torch.tensor([[-32768, 32767]], dtype=torch.int16)
+    file.write_bytes(packing.pack(made, SHAPE, seen=("train",), codec=codec, quality=5))
+    back, header = container.read(file)
+    assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in made.items())
+    assert [section.name for section in header.sections if section.dtype == "int16"] == ["fine.codes", "finer.codes"]
+
+
+def test_every_byte_of_a_coded_file_flipped_in_turn_is_refused(coded):
+    good = coded.read_bytes()
+    for place in range(len(good)):
+        coded.write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
+        with pytest.raises(BadArtifact):
+            container.read(coded)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tree: tree["sections"][0].update(codec="entropy"), "integers alone"),
+        (lambda tree: tree["sections"][-1].update(codec="entropy"), "tok_emb.weight.codes does not decode"),
+    ],
+)
+def test_a_section_under_the_name_of_another_codec_is_refused(file, change, words):
+    file.write_bytes(forged(change))
+    with pytest.raises(BadArtifact, match=words):
+        container.read(file)
+
+
+def test_writing_a_file_is_not_part_of_what_is_submitted():
+    carried = closure("golf/method.py", root=ROOT)
+    assert {"golf/codec/container.py", "golf/codec/entropy.py", "golf/codec/planes.py"} <= set(carried)
+    assert {"golf/codec/packing.py", "golf/codec/fit.py"}.isdisjoint(carried)

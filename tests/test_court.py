@@ -6,7 +6,7 @@ import shutil
 import pytest
 import thimble as project
 
-from golf.codec import container
+from golf.codec import container, packing
 from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact
 from golf.looking import ci, results
@@ -81,7 +81,7 @@ def test_an_artifact_without_its_papers_is_judged_as_a_stranger_and_every_table_
 def test_a_copied_artifact_whose_header_names_val_is_invalid_without_its_lineage_too(place):
     tensors, header = container.read("artifacts/compress/model.golf")
     seen = ("train", "dev", "val")
-    store.write_bytes("theirs.golf", container.pack(tensors, header.model, seen=seen, codec="brotli", quality=5))
+    store.write_bytes("theirs.golf", packing.pack(tensors, header.model, seen=seen, codec="brotli", quality=5))
     project.turn(place, {"evaluate.artifact": "theirs.golf", "evaluate.probe_alternatives": None})
     project.act("evaluate")
     assert store.read_json(VERDICT)["verdict"].startswith("invalid: C1-e, C3-f ")

@@ -108,7 +108,15 @@ def test_a_mistyped_value_is_named_and_the_artifact_that_dvc_cleared_comes_back(
     assert weights.read_bytes() == before
 
 
+CURVE = [
+    {"run": "artifacts", "recipe": recipe, "bytes": size, "ideal": size - 10, "lost": 3.0 / size}
+    for recipe in ("record", "columns, rows")
+    for size in (400, 600)
+]
+
+
 def test_metrics_and_plots_show_every_figure_that_was_promised(place):
+    store.write_table(place / "benchmarks/results/rate_distortion.csv", CURVE)
     shown = json.loads(project.dvc(place, "metrics", "show", "--json"))[""]["data"]
     figures = {path.split("/")[1]: found["data"] for path, found in shown.items()}
     assert figures["train"].keys() >= {"loss", "dev_loss", "tokens_per_second"}
@@ -127,6 +135,14 @@ def test_metrics_and_plots_show_every_figure_that_was_promised(place):
     tensors = {point["name"] for point in drawn["Bits per tensor"]}
     assert {"tok_emb.weight", "blocks.0.attn.c_q.weight"} <= tensors
     assert {point["name"] for point in drawn["Output error per tensor"]} == tensors
+    columns = drawn["Bits by column"]
+    assert {point["tensor"] for point in columns} == tensors
+    assert {point["class"] for point in columns} == {"matrix", "embed"}
+    assert {int(point["group"]) for point in columns} == set(range(1, 17))
+    assert [{key: point[key] for key in CURVE[0]} for point in drawn["Rate–distortion"]] == [
+        {key: str(value) for key, value in row.items()} for row in CURVE
+    ]
+    assert "<DVC" not in json.dumps([plots["data"][name] for name in ("Bits by column", "Rate–distortion")])
     budget = {point["part"]: int(point["bytes"]) for point in drawn["Size budget"]}
     assert {"code", "headroom", "header"} <= budget.keys()
     assert sum(budget.values()) == figures["evaluate"]["limit_bytes"]

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT, TINY_SHAPE
 from test_ancestry import GOLF, SIZES, VAL, run
 
-from golf.codec import container
+from golf.codec import packing
 from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact, BadInput
 from golf.rules import evidence
@@ -90,7 +90,7 @@ def test_a_file_without_lineage_is_of_unknown_origin(stream):
 def test_a_copied_golf_file_shows_the_splits_of_its_header_beside_unknown_and_val_stands_beside_every_score(
     stream, seen
 ):
-    packed = container.pack({"w": torch.ones(2)}, TINY_SHAPE, seen=seen, codec="brotli", quality=5)
+    packed = packing.pack({"w": torch.ones(2)}, TINY_SHAPE, seen=seen, codec="brotli", quality=5)
     store.write_bytes("theirs.golf", packed)
     case = Case.foreign("theirs.golf", PLAN, TTT, 32)
     assert case.origin == Told((*seen, "unknown"))

@@ -81,7 +81,7 @@ def test_the_submitted_method_carries_no_training_no_gptq_and_no_checking():
 
 IMPORT_ALL = """
 import importlib, os, random, signal, sys
-import numpy, torch, torch.distributed, safetensors.torch, sentencepiece, brotli, psutil, zstandard
+import numpy, torch, torch.distributed, safetensors.torch, sentencepiece, brotli, constriction, psutil, zstandard
 
 def state():
     return (dict(os.environ), os.getcwd(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),

@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from golf.ground.errors import Diverged
-from golf.quant import gptq as module
 from golf.quant import grid, outcome
-from golf.quant.gptq import gptq, quantize
+from golf.quant import solver as module
+from golf.quant.gptq import factor, gptq
+from golf.quant.solver import quantize
 
-PLAN = SimpleNamespace(damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0)
+PLAN = SimpleNamespace(
+    grid="row_sdclip", damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
+)
 
 
 def correlated(columns: int, seed: int = 0, tokens: int = 4) -> torch.Tensor:
@@ -25,13 +28,15 @@ def drawn(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(100 + seed))
 
 
-def one(w, h, steps, *, largest=31, damp=0.01, block=128):
-    return gptq(w[None], h[None], steps[None], largest=largest, damp=damp, block=block)[0]
+def one(w, h, steps, columns=None, *, largest=31, damp=0.01, block=128):
+    columns = torch.ones(w.shape[1]) if columns is None else columns
+    return gptq(w[None], factor(h[None], damp), steps[None], columns[None], largest=largest, block=block)[0]
 
 
-def obq(w, h, steps, largest: int, damp: float) -> torch.Tensor:
+def obq(w, h, steps, columns, largest: float, damp: float) -> torch.Tensor:
     """Optimal brain quantisation in GPTQ's order, float64: after each column, the inverse of what is left, afresh."""
-    w, h, steps = w.double().clone(), h.double().clone(), steps.double()
+    w, h = w.double().clone(), h.double().clone()
+    steps = steps.double()[:, None] * columns.double()
     dead = h.diagonal() == 0
     order = h.diagonal().argsort(descending=True, stable=True)
     h += damp * h.diagonal().mean() * torch.eye(len(h), dtype=torch.float64)
@@ -41,18 +46,18 @@ def obq(w, h, steps, largest: int, damp: float) -> torch.Tensor:
     while left:
         inverse = torch.linalg.inv(h[left][:, left])
         j = left[0]
-        codes[:, j] = (w[:, j] / steps).round().clamp(-largest, largest)
-        lost = (w[:, j] - codes[:, j] * steps) / inverse[0, 0]
+        codes[:, j] = (w[:, j] / steps[:, j]).round().clamp(-largest, largest)
+        lost = (w[:, j] - codes[:, j] * steps[:, j]) / inverse[0, 0]
         w[:, left] -= lost[:, None] * inverse[0]
         left.pop(0)
-    return codes.to(torch.int8)
+    return codes.float()
 
 
 @pytest.mark.parametrize("columns", [1, 2, 15, 16, 17, 48])
 def test_codes_equal_a_slow_float64_reference(columns):
     w, h = drawn(24, columns), correlated(columns)
     steps = torch.full((24,), 0.3).half()
-    assert torch.equal(one(w, h, steps), obq(w, h, steps, 31, 0.01))
+    assert torch.equal(one(w, h, steps), obq(w, h, steps, torch.ones(len(h)), 31, 0.01))
 
 
 def test_a_dead_column_gets_code_zero_and_moves_nothing_else():
@@ -61,7 +66,7 @@ def test_a_dead_column_gets_code_zero_and_moves_nothing_else():
     steps = torch.full((16,), 0.3).half()
     codes = one(w, h, steps)
     assert codes[:, 7].eq(0).all()
-    assert torch.equal(codes, obq(w, h, steps, 31, 0.01))
+    assert torch.equal(codes, obq(w, h, steps, torch.ones(len(h)), 31, 0.01))
     others = [i for i in range(20) if i != 7]
     damp = 0.01 * 19 / 20  # the same damping where the dead column does not dilute the mean
     assert torch.equal(codes[:, others], one(w[:, others], h[others][:, others], steps, damp=damp))
@@ -161,3 +166,26 @@ def test_constant_and_zero_rows_are_solved_like_any_other():
     assert back[0].eq(0).all()
     assert torch.allclose(back[1], torch.full((32,), 0.3), rtol=1e-3)
     assert back.isfinite().all()
+
+
+@pytest.mark.parametrize("columns", [1, 17, 48])
+def test_a_step_for_each_row_and_column_gives_the_codes_of_the_slow_reference(columns):
+    w, h = drawn(24, columns), correlated(columns)
+    rows, steps = 0.2 + torch.rand(24, generator=torch.Generator().manual_seed(5)), factor(h[None], 0.01).diag[0]
+    steps = 0.5 * steps.mean() / steps
+    assert torch.equal(one(w, h, rows, steps, largest=math.inf), obq(w, h, rows, steps, math.inf, 0.01))
+
+
+def test_a_factor_gives_back_its_damped_hessian():
+    h = correlated(20)
+    found = factor(h[None], 0.01)
+    order = found.order[0]
+    upper = (found.pull[0].triu(1) + torch.eye(20)) * found.diag[0][order]
+    damped = h + 0.01 * h.diagonal().mean() * torch.eye(20)
+    assert torch.allclose(upper @ upper.T, damped[order][:, order], rtol=1e-4, atol=1e-3 * float(h.max()))
+
+
+def test_a_hessian_of_fewer_tokens_than_columns_is_solved_thanks_to_damping():
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
+    codes = one(drawn(8, 40), x.T @ x, torch.full((8,), 0.3))
+    assert codes.isfinite().all()

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from golf import __main__
-from golf.codec import container
+from golf.codec import container, packing
 from golf.data import shards
 from golf.ground import lineage, store
 from golf.ground.errors import BadArtifact, BadInput
 from golf.looking import inspect
 from golf.model import checkpoint
 from golf.model.gpt import GPT
+from golf.quant import codes, sensitivity
+from golf.quant.grid import Quantized
 from golf.score.ledger import Ledger
 
 VOCABULARY, BOS = 300, 1
@@ -46,10 +48,22 @@ def write_ledger(path: Path) -> Path:
     return path
 
 
+def write_codes(path: Path, shape, small: int) -> Path:
+    """A tensor on the column grid in int16, one on the row grid in int8, and small ones."""
+    wide = torch.tensor([[-300, 0], [300, 1]], dtype=torch.int16)
+    narrow = torch.tensor([[1, 1, -1, -7]], dtype=torch.int8)
+    pairs = {
+        "blocks.0.mlp.fc.weight": Quantized(wide, torch.tensor([0.25, 0.5]).half(), torch.tensor([0.5, 2.0]).half()),
+        "tok_emb.weight": Quantized(narrow, torch.tensor([0.125]).half()),
+    }
+    codes.save(path, codes.flatten(pairs, {f"scale{number}": torch.ones(2) for number in range(small)}), shape)
+    return path
+
+
 def write_golf(path: Path, shape) -> Path:
     tensors = {f"blocks.{n}.codes": torch.full((4, 4), n, dtype=torch.int8) for n in range(3)}
     tensors["skip_gates"] = torch.ones(2, 2, dtype=torch.float16)
-    store.write_bytes(path, container.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
+    store.write_bytes(path, packing.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
     return path
 
 
@@ -123,11 +137,53 @@ def test_a_sidecar_is_told_from_a_token_shard(tmp_path):
 
 
 def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
-    monkeypatch.setitem(container.entropy.CODECS, "other", container.entropy.CODECS["brotli"])
+    monkeypatch.setitem(container.DECODERS, "other", container.DECODERS["brotli"])
     tensors, header = container.read(artifacts["golf"])
     sections = (header.sections[0], dataclasses.replace(header.sections[1], codec="other"))
     monkeypatch.setattr(container, "read", lambda path: (tensors, dataclasses.replace(header, sections=sections)))
     assert "codec brotli, other;" in inspect.explain(artifacts["golf"])
+
+
+def test_codes_are_told_a_line_a_tensor_together_with_their_steps(tmp_path, tiny_shape):
+    text = inspect.explain(write_codes(tmp_path / "codes.safetensors", tiny_shape, small=1))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    columns = "steps 0.25–0.5, columns × 0.5–2"
+    assert f"blocks.0.mlp.fc.weight 2×2 int16 2.00 bits, |code| to 300, {columns}" in lines
+    assert "tok_emb.weight 1×4 int8 1.50 bits, |code| to 7, steps 0.12–0.12" in lines
+    assert sum(line.startswith(("blocks", "tok_emb", "scale0")) for line in lines) == 3
+    assert "6 tensors, 15 numbers" in lines
+
+
+def test_codes_without_their_steps_are_told_as_they_are(tmp_path):
+    found = {"a.codes": torch.ones(2, 2, dtype=torch.int8), "b.codes": torch.zeros(0, 2, dtype=torch.int8)}
+    store.save_tensors(tmp_path / "c.safetensors", found | {"b.steps": torch.ones(0)}, kind="codes", meta={})
+    text = inspect.explain(tmp_path / "c.safetensors")
+    assert all(f"  {name} " in text for name in ("a.codes", "b.codes", "b.steps"))
+
+
+def test_a_submission_of_many_tensors_tells_its_codes_before_what_is_small(tmp_path, tiny_shape):
+    stored, _ = codes.load(write_codes(tmp_path / "codes.safetensors", tiny_shape, small=60))
+    packed = packing.pack(stored, tiny_shape, seen=("train",), codec="entropy", quality=5)
+    store.write_bytes(tmp_path / "model.golf", packed)
+    lines = inspect.explain(tmp_path / "model.golf").splitlines()
+    told = [line.split()[0] for line in lines if "bits, |code|" in line]
+    assert sorted(told) == ["blocks.0.mlp.fc.weight", "tok_emb.weight"]
+    assert len(lines) == 40
+
+
+def test_sensitivities_are_told_a_line_a_tensor_with_rows_mean_and_spread(tmp_path):
+    found = {"blocks.0.mlp.fc.weight": torch.arange(101.0) / 100, "tok_emb.weight": torch.full((7,), 2.5)}
+    sensitivity.save(tmp_path / "s.safetensors", found)
+    lines = [" ".join(line.split()) for line in inspect.explain(tmp_path / "s.safetensors").splitlines()]
+    assert "blocks.0.mlp.fc.weight 101 rows mean 0.5 spread 0.1 (10 % of rows below) to 0.9 (90 %)" in lines
+    assert "tok_emb.weight 7 rows mean 2.5 spread 2.5 (10 % of rows below) to 2.5 (90 %)" in lines
+
+
+def test_a_sensitivity_that_is_no_row_of_numbers_is_told_as_it_is(tmp_path):
+    sensitivity.save(tmp_path / "s.safetensors", {"a": torch.ones(2, 3), "b": torch.ones(0)})
+    text = inspect.explain(tmp_path / "s.safetensors")
+    assert "2×3 float32" in text
+    assert "  b " in text
 
 
 def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from golf.codec import container
+from golf.codec import packing
 from golf.ground import runtime
 from golf.ground.errors import BadArtifact
 from golf.ground.progress import Progress
@@ -31,7 +31,7 @@ def stored(tiny_shape):
 
 
 def write(path, tensors, shape):
-    path.write_bytes(container.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
+    path.write_bytes(packing.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
     return path
 
 

@@ -153,7 +153,7 @@ def test_every_problem_of_the_file_is_told_in_one_message(place):
         "ttt.lr: must be a number, got 'abc'",
         "quantize.matrix_bits: must be at least 2 and at most 8, got 9",
         "train.reserve_s: 500 s leave nothing of limit_s = 122 s",
-        "compress.codec: must be one of brotli, got 'zip'",
+        "compress.codec: must be one of brotli, entropy, got 'zip'",
         "evaluate.lr: unknown key; did you mean ttt.lr?",
         "modle: unknown key; did you mean model?",
     ):

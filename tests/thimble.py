@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from golf.ground import params, runtime
 
 STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
-COPIED = ("dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", ".github/workflows/ci.yml")
+PLOTS = (".dvc/plots/bits_by_column.json", ".dvc/plots/rate_distortion.json")
+COPIED = ("dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", ".github/workflows/ci.yml", *PLOTS)
 DVC = str(Path(sys.executable).with_name("dvc"))
 EXECUTION = {"device": "cpu", "compile": "off", "dtype": "float32"}
 TINY = {
@@ -56,7 +57,7 @@ TINY = {
     "ttt": EXECUTION
     | {"stride": 16, "score_tokens": 1024, "chunk_tokens": 512, "batch_tokens": 256, "epochs": 1, "lr": 0.01},
     "prequant": {"epochs": 4, "lr": 0.005, "freeze": 1, "batch_tokens": 256, "chunk_tokens": 256},
-    "calibrate": EXECUTION | {"batches": 2, "batch_tokens": 512, "micro_tokens": 256},
+    "calibrate": EXECUTION | {"batches": 2, "batch_tokens": 512, "micro_tokens": 256, "sensitivity_tokens": 512},
     "quantize": {"min_weights": 256},
     "compress": {"quality": 5, "limit_bytes": 100_000},
     "evaluate": EXECUTION | {"stride": 16, "score_tokens": 1024},

@@ -10,22 +10,19 @@ noted, the tensor table, and each section's codec, packed size and checksum. Ten
 tensors of a wider type. The order of the table is the order of the bytes.
 """
 
-import dataclasses
 import itertools
 import json
-import re
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import brotli
 import numpy as np
 import torch
 
-from golf.codec import entropy
+from golf.codec import entropy, planes
 from golf.ground import schema
-from golf.ground.errors import BadArtifact, OverBudget
+from golf.ground.errors import BadArtifact
 from golf.ground.schema import Natural
 from golf.ground.shape import Shape
 
@@ -33,7 +30,8 @@ MAGIC, VERSION = b"GOLF", 1
 START = struct.Struct("<4sBIII")
 HEADER_LIMIT = 1 << 20  # bytes of the unpacked header
 RAW_LIMIT = 1 << 30  # bytes of all tensors unpacked; a claim beyond it is damage
-TYPES = {"int8": np.dtype("<i1"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+TYPES = {"int8": np.dtype("<i1"), "int16": np.dtype("<i2"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+DECODERS = {"brotli": planes.decode, "entropy": entropy.decode}
 CURE = "run compress again, or bring it back with: dvc checkout compress"
 
 
@@ -62,15 +60,15 @@ class Section:
 
     @property
     def name(self) -> str:
-        return self.lines[0].pattern if self.dtype == "int8" else self.dtype
+        return self.lines[0].pattern if self.dtype.startswith("int") else self.dtype
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return [line.shape for line in self.lines for _ in line.names]
 
     def problems(self):
-        if self.codec not in entropy.CODECS:
-            yield "codec", f"must be one of {', '.join(entropy.CODECS)}, got {self.codec}"
+        if self.codec not in DECODERS:
+            yield "codec", f"must be one of {', '.join(DECODERS)}, got {self.codec}"
         if self.dtype not in TYPES:
             yield "dtype", f"must be one of {', '.join(TYPES)}, got {self.dtype}"
         if not self.lines:
@@ -88,46 +86,12 @@ class Header:
     @property
     def raw(self) -> int:
         """Bytes of all tensors, unpacked."""
-        return sum(entropy.raw_size(TYPES[section.dtype], section.shapes) for section in self.sections)
+        return sum(planes.raw_size(TYPES[section.dtype], section.shapes) for section in self.sections)
 
     def problems(self):
         names = [name for section in self.sections for line in section.lines for name in line.names]
         if len(set(names)) != len(names):
             yield "sections", "name a tensor twice"
-
-
-def pack(tensors: dict[str, torch.Tensor], shape: Shape, *, seen: tuple[str, ...], codec: str, quality: int) -> bytes:
-    """The file. tensors: int8, fp16 or fp32, none empty. The same tensors give the same bytes, in whatever order."""
-    sections, bodies = [], []
-    for dtype, lines in grouped(tensors):
-        arrays = [tensors[name].detach().cpu().contiguous().numpy() for line in lines for name in line.names]
-        body = entropy.CODECS[codec].encode([array.astype(TYPES[dtype], copy=False) for array in arrays], quality)
-        bodies.append(body)
-        sections.append(Section(codec=codec, dtype=dtype, packed=len(body), crc=zlib.crc32(body), lines=tuple(lines)))
-    header = Header(model=shape, seen=tuple(seen), sections=tuple(sections))
-    text = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
-    if header.raw > RAW_LIMIT or len(text) > HEADER_LIMIT:
-        raise OverBudget(
-            f"model: {header.raw:,} bytes unpacked, a .golf file holds {RAW_LIMIT:,}; a smaller model fits"
-        )
-    packed = brotli.compress(text)
-    start = START.pack(MAGIC, VERSION, len(packed), len(text), 0)[:-4]
-    return b"".join([start, struct.pack("<I", zlib.crc32(start + packed)), packed, *bodies])
-
-
-def grouped(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[Line]]]:
-    """(type, lines) of each section: patterns in the order of the alphabet, a section for each pattern of int8."""
-    folded = {}
-    for name, tensor in tensors.items():
-        number = re.search(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])", name)
-        pattern = name[: number.start()] + "#" + name[number.end() :] if number else name
-        key = str(tensor.dtype).removeprefix("torch."), pattern, tuple(tensor.shape)
-        folded.setdefault(key, []).extend([int(number[0])] if number else [])
-    sections = {}
-    for (dtype, pattern, shape), numbers in sorted(folded.items()):
-        line = Line(pattern=pattern, numbers=tuple(sorted(numbers)), shape=shape)
-        sections.setdefault((dtype, pattern if dtype == "int8" else ""), []).append(line)
-    return [(dtype, lines) for (dtype, _), lines in sections.items()]
 
 
 def read(path) -> tuple[dict[str, torch.Tensor], Header]:
@@ -139,8 +103,8 @@ def read(path) -> tuple[dict[str, torch.Tensor], Header]:
     tensors = {}
     for section, body in zip(header.sections, bodies, strict=True):
         try:
-            arrays = entropy.CODECS[section.codec].decode(body, TYPES[section.dtype], section.shapes)
-        except entropy.Damaged as error:
+            arrays = DECODERS[section.codec](body, TYPES[section.dtype], section.shapes)
+        except planes.Damaged as error:
             raise BadArtifact(path, f"section {section.name} does not decode: {error}", CURE) from None
         names = [name for line in section.lines for name in line.names]
         tensors |= {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
@@ -172,8 +136,8 @@ def opened(path, data: bytes) -> tuple[Header, list[bytes]]:
 
 def read_header(path, packed: bytes, size: int) -> Header:
     try:
-        tree = json.loads(entropy.unbrotli(packed, size))
-    except (entropy.Damaged, ValueError, RecursionError) as error:
+        tree = json.loads(planes.unbrotli(packed, size))
+    except (planes.Damaged, ValueError, RecursionError) as error:
         raise BadArtifact(path, f"its header is not readable ({error})", CURE) from None
     header, problems = schema.build(Header, tree, "header")
     if problems:

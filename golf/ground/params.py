@@ -21,6 +21,7 @@ Ranks = Annotated[int, Bound(low=1, high=4096)]
 WHOLE_WINDOWS = (  # keys that count tokens in whole windows of model.context
     "train.micro_tokens",
     "calibrate.micro_tokens",
+    "calibrate.sensitivity_tokens",
     "ema.score_tokens",
     "ttt.score_tokens",
     "ttt.batch_tokens",
@@ -159,6 +160,7 @@ class Calibrate(Execution):
     batches: Count
     batch_tokens: Count  # over all ranks
     micro_tokens: Count
+    sensitivity_tokens: Natural  # of these tokens, from how many gradients are taken; the column grid needs some
 
     def problems(self):
         if self.batch_tokens % (self.micro_tokens * self.ranks):
@@ -166,17 +168,24 @@ class Calibrate(Execution):
                 "batch_tokens",
                 f"{self.batch_tokens} is no multiple of micro_tokens x ranks = {self.micro_tokens * self.ranks}",
             )
+        if self.sensitivity_tokens > self.batches * self.batch_tokens:
+            yield (
+                "sensitivity_tokens",
+                f"{self.sensitivity_tokens} is more than batches x batch_tokens = {self.batches * self.batch_tokens}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantize:
-    """Bits and clip by tensor class; a step is clip x the row's standard deviation / the largest code (SDClip)."""
+    """row_sdclip: a step is clip x the row's standard deviation / the largest code. column: by what the loss minds."""
 
     weights: Literal["ema", "ttt"]  # the artifact that is calibrated and quantised
+    grid: Literal["row_sdclip", "column"]
+    level: Positive | None  # column: the step in standard deviations, on geometric average; null: fills the limit
     min_weights: Natural  # matrices of at most so many weights stay fp16
     damp: Positive  # share of the Hessian's mean diagonal added to it
     block: Count
-    matrix_bits: Bits
+    matrix_bits: Bits  # row_sdclip, this and the next three
     matrix_clip: Positive
     embed_bits: Bits
     embed_clip: Positive
@@ -186,9 +195,10 @@ class Quantize:
 class Compress:
     """The container and its budget."""
 
-    codec: Literal["brotli"]
+    codec: Literal["brotli", "entropy"]
     quality: Annotated[int, Bound(low=0, high=11)]
     limit_bytes: Count  # for payload and code together
+    code_reserve_bytes: Natural  # of these, what quantize leaves for the code where it fills the limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,6 +243,8 @@ class Params:
                 yield key, f"{stride} does not divide model.context = {context}"
         if self.prequant.freeze > self.model.layers:
             yield "prequant.freeze", f"{self.prequant.freeze} is more than model.layers = {self.model.layers}"
+        if self.quantize.grid == "column" and not self.calibrate.sensitivity_tokens:
+            yield "calibrate.sensitivity_tokens", "0 leaves quantize.grid = column without a measure; take some"
         if self.train.loop_at == 1 and self.model.loop_passes > 1:
             yield "train.loop_at", "1 would never activate the loop; lower it, or set model.loop_passes to 1"
 

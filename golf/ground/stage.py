@@ -26,6 +26,7 @@ PACKAGES = (  # what pyproject.toml pins, and what may stand in for it; tests an
     "numpy",
     "sentencepiece",
     "brotli",
+    "constriction",
     "safetensors",
     "ruamel.yaml",
     "dvc",

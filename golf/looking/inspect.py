@@ -14,6 +14,7 @@ from golf.data import shards
 from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, store
 from golf.ground.errors import BadArtifact, BadInput
+from golf.quant import grid, outcome, sensitivity
 from golf.score import bpb, ledger
 
 LINES, WIDTH = 40, 120  # a screenful
@@ -113,16 +114,54 @@ def tensors(path: Path) -> list[str]:
         )
     total = sum(tensor.numel() for tensor in found.values())
     head.append(f"  {len(found)} tensors, {total:,} numbers")
-    return head + [tensor_line(name, tensor) for name, tensor in found.items()]
+    if kind == sensitivity.KIND:
+        return head + [sensitivity_line(name, tensor) for name, tensor in found.items()]
+    return head + stored_lines(found)
+
+
+def stored_lines(found: dict[str, torch.Tensor]) -> list[str]:
+    """A line a tensor, and one for codes together with their steps."""
+    names = [name.removesuffix(grid.CODES) for name in found if name.endswith(grid.CODES)]
+    whole = [name for name in names if name + grid.STEPS in found and found[name + grid.CODES].numel()]
+    parts = {name + suffix for name in whole for suffix in (grid.CODES, grid.STEPS, grid.COLUMNS)}
+    rest = [tensor_line(name, tensor) for name, tensor in found.items() if name not in parts]
+    return [quantized_line(name, found) for name in whole] + rest
+
+
+def quantized_line(name: str, found: dict[str, torch.Tensor]) -> str:
+    codes, steps = found[name + grid.CODES], found[name + grid.STEPS]
+    columns = found.get(name + grid.COLUMNS)
+    text = f"{outcome.entropy(codes):5.2f} bits, |code| to {int(codes.int().abs().max())}, steps {reach(steps)}"
+    text += "" if columns is None else f", columns × {reach(columns)}"
+    return f"  {name:<28} {size(codes):>9} {kind_of(codes):<6} {text}"
+
+
+def sensitivity_line(name: str, rows: torch.Tensor) -> str:
+    if rows.ndim != 1 or not rows.numel():
+        return tensor_line(name, rows)
+    least, most = np.quantile(rows.double().numpy(), (0.1, 0.9))
+    spread = f"{least:.3g} (10 % of rows below) to {most:.3g} (90 %)"
+    return f"  {name:<28} {len(rows):>6} rows   mean {rows.double().mean():.4g}   spread {spread}"
+
+
+def reach(tensor: torch.Tensor) -> str:
+    return f"{float(tensor.min()):.2g}–{float(tensor.max()):.2g}"
+
+
+def size(tensor: torch.Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "1"
+
+
+def kind_of(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def tensor_line(name: str, tensor: torch.Tensor) -> str:
-    kind = str(tensor.dtype).removeprefix("torch.")
     spread = ""
     if tensor.numel():
         values = tensor.double()
         spread = f"mean {values.mean():+.4g}  rms {values.square().mean().sqrt():.4g}  |max| {values.abs().max():.4g}"
-    return f"  {name:<32} {'×'.join(map(str, tensor.shape)) or '1':>12} {kind:<8} {spread}"
+    return f"  {name:<32} {size(tensor):>12} {kind_of(tensor):<8} {spread}"
 
 
 def ledger_lines(path: Path) -> list[str]:
@@ -155,4 +194,4 @@ def golf_file(path: Path) -> list[str]:
     lines.append(
         f"  codec {', '.join(codecs) or 'none'}; splits that influenced it: {', '.join(header.seen) or 'none'}"
     )
-    return lines + [tensor_line(name, tensor) for name, tensor in found.items()]
+    return lines + stored_lines(found)

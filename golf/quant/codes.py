@@ -14,7 +14,7 @@ KIND = "codes"
 
 
 def flatten(quantized: dict[str, Quantized], small: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``<name>.codes`` int8 and ``<name>.steps`` fp16 of each quantised tensor, small ones in fp16 under their name.
+    """The parts of each quantised tensor under its name and their suffixes (grid.py), small ones in fp16 under theirs.
 
     ``grid.weights`` is the way back. Raises Diverged, naming the tensor, when a small one is beyond fp16.
     """
@@ -27,6 +27,8 @@ def flatten(quantized: dict[str, Quantized], small: dict[str, torch.Tensor]) -> 
             )
     for name, pair in quantized.items():
         stored[name + grid.CODES], stored[name + grid.STEPS] = pair.codes, pair.steps
+        if pair.columns is not None:
+            stored[name + grid.COLUMNS] = pair.columns
     return stored
 
 

@@ -1,9 +1,11 @@
-"""Integer codes with a step for each row, and back to weights.
+"""Integer codes with a step for each row, or for each row and column, and back to weights.
 
-The step is set by SDClip (record-stack 1.5; PR #1394): ``s_row = k * std(row) / R`` with ``R = 2^(bits-1) - 1`` the
-largest code. Almost nothing is clipped at the usual k; k sets the step, and with it the entropy of the codes.
+A weight is ``code * step of its row * step of its column``; the record's grid (``row_sdclip``) has no column steps.
+There the row step is set by SDClip (record-stack 1.5; PR #1394): ``s_row = k * std(row) / R`` with
+``R = 2^(bits-1) - 1`` the largest code. Almost nothing is clipped at the usual k; k sets the step, and with it the
+entropy of the codes. How the steps of the other grid are chosen stands in ``golf.quant.columns``.
 
-Part of what is submitted, so GPTQ stays outside.
+Part of what is submitted, so the solvers stay outside.
 """
 
 # O output features (rows), I input features (columns)
@@ -14,16 +16,17 @@ from typing import Literal
 import torch
 
 EMBED = "tok_emb.weight"
-CODES, STEPS = ".codes", ".steps"  # suffixes under which a quantised tensor's two parts are stored
+CODES, STEPS, COLUMNS = ".codes", ".steps", ".columns"  # suffixes of the parts of a quantised tensor as stored
 Kind = Literal["matrix", "embed", "small"]
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """codes_OI int8, steps_O fp16; the weights they stand for are codes * steps, row by row."""
+    """codes_OI int8 or int16, steps_O fp16, columns_I fp16 or None, which stands for ones."""
 
     codes: torch.Tensor
     steps: torch.Tensor
+    columns: torch.Tensor | None = None
 
 
 def kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> Kind:
@@ -38,7 +41,7 @@ def kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> Ki
 
 
 def bits_of(name: str, plan) -> int:
-    """Of a quantised tensor's codes. plan: params.Quantize, of which the bits by class."""
+    """Of a quantised tensor's codes on the row grid. plan: params.Quantize, of which the bits by class."""
     return plan.embed_bits if name == EMBED else plan.matrix_bits
 
 
@@ -71,11 +74,12 @@ def nearest(w_OI: torch.Tensor, steps_O: torch.Tensor, bits: int) -> torch.Tenso
 
 def dequantize(quantized: Quantized) -> torch.Tensor:
     """w_OI fp32, the very numbers that the artifact will compute with."""
-    return quantized.codes.float() * quantized.steps.float()[:, None]
+    w_OI = quantized.codes.float() * quantized.steps.float()[:, None]
+    return w_OI if quantized.columns is None else w_OI * quantized.columns.float()
 
 
 def weights(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict, fp32, of tensors as they are stored: ``<name>.codes`` with ``<name>.steps``, or as they are.
+    """The state dict, fp32, of tensors as stored: ``<name>.codes`` with its steps and columns, or as they are.
 
     Raises KeyError for codes without steps.
     """
@@ -83,7 +87,7 @@ def weights(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in stored.items():
         if name.endswith(CODES):
             name = name.removesuffix(CODES)
-            state[name] = dequantize(Quantized(tensor, stored[name + STEPS]))
-        elif not name.endswith(STEPS):
+            state[name] = dequantize(Quantized(tensor, stored[name + STEPS], stored.get(name + COLUMNS)))
+        elif not name.endswith((STEPS, COLUMNS)):
             state[name] = tensor.float()
     return state

@@ -1,11 +1,15 @@
 """What quantisation cost: bits, output error against plain rounding, and codes at the end of their range."""
 
-# O output features, I input features
+# O output features (rows), I input features (columns)
+
+import dataclasses
 
 import torch
 
 from golf.quant import grid
 from golf.quant.grid import Quantized
+
+GROUPS = 16  # of a tensor's columns, in the table of columns
 
 
 def entropy(codes: torch.Tensor) -> float:
@@ -14,7 +18,8 @@ def entropy(codes: torch.Tensor) -> float:
     >>> entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
     1.5
     """
-    counts = torch.bincount(codes.flatten().int() + 128, minlength=256).double()
+    flat = codes.flatten().int()
+    counts = torch.bincount(flat - flat.min()).double()
     shares = counts[counts > 0] / codes.numel()
     return float(-(shares * shares.log2()).sum())
 
@@ -25,27 +30,62 @@ def output_error(w_OI: torch.Tensor, quantized: Quantized, h_II: torch.Tensor) -
     return float(((e_OI @ h_II) * e_OI).sum(dtype=torch.float64))
 
 
-def tensor(name: str, w_OI: torch.Tensor, quantized: Quantized, h_II: torch.Tensor, bits: int) -> dict:
-    """One row of the table. error_ratio: output error over that of rounding each weight for itself, same steps."""
-    rounded = Quantized(grid.nearest(w_OI, quantized.steps, bits), quantized.steps)
-    ours, theirs = output_error(w_OI, quantized, h_II), output_error(w_OI, rounded, h_II)
-    at_end = quantized.codes.abs() == grid.largest(bits)
+def tensor(name: str, w_OI: torch.Tensor, quantized: Quantized, h_II: torch.Tensor, bits: int | None) -> dict:
+    """One row of the table. error_ratio: output error over that of rounding each weight for itself, same steps.
+
+    step: its geometric mean, in standard deviations (about zero) of the tensor's weights; None where they are all zero.
+    bits: of a code; None on the column grid, which clips nothing.
+    """
+    if bits is None:
+        codes_OI = (w_OI / grid.dequantize(dataclasses.replace(quantized, codes=torch.ones_like(w_OI)))).round()
+    else:
+        codes_OI = grid.nearest(w_OI, quantized.steps, bits)
+    ours = output_error(w_OI, quantized, h_II)
+    theirs = output_error(w_OI, dataclasses.replace(quantized, codes=codes_OI), h_II)
+    coded, spread = entropy(quantized.codes), float(w_OI.double().square().mean().sqrt())
+    at_end = quantized.codes.abs() == (grid.largest(bits) if bits else torch.inf)
     return {
         "name": name,
         "class": grid.kind(name, w_OI.shape, 0),
         "weights": w_OI.numel(),
-        "bits": round(entropy(quantized.codes), 4),
+        "bits": round(coded, 4),
+        "bytes": round(coded * w_OI.numel() / 8),
+        "step": round(step(quantized) / spread, 4) if spread else None,
         "error_ratio": round(ours / theirs, 4) if theirs > 0 else 1.0,
         "clipped": round(at_end.double().mean().item(), 6),
     }
 
 
+def step(quantized: Quantized) -> float:
+    """Geometric mean of all steps of a tensor, in the unit of its weights."""
+    columns_I = torch.ones(1) if quantized.columns is None else quantized.columns
+    return float((quantized.steps.double().log().mean() + columns_I.double().log().mean()).exp())
+
+
+def columns_of(name: str, quantized: Quantized, h_II: torch.Tensor) -> list[dict]:
+    """The tensor's rows in the table of columns: up to GROUPS groups, as equal as can be, of columns in their order.
+
+    The order: falling step; where all columns have one, falling diagonal of the Hessian, the order of GPTQ.
+    """
+    by_I = h_II.diagonal() if quantized.columns is None else quantized.columns
+    order_I = by_I.float().argsort(descending=True, stable=True)
+    groups = order_I.tensor_split(min(GROUPS, len(order_I)))
+    told = {"tensor": name, "class": grid.kind(name, quantized.codes.shape, 0)}
+    return [
+        {**told, "group": place, "columns": len(group), "bits": round(entropy(quantized.codes[:, group]), 4)}
+        for place, group in enumerate(groups, start=1)
+    ]
+
+
+def columns(quantized: dict[str, Quantized], hessians, inputs: dict[str, str]) -> list[dict]:
+    """Bits by column: a row for each group of columns of each quantised tensor."""
+    return [row for name, each in quantized.items() for row in columns_of(name, each, hessians[inputs[name]])]
+
+
 def table(weights, quantized: dict[str, Quantized], hessians, inputs: dict[str, str], plan) -> list[dict]:
     """A row for each quantised tensor; plan: params.Quantize."""
-    return [
-        tensor(name, weights[name], pair, hessians[inputs[name]], grid.bits_of(name, plan))
-        for name, pair in quantized.items()
-    ]
+    bits = {name: grid.bits_of(name, plan) if pair.columns is None else None for name, pair in quantized.items()}
+    return [tensor(name, weights[name], pair, hessians[inputs[name]], bits[name]) for name, pair in quantized.items()]
 
 
 def totals(rows: list[dict], small: dict[str, torch.Tensor]) -> dict:
