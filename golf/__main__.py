@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     judged.add_argument("folder", nargs="?", type=Path, help="somebody's submission; none: artifacts/evaluate here")
     judged.add_argument("--baseline", type=Path, help="the submission that FOLDER should beat, or its submission.json")
+    judged.add_argument("--all", action="store_true", help="show every row, those that pass too")
     judged.add_argument("--strict", action="store_true", help="exit with 1 when anything fails")
     judged.set_defaults(run=run_check)
     pictures = commands.add_parser("plot", help="the tables of the last run and of the benchmark as PNG")
@@ -110,15 +111,19 @@ def run_compare(asked) -> str:
 
 
 def run_check(asked) -> str:
-    """Raises Failed with the same report when --strict asks for it and something fails."""
+    """Raises Failed with the same report when --strict asks for it and something fails; GolfError for a baseline that
+    nothing is to be compared with.
+    """
     if asked.folder is None:
         from golf.rules import verdict
 
-        report, failed = verdict.of_run()
+        if asked.baseline is not None:
+            raise GolfError("--baseline is what a FOLDER should beat; give both: golf check FOLDER --baseline OTHER")
+        report, failed = verdict.of_run(whole=asked.all)
     else:
         from golf.submission import check
 
-        report, failed = check.report(asked.folder, asked.baseline)
+        report, failed = check.report(asked.folder, asked.baseline, whole=asked.all)
     if failed and asked.strict:
         raise Failed(report)
     return report

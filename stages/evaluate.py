@@ -12,7 +12,7 @@ ARTIFACT = "artifacts/compress/model.golf"
 SIZES = "artifacts/compress/sizes.json"
 TOKENIZER = "artifacts/fetch/tokenizer.model"
 MANIFEST = "artifacts/fetch/manifest.json"
-TRAIN = "artifacts/fetch/train/index.json"
+TRAIN, DEV = "artifacts/fetch/train/index.json", "artifacts/fetch/dev/index.json"
 VAL = "artifacts/fetch/val"
 PLAN = "artifacts/ttt/plan.json"
 TRAIN_CLOCK = "artifacts/train/clock.json"
@@ -28,8 +28,14 @@ LOG = "artifacts/evaluate/executions.jsonl"
 
 
 def main() -> Runtime:
-    evaluate, ttt, context, vocabulary, limit, weights = params.load(
-        "evaluate", "ttt", "model.context", "model.vocabulary", "compress.limit_bytes", "quantize.weights"
+    evaluate, ttt, epochs, context, vocabulary, limit, weights = params.load(
+        "evaluate",
+        "ttt",
+        "prequant.epochs",
+        "model.context",
+        "model.vocabulary",
+        "compress.limit_bytes",
+        "quantize.weights",
     )
     clocks = (TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK, *([TTT_CLOCK] if weights == "ttt" else []))
     if evaluate.artifact == ARTIFACT:
@@ -37,20 +43,20 @@ def main() -> Runtime:
     else:
         case = Case.foreign(evaluate.artifact, PLAN, ttt, context)
     with Room(evaluate) as room:
-        text = Text.open(VAL, TRAIN, TOKENIZER, MANIFEST, vocabulary)
+        text = Text.open(VAL, TRAIN, DEV, TOKENIZER, MANIFEST, vocabulary)
         if stage.first():
             executions.append(LOG, execution(evaluate, case, text, stage.commit()))
         tried = trial.run(room, case, text.stream, evaluate, context=context, vocabulary=vocabulary)
     here = tried.sitting.here
     if not here.first:
         return here
-    court = Court(evaluate, case, text, tried, room, limit)
+    court = Court(evaluate, case, text, tried, room, limit, epochs)
     figures = court.figures(seconds=tried.seconds_since(stage.started()))
     inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if case.clock else {})
     judged = lineage.file_digest(evaluate.artifact)  # a parameter, as a stranger's file may have no lineage to follow
     origin = lineage.of("evaluate", inputs, evaluate, judged, ranks=here.ranks)
     caveats = {way: case.caveat(way) for way in tried.judged}
-    judge.save_ledgers(tried.judged, LEDGERS, caveats, stream="val", lineage=origin)
+    judge.save_ledgers(tried.judged, LEDGERS, caveats, stream="val", method=evaluate.method, lineage=origin)
     store.write_table(SO_FAR, judge.bpb_so_far(tried.judged))
     store.write_table(BY_POSITION, judge.loss_by_position(tried.judged))
     found = court.decide(figures, LEDGERS, LOG, hardware=stage.hardware(here), commit=stage.commit())
@@ -61,4 +67,4 @@ def main() -> Runtime:
 
 
 if __name__ == "__main__":
-    stage.enter("evaluate", main, apart=True)
+    stage.enter("evaluate", main, apart=True, outs=(METRICS, VERDICT, LEDGERS, SO_FAR, BY_POSITION))

@@ -14,6 +14,7 @@ import torch
 from golf.ground import params
 from golf.ground.shape import Shape
 
+pytest.register_assert_rewrite("processes", "refusals")
 ROOT = Path(__file__).parents[1]
 # Four layers with everything in them: a loop, a parallel layer, shared keys, partial RoPE.
 TINY_SHAPE = Shape(
@@ -74,6 +75,52 @@ def finished_run(tmp_path_factory) -> Path:
 
     base = tmp_path_factory.getbasetemp()
     return project.finished(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture
+def place(finished_run, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished run to work in, and as the current folder."""
+    import thimble as project
+
+    folder = project.copy(finished_run, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def refuse(place, capfd):
+    """Enter a stage in ``place`` that must fail; returns its one message."""
+    import refusals
+
+    with refusals.handlers_kept():
+        yield lambda name, code=1: refusals.refused(name, capfd, code)
+
+
+@pytest.fixture
+def desk(tmp_path) -> Path:
+    """A working folder with params.yaml, every stage on one CPU rank and eager."""
+    import processes
+
+    return processes.configured(tmp_path, {})
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory) -> Path:
+    """A folder with somebody's own method and artifact."""
+    import strangers
+
+    return strangers.lay_out(tmp_path_factory.mktemp("theirs"))
+
+
+@pytest.fixture(scope="module")
+def room(theirs):
+    """Open for a stranger's method."""
+    import strangers
+
+    from golf.room.room import Room
+
+    with Room(strangers.settings(theirs), theirs) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,18 @@ def test_an_honest_ledger_passes(scored):
 
 
 def test_more_scores_than_seals_are_caught(scored):
-    assert of_ledger(scored, calls=4) == {"C3-a": "FAIL", "C4-a": "PASS", "C4-b": "FAIL", "M-e": "PASS"}
+    assert of_ledger(scored, calls=4) == {"C3-a": "PASS", "C4-a": "PASS", "C4-b": "FAIL", "M-e": "PASS"}
+
+
+def test_a_ledger_whose_chain_is_sound_but_is_not_the_one_of_the_pass_is_caught_and_its_calls_are_not(scored, tmp_path):
+    made, ledger = Ledger("plain", TEXT.bos), scored["named"].ledger
+    for index, nll in enumerate(ledger.nll):
+        begin = index * 25
+        better = nll - np.float32(1e-9 + 0.5 * (index == 2))
+        made.seal(TEXT.tokens[begin : begin + len(nll) + 1], better, ledger.bytes[index], last=index == 2)
+    made.save(tmp_path / "again.safetensors")
+    found = of_ledger(scored, path=tmp_path / "again.safetensors")
+    assert (found["C3-a"], found["C4-b"]) == ("FAIL", "PASS")
 
 
 def test_a_ledger_of_part_of_the_text_is_caught(scored, tmp_path):

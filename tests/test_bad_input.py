@@ -1,88 +1,21 @@
-"""Whatever goes wrong in a stage: one message that names the file or key, exit code not 0, nothing half-written.
-
-Stages run in this process, entered as their command enters them, in a folder whose outputs DVC would have cleared.
+"""Whatever a stage is given that it can't use: one message that names the file or key, exit code not 0, nothing
+half-written.
 """
 
-import errno
-import importlib
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import thimble as project
-from conftest import ROOT
+from refusals import GRAPH
 
 from golf.data import shards
-from golf.ground import stage as entry
 from golf.ground import store
-from golf.ground.errors import GolfError
-from golf.looking import ci, inspect
-from golf.rules import executions
 
-STAGES = project.STAGES
-GRAPH = ci.graph(ROOT)
 UNREAD = {("evaluate", "artifacts/ttt/clock.json")}  # read where quantize.weights is ttt alone
-READ = [(name, dep) for name in STAGES for dep in GRAPH[name].deps if dep.startswith("artifacts/")]
+READ = [(name, dep) for name in project.STAGES for dep in GRAPH[name].deps if dep.startswith("artifacts/")]
 READ = [pair for pair in READ if pair not in UNREAD]
-
-
-@pytest.fixture
-def place(finished_run, tmp_path, monkeypatch):
-    """A copy of the finished run to work in, with Python's own handlers of signals, put back afterwards."""
-    folder = project.copy(finished_run, tmp_path / "place")
-    monkeypatch.chdir(folder)
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield folder
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def refuse(place, capfd):
-    """Enter a stage that must fail; returns its one message."""
-
-    def refused(name: str, code: int = 1) -> str:
-        clear(name)
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            entry.enter(name, importlib.import_module(f"stages.{name}").main, apart=name == "evaluate")
-        said = capfd.readouterr().err
-        assert ended.value.code == code, said
-        assert "Traceback" not in said
-        assert said.count(f"\n{name}: ") == 1
-        assert f"the last good ones come back with: dvc checkout {name} (" in said
-        assert not list(place.rglob("*.partial"))
-        assert_whole(place / "artifacts" / name)
-        return said
-
-    return refused
-
-
-def clear(name: str) -> None:
-    """What DVC does before it runs a stage."""
-    for out in GRAPH[name].outs:
-        path = Path(out)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def assert_whole(folder: Path) -> None:
-    """Every file opens that is left of a stage."""
-    for path in folder.rglob("*.*"):
-        if path.suffix == ".jsonl":
-            executions.read(path)
-        elif path.is_file():
-            inspect.explain(path)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in project.files(folder)}
 
 
 # ---- texts and tokenizers, at the door of fetch
@@ -149,6 +82,12 @@ def test_a_missing_input_is_named(place, refuse, name, dep):
     path = place / dep
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert dep in refuse(name)
+
+
+def test_a_missing_clock_of_an_adaptation_upstream_of_the_artifact_is_named(place, refuse):
+    project.turn(place, {"quantize.weights": "ttt"})
+    (place / "artifacts/ttt/clock.json").unlink()
+    assert "artifacts/ttt/clock.json: not found" in refuse("evaluate")
 
 
 @pytest.mark.parametrize(("name", "dep"), READ)
@@ -288,61 +227,3 @@ def test_more_rows_than_the_text_has_windows_says_which_key_to_lower(place, refu
 def test_a_value_that_is_no_number_is_named_before_anything_else_is_done(place, refuse):
     project.turn(place, {"ttt.lr": "abc"})
     assert "ttt.lr: must be a number, got 'abc'" in refuse("ttt")
-
-
-# ---- interrupted, and out of space, in the midst of writing
-
-HALFWAY = {  # of each stage, a file while which is written everything is still open, and one of the last
-    "fetch": ("train_000001.bin", "manifest.json"),
-    "train": ("step_000010.safetensors", "trace_0.9_step_000020.safetensors"),
-    "ema": ("model.safetensors", "metrics.json"),
-    "ttt": ("model.safetensors", "plan.json"),
-    "calibrate": ("hessians.safetensors", "tokens.safetensors"),
-    "quantize": ("codes.safetensors", "tensors.csv"),
-    "compress": ("model.golf", "sizes.csv"),
-    "evaluate": ("plain.safetensors", "bpb_so_far.csv"),
-}
-MOMENTS = [(name, file) for name, files in HALFWAY.items() for file in files]
-
-
-@pytest.fixture
-def amid(monkeypatch):
-    """Have something happen when a file has been written under its temporary name and is not yet renamed."""
-
-    def arrange(file: str, happen) -> None:
-        replace = os.replace
-
-        def replaced(source, target):
-            if Path(target).name == file:
-                happen(source)
-            replace(source, target)
-
-        monkeypatch.setattr(os, "replace", replaced)
-
-    return arrange
-
-
-@pytest.mark.parametrize(("name", "file"), MOMENTS)
-def test_ctrl_c_leaves_nothing_half_written_and_names_the_way_back(refuse, amid, name, file):
-    amid(file, lambda _: signal.raise_signal(signal.SIGINT))
-    assert f"\n{name}: interrupted\n" in refuse(name, code=130)
-
-
-def full_disk(path) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-
-
-@pytest.mark.parametrize(("name", "file"), MOMENTS)
-def test_a_full_disk_leaves_nothing_half_written_and_no_other_stage_touched(place, refuse, amid, name, file):
-    others = {path: data for path, data in contents(place / "artifacts").items() if not path.startswith(f"{name}/")}
-    amid(file, full_disk)
-    assert "no space left on the disk" in refuse(name)
-    after = contents(place.rename(place.with_name("after")) / "artifacts")  # val may not be opened where it was
-    assert {path: after.get(path) for path in others} == others
-
-
-def test_half_a_file_would_have_been_noticed(place):
-    path = place / "artifacts/ema/model.safetensors"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(GolfError):
-        assert_whole(place / "artifacts/ema")

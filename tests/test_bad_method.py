@@ -11,7 +11,9 @@ import thimble as project
 from gallery import bench
 
 from golf.ground import stage as entry
+from golf.ground.errors import BadMethod, Diverged
 from golf.looking import ci
+from golf.rules import trial
 from golf.rules.finding import FAIL
 
 OUTS = ci.graph(Path(__file__).parents[1])["evaluate"].outs
@@ -155,7 +157,18 @@ def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_stream(refuse):
         "    found = super().score(prefix, chunk, rows)\n"
         "    return found if len(prefix) == 1 else found + np.inf"
     )
-    assert "the nll of target 512 is not finite" in refuse()
+    said = refuse()
+    assert "own:Method: scoring (ttt): the nll of target 512 is not finite; its score must answer with" in said
+    assert "ttt.lr" not in said, "which is golf's own learner's"
+
+
+def test_golf_s_own_learner_is_named_with_its_rate_and_no_other_method():
+    words = "scoring (ttt): the nll of target 3 is not finite; lower ttt.lr or check the weights"
+    assert str(trial.unscored(trial.OWN, Diverged(words))) == f"golf.method:Method: {words}"
+    said = trial.unscored("mine:Own", Diverged(words))
+    assert isinstance(said, BadMethod)
+    assert str(said).startswith("mine:Own: scoring (ttt): the nll of target 3 is not finite; its score must")
+    assert "ttt.lr" not in str(said)
 
 
 def test_a_method_whose_process_ends_is_told_in_which_call(refuse):

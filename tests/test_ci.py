@@ -20,6 +20,7 @@ PULLED = [
     "artifacts/compress/model.golf",
     "artifacts/compress/sizes.json",
     "artifacts/fetch/train/index.json",
+    "artifacts/fetch/dev/index.json",
     "artifacts/fetch/val",
     "artifacts/fetch/tokenizer.model",
     "artifacts/fetch/manifest.json",

@@ -137,3 +137,53 @@ def test_the_report_fits_80_columns_but_for_paths(tmp_path, monkeypatch):
     before, after = (seeds(Path(), name, better, 0.01) for name, better in (("a", 0.0), ("b", 0.5)))
     for text in (compare(before, after), compare(before[:1], after[:1])):
         assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_ledger_given_twice_or_copied_is_no_second_seed_and_both_are_named(tmp_path):
+    one, other = write(tmp_path / "a.safetensors", 1), write(tmp_path / "b.safetensors", 2)
+    copy = write(tmp_path / "copy.safetensors", 1)
+    for double in (one, copy):
+        with pytest.raises(BadInput, match=rf"{one}, {double}: the same scores, so one run and not two seeds"):
+            compare([one, double], [other, write(tmp_path / "c.safetensors", 3)])
+    with pytest.raises(BadInput, match="the same scores"):
+        compare([other, write(tmp_path / "d.safetensors", 4)], [one, copy])
+
+
+def test_ledgers_of_other_ways_or_methods_are_no_seeds_of_one_side_and_may_face_each_other(tmp_path):
+    paths = [write(tmp_path / f"{seed}", seed, method="golf.method:Method") for seed in range(3)]
+    theirs = write(tmp_path / "theirs", 5, method="mine:Own")
+    with pytest.raises(BadInput, match=r"method golf\.method:Method against mine:Own; the ledgers of one side"):
+        compare([paths[0], theirs], paths[1:])
+    made = Ledger("ttt", bos=BOS)
+    rows = ledger.read(paths[0])[0]
+    tokens = np.full(len(rows.nll) + 1, 2, dtype=np.uint16)
+    tokens[1::LENGTH] = BOS
+    made.seal(tokens, rows.nll - 0.01, rows.bytes, last=True)
+    made.save(tmp_path / "ttt", stream="val", method="golf.method:Method")
+    with pytest.raises(BadInput, match="way sliding against ttt"):
+        compare(paths[:2], [paths[2], tmp_path / "ttt"])
+    assert "over documents" in compare(paths[:1], [tmp_path / "ttt"])
+
+
+def test_identical_ledgers_are_called_so_and_nothing_in_them_changed_most(tmp_path):
+    one, copy = write(tmp_path / "a.safetensors", 1), write(tmp_path / "b.safetensors", 1)
+    text = compare([one], [copy])
+    assert text.splitlines()[-1] == "Identical: every target has the same score on both sides"
+    assert "changed most" not in text
+    assert "noise" not in text
+
+
+def test_documents_that_did_not_change_are_not_among_those_that_changed_most(tmp_path):
+    one = write(tmp_path / "a.safetensors", 1)
+    rows = ledger.read(one)[0]
+    nll = rows.nll.copy()
+    nll[rows.documents[7]] -= 1
+    made = Ledger("sliding", bos=BOS)
+    tokens = np.full(len(nll) + 1, 2, dtype=np.uint16)
+    tokens[1::LENGTH] = BOS
+    made.seal(tokens, nll, rows.bytes, last=True)
+    made.save(tmp_path / "b.safetensors", stream="val")
+    lines = compare([one], [tmp_path / "b.safetensors"]).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("changed most"))
+    assert lines[start + 1].split()[0] == "7"
+    assert lines[start + 2] == ""

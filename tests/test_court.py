@@ -2,6 +2,10 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import thimble as project
@@ -12,20 +16,13 @@ from golf.ground.errors import BadArtifact
 from golf.looking import ci, results
 from golf.rules import executions, trial, verdict
 from golf.rules.catalogue import RULES
-from golf.rules.court import Text
+from golf.rules.court import Court, Text
+from golf.rules.evidence import Told
 
 METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
 FETCH, LOG = "artifacts/fetch", "artifacts/evaluate/executions.jsonl"
 
 CLOCKS = ("train", "calibrate", "quantize")
-
-
-@pytest.fixture
-def place(finished_run, tmp_path, monkeypatch):
-    """A copy of the finished run to work in, and as the current folder."""
-    folder = project.copy(finished_run, tmp_path / "place")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def checks(folder=".") -> dict[str, dict]:
@@ -102,12 +99,46 @@ def test_an_execution_that_is_broken_off_is_in_the_log(place, monkeypatch):
     assert (line["val_bpb"], line["verdict"]) == (None, None)
 
 
+def test_a_verdict_names_the_method_and_the_artifact_that_it_is_of(finished_run):
+    tree, log = store.read_json(finished_run / VERDICT), executions.read(finished_run / LOG)
+    assert tree["method"] == "golf.method:Method"
+    artifact = lineage.file_digest(finished_run / "artifacts/compress/model.golf")
+    assert tree["artifact"] == log[-1]["artifact"] == artifact
+    meta = store.read_label(finished_run / "artifacts/evaluate/ledgers/ttt.safetensors")["meta"]
+    assert meta["method"] == tree["method"]
+
+
+def test_an_evaluation_that_fails_leaves_no_verdict_that_could_be_taken_for_its_own(place):
+    before = len(executions.read(LOG))
+    project.turn(place, {"evaluate.method": "nowhere:Method"})
+    done = subprocess.run([sys.executable, "-m", "stages.evaluate"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "evaluate.method: nowhere:Method: there is no nowhere.py" in done.stderr
+    left = {path.name for path in Path("artifacts/evaluate").iterdir()}
+    assert left.isdisjoint({"verdict.json", "metrics.json", "ledgers", "bpb_so_far.csv", "loss_by_position.csv"})
+    assert len(executions.read(LOG)) == before
+
+
 def test_adaptation_counts_as_training_where_it_is_upstream_of_the_artifact(place):
     clocks = {name: store.read_json(f"artifacts/{name}/clock.json")["train_seconds"] for name in CLOCKS}
     store.write_json("artifacts/ttt/clock.json", {"train_seconds": 1000.0})
     project.turn(place, {"evaluate.probe_alternatives": None, "quantize.weights": "ttt"})
     project.act("evaluate")
     assert store.read_json(METRICS)["train_seconds"] == pytest.approx(1000 + sum(clocks.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "stream", "splits", "early"),
+    [
+        ("prequant", "val", ("train", "val"), 6),
+        ("prequant", "val", ("train",), 0),
+        ("prequant", "dev", ("train", "dev"), 0),
+        ("score_first", "val", ("train", "val"), 0),
+    ],
+)
+def test_epochs_of_prequant_count_where_their_weights_learned_from_val(method, stream, splits, early):
+    case = SimpleNamespace(plan=SimpleNamespace(method=method, stream=stream), origin=Told(splits))
+    assert Court(None, case, None, None, None, 0, 6).early == early
 
 
 def test_a_plan_that_was_tried_on_val_spoils_the_headline_that_follows_it_and_no_other(place, capsys):
@@ -139,7 +170,7 @@ def test_a_manifest_that_says_something_else_than_it_should_is_named(finished_ru
     monkeypatch.chdir(finished_run)
     manifest = store.read_json(f"{FETCH}/manifest.json")
     store.write_json(tmp_path / "manifest.json", manifest | harm)
-    paths = (f"{FETCH}/val", f"{FETCH}/train/index.json", f"{FETCH}/tokenizer.model")
+    paths = (f"{FETCH}/val", f"{FETCH}/train/index.json", f"{FETCH}/dev/index.json", f"{FETCH}/tokenizer.model")
     with pytest.raises(BadArtifact, match=words):
         Text.open(*paths, tmp_path / "manifest.json", 320)
 

@@ -24,6 +24,11 @@ def test_several_epochs_on_scored_chunks_are_unruled_with_the_threads():
     assert "#1698" in row.note
 
 
+def test_epochs_of_prequant_on_val_count_too():
+    row = {each.check: each for each in disputed.findings(1, [], prequant=6)}["U-a"]
+    assert (row.status, row.measured) == ("UNRULED", "1 epoch, and 6 of prequant on val before")
+
+
 def test_what_a_method_calls_disputed_is_unruled_with_its_thread():
     row = found(declared=["causal SLOT", "my own"])["U-b"]
     assert row.status == "UNRULED"

@@ -18,6 +18,8 @@ from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.quant import codes, sensitivity
 from golf.quant.grid import Quantized
+from golf.rules import executions, verdict
+from golf.rules.finding import Finding
 from golf.score.ledger import Ledger
 
 VOCABULARY, BOS = 300, 1
@@ -223,6 +225,41 @@ def test_a_damaged_file_is_named(artifacts, name):
     with pytest.raises(BadArtifact) as caught:
         inspect.explain(artifacts[name])
     assert str(path) in str(caught.value)
+
+
+def test_a_verdict_is_shown_as_its_screen_and_one_of_another_form_is_refused(tmp_path):
+    found = [Finding("C2-a", "FAIL", "0.5", "0.1", "they don't add up")]
+    limits = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
+    about = {"seed": "ab", "method": "own:Method", "artifact": "0123456789abcdef"}
+    tree = verdict.of(found, adapts=False, limits=limits, comparable=True, **about).tree()
+    store.write_json(tmp_path / "verdict.json", tree)
+    text = inspect.explain(tmp_path / "verdict.json")
+    assert f"\nown:Method on 0123456789ab, track A: fixed predictor\n{tree['verdict']}\n" in text
+    assert "FAIL    C2-a" in text
+    assert len(text.splitlines()) <= 40
+    assert '"check"' not in text
+    store.write_json(tmp_path / "verdict.json", tree | {"checks": 3})
+    with pytest.raises(BadArtifact, match=r"verdict\.json: is no verdict"):
+        inspect.explain(tmp_path / "verdict.json")
+
+
+def test_the_log_of_executions_is_a_table_of_the_last_runs_and_a_broken_chain_names_its_line(tmp_path):
+    path = tmp_path / "executions.jsonl"
+    entry = {"artifact": "a" * 64, "method": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
+    for number in range(30):
+        bpb = 1 + number / 100 if number % 2 else None
+        ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None}
+        executions.append(path, entry | ended)
+    lines = inspect.explain(path).splitlines()
+    assert lines[0].endswith("15 executions begun, 15 ended")
+    assert "the chain holds" in lines[1]
+    assert lines[-1].split()[1:] == ["ttt", "1.2900", "aaaaaaaa", "own:Method", "invalid"]
+    assert lines[-2].split()[2] == "begun"
+    assert len(lines) <= 40
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(kept[:7] + kept[8:]))
+    with pytest.raises(BadArtifact, match="line 8 does not follow the one before"):
+        inspect.explain(path)
 
 
 def test_an_empty_table_is_damaged(tmp_path):

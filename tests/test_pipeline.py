@@ -40,14 +40,6 @@ METRICS = {  # design.md, section 4
 }
 
 
-@pytest.fixture
-def place(finished_run, tmp_path, monkeypatch):
-    """A copy of the finished run to work in."""
-    folder = project.copy(finished_run, tmp_path / "place")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_the_stages_run_in_the_order_of_the_graph():
     stages = ci.graph(ROOT)
     assert tuple(stages) == STAGES

@@ -1,29 +1,19 @@
-"""golf/ttt/prequant.py, and stages/ttt.py where ttt.method is prequant"""
+"""golf/ttt/prequant.py on one rank"""
 
 import copy
 import dataclasses
 import math
-import os
-import re
-import subprocess
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
-import thimble as project
 import torch
-from conftest import ROOT, TINY_SHAPE
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import TINY_SHAPE
 from test_loop import corpus
 
-from golf.ground import params, runtime, store
+from golf.ground import runtime
 from golf.ground.errors import Diverged
 from golf.ground.params import Prequant
-from golf.model import checkpoint
 from golf.model.gpt import GPT
-from golf.score import bpb, ledger
 from golf.train import loop
 from golf.ttt import prequant
 
@@ -131,86 +121,6 @@ def test_one_rank_makes_the_steps_of_adamw_written_out_by_hand(case):
     assert_near(dict(model.named_parameters()), expected, 1e-3)
 
 
-RANK = """
-import dataclasses, sys
-import torch.distributed as dist
-from golf.ground import runtime, store
-sys.path.insert(0, sys.argv[1])
-from test_prequant import CASES, adapted
-meeting, rank = sys.argv[2], int(sys.argv[3])
-for ranks in range(3, max(1, rank), -1):  # three of them, then the first two
-    dist.init_process_group("gloo", f"file://{meeting}.{ranks}", rank=rank, world_size=ranks)
-    here = dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks)
-    for number, wanted in enumerate(CASES.values()):
-        model, losses = adapted(wanted, here=here)
-        path = f"{meeting}.{ranks}.{number}.{rank}"
-        store.save_tensors(path, model.state_dict(), kind="weights", meta={"losses": losses})
-    dist.destroy_process_group()
-"""
-
-
-@pytest.fixture(scope="module")
-def together(tmp_path_factory) -> Path:
-    """Where each of 2 and of 3 ranks left what it learned in each case: <path>.<ranks>.<case>.<rank>."""
-    meeting = tmp_path_factory.mktemp("ranks") / "meet"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", RANK, str(ROOT / "tests"), str(meeting)]
-    started = [
-        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in range(3)
-    ]
-    try:
-        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
-    finally:
-        for each in started:
-            each.kill()
-    assert [each.returncode for each in started] == [0, 0, 0], said
-    return meeting
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_ranks_learn_what_as_many_optimisers_one_after_another_learn(together, case, ranks):
-    paths = [f"{together}.{ranks}.{list(CASES).index(case)}.{rank}" for rank in range(ranks)]
-    found = [store.load_tensors(path, kind="weights") for path in paths]
-    expected, losses = slow(CASES[case], ranks)
-
-    for weights, meta in found:
-        assert meta["losses"] == pytest.approx(losses, rel=1e-5)
-        assert_near(weights, expected, 1e-3)
-        assert all(torch.equal(weights[name], found[0][0][name]) for name in weights), "the ranks differ"
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_sequential_ranks_make_the_steps_of_one_rank_and_federated_ones_do_not(together, ranks):
-    sequential, federated = (store.load_tensors(f"{together}.{ranks}.{number}.0")[0] for number in (0, 1))
-    one, _ = adapted(WANTED)
-    way = (one.tok_emb.weight - fresh().tok_emb.weight).norm()
-
-    assert_near(sequential, one, 1e-3)
-    assert (federated["tok_emb.weight"] - one.tok_emb.weight).norm() > 0.1 * way
-
-
-@given(
-    rows=st.integers(1, 40),
-    size=st.integers(1, 8),
-    ranks=st.integers(1, 9),
-    form=st.sampled_from(["sequential", "federated"]),
-)
-def test_every_window_is_learned_once_an_epoch_whatever_the_ranks(rows, size, ranks, form):
-    wanted = dataclasses.replace(WANTED, form=form, batch_tokens=4 * size, chunk_tokens=4 * size)
-    data = torch.arange(rows)[:, None].expand(rows, 5)
-    places = [dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks) for rank in range(ranks)]
-    shares = [prequant.shares(data, wanted, here) for here in places]
-
-    assert sorted(window for share in shares for mine, _ in share for window in mine[:, 0].tolist()) == list(
-        range(rows)
-    )
-    if form == "sequential":
-        assert len({len(share) for share in shares}) == 1, "each step is a meeting of all ranks"
-    else:
-        assert shares[0][0][0][:, 0].tolist() == list(range(min(size, rows))), "rank 0 has the first chunk whole"
-
-
 def test_the_first_blocks_stay_as_they_were_and_everything_may_learn_again_afterwards():
     start, (model, _) = fresh(), adapted(dataclasses.replace(WANTED, freeze=3))
     same = {name for name, weight in model.named_parameters() if torch.equal(weight, start.get_parameter(name))}
@@ -308,65 +218,3 @@ def test_val_scores_far_below_its_entropy_once_it_was_learned_from_and_dev_score
     assert 1 < before[1] < 1.15
     assert after[0] < 0.5
     assert after[1] > before[1]
-
-
-# ---- the stage
-
-
-@pytest.fixture
-def place(finished_run, tmp_path, monkeypatch) -> Path:
-    """A copy of the finished run to work in."""
-    folder = project.copy(finished_run, tmp_path / "place")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.mark.parametrize("form", ["sequential", "federated"])
-@pytest.mark.parametrize("stream", ["dev", "val"])
-def test_the_stage_says_what_was_learned_before_it_was_scored(place, capsys, stream, form):
-    project.turn(place, {"ttt.method": "prequant", "ttt.stream": stream, "prequant.form": form})
-    project.act("ttt")
-    metrics = store.read_json("artifacts/ttt/metrics.json")
-    rows, about = ledger.read("artifacts/ttt/ledger.safetensors")
-    _, meta = checkpoint.load("artifacts/ttt/model.safetensors", params.read().model)
-    curve = Path("artifacts/ttt/bpb_so_far.csv").read_text(encoding="utf-8").splitlines()
-    plan = store.read_json("artifacts/ttt/plan.json")
-    lines = [line for line in capsys.readouterr().err.splitlines() if "bpb" in line or "loss" in line]
-
-    assert metrics["bpb_after"] == bpb.score(rows).bpb < metrics["bpb_before"] - 0.05
-    assert metrics["order"] == about["order"] == "learned, then scored"
-    assert (metrics["stream"], metrics["form"], metrics["epochs"]) == (stream, form, 4)
-    assert stream in meta["lineage"]["splits_seen"]
-    assert plan["splits_seen"] == meta["lineage"]["splits_seen"]
-    assert plan["ttt"] == dataclasses.asdict(params.read().ttt)
-    assert curve[0].split(",")[:3] == ["tokens", "sliding", "ttt"]
-    if stream == "dev":
-        assert "verdict" not in metrics.keys() | about.keys()
-        assert "val" not in meta["lineage"]["splits_seen"]
-        assert not any("invalid" in line for line in lines + curve)
-    else:
-        assert metrics["verdict"] == about["verdict"] == prequant.VERDICT
-        assert re.match(r"invalid: C1 and C3, .*#1376, #1485, #1735", prequant.VERDICT)
-        assert all("invalid" in line for line in curve[1:])
-        assert ["invalid" in line for line in lines] == [False] * 2 + [True] * (len(lines) - 2), "once it has learned"
-
-
-def test_two_ranks_of_the_stage_meet_and_write_once(place):
-    settings = {"ttt.method": "prequant", "ttt.ranks": 2, "prequant.form": "federated", "prequant.ema": 0.7}
-    project.turn(place, settings)
-    said = project.run("ttt", place).stdout
-    metrics = store.read_json("artifacts/ttt/metrics.json")
-
-    assert said.count("4/4 epochs") == 1
-    assert metrics["bpb_after"] < metrics["bpb_before"]
-
-
-def test_the_settings_are_in_the_lineage_of_what_they_made_and_of_nothing_else(place):
-    def made(**settings) -> str:
-        project.turn(place, settings)
-        project.act("ttt")
-        return store.read_label("artifacts/ttt/model.safetensors")["meta"]["lineage"]["parameters"]
-
-    assert made() == made(**{"prequant.epochs": 1})
-    first = made(**{"ttt.method": "prequant"})
-    assert made(**{"prequant.epochs": 2}) != first

@@ -46,6 +46,7 @@ def test_a_failure_names_the_conditions_and_the_path_by_which_val_came():
     assert "C1 and C3" in found["C3-f"].note
     for check in ("C1-e", "C3-f"):
         assert found[check].note.endswith("artifacts/fetch/val -> ttt/model.safetensors -> model.golf")
+    assert found["C3-f"].measured == "saw train, val"
     assert splits(CLEAN, PLAN_ON_VAL)["C1-e"].note.endswith("tried on val; artifacts/fetch/val -> plan.json")
 
 
@@ -60,11 +61,16 @@ def test_lineage_that_leaves_out_a_split_names_the_file():
 
 
 def test_documents_in_both_splits_are_counted():
-    train = [{"text": "a"}, {"text": "b"}]
-    assert provenance.disjoint(train, [{"text": "c"}]).status == "PASS"
-    found = provenance.disjoint(train, [{"text": "b"}, {"text": "c"}])
-    assert (found.status, found.measured) == ("FAIL", "1 shared of 2 and 2")
-    assert "#2127" in found.note
+    train, dev = [{"text": "a"}, {"text": "b"}], [{"text": "d"}]
+    assert provenance.disjoint(train, dev, [{"text": "c"}]).status == "PASS"
+    found = provenance.disjoint(train, dev, [{"text": "b"}, {"text": "c"}])
+    assert (found.status, found.measured) == ("FAIL", "1 with train, 0 with dev of 2, 1 and 2")
+    assert found.note == "documents of val are in train too (#2127)"
+
+
+def test_a_document_of_val_that_dev_holds_is_caught_as_dev_shapes_the_artifact_too():
+    found = provenance.disjoint([{"text": "a"}], [{"text": "c"}], [{"text": "b"}, {"text": "c"}])
+    assert (found.status, found.note) == ("FAIL", "documents of val are in dev too (#2127)")
 
 
 def report(**noted) -> dict:

@@ -62,6 +62,32 @@ def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
     assert "train_seed42.log: ends in a traceback (#1133)" in bundle.one_run(gather(tmp_path)).note
 
 
+@pytest.mark.parametrize("word", ["nan", "NaN", "inf", "-inf", "Infinity"])
+def test_a_final_score_that_is_no_number_is_said_and_no_earlier_pass_stands_in_for_it(tmp_path, word):
+    folder = submissions.sound(tmp_path)
+    log = folder / "train_seed42.log"
+    lines = log.read_text().splitlines()
+    lines[-1] = f"quantized_ttt val_loss:{word} val_bpb:{word} eval_time:366500ms"
+    log.write_text("\n".join(lines))
+    found = gather(folder)
+    assert f"train_seed42.log: val_loss:{word} is no number" in bundle.readable(found).note
+    assert [one.name for one, _ in found.results()] == ["train_seed314.log", "train_seed999.log"]
+    judged = bundle.one_run(found)
+    assert judged.status == "FAIL"
+    assert "train_seed42.log: the score of its final line, quantized_ttt, is no number" in judged.note
+
+
+def test_a_step_s_loss_that_is_no_number_is_said_and_a_setting_is_not(tmp_path):
+    folder = submissions.sound(tmp_path)
+    log = folder / "train_seed42.log"
+    text = log.read_text().replace("train_loss: 2.7000", "train_loss: nan")
+    log.write_text(text.replace("  num_layers: 11", "  num_layers: 11\n  grad_clip: inf"))
+    found = gather(folder)
+    assert "train_seed42.log: train_loss: nan is no number" in bundle.readable(found).note
+    log.write_text(log.read_text().replace("train_loss: nan", "train_loss: 2.7"))
+    assert bundle.readable(gather(folder)).note == ""
+
+
 def test_training_and_evaluation_in_two_logs_of_a_seed_are_one_run(tmp_path):
     submissions.sound(tmp_path)
     whole = submissions.modern(42, 1.0801)

@@ -4,6 +4,7 @@ import sys
 import pytest
 import submissions
 
+from golf.__main__ import main
 from golf.ground.errors import BadInput
 from golf.submission.check import check, report
 
@@ -18,8 +19,23 @@ def test_a_sound_submission_passes_every_check_and_is_still_not_called_legal(tmp
     assert {one.status for one in found} == {"PASS"}
     text, failed = report(folder, before)
     assert not failed
-    assert text.endswith("nothing checked here fails; the probes need the artifact: NOT-RUN")
+    assert text.endswith("nothing checked here fails; the probes, which need the artifact, are NOT-RUN")
     assert "legal" not in text
+
+
+def test_what_is_unruled_or_was_not_run_is_named_beside_what_does_not_fail(tmp_path):
+    folder = submissions.sound(tmp_path, claims={"seed_results": {"42": {"val_bpb": 1.0821}}})
+    told = " ".join(report(folder)[0].split("\n\n")[-1].split())
+    assert "nothing checked here fails; UNRULED: M-e; NOT-RUN: record margin; the probes, which need" in told
+
+
+def test_a_screen_folds_what_passes_and_all_shows_it(tmp_path):
+    folder = submissions.sound(tmp_path, gpu="A100-SXM4-80GB")
+    short, long = report(folder)[0], report(folder, whole=True)[0]
+    assert short.splitlines()[0] == "PASS    files, logs, one run, C4-d, M-a d e, B-a, sizes agree, B-c d"
+    assert "FAIL    B-e " in short
+    assert "PASS    M-a  " in long
+    assert len(short.splitlines()) <= 40
 
 
 def test_what_fails_makes_the_submission_invalid_by_name(tmp_path):
@@ -32,7 +48,7 @@ def test_what_fails_makes_the_submission_invalid_by_name(tmp_path):
 def test_other_hardware_makes_it_no_record_and_not_invalid(tmp_path):
     text, failed = report(submissions.sound(tmp_path, gpu="A100-SXM4-80GB"))
     assert failed
-    assert text.splitlines()[-1].startswith("not a record run: B-e")
+    assert text.split("\n\n")[-1].splitlines()[1].startswith("not a record run: B-e; NOT-RUN: record margin; ")
 
 
 def test_the_report_fits_eighty_columns_and_steers_no_terminal(tmp_path):
@@ -45,9 +61,11 @@ def test_the_report_fits_eighty_columns_and_steers_no_terminal(tmp_path):
 
 def test_a_folder_that_holds_nothing_of_a_submission_gets_its_findings(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "model.bin").write_bytes(bytes(1000))
+    (tmp_path / "helper.py").write_text("import math")
     statuses = {one.check: one.status for one in check(tmp_path)}
     assert statuses.pop("files") == "FAIL"
-    assert set(statuses.values()) == {"NOT-RUN"}
+    assert set(statuses.values()) == {"NOT-RUN"}, "B-a too, though the files are small"
 
 
 def test_an_empty_folder_is_one_message(tmp_path):
@@ -75,3 +93,8 @@ def test_the_naive_baseline_is_told_what_is_off_about_it_and_nothing_else(tmp_pa
     statuses = {one.check: one.status for one in check(folder)}
     assert [name for name, status in statuses.items() if status == "UNRULED"] == ["M-a", "M-d", "B-c"]
     assert "FAIL" not in statuses.values()
+
+
+def test_a_baseline_without_a_folder_is_one_message(capsys):
+    assert main(["check", "--baseline", "other"]) == 1
+    assert "--baseline is what a FOLDER should beat; give both" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import json
 import pytest
 import submissions
 
-from golf.submission import metric
+from golf.submission import margin, metric
 from golf.submission.evidence import gather
 
 
@@ -88,6 +88,24 @@ def test_a_claim_of_another_line_than_the_last_or_of_one_seed_alone_is_unruled(t
     alone = {"seed_results": {}, "val_bpb": 1.0801}
     found = metric.claimed(gather(submissions.sound(tmp_path / "b", claims=alone)))
     assert (found.status, "train_seed42.log's score alone" in found.note) == ("UNRULED", True)
+
+
+def test_the_json_and_the_statistics_are_held_against_the_same_line_of_each_log(tmp_path):
+    sliding = {str(seed): {"val_bpb": bpb + 0.002} for seed, bpb in submissions.SCORES.items()}
+    evidence = gather(submissions.sound(tmp_path, claims={"seed_results": sliding, "val_bpb": 1.0823}))
+    found = metric.claimed(evidence)
+    assert (found.status, "json takes quantized_sliding_window" in found.note) == ("UNRULED", True)
+    assert found.measured == "json 1.0823, logs 1.08030000 (mean of 3)"
+    assert margin.margin(evidence).ours.mean == pytest.approx(1.0803)
+
+
+def test_of_two_logs_of_a_seed_the_one_that_the_json_claims_counts_in_both(tmp_path):
+    folder = submissions.sound(tmp_path)
+    for name in ("again.log", "z_again.log"):
+        (folder / name).write_text(submissions.modern(42, 1.0799))
+    evidence = gather(folder)
+    assert metric.claimed(evidence).status == "PASS"
+    assert (margin.margin(evidence).ours.n, margin.margin(evidence).ours.mean) == (3, pytest.approx(1.0803))
 
 
 def test_without_a_score_on_both_sides_the_claim_was_not_checked(tmp_path):

@@ -59,6 +59,16 @@ def test_the_model_in_the_folder_is_weighed_before_the_log_is_believed(tmp_path)
     assert size(tmp_path).status == "UNRULED"
 
 
+def test_files_that_nothing_ties_to_a_run_prove_no_size_and_too_large_ones_still_fail(tmp_path):
+    (tmp_path / "train_gpt.py").write_text("import math")
+    (tmp_path / "model.ptz").write_bytes(bytes(1000))
+    found = size(tmp_path)
+    assert (found.status, "no log and no json" in found.note) == ("NOT-RUN", True)
+    assert found.measured == "as shipped 1,011"
+    (tmp_path / "model.ptz").write_bytes(bytes(16_000_000))
+    assert size(tmp_path).status == "FAIL"
+
+
 def test_without_any_figure_it_was_not_run(tmp_path):
     (tmp_path / "README.md").write_text("hello")
     assert size(tmp_path).status == "NOT-RUN"

@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,17 +39,21 @@ PACKAGES = (  # what pyproject.toml pins, and what may stand in for it; tests an
     "huggingface-hub",
 )
 VAL = "artifacts/fetch/val"
+WRITTEN = ("artifacts", "dvc.lock")  # what a run changes among the files that Git tracks
 
 
-def enter(name: str, main, *, apart: bool = False) -> None:
+def enter(name: str, main, *, apart: bool = False, outs: tuple[str, ...] = ()) -> None:
     """Run ``main`` as stage ``name`` and exit: 0, or 1 after one message, or 130 when interrupted.
 
     main takes a Runtime where the stage's section says how to execute, else nothing. A section with ranks > 1 that was
     not started by torchrun starts its ranks itself. apart: the model runs in processes that main starts; it takes
-    nothing and returns their Runtime.
+    nothing and returns their Runtime. outs: what an earlier run wrote that could be taken for this one's if it fails;
+    removed before anything else, as DVC removes them.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        if first():
+            remove(outs)
         from golf.ground import lineage, params
 
         section = getattr(params.read(), name)
@@ -77,6 +82,15 @@ def enter(name: str, main, *, apart: bool = False) -> None:
             raise
         say_last(1, traceback.format_exc())
         sys.exit(1)
+
+
+def remove(outs) -> None:
+    """Files and folders that may be there; a link is removed, what it leads to is not."""
+    for path in map(Path, outs):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def reads_val(name: str, section) -> bool:
@@ -270,12 +284,14 @@ def installed(package: str) -> str | None:
 
 
 def commit() -> dict | None:
-    """The commit and whether tracked files differ from it; None outside a git checkout."""
+    """The commit and whether tracked files differ from it; None outside a git checkout.
+
+    artifacts/ and dvc.lock don't count: a run changes them itself, and lineage pins what it read there.
+    """
+    asked = ["git", "status", "--porcelain", "-uno", "--", ":/", *(f":(exclude){path}" for path in WRITTEN)]
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        changed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return {"commit": head, "dirty": bool(changed.strip())}

@@ -1,6 +1,9 @@
 """``golf compare``: whether one run is better than another on the same text, or within noise, as text for people."""
 
+import itertools
 from pathlib import Path
+
+import numpy as np
 
 from golf.ground.errors import BadInput
 from golf.score import bpb, ledger, paired
@@ -13,7 +16,8 @@ SHOWN = 5  # documents that changed most
 def compare(before: list[Path], after: list[Path]) -> str:
     """Ledgers of the same text, one a seed, the seeds in the same order on both sides.
 
-    Raises BadInput when their numbers or their texts differ, BadArtifact when a ledger was changed.
+    Raises BadInput when their numbers, their texts or the ways of one side differ, or one run stands for two seeds;
+    BadArtifact when a ledger was changed.
     """
     if not before or len(before) != len(after):
         raise BadInput(
@@ -22,6 +26,8 @@ def compare(before: list[Path], after: list[Path]) -> str:
     paths = [*before, *after]
     read = [ledger.read(path) for path in paths]
     same_text(paths, read)
+    for side in (slice(len(before)), slice(len(before), None)):
+        several_seeds(paths[side], read[side])
     rows = [each for each, _ in read]
     olds, news = rows[: len(before)], rows[len(before) :]
     change = paired.difference(olds, news)
@@ -31,6 +37,10 @@ def compare(before: list[Path], after: list[Path]) -> str:
         *side_lines("before", paths[: len(before)], read[: len(before)], scores[0]),
         *side_lines("after", paths[len(before) :], read[len(before) :], scores[1]),
         "",
+    ]
+    if all(np.array_equal(old.nll, new.nll) for old, new in zip(olds, news, strict=True)):
+        return "\n".join([*lines, "Identical: every target has the same score on both sides"])
+    lines += [
         shown("difference over documents", change.difference, "fewer than two documents"),
     ]
     seeds = paired.over_seeds(*scores) if len(before) > 1 else None
@@ -51,6 +61,17 @@ def same_text(paths: list[Path], read: list[tuple[Rows, dict]]) -> None:
             problem = f"the stream {meta.get('stream')} against {told.get('stream')}"
         if problem:
             raise BadInput(f"{paths[0]}, {path}: not the same text: {problem}; compare ledgers of one split")
+
+
+def several_seeds(paths: list[Path], read: list[tuple[Rows, dict]]) -> None:
+    """Raises BadInput naming two ledgers of one side that hold the same scores, or are not of one way and method."""
+    for (one, (rows, meta)), (two, (other, told)) in itertools.combinations(zip(paths, read, strict=True), 2):
+        if np.array_equal(rows.nll, other.nll):
+            raise BadInput(f"{one}, {two}: the same scores, so one run and not two seeds; name each run once")
+        for key in ("way", "method"):
+            if meta.get(key) != told.get(key):
+                found = f"{key} {meta.get(key)} against {told.get(key)}"
+                raise BadInput(f"{one}, {two}: {found}; the ledgers of one side differ in their seed alone")
 
 
 def side_lines(name: str, paths: list[Path], read: list[tuple[Rows, dict]], scores: list[float]) -> list[str]:
@@ -75,7 +96,7 @@ def shown(name: str, found: Interval, lacking: str = "") -> str:
 def most_changed(change: Change, rows: Rows) -> list[str]:
     """The documents that moved the difference most."""
     lines = [f"changed most{'document':>12}{'at target':>12}{'bytes':>10}{'bits':>12}{'its bpb':>10}"]
-    for number in change.most(SHOWN):
+    for number in (found for found in change.most(SHOWN) if change.bits[found]):
         bits, size = change.bits[number], int(change.bytes[number])
         own = f"{bits / size:+.4f}" if size else "no bytes"
         lines.append(f"{'':<12}{number:>12,}{rows.documents[number]:>12,}{size:>10,}{bits:>+12.2f}{own:>10}")

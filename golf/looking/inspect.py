@@ -15,9 +15,11 @@ from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, store
 from golf.ground.errors import BadArtifact, BadInput
 from golf.quant import grid, outcome, sensitivity
+from golf.rules import executions, verdict
 from golf.score import bpb, ledger
 
 LINES, WIDTH = 40, 120  # a screenful
+EXECUTIONS = 24  # lines of the log of evaluations that are shown
 
 
 def explain(path: Path) -> str:
@@ -28,7 +30,7 @@ def explain(path: Path) -> str:
     if not path.exists():
         raise BadInput(f"{path}: not found; dvc repro makes the artifacts, dvc checkout brings them back")
     readers = {".bin": shard, ".json": tree, ".csv": table, ".model": tokenizer}
-    readers |= {".safetensors": tensors, ".golf": golf_file}
+    readers |= {".safetensors": tensors, ".golf": golf_file, ".jsonl": log}
     if path.suffix not in readers:
         raise BadInput(f"{path}: not an artifact; golf inspect reads {', '.join(sorted(readers))} and split folders")
     return shortened(readers[path.suffix](path))
@@ -83,9 +85,28 @@ def tokenizer(path: Path) -> list[str]:
 
 def tree(path: Path) -> list[str]:
     content = store.read_json(path)
+    if "verdict" in content and "checks" in content:
+        return [f"{path}: verdict", "", *verdict.of_run(path)[0].splitlines()]
     if "documents" in content and isinstance(content["documents"], list):
         content = content | {"documents": f"{len(content['documents'])} entries"}
     return [f"{path}:", *("  " + line for line in json.dumps(content, indent=2, ensure_ascii=False).splitlines()[1:-1])]
+
+
+def log(path: Path) -> list[str]:
+    """The log of evaluations. Raises BadArtifact naming the line at which its chain breaks."""
+    entries = executions.read(path)
+    begun = executions.begun(entries)
+    lines = [
+        f"{path}: {executions.counted(begun)} begun, {len(entries) - begun} ended",
+        "  the chain holds: each line follows the one before",
+        f"  {'time':<27}{'headline':<10}{'val bpb':<10}{'artifact':<10}{'method':<22}verdict",
+    ]
+    for entry in entries[-EXECUTIONS:]:
+        bpb = "begun" if entry["val_bpb"] is None else f"{entry['val_bpb']:.4f}"
+        short = (entry["verdict"] or "").partition(":")[0]
+        named = f"{entry['artifact'][:8]:<10}{entry['method'][:20]:<22}"
+        lines.append(f"  {entry['time']:<27}{entry['headline']:<10}{bpb:<10}{named}{short}")
+    return lines
 
 
 def table(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Checks on the accounts: the ledger's chain and coverage, the bytes that divide the score, and the score itself."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,8 +19,14 @@ CANONICAL = {"none": 151_078_222, "caseops": 151_074_498}  # bytes of the challe
 
 
 def of_ledger(path, stream: Stream, named: Judged, reported: dict, calls: int) -> list[Finding]:
-    """C3-a, C4-a, C4-b, M-e: the headline's ledger as it was saved, read again. calls: scores asked for it."""
+    """C3-a, C4-a, C4-b, M-e: the headline's ledger as it was saved, read again. calls: scores asked for it.
+
+    C3-a holds what was saved against what was sealed in the pass, seal by seal; C4-b the calls against the seals.
+    Raises BadArtifact where a seal doesn't fit its rows.
+    """
     rows, meta = ledger.read(path)
+    pairs = zip(columns(rows), columns(named.ledger.columns()), strict=True)
+    kept = all(np.array_equal(saved, sealed) for saved, sealed in pairs)  # and so the seals, which follow from them
     score, seals = bpb.score(rows), int(rows.chunk[-1]) + 1
     covered = len(rows.nll) == stream.targets and (rows.bytes == stream.bytes).all()
     whole = covered and (np.diff(rows.chunk) >= 0).all() and np.isfinite(rows.nll).all()
@@ -27,17 +34,21 @@ def of_ledger(path, stream: Stream, named: Judged, reported: dict, calls: int) -
     off = max(abs(score.bpb - reported["val_bpb"]), abs(score.loss - reported["val_loss"]))
     off = max(off, abs(score.bpb - reported[f"val_bpb_{meta['way']}"]), abs(score.bpb - named.score.bpb))
     return [
-        judged("C3-a", seals == calls, f"{seals:,} seals for {calls:,} chunks", "one each, in a chain"),
+        judged("C3-a", kept, f"{seals:,} seals", "as in the pass", "the saved ledger is not the one that was sealed"),
         judged(
             "C4-a",
             bool(whole),
             f"{len(rows.nll):,} rows",
             f"{stream.targets:,}",
-            "not one sound score a target",
+            "some target has no sound score of its own",
         ),
-        judged("C4-b", seals == calls, f"{calls:,} calls that count", f"{seals:,} chunks", "chunks scored twice"),
+        judged("C4-b", seals == calls, f"{calls:,} calls that count", f"{seals:,} chunks", "chunks were scored twice"),
         judged("M-e", off <= CLOSE, f"off by {off:.1e} bpb", f"{CLOSE:g}", "the headline is not the ledger's"),
     ]
+
+
+def columns(rows: ledger.Rows) -> list[np.ndarray]:
+    return [getattr(rows, field.name) for field in dataclasses.fields(rows)]
 
 
 def of_bytes(figures: dict, val: Split, index: str, manifest: dict, read: ReadBack) -> list[Finding]:

@@ -24,8 +24,8 @@ from golf.rules.verdict import Verdict
 
 @dataclass(frozen=True)
 class Text:
-    """The text that is scored on. index: sha256 of val's index; read: val as text again; train: the documents of
-    train's index; manifest: fetch's.
+    """The text that is scored on. index: sha256 of val's index; read: val as text again; train, dev: the documents of
+    their indexes; manifest: fetch's.
     """
 
     val: Split
@@ -33,22 +33,25 @@ class Text:
     index: str
     read: ReadBack
     train: list[dict]
+    dev: list[dict]
     manifest: dict
 
     @classmethod
-    def open(cls, val, train, tokenizer, manifest, vocabulary: int) -> "Text":
-        """val: the split's folder; train: train's index.json. Raises BadArtifact for what is damaged."""
+    def open(cls, val, train, dev, tokenizer, manifest, vocabulary: int) -> "Text":
+        """val: the split's folder; train, dev: their index.json. Raises BadArtifact for what is damaged."""
         split, pieces = shards.open_split(val, vocabulary), Tokenizer.open(tokenizer)
         found = told(manifest, comparable_with_fineweb=bool, transform=str, splits=dict)
         expect(manifest, expect(manifest, found["splits"], val=dict)["val"], documents=int, tokens=int, sha256=str)
         read = read_back(split, pieces, found["transform"])
-        documents = shards.read_index(Path(train).parent)["documents"]
-        return cls(split, Stream.of(split, pieces), lineage.file_digest(val), read, documents, found)
+        others = [shards.read_index(Path(index).parent)["documents"] for index in (train, dev)]
+        return cls(split, Stream.of(split, pieces), lineage.file_digest(val), read, *others, found)
 
 
 @dataclass(frozen=True)
 class Court:
-    """evaluate: the section of params; limit_bytes: for artifact and code together."""
+    """evaluate: the section of params; limit_bytes: for artifact and code together; epochs: of prequant, where the
+    plan tells of one.
+    """
 
     evaluate: params.Evaluate
     case: Case
@@ -56,11 +59,18 @@ class Court:
     trial: Trial
     room: Room
     limit_bytes: int
+    epochs: int
 
     @property
     def size(self) -> Size:
         payload = Path(self.evaluate.artifact).stat().st_size
         return Size(payload, code_bytes(self.room.code, self.room.root), self.limit_bytes)
+
+    @property
+    def early(self) -> int:
+        """Epochs that prequant made over val before it was scored; 0 where none reached the artifact."""
+        plan, reached = self.case.plan, "val" in self.case.origin.splits
+        return self.epochs if reached and (plan.method, plan.stream) == ("prequant", "val") else 0
 
     def figures(self, seconds: float) -> dict:
         """metrics.json but for the verdict. seconds: of evaluation, as its limit counts them."""
@@ -89,18 +99,18 @@ class Court:
         found = [
             *self.trial.findings,
             *provenance.splits(case.origin, case.tried if learns else None),
-            provenance.disjoint(text.train, text.val.documents),
+            provenance.disjoint(text.train, text.dev, text.val.documents),
             *provenance.room(self.trial.reports, self.room.code),
             *accounts.of_ledger(ledger, text.stream, first, figures, named.calls),
             *accounts.of_bytes(figures, text.val, text.index, text.manifest, text.read),
             self.size.finding(),
             *provenance.budgets(case.clock, figures["eval_seconds"], self.evaluate.limit_s, hardware),
-            *disputed.findings(case.plan.epochs if learns else 0, named.facts["disputed"]),
+            *disputed.findings(case.plan.epochs if learns else 0, named.facts["disputed"], self.early),
         ]
         adapts = len(np.unique(first.ledger.columns().states, axis=0)) > 1 or learns
         about = {"adapts": adapts, "limits": figures, "comparable": figures["comparable_with_fineweb"]}
-        about |= {"seed": self.trial.seed}
         entry = execution(self.evaluate, case, text, commit) | {"val_bpb": figures["val_bpb"]}
+        about |= {"seed": self.trial.seed, "method": entry["method"], "artifact": entry["artifact"]}
         final = verdict.of([*found, executions.logged(log, entry)], **about)
         executions.append(log, entry | {"verdict": final.headline})
         return final

@@ -19,7 +19,7 @@ def splits(artifact: Told, plan: Told | None) -> list[Finding]:
     """
     reached = " -> ".join(artifact.chain)
     if "val" in artifact.splits:
-        upstream = Finding("C3-f", FAIL, f"val in {', '.join(artifact.splits)}", "no val", f"{ORDER}; {reached}")
+        upstream = Finding("C3-f", FAIL, f"saw {', '.join(artifact.splits)}", "no val", f"{ORDER}; {reached}")
     elif artifact.understated:
         upstream = Finding("C3-f", FAIL, artifact.understated[0], "its inputs' splits", "lineage leaves out a split")
     elif UNKNOWN in artifact.splits:
@@ -47,11 +47,16 @@ def seeds(artifact: Told) -> Finding:
     return judged("C4-d", True, f"seeds {', '.join(map(str, artifact.seeds))}", "in lineage")
 
 
-def disjoint(train: list[dict], val: list[dict]) -> Finding:
-    """C1-f: documents of two splits' indexes, by the hash of their text as the normaliser leaves it (#2127)."""
-    shared = {row["text"] for row in train} & {row["text"] for row in val}
-    measured = f"{len(shared)} shared of {len(train):,} and {len(val):,}"
-    return judged("C1-f", not shared, measured, "0", "val documents are in the training text (#2127)")
+def disjoint(train: list[dict], dev: list[dict], val: list[dict]) -> Finding:
+    """C1-f: documents of the splits' indexes, by the hash of their text as the normaliser leaves it (#2127). dev
+    counts as train does: what is chosen on it shapes the artifact.
+    """
+    texts = {row["text"] for row in val}
+    shared = {name: len(texts & {row["text"] for row in rows}) for name, rows in (("train", train), ("dev", dev))}
+    found = ", ".join(f"{count:,} with {name}" for name, count in shared.items())
+    measured = f"{found} of {len(train):,}, {len(dev):,} and {len(val):,}"
+    where = " and ".join(name for name, count in shared.items() if count)
+    return judged("C1-f", not where, measured, "0 shared", f"documents of val are in {where} too (#2127)")
 
 
 def room(reports: list[dict], code: list[str]) -> list[Finding]:
@@ -60,7 +65,7 @@ def room(reports: list[dict], code: list[str]) -> list[Finding]:
     opened = sum(report["opened"] for report in reports)
     kinds = ", ".join(f"{len(found)} {kind}" for kind, found in beyond.items())
     shown = ", ".join([entry for found in beyond.values() for entry in found][:3])
-    outside = judged("C1-g", not shown, f"{kinds} of {opened}", "0", f"outside its room: {shown}")
+    outside = judged("C1-g", not shown, f"{kinds} of {opened}", "0", f"it went outside its room: {shown}")
     clean = f"{len(code)} code files and the artifact, {len(reports)} processes"
     return [outside, judged("B-b", not beyond["files"], clean, "counted alone", "it needed files that are not counted")]
 

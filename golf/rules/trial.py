@@ -10,16 +10,17 @@ import numpy as np
 
 from golf import judge
 from golf.data.stream import Stream
-from golf.ground.errors import GolfError
+from golf.ground.errors import BadMethod, Diverged, GolfError
 from golf.ground.params import Evaluate
 from golf.ground.stage import SECRET
 from golf.judge import Judged
-from golf.room.room import Room, Sitting
+from golf.room.room import CONTRACT, Room, Sitting
 from golf.rules import ablations, audit
 from golf.rules.audit import Audit
 from golf.rules.evidence import Case
 from golf.rules.finding import Finding
 
+OWN = "golf.method:Method"  # the one that learns by the ttt section
 AUDITED = 3  # chunks: the first, and others anywhere
 
 
@@ -52,7 +53,10 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
 
     def scored(sitting: Sitting, way: str, auditor: Audit | None = None) -> Judged:
         told = {"stage": "evaluate", "limit_s": evaluate.limit_s, "caveat": case.caveat(way)}
-        return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=auditor)
+        try:
+            return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=auditor)
+        except Diverged as error:
+            raise unscored(evaluate.method, error) from None
 
     with room.sit(watched=probed) as named:
         auditor = None
@@ -80,6 +84,14 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
     reports.append(sitting.report)
     spent = time.perf_counter() - began + judged[evaluate.headline].paused + named.watch_s
     return Trial(judged, audit.findings(auditor) + ablated, named, reports, spent, seed)
+
+
+def unscored(method: str, error: Diverged) -> GolfError:
+    """A pass that met a score which is no number. The ledger's cure, ttt.lr, is one for golf's own learner alone."""
+    if method == OWN:
+        return Diverged(f"{method}: {error}")
+    problem = str(error).partition(";")[0]
+    return BadMethod(f"{method}: {problem}; its score must answer with finite numbers ({CONTRACT})")
 
 
 def secret() -> str:

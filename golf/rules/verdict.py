@@ -8,7 +8,7 @@ from golf.ground import store
 from golf.ground.errors import BadArtifact
 from golf.rules.catalogue import RULES
 from golf.rules.finding import FAIL, NOT_RUN, PASS, UNRULED, Finding
-from golf.rules.table import WIDTH, rows
+from golf.rules.table import WIDTH, clean, rows, screen
 
 FILE = "artifacts/evaluate/verdict.json"
 RECORD = "record-eligible"
@@ -17,18 +17,25 @@ INVALID = "invalid"
 OPEN = "NOT-RUN"
 TRACKS = {False: "A: fixed predictor", True: "B: score-first adaptation"}
 PROVENANCE = ("C1-e", "C3-f")
+ABOUT = ("verdict", "track", "method", "artifact")  # of verdict.json, beside the checks
+ROW = ("check", "status", "measured", "limit", "note")
 PROBES = ("C1-a", "C1-b", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
 LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """headline: one line, with the reason; track: A or B; findings: one for each rule, in the catalogue's order."""
+    """headline: one line, with the reason; track: A or B; findings: one for each rule, in the catalogue's order.
+
+    seed: what the probes' places followed from; method, artifact: which class, and the sha256 of what it opened.
+    """
 
     headline: str
     track: str
     findings: tuple[Finding, ...]
     seed: str
+    method: str
+    artifact: str
 
     def tree(self) -> dict:
         """verdict.json: every finding with its rule's title and link."""
@@ -36,16 +43,17 @@ class Verdict:
             {**dataclasses.asdict(each), "rule": RULES[each.check].title, "link": RULES[each.check].link(each.check)}
             for each in self.findings
         ]
-        return {"verdict": self.headline, "track": self.track, "probe_seed": self.seed, "checks": rows}
+        about = {"method": self.method, "artifact": self.artifact, "track": self.track, "probe_seed": self.seed}
+        return {"verdict": self.headline, **about, "checks": rows}
 
 
-def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool, seed: str) -> Verdict:
-    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's; seed: what the probes'
-    places followed from. A rule that nobody looked at counts as NOT-RUN.
+def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool, **about: str) -> Verdict:
+    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's; about: seed, method and
+    artifact of the Verdict. A rule that nobody looked at counts as NOT-RUN.
     """
     by_name = {each.check: each for each in findings}
     rows = tuple(by_name.get(name, Finding(name, NOT_RUN, note="not looked at")) for name in RULES)
-    return Verdict(headline(rows, limits, comparable), TRACKS[adapts], rows, seed)
+    return Verdict(headline(rows, limits, comparable), TRACKS[adapts], rows, **about)
 
 
 def headline(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> str:
@@ -76,28 +84,35 @@ def shortfalls(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> lis
     return [*found, f"{', '.join(rest)} NOT-RUN"] if rest else found
 
 
-def of_run(path=FILE) -> tuple[str, bool]:
-    """The table of a run's verdict.json, and whether it is anything but valid. Raises BadArtifact without one."""
+def of_run(path=FILE, *, whole: bool = False) -> tuple[str, bool]:
+    """A run's verdict.json as a screen or as the ``whole`` table, and whether it is anything but valid.
+
+    Raises BadArtifact without one.
+    """
     tree = store.read_json(path)
     rows = tree.get("checks")
-    whole = isinstance(rows, list) and all(is_row(row) for row in rows)
-    if not whole or not all(isinstance(tree.get(key), str) for key in ("verdict", "track")):
+    formed = isinstance(rows, list) and all(is_row(row) for row in rows)
+    if not formed or not all(isinstance(tree.get(key), str) for key in ABOUT):
         raise BadArtifact(path, "is no verdict", "run: dvc repro -f -s evaluate")
     failed = any(row["status"] == FAIL for row in rows)
-    return table(tree), failed or not tree["verdict"].startswith((RECORD, VALID))
+    return table(tree, whole=whole), failed or not tree["verdict"].startswith((RECORD, VALID))
 
 
 def is_row(row) -> bool:
-    keys = ("check", "status", "measured", "limit", "note", "rule", "link")
-    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in keys)
+    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in (*ROW, "rule", "link"))
 
 
-def table(tree: dict) -> str:
-    """The checks of a verdict.json with their rules' titles where one fails, the headline last; 80 columns."""
+def table(tree: dict, *, whole: bool = True) -> str:
+    """The checks of a verdict.json, the headline last; 80 columns. Without the ``whole`` it is a screen, with the
+    headline first, and what passes is only named.
+    """
     lines = rows(Finding("check", "", "measured", "limit"))
-    for row in tree["checks"]:
-        note = f"{row['rule']}: {row['note']}" if row["status"] == FAIL else row["note"]
-        lines += rows(Finding(row["check"], row["status"], row["measured"], row["limit"], note))
+    lines += screen([Finding(*(row[key] for key in ROW)) for row in tree["checks"]], whole)
     statuses = [row["status"] for row in tree["checks"]]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in (PASS, FAIL, UNRULED, OPEN))
-    return "\n".join([*lines, "", f"{counts}; track {tree['track']}", *textwrap.wrap(tree["verdict"], WIDTH)])
+    judged = f"{tree['method']} on {tree['artifact'][:12]}, track {tree['track']}"
+    told = [line for words in (judged, tree["verdict"]) for line in textwrap.wrap(clean(words), WIDTH)]
+    if whole:
+        return "\n".join([*lines, "", counts, *told])
+    every = "every row: golf check --all; what each proves: docs/legality.md"
+    return "\n".join([*told, "", *lines, "", counts, every])

@@ -22,7 +22,8 @@ def files(evidence: Evidence) -> Finding:
 def readable(evidence: Evidence) -> Finding:
     """Which logs were understood; a format that is not known is said to be unknown, and its log is no evidence."""
     measured = f"{len(evidence.logs)} understood, {len(evidence.unread)} not"
-    note = "; ".join([*evidence.unread, *evidence.notes])
+    strange = [f"{log.name}: {log.strange} is no number" for log in evidence.logs if log.strange]
+    note = "; ".join([*evidence.unread, *strange, *evidence.notes])
     if evidence.unread or not evidence.logs:
         return Finding("logs", NOT_RUN, measured, "", note or "no log to read")
     return Finding("logs", PASS, measured, "", note)
@@ -37,8 +38,10 @@ def one_run(evidence: Evidence) -> Finding:
     wrong += [
         f"{log.name}: no final score, cut short (#2071)"
         for log in evidence.logs
-        if not log.result and not log.crashed and (log.seed is None or log.seed not in finished)
+        if not log.scores and not log.crashed and (log.seed is None or log.seed not in finished)
     ]
+    broken = [log for log in evidence.logs if log.scores and not log.scores[-1].sound]
+    wrong += [f"{log.name}: the score of its final line, {log.scores[-1].name}, is no number" for log in broken]
     whole = [log for log in evidence.logs if log.result and "step" in log.facts]
     wrong += [f"{difference} (#1851, #2124)" for difference in differences(whole)]
     settings = len(set().union(*(log.settings for log in whole)))

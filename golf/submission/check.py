@@ -3,8 +3,8 @@
 import textwrap
 from pathlib import Path
 
-from golf.rules.finding import FAIL, Finding
-from golf.rules.table import WIDTH, rows
+from golf.rules.finding import FAIL, NOT_RUN, UNRULED, Finding
+from golf.rules.table import WIDTH, screen
 from golf.submission import bundle, clocks, margin, metric, sizes
 from golf.submission.evidence import Evidence, gather
 
@@ -34,14 +34,17 @@ def check(folder: Path, baseline: Path | None = None) -> list[Finding]:
     return findings(evidence, margin.margin(evidence, baseline))
 
 
-def report(folder: Path, baseline: Path | None = None) -> tuple[str, bool]:
-    """The findings as text of at most 80 columns, and whether any is FAIL. Raises as check does."""
+def report(folder: Path, baseline: Path | None = None, *, whole: bool = False) -> tuple[str, bool]:
+    """The findings as text of at most 80 columns, and whether any is FAIL. Without the ``whole``, what passes is only
+    named. Raises as check does.
+    """
     evidence = gather(folder)
     compared = margin.margin(evidence, baseline)
     found = findings(evidence, compared)
     statistics = [line for told in margin.lines(compared) for line in textwrap.wrap(told, WIDTH)]
-    text = "\n".join([*(line for one in found for line in rows(one)), "", *statistics, "", *closing(found)])
-    return text, any(one.status == FAIL for one in found)
+    every = [] if whole else ["every row: --all"]
+    text = "\n".join([*screen(found, whole), "", *statistics, "", *every, *closing(found)])
+    return text, bool(named(found, FAIL))
 
 
 def findings(evidence: Evidence, compared) -> list[Finding]:
@@ -50,12 +53,15 @@ def findings(evidence: Evidence, compared) -> list[Finding]:
 
 def closing(found: list[Finding]) -> list[str]:
     """What may be said of the whole; never that it is legal, as the probes need the artifact itself."""
-    failed = [one.check for one in found if one.status == FAIL]
-    invalid = [name for name in failed if name not in OF_RECORDS]
-    if invalid:
-        words = f"invalid: {', '.join(invalid)}"
-    elif failed:
-        words = f"not a record run: {', '.join(failed)}; the probes need the artifact: NOT-RUN"
-    else:
-        words = "nothing checked here fails; the probes need the artifact: NOT-RUN"
-    return textwrap.wrap(words, WIDTH)
+    failed = named(found, FAIL)
+    if invalid := [name for name in failed if name not in OF_RECORDS]:
+        return textwrap.wrap(f"invalid: {', '.join(invalid)}", WIDTH)
+    words = f"not a record run: {', '.join(failed)}" if failed else "nothing checked here fails"
+    for status in (UNRULED, NOT_RUN):
+        if names := named(found, status):
+            words += f"; {status}: {', '.join(names)}"
+    return textwrap.wrap(f"{words}; the probes, which need the artifact, are NOT-RUN", WIDTH)
+
+
+def named(found: list[Finding], status: str) -> list[str]:
+    return [one.check for one in found if one.status == status]

@@ -34,7 +34,9 @@ FACTS = {
 PATTERNS = {name: re.compile(pattern) for name, pattern in FACTS.items()}
 # In nvidia-smi's table, which calls the SXM form "H100 80GB HBM3".
 GPU = re.compile(r"\bNVIDIA ([A-Z][\w-]*(?: [\w-]+){0,6}?)\s{2,}")
-SCORE = re.compile(r"\bval_loss[:=]\s*(\d+\.\d+),?\s+val_bpb[:=]\s*(\d+\.\d+)")
+VALUE = r"(\d+\.\d+(?!\w)|[+-]?(?i:nan|inf(?:inity)?)\b)"
+SCORE = re.compile(rf"\bval_loss[:=]\s*{VALUE},?\s+val_bpb[:=]\s*{VALUE}")
+NO_NUMBER = re.compile(r"\b(\w{0,40}(?:loss|bpb|time)[:=]\s*[+-]?(?i:nan|inf(?:inity)?))\b")
 TOOK = re.compile(r"\b(?:eval_time|elapsed|t)[:=]\s*([\d.]+)(ms|s)\b")
 NOT_FINAL = re.compile(r"(?i)\d/\d|diagnostic|pre-?quant|post_ema|\bema\b|warm-?up")
 SETTING = re.compile(r"\s+(\w+):\s*(.*)|(\w+:\S+(?:\s\w+:\S+)*)")
@@ -44,17 +46,25 @@ OF_THE_PLACE = re.compile(r"seed|run_id|(local_)?rank|log_?file|is_main_process|
 
 @dataclass(frozen=True)
 class Score:
-    """A line that ends an evaluation. name: without ``_exact``. loss: nats a token. seconds: its own clock, or None."""
+    """A line that ends an evaluation. name: without ``_exact``. loss: nats a token. seconds: its own clock, or None.
+
+    loss and bpb are None where what was written is no number.
+    """
 
     name: str
-    loss: Figure
-    bpb: Figure
+    loss: Figure | None
+    bpb: Figure | None
     seconds: float | None
+
+    @property
+    def sound(self) -> bool:
+        return self.loss is not None and self.bpb is not None
 
 
 @dataclass(frozen=True)
 class Log:
-    """scores: final ones in order. facts: numbers by the names of FACTS. settings: hyperparameters as printed.
+    """scores: final ones in order. facts: numbers by the names of FACTS. settings: hyperparameters as printed. strange:
+    the first loss, bpb or time in it that is no number, as written, or "".
 
     known: whether anything in it was understood. crashed: a traceback comes after the last score.
     """
@@ -65,14 +75,21 @@ class Log:
     settings: dict[str, str] = field(default_factory=dict)
     gpu: str = ""
     crashed: bool = False
+    strange: str = ""
 
     @property
     def known(self) -> bool:
         return bool(self.scores) or "step" in self.facts
 
     @property
+    def passes(self) -> list[Score]:
+        """The final scores that are numbers."""
+        return [score for score in self.scores if score.sound]
+
+    @property
     def result(self) -> Score | None:
-        return self.scores[-1] if self.scores else None
+        """The final score line; None where there is none, or where what it gives is no number."""
+        return self.scores[-1] if self.scores and self.scores[-1].sound else None
 
     @property
     def seed(self) -> int | None:
@@ -88,7 +105,7 @@ class Log:
 
 def parse(name: str, text: str) -> Log:
     """Any text gives a Log; one in which nothing was understood is not ``known``."""
-    scores, facts, settings, gpu, crashed = {}, {}, {}, "", False
+    scores, facts, settings, gpu, crashed, strange = {}, {}, {}, "", False, ""
     for line in (line for section in sections(text) for line in section):
         if line.startswith("Traceback (most recent call last)"):
             crashed = True
@@ -99,7 +116,8 @@ def parse(name: str, text: str) -> Log:
         if "step" not in facts:
             settings |= setting(line)
         gpu = found[1] if (found := GPU.search(line)) else gpu
-    return Log(name, tuple(scores.values()), facts, settings, gpu, crashed)
+        strange = strange or (found[1] if (found := NO_NUMBER.search(line)) else "")
+    return Log(name, tuple(scores.values()), facts, settings, gpu, crashed, strange)
 
 
 def sections(text: str) -> list[list[str]]:
@@ -135,14 +153,16 @@ def final_score(line: str) -> Score | None:
     if not head[:1].isalpha() or NOT_FINAL.search(head):
         return None
     name = " ".join(word for word in head.split() if "=" not in word).removesuffix("_exact")
-    loss, bpb = figure(found[1]), figure(found[2])
-    return Score(name, loss, bpb, number(TOOK, line)) if loss and bpb and loss.value and bpb.value else None
+    read = [figure(word) for word in found.groups()]
+    if any(word[-1].isdigit() and not (one and one.value) for word, one in zip(found.groups(), read, strict=True)):
+        return None
+    return Score(name, *read, number(TOOK, line))
 
 
 def keep(scores: dict[str, Score], new: Score) -> None:
     """Put a score last. A line and its ``_exact`` twin make one score: the finer figures, the seconds of either."""
     old = scores.pop(new.name, new)
-    best = old if old.bpb.unit < new.bpb.unit else new
+    best = old if old.sound and new.sound and old.bpb.unit < new.bpb.unit else new
     scores[new.name] = Score(new.name, best.loss, best.bpb, new.seconds or old.seconds)
 
 

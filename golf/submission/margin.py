@@ -28,7 +28,7 @@ class Margin:
 
 def margin(evidence: Evidence, baseline=None) -> Margin | None:
     """None without a score of our own. Raises what evidence.seed_scores does for the baseline."""
-    logged = [(score.bpb, score.loss) for _, score in evidence.results()]
+    logged = [(score.bpb, score.loss) for _, score in evidence.finals()]
     ours = logged or [(one.bpb, one.loss) for one in evidence.claims.seeds.values() or [evidence.claims] if one.bpb]
     if not ours:
         return None

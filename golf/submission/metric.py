@@ -5,7 +5,7 @@ import math
 from golf.rules.finding import FAIL, NOT_RUN, PASS, UNRULED, Finding, judged
 from golf.submission import statistics
 from golf.submission.claims import Claims
-from golf.submission.evidence import Evidence
+from golf.submission.evidence import EXACT, Evidence
 from golf.submission.figure import Figure, mean
 from golf.submission.logs import Log, Score
 
@@ -18,7 +18,6 @@ TOKENS = {
     "CaseOps sp8192": (47_851_520, 47_853_343),
 }
 OLD_TOKENS, OLD_BYTES = 63_779_840, (155_700_000, 155_850_000)  # the export before, of the naive baseline (#837)
-EXACT = 1e-6  # by which json and log may differ where both give as many places
 
 
 def implied(evidence: Evidence) -> list[tuple[str, float, float, float]]:
@@ -77,32 +76,23 @@ def claimed(evidence: Evidence) -> Finding:
 
     A claim that equals a score other than the log's last, or one seed's alone, is UNRULED: who chose it, and when?
     """
-    claims, results = evidence.claims, evidence.results()
-    if not results or not (claims.bpb or claims.seeds):
-        lacking = "a log with a final score" if not results else "a val_bpb in submission.json"
+    claims, used = evidence.claims, evidence.finals()
+    if not used or not (claims.bpb or claims.seeds):
+        lacking = "a log with a final score" if not used else "a val_bpb in submission.json"
         return Finding("M-e", NOT_RUN, "", "equal as printed", f"needs {lacking}")
-    wrong, chosen, used = [], [], []
-    for seed, claim in claims.seeds.items():
-        own = [log for log, _ in results if log.seed == seed]
-        if own and claim.bpb:
-            log, score = pick(claim.bpb, own)
-            used.append((log, score))
-            if not score.bpb.agrees(claim.bpb, EXACT):
-                wrong.append(f"seed {seed}: json {shown(claim.bpb)}, {log.name} {shown(score.bpb)}")
-            elif score is not log.result:
-                chosen.append(f"seed {seed}: json takes {score.name}, not the log's last score")
-    used = used or results
+    wrong, chosen = [], []
+    for log, score in used:
+        claim = claims.seeds.get(log.seed, Claims()).bpb
+        if claim and not score.bpb.agrees(claim, EXACT):
+            passes = [each for one in evidence.logs if one.seed == log.seed for each in one.passes]
+            if taken := [each.name for each in passes if each.bpb.agrees(claim, EXACT)]:
+                chosen.append(f"seed {log.seed}: json takes {taken[0]}, not the log's last score")
+            else:
+                wrong.append(f"seed {log.seed}: json {shown(claim)}, {log.name} {shown(score.bpb)}")
     headline(claims, used, wrong, chosen)
     status = FAIL if wrong else UNRULED if chosen else PASS
     measured = f"json {shown(claims.bpb)}, logs {shown(average(used))} (mean of {len(used)})"
     return Finding("M-e", status, measured, "equal as printed", "; ".join(wrong + chosen))
-
-
-def pick(claim: Figure, own: list[Log]) -> tuple[Log, Score]:
-    """Of these logs' scores the one that was claimed, a result before any other pass; else the last result."""
-    results = [(log, log.result) for log in own]
-    passes = [(log, score) for log in own for score in log.scores]
-    return next((row for row in results + passes if row[1].bpb.agrees(claim, EXACT)), results[-1])
 
 
 def headline(claims: Claims, used: list[tuple[Log, Score]], wrong: list, chosen: list) -> None:
@@ -110,7 +100,7 @@ def headline(claims: Claims, used: list[tuple[Log, Score]], wrong: list, chosen:
     same = claims.bpb is not None and claims.bpb.agrees(average(used), EXACT)
     if claims.bpb and not same:
         alone = [log.name for log, score in used if score.bpb.agrees(claims.bpb, EXACT)]
-        passes = [score.name for score in used[0][0].scores if agreed(claims.bpb, score.name, used)]
+        passes = [score.name for score in used[0][0].passes if agreed(claims.bpb, score.name, used)]
         if passes:
             chosen.append(f"json takes {passes[0]}, not the logs' last score")
         elif alone:
@@ -121,7 +111,7 @@ def headline(claims: Claims, used: list[tuple[Log, Score]], wrong: list, chosen:
     if same and claims.loss and not claims.loss.agrees(losses, EXACT):
         wrong.append(f"val_loss: json {shown(claims.loss)}, logs {shown(losses)}")
     found = statistics.sample([score.bpb.value for _, score in used])
-    if claims.spread and found.sd is not None:
+    if same and claims.spread and found.sd is not None:
         over_n = found.sd * math.sqrt((found.n - 1) / found.n)
         if not any(claims.spread.agrees(Figure(sd, EXACT), EXACT) for sd in (found.sd, over_n)):
             wrong.append(f"val_bpb_std: json {shown(claims.spread)}, logs {found.sd:.6f}")
@@ -129,7 +119,7 @@ def headline(claims: Claims, used: list[tuple[Log, Score]], wrong: list, chosen:
 
 def agreed(claim: Figure, name: str, used: list[tuple[Log, Score]]) -> bool:
     """Whether the claim is the mean over these logs of the pass of this name."""
-    rows = [(log, score) for log, _ in used for score in log.scores if score.name == name]
+    rows = [(log, score) for log, _ in used for score in log.passes if score.name == name]
     return len(rows) == len(used) and claim.agrees(average(rows), EXACT)
 
 

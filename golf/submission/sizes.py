@@ -63,6 +63,9 @@ def size(evidence: Evidence) -> Finding:
     limit = f"{CAP:,} bytes"
     if not counted:
         return Finding("B-a", NOT_RUN, "", limit, "neither a log nor the json nor the folder shows the model's bytes")
+    if counted <= CAP and not evidence.logs and not claimed:
+        note = "no log and no json says what was scored, so these files show nothing of a run"
+        return Finding("B-a", NOT_RUN, measured, limit, note)
     if counted > CAP:
         mebi = "; under 16 MiB, but the cap is decimal (#1698)" if counted <= MEBI else ""
         return Finding("B-a", FAIL, measured, limit, f"{counted - CAP:,} bytes over{mebi}")

@@ -1,0 +1,96 @@
+"""golf/ttt/prequant.py on several ranks"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from test_prequant import CASES, WANTED, adapted, assert_near, fresh, slow
+
+from golf.ground import runtime, store
+from golf.ttt import prequant
+
+RANK = """
+import dataclasses, sys
+import torch.distributed as dist
+from golf.ground import runtime, store
+sys.path.insert(0, sys.argv[1])
+from test_prequant import CASES, adapted
+meeting, rank = sys.argv[2], int(sys.argv[3])
+for ranks in range(3, max(1, rank), -1):  # three of them, then the first two
+    dist.init_process_group("gloo", f"file://{meeting}.{ranks}", rank=rank, world_size=ranks)
+    here = dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks)
+    for number, wanted in enumerate(CASES.values()):
+        model, losses = adapted(wanted, here=here)
+        path = f"{meeting}.{ranks}.{number}.{rank}"
+        store.save_tensors(path, model.state_dict(), kind="weights", meta={"losses": losses})
+    dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """Where each of 2 and of 3 ranks left what it learned in each case: <path>.<ranks>.<case>.<rank>."""
+    meeting = tmp_path_factory.mktemp("ranks") / "meet"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RANK, str(ROOT / "tests"), str(meeting)]
+    started = [
+        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in range(3)
+    ]
+    try:
+        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
+    finally:
+        for each in started:
+            each.kill()
+    assert [each.returncode for each in started] == [0, 0, 0], said
+    return meeting
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_learn_what_as_many_optimisers_one_after_another_learn(together, case, ranks):
+    paths = [f"{together}.{ranks}.{list(CASES).index(case)}.{rank}" for rank in range(ranks)]
+    found = [store.load_tensors(path, kind="weights") for path in paths]
+    expected, losses = slow(CASES[case], ranks)
+
+    for weights, meta in found:
+        assert meta["losses"] == pytest.approx(losses, rel=1e-5)
+        assert_near(weights, expected, 1e-3)
+        assert all(torch.equal(weights[name], found[0][0][name]) for name in weights), "the ranks differ"
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_sequential_ranks_make_the_steps_of_one_rank_and_federated_ones_do_not(together, ranks):
+    sequential, federated = (store.load_tensors(f"{together}.{ranks}.{number}.0")[0] for number in (0, 1))
+    one, _ = adapted(WANTED)
+    way = (one.tok_emb.weight - fresh().tok_emb.weight).norm()
+
+    assert_near(sequential, one, 1e-3)
+    assert (federated["tok_emb.weight"] - one.tok_emb.weight).norm() > 0.1 * way
+
+
+@given(
+    rows=st.integers(1, 40),
+    size=st.integers(1, 8),
+    ranks=st.integers(1, 9),
+    form=st.sampled_from(["sequential", "federated"]),
+)
+def test_every_window_is_learned_once_an_epoch_whatever_the_ranks(rows, size, ranks, form):
+    wanted = dataclasses.replace(WANTED, form=form, batch_tokens=4 * size, chunk_tokens=4 * size)
+    data = torch.arange(rows)[:, None].expand(rows, 5)
+    places = [dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks) for rank in range(ranks)]
+    shares = [prequant.shares(data, wanted, here) for here in places]
+
+    assert sorted(window for share in shares for mine, _ in share for window in mine[:, 0].tolist()) == list(
+        range(rows)
+    )
+    if form == "sequential":
+        assert len({len(share) for share in shares}) == 1, "each step is a meeting of all ranks"
+    else:
+        assert shares[0][0][0][:, 0].tolist() == list(range(min(size, rows))), "rank 0 has the first chunk whole"

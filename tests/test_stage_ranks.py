@@ -1,0 +1,81 @@
+"""golf/ground/stage.py: ranks that it starts, and one message from all of them"""
+
+import json
+import os
+import signal
+
+import pytest
+from processes import configured, run, start, throwaway, told_once, two_ranks, wait_for
+
+from golf.ground import stage
+
+
+def test_ranks_2_starts_two_ranks_that_share_a_secret_and_one_writes_the_record(tmp_path, monkeypatch):
+    monkeypatch.delenv(stage.SECRET, raising=False)
+    write = f'Path(f"rank{{here.rank}}of{{here.ranks}}").write_text(os.environ["{stage.SECRET}"])'
+    folder = two_ranks(tmp_path, f"import os\n{write}\nhere.agree(0.0)")
+    code, err = run(folder, "calibrate")
+    assert code == 0, err
+    shared = {path.name: path.read_text() for path in folder.glob("rank*")}
+    assert shared.keys() == {"rank0of2", "rank1of2"}
+    assert len(set(shared.values())) == 1
+    assert len(bytes.fromhex(shared["rank0of2"])) == 16
+    assert err.count("2 ranks") == 1
+    tree = json.loads((folder / "artifacts" / "calibrate" / "run.json").read_text())
+    assert tree["runtime"].endswith("2 ranks")
+
+
+def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
+    body = 'if here.rank == 1: raise errors.BadArtifact("artifacts/x", "not found")\nhere.agree(0.0)'
+    code, err = run(two_ranks(tmp_path, body), "calibrate")
+    assert code == 1
+    told_once(err, "calibrate")
+    assert err.count("artifacts/x: not found") == 1
+
+
+@pytest.mark.soak
+def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
+    body = 'raise errors.BadArtifact("artifacts/x", "not found")'
+    code, err = run(two_ranks(tmp_path, body), "calibrate")
+    assert code == 1
+    told_once(err, "calibrate")
+    assert err.count("artifacts/x: not found") == 1
+
+
+@pytest.mark.soak
+def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others(tmp_path):
+    body = 'if here.rank == 1: raise ZeroDivisionError("ours")\nhere.agree(0.0)'
+    code, err = run(two_ranks(tmp_path, body), "calibrate")
+    assert code == 1
+    assert err.count("Traceback") == 1
+    assert "ZeroDivisionError: ours" in err
+
+
+@pytest.mark.soak
+def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
+    body = "import os\nif here.rank == 1: os.kill(os.getpid(), 9)\nhere.agree(0.0)"
+    code, err = run(two_ranks(tmp_path, body), "calibrate")
+    assert code == 1
+    told_once(err, "calibrate")
+    assert "rank 1 was ended by SIGKILL" in err
+
+
+def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
+    body = 'import time\nPath(f"ready{here.rank}").touch()\ntime.sleep(60)'
+    process = start(two_ranks(tmp_path, body), "calibrate")
+    for rank in range(2):
+        wait_for(tmp_path / f"ready{rank}", process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    told_once(err, "calibrate")
+    assert "calibrate: interrupted" in err
+
+
+def test_a_launcher_with_another_number_of_ranks_is_refused_by_the_key(desk):
+    throwaway(desk, "calibrate", "pass")
+    meet = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    code, err = run(configured(desk, {"calibrate.ranks": 2, "calibrate.micro_tokens": 8192}), "calibrate", **meet)
+    assert code == 1
+    told_once(err, "calibrate")
+    assert "calibrate.ranks: params say 2, torchrun started 1" in err
