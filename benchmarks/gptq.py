@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import torch
 
 from golf.ground import store
-from golf.quant import grid, hessian, solver
+from golf.quant import grid, hessian, sdclip, solver
 
 PLAN = SimpleNamespace(
     grid="row_sdclip", damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
@@ -102,8 +102,8 @@ def record(weights, hessians, inputs) -> dict[str, grid.Quantized]:
     for name, source in inputs.items():
         embed = name == grid.EMBED
         bits, clip = (PLAN.embed_bits, PLAN.embed_clip) if embed else (PLAN.matrix_bits, PLAN.matrix_clip)
-        steps = grid.sdclip(weights[name], clip, bits)
-        codes = record_one(weights[name], hessians[source], steps.float(), grid.largest(bits), PLAN.damp, PLAN.block)
+        steps = sdclip.steps(weights[name], clip, bits)
+        codes = record_one(weights[name], hessians[source], steps.float(), sdclip.largest(bits), PLAN.damp, PLAN.block)
         found[name] = grid.Quantized(codes, steps)
     return found
 

@@ -1,11 +1,11 @@
-"""Other targets for the column grid, each against the grid as built, at equal bits. ``python benchmarks/targets.py ARTIFACTS``
+"""Other targets for the column grid against the grid as built, at equal bits: ``targets.py ARTIFACTS``
 
 Each variant quantises the same weights at two levels; told is its divergence KL(trained ‖ quantised) in nats a token on
 windows of val, and that divergence over the grid's own at equal bits (order 0 of codes, and what the variant stores
 besides; moved along the grid's own two points). Under 1 it would help. All cost is on calibrate's tokens.
 
-sequential       each block's Hessians with the blocks before it quantised; a looped block counts as one, in all its passes
-compensated      the same, and weights moved first by what quantised inputs lack: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹, λ = the mean of diag
+sequential       each block's Hessians with the blocks before it quantised; a looped block is one, in all its passes
+compensated      the same, and weights moved first by what quantised inputs lack: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹
 own text         Hessians from as many tokens that the model itself draws (#1019), with a cache of keys and values
 shrinkage        each column's codes times their least-squares factor (LMMSE, WaterSIC, arXiv:2603.04956)
 d^0.7            column steps to that power
@@ -15,6 +15,7 @@ both sides       rows that the loss minds together make up for each other as col
 
 import argparse
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 
@@ -229,7 +230,7 @@ def both_sides(lab: Lab, level: float):
         rest += 0.02 * rest.diagonal().mean() * torch.eye(len(rest), dtype=torch.float64)
         own, parts = torch.zeros(len(a), dtype=torch.float64), []
         edges = [round(i * len(a) / ROWS) for i in range(ROWS + 1)]
-        for start, end in reversed(list(zip(edges, edges[1:], strict=False))):
+        for start, end in reversed(list(itertools.pairwise(edges))):
             pull = torch.linalg.solve(rest[start:end, start:end], rest[start:end, :start])
             own[order[start:end]] = rest.diagonal()[start:end]
             parts.append((order[start:end], order[:start], pull.float()))

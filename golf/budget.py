@@ -3,15 +3,21 @@
 from golf.ground.errors import OverBudget
 
 
-def weigh(payload: int, code: int, limit: int) -> dict[str, int]:
-    """payload + code against the limit, in bytes. Raises OverBudget with what to turn."""
+def weigh(payload: int, code: int, limit: int, reserve: int) -> dict[str, int]:
+    """payload + code against the limit, in bytes. reserve: what was kept for the code when the model was quantised.
+
+    Raises OverBudget with what to turn.
+    """
     total = payload + code
     if total > limit:
+        cure = (
+            f"raise compress.code_reserve_bytes, {reserve:,} now, to at least {code:,}"
+            if code > reserve
+            else "choose coarser steps (raise quantize.level, or quantize.matrix_clip and quantize.embed_clip)"
+        )
         raise OverBudget(
             f"compress.limit_bytes: the artifact is {total:,} bytes (model {payload:,} + code {code:,}), "
-            f"{total - limit:,} over {limit:,}; choose coarser steps (raise quantize.level or, where it is "
-            f"null, compress.code_reserve_bytes; on the row grid "
-            f"quantize.matrix_clip or quantize.embed_clip), or lower model.layers, model.width or model.vocabulary"
+            f"{total - limit:,} over {limit:,}; {cure}, or lower model.layers, model.width or model.vocabulary"
         )
     return {
         "payload_bytes": payload,

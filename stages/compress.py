@@ -19,7 +19,7 @@ def main() -> None:
     origin = lineage.of("compress", {"codes": CODES}, compress)
     files = closure(METHOD)
     packed = packing.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
-    weighed = budget.weigh(len(packed), code_bytes(files), compress.limit_bytes)
+    weighed = budget.weigh(len(packed), code_bytes(files), compress.limit_bytes, compress.code_reserve_bytes)
     store.write_bytes(GOLF, packed)
     sections = container.sizes(GOLF)
     store.write_table(TABLE, budget.table(sections, weighed))

@@ -10,7 +10,7 @@ from golf import budget
 from golf.codec import container
 from golf.ground import lineage, params, store
 from golf.ground.errors import BadArtifact, Diverged, OverBudget
-from golf.quant import codes, grid, outcome
+from golf.quant import codes, grid, outcome, sdclip
 from golf.quant.grid import Quantized
 from stages import compress
 
@@ -25,8 +25,8 @@ def stored() -> dict[str, torch.Tensor]:
     made = {}
     for i in range(2):
         w = torch.randn(64, 32, generator=dice)
-        steps = grid.sdclip(w, 12.85, 6)
-        made[f"blocks.{i}.mlp.fc.weight"] = Quantized(grid.nearest(w, steps, 6), steps)
+        steps = sdclip.steps(w, 12.85, 6)
+        made[f"blocks.{i}.mlp.fc.weight"] = Quantized(sdclip.nearest(w, steps, 6), steps)
     return codes.flatten(made, {"skip_weights": torch.randn(2, 32, generator=dice)})
 
 
@@ -39,8 +39,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "golf/method.py").write_text("import golf.small\n")
     (tmp_path / "golf/small.py").write_text("x = 1\n")
 
-    def limit(limit_bytes: int):
-        section = params.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes, code_reserve_bytes=0)
+    def limit(limit_bytes: int, reserve: int = 10_000):
+        section = params.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve)
         monkeypatch.setattr(params, "load", lambda *_: section)
         return tmp_path
 
@@ -102,9 +102,14 @@ def test_a_small_tensor_beyond_fp16_is_refused_by_name():
 
 
 def test_weighing_is_exact_at_the_limit():
-    assert budget.weigh(70, 30, 100)["headroom_bytes"] == 0
-    with pytest.raises(OverBudget, match=r"101 bytes \(model 70 \+ code 31\), 1 over 100"):
-        budget.weigh(70, 31, 100)
+    assert budget.weigh(70, 30, 100, 30)["headroom_bytes"] == 0
+    with pytest.raises(OverBudget, match=r"101 bytes \(model 71 \+ code 30\), 1 over 100; choose coarser steps"):
+        budget.weigh(71, 30, 100, 30)
+
+
+def test_code_beyond_its_reserve_is_named_as_what_does_not_fit():
+    with pytest.raises(OverBudget, match=r"1 over 100; raise compress\.code_reserve_bytes, 30 now, to at least 31"):
+        budget.weigh(70, 31, 100, 30)
 
 
 def test_the_table_tells_what_quantising_each_tensor_cost():
@@ -112,7 +117,7 @@ def test_the_table_tells_what_quantising_each_tensor_cost():
     w = torch.randn(64, 32, generator=dice)
     plan = SimpleNamespace(embed_bits=8, matrix_bits=6)
     steps = torch.ones(64).half()
-    halved = Quantized(grid.nearest(w, steps / 2, 6), steps / 2)
+    halved = Quantized(sdclip.nearest(w, steps / 2, 6), steps / 2)
     rows = outcome.table(
         {"blocks.0.mlp.fc.weight": w},
         {"blocks.0.mlp.fc.weight": halved},

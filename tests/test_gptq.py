@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from golf.ground.errors import Diverged
-from golf.quant import grid, outcome
+from golf.quant import grid, outcome, sdclip
 from golf.quant import solver as module
 from golf.quant.gptq import factor, gptq
 from golf.quant.solver import quantize
@@ -87,13 +87,13 @@ def test_codes_do_not_depend_on_the_scale_of_the_hessian(scale):
 
 def test_identity_hessian_gives_plain_rounding():
     w = drawn(16, 40)
-    steps = grid.sdclip(w, 12.85, 6)
-    assert torch.equal(one(w, torch.eye(40), steps), grid.nearest(w, steps, 6))
+    steps = sdclip.steps(w, 12.85, 6)
+    assert torch.equal(one(w, torch.eye(40), steps), sdclip.nearest(w, steps, 6))
 
 
 def test_gptq_beats_rounding_when_inputs_are_correlated():
     w, h = drawn(32, 64), correlated(64)
-    steps = grid.sdclip(w, 12.85, 6)
+    steps = sdclip.steps(w, 12.85, 6)
     row = outcome.tensor("blocks.0.mlp.fc.weight", w, grid.Quantized(one(w, h, steps), steps), h, 6)
     assert row["error_ratio"] < 0.6
 
@@ -128,8 +128,8 @@ def test_solving_many_together_gives_each_matrix_its_own_codes(together, monkeyp
     assert list(quantized) == list(inputs)
     for name, pair in quantized.items():
         bits, clip = (8, 20.0) if name == "tok_emb.weight" else (6, 12.85)
-        steps = grid.sdclip(weights[name], clip, bits)
-        alone = one(weights[name], hessians[inputs[name]], steps, largest=grid.largest(bits))
+        steps = sdclip.steps(weights[name], clip, bits)
+        alone = one(weights[name], hessians[inputs[name]], steps, largest=sdclip.largest(bits))
         assert torch.equal(pair.steps, steps)
         assert torch.equal(pair.codes, alone), name
 

@@ -12,7 +12,7 @@ from golf.ground.errors import BadArtifact
 from golf.ground.progress import Progress
 from golf.method import Method
 from golf.model.gpt import GPT
-from golf.quant import grid
+from golf.quant import grid, sdclip
 from golf.score import passes
 from golf.score.ledger import Ledger
 
@@ -25,9 +25,9 @@ def stored(tiny_shape):
     """A model's tensors as compress stores them: one matrix in codes, the rest fp16."""
     state = GPT(tiny_shape).initialise(torch.Generator().manual_seed(0)).state_dict()
     name = "blocks.0.mlp.fc.weight"
-    steps = grid.sdclip(state[name], 12.85, 6)
+    steps = sdclip.steps(state[name], 12.85, 6)
     tensors = {key: tensor.half() for key, tensor in state.items() if key != name}
-    return tensors | {f"{name}.codes": grid.nearest(state[name], steps, 6), f"{name}.steps": steps}
+    return tensors | {f"{name}.codes": sdclip.nearest(state[name], steps, 6), f"{name}.steps": steps}
 
 
 def write(path, tensors, shape):

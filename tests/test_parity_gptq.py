@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from golf.quant import grid
+from golf.quant import sdclip
 from golf.quant.gptq import factor, gptq
 
 LAYERS = ("blocks.3.attn.c_q", "blocks.3.mlp.fc", "blocks.3.mlp.proj")
@@ -20,7 +20,7 @@ def tiny(shared_data):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_steps_are_the_records_to_the_bit(tiny, layer):
-    assert torch.equal(grid.sdclip(tiny[f"w.{layer}.weight"], 12.85, 6), tiny[f"{layer}.scale"])
+    assert torch.equal(sdclip.steps(tiny[f"w.{layer}.weight"], 12.85, 6), tiny[f"{layer}.scale"])
 
 
 @pytest.mark.parametrize("layer", LAYERS)

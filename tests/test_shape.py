@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from golf.ground import params, schema
 from golf.ground.shape import Shape
 from golf.model.gpt import GPT
-from golf.quant import grid
+from golf.quant.kinds import kind
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,13 +51,13 @@ def test_the_record_uses_5_skips_before_the_loop_and_8_with_it(record):
 
 def test_the_record_has_67_tensors_with_hessians(record):
     state = on_paper(record.model).state_dict()
-    kinds = [grid.kind(name, tensor.shape, record.quantize.min_weights) for name, tensor in state.items()]
+    kinds = [kind(name, tensor.shape, record.quantize.min_weights) for name, tensor in state.items()]
     assert kinds.count("embed") == 1
     assert kinds.count("matrix") == 66
     small = sum(
         tensor.numel()
         for name, tensor in state.items()
-        if grid.kind(name, tensor.shape, record.quantize.min_weights) == "small"
+        if kind(name, tensor.shape, record.quantize.min_weights) == "small"
     )
     assert small == 11 * 2056 + 2 * 8 * 512
 

@@ -18,7 +18,7 @@ from golf.ground import lineage, store
 from golf.ground.errors import BadArtifact, Diverged
 from golf.ground.progress import Progress
 from golf.ground.runtime import Runtime
-from golf.quant import grid
+from golf.quant import grid, kinds
 
 KIND, TOKENS_KIND = "hessians", "tokens"
 SHARED = ("c_q", "c_k", "c_v")  # siblings that read the same input
@@ -38,7 +38,7 @@ def source(tensor: str) -> str:
 def inputs(state: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
     """tensor -> the name of its input, for every tensor that is to be quantised."""
     return {
-        name: source(name) for name, tensor in state.items() if grid.kind(name, tensor.shape, min_weights) != "small"
+        name: source(name) for name, tensor in state.items() if kinds.kind(name, tensor.shape, min_weights) != "small"
     }
 
 

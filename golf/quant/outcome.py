@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from golf.quant import grid
+from golf.quant import grid, kinds, sdclip
 from golf.quant.grid import Quantized
 
 GROUPS = 16  # of a tensor's columns, in the table of columns
@@ -39,14 +39,14 @@ def tensor(name: str, w_OI: torch.Tensor, quantized: Quantized, h_II: torch.Tens
     if bits is None:
         codes_OI = (w_OI / grid.dequantize(dataclasses.replace(quantized, codes=torch.ones_like(w_OI)))).round()
     else:
-        codes_OI = grid.nearest(w_OI, quantized.steps, bits)
+        codes_OI = sdclip.nearest(w_OI, quantized.steps, bits)
     ours = output_error(w_OI, quantized, h_II)
     theirs = output_error(w_OI, dataclasses.replace(quantized, codes=codes_OI), h_II)
     coded, spread = entropy(quantized.codes), float(w_OI.double().square().mean().sqrt())
-    at_end = quantized.codes.abs() == (grid.largest(bits) if bits else torch.inf)
+    at_end = quantized.codes.abs() == (sdclip.largest(bits) if bits else torch.inf)
     return {
         "name": name,
-        "class": grid.kind(name, w_OI.shape, 0),
+        "class": kinds.kind(name, w_OI.shape, 0),
         "weights": w_OI.numel(),
         "bits": round(coded, 4),
         "bytes": round(coded * w_OI.numel() / 8),
@@ -70,7 +70,7 @@ def columns_of(name: str, quantized: Quantized, h_II: torch.Tensor) -> list[dict
     by_I = h_II.diagonal() if quantized.columns is None else quantized.columns
     order_I = by_I.float().argsort(descending=True, stable=True)
     groups = order_I.tensor_split(min(GROUPS, len(order_I)))
-    told = {"tensor": name, "class": grid.kind(name, quantized.codes.shape, 0)}
+    told = {"tensor": name, "class": kinds.kind(name, quantized.codes.shape, 0)}
     return [
         {**told, "group": place, "columns": len(group), "bits": round(entropy(quantized.codes[:, group]), 4)}
         for place, group in enumerate(groups, start=1)
@@ -84,7 +84,7 @@ def columns(quantized: dict[str, Quantized], hessians, inputs: dict[str, str]) -
 
 def table(weights, quantized: dict[str, Quantized], hessians, inputs: dict[str, str], plan) -> list[dict]:
     """A row for each quantised tensor; plan: params.Quantize."""
-    bits = {name: grid.bits_of(name, plan) if pair.columns is None else None for name, pair in quantized.items()}
+    bits = {name: sdclip.bits_of(name, plan) if pair.columns is None else None for name, pair in quantized.items()}
     return [tensor(name, weights[name], pair, hessians[inputs[name]], bits[name]) for name, pair in quantized.items()]
 
 

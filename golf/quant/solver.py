@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from golf.ground.errors import Diverged
-from golf.quant import grid
+from golf.quant import kinds, sdclip
 from golf.quant.columns import Columns
 from golf.quant.gptq import Factor, NotPositive, factor, gptq
 from golf.quant.grid import Quantized
@@ -40,7 +40,7 @@ class Batch:
     """Stacks of one size: (input, tensors that read it), all of one class, and their Hessians' factors."""
 
     members: list[tuple[str, list[str]]]
-    kind: grid.Kind
+    kind: kinds.Kind
     factor: Factor
 
 
@@ -64,7 +64,7 @@ def on_rows(ready: list[Batch], weights, plan: Plan) -> dict[str, Quantized]:
         embed = batch.kind == "embed"
         bits, clip = (plan.embed_bits, plan.embed_clip) if embed else (plan.matrix_bits, plan.matrix_clip)
         steps = {name: steps_of(name, weights[name], clip, bits) for _, names in batch.members for name in names}
-        codes = solve(batch, weights, steps, block=plan.block, largest=grid.largest(bits))
+        codes = solve(batch, weights, steps, block=plan.block, largest=sdclip.largest(bits))
         found |= {name: Quantized(codes[name].to(torch.int8), steps[name]) for name in codes}
     return {name: found[name] for name in weights if name in found}
 
@@ -93,7 +93,7 @@ def batches(weights, hessians, inputs: dict[str, str], damp: float) -> list[Batc
     for name, source in inputs.items():
         if not weights[name].isfinite().all():
             raise Diverged(f"{name}: holds weights that are not finite; train again with a lower rate")
-        stacks[source, grid.kind(name, weights[name].shape, 0)].append(name)
+        stacks[source, kinds.kind(name, weights[name].shape, 0)].append(name)
     sizes = defaultdict(list)
     for (source, kind), names in stacks.items():
         rows = sum(weights[name].shape[0] for name in names)
@@ -144,7 +144,7 @@ def whole(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
 
 
 def steps_of(name: str, w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
-    steps_O = grid.sdclip(w_OI, clip, bits)
+    steps_O = sdclip.steps(w_OI, clip, bits)
     if not steps_O.isfinite().all():
         raise Diverged(f"{name}: holds weights up to {w_OI.abs().max():.3g}, whose step is beyond fp16; train again")
     return steps_O
