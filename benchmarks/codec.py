@@ -62,7 +62,9 @@ def read(path) -> dict[str, list[np.ndarray]]:
     """Sections as packing makes them."""
     stored, _ = codes.load(path)
     return {
-        (lines[0].pattern if dtype.startswith("int") else dtype): [stored[n].numpy() for x in lines for n in x.names]
+        f"{lines[0].pattern} {dtype}" if dtype.startswith("int") else dtype: [
+            stored[name].numpy() for line in lines for name in line.names
+        ]
         for dtype, lines in packing.grouped(stored)
     }
 
@@ -158,7 +160,7 @@ def show(file: str, rows: list[dict]) -> None:
     for row in [*rows, total]:
         cells = [row[name]["bytes"] if name in CODERS else row.get(name) for name in columns]
         shares = [f"{cell:>12,}{100 * cell / row['brotli']['bytes']:>8.2f}" if cell else f"{'–':>20}" for cell in cells]
-        print(f"{row['section'].removesuffix('.codes'):<32}{row['values']:>11,}" + "".join(shares))
+        print(f"{row['section'].replace('.codes', ''):<32}{row['values']:>11,}" + "".join(shares))
     for key in ("encode_s", "decode_s"):
         print(f"{key:<43}" + "".join(f"{total[name][key]:>20.3f}" for name in CODERS))
     ratio = total["brotli"]["encode_s"] / total["ours"]["encode_s"]

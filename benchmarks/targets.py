@@ -1,13 +1,16 @@
 """Other targets for the column grid against the grid as built, at equal bits: ``targets.py ARTIFACTS``
 
 Each variant quantises the same weights at two levels; told is its divergence KL(trained ‖ quantised) in nats a token on
-windows of val, and that divergence over the grid's own at equal bits (order 0 of codes, and what the variant stores
-besides; moved along the grid's own two points). Under 1 it would help. All cost is on calibrate's tokens.
+windows of val, and that divergence over the grid's own at equal bits a weight (of the packed file, and what the variant
+would store besides; moved along the grid's own two points). Under 1 it helps, and the seconds are those of calibration
+time that it takes.
+
+tensors          levels by tensor alone, not by row
 
 sequential       each block's Hessians with the blocks before it quantised; a looped block is one, in all its passes
 compensated      the same, and weights moved first by what quantised inputs lack: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹
 own text         Hessians from as many tokens that the model itself draws (#1019), with a cache of keys and values
-shrinkage        each column's codes times their least-squares factor (LMMSE, WaterSIC, arXiv:2603.04956)
+rescaled         columns times the factors of least output error, found together (after WaterSIC's LMMSE factors)
 d^0.7            column steps to that power
 low rank n       the best rank-n repair of the rounding error under the Hessian, in fp16 (LQER, arXiv:2402.02446)
 both sides       rows that the loss minds together make up for each other as columns do, in 16 blocks (arXiv:2505.22988)
@@ -22,11 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from golf.codec import packing
 from golf.data import shards
 from golf.ground import runtime, store
 from golf.ground.shape import Shape
 from golf.model.gpt import GPT
-from golf.quant import grid, hessian, outcome, solver
+from golf.quant import codes, grid, hessian, solver
 from golf.quant.columns import COLUMN_BITS, rounded
 from golf.quant.gptq import Factor, gptq
 
@@ -88,7 +92,8 @@ class Lab:
         """(bits a weight, KL in nats a token). found: (codes, weights they stand for, bits beside the codes)."""
         quantized, weights, beside = found
         count = sum(pair.codes.numel() for pair in quantized.values())
-        bits = sum(outcome.entropy(pair.codes) * pair.codes.numel() for pair in quantized.values()) + beside
+        stored = codes.flatten(quantized, {})
+        bits = 8 * len(packing.pack(stored, self.shape, seen=("train",), codec="entropy", quality=11)) + beside
         ours = self.log_probabilities({**self.state, **self.small, **weights})
         kl = 0.0
         for p, q in zip(self.trained, ours, strict=True):
@@ -103,6 +108,11 @@ class Lab:
     def with_hessians(self, hessians, level: float):
         ready = solver.batches(self.state, hessians, self.inputs, DAMP)
         return self.grid(level, ready, solver.columns_of(ready, self.state, self.minded))
+
+
+def by_tensor(lab: Lab, level: float):
+    flat = {name: each.mean().expand_as(each) for name, each in lab.minded.items()}
+    return lab.grid(level, columns=solver.columns_of(lab.ready, lab.state, flat))
 
 
 def sequential(lab: Lab, level: float, compensate: bool = False):
@@ -191,12 +201,21 @@ def drawn(model: GPT, rows: int, length: int) -> torch.Tensor:
     return tokens
 
 
-def shrinkage(lab: Lab, level: float):
+def rescaled(lab: Lab, level: float):
+    """The factors g that make Σ_o a_o (w - q g) H (w - q g)ᵀ least: (QᵀAQ ∘ H) g = diag(QᵀAW H)."""
     quantized, weights, _ = lab.grid(level)
+    beside = 0
     for name, q_OI in weights.items():
-        fit_I = (q_OI * lab.state[name]).sum(0) / q_OI.square().sum(0).clamp_min(1e-30)
-        weights[name] = q_OI * torch.where(q_OI.any(0), fit_I, 1.0)
-    return quantized, weights, 0.0  # its factors ride on the column steps
+        h, q, w = (each.double() for each in (lab.hessians[lab.inputs[name]], q_OI, lab.state[name]))
+        minded_O1 = lab.minded[name].double()[:, None]
+        h = h + DAMP * h.diagonal().mean() * torch.eye(len(h), dtype=torch.float64)
+        left, right = (q.T @ (minded_O1 * q)) * h, (q * (minded_O1 * w @ h)).sum(0)
+        used = left.diagonal() > 0
+        factors = torch.ones_like(right)
+        factors[used] = torch.linalg.lstsq(left[used][:, used], right[used]).solution
+        weights[name] = (q * factors).float()
+        beside += 8 * len(factors)  # the byte that a column step's short mantissa leaves empty
+    return quantized, weights, beside
 
 
 def power(lab: Lab, level: float):
@@ -273,10 +292,11 @@ def covariances(lab: Lab, windows: int = 64) -> dict[str, torch.Tensor]:
 
 
 VARIANTS = {
+    "tensors": by_tensor,
     "sequential": sequential,
     "compensated": lambda lab, level: sequential(lab, level, compensate=True),
     "own text": own_text,
-    "shrinkage": shrinkage,
+    "rescaled": rescaled,
     "d^0.7": power,
     "low rank 1": lambda lab, level: low_rank(lab, level, 1),
     "low rank 4": lambda lab, level: low_rank(lab, level, 4),

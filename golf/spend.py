@@ -50,7 +50,8 @@ def quantize(weights, hessians, inputs, plan, sensitivity, *, size_of: Callable[
     if empty > room:
         raise OverBudget(
             f"compress.limit_bytes: leaves {room:,} bytes for the model; without a single code it takes {empty:,} "
-            f"(steps, small tensors, header); raise it, or lower model.layers, model.width or model.vocabulary"
+            f"(steps, small tensors, header); raise it by more than {empty - room:,}, or lower model.layers, "
+            "model.width or model.vocabulary"
         )
 
     def guess(level: float) -> float:
@@ -120,6 +121,7 @@ def best(tried: list[Try], room: int) -> Try:
         least = min(tried, key=lambda each: each.size)
         raise OverBudget(
             f"compress.limit_bytes: leaves {room:,} bytes for the model, which takes {least.size:,} at level "
-            f"{least.level:.3g}, the coarsest tried; raise it, or lower model.layers, model.width or model.vocabulary"
+            f"{least.level:.3g}, the coarsest tried; raise it by {least.size - room:,}, or lower model.layers, "
+            "model.width or model.vocabulary"
         )
     return max(within, key=lambda each: each.size)

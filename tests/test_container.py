@@ -263,7 +263,16 @@ def test_codes_of_16_bits_have_sections_of_their_own(file, monkeypatch, codec):
     file.write_bytes(packing.pack(made, SHAPE, seen=("train",), codec=codec, quality=5))
     back, header = container.read(file)
     assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in made.items())
-    assert [section.name for section in header.sections if section.dtype == "int16"] == ["fine.codes", "finer.codes"]
+    names = [section.name for section in header.sections if section.dtype == "int16"]
+    assert names == ["fine.codes int16", "finer.codes int16"]
+
+
+def test_layers_of_one_pattern_in_two_widths_are_two_parts_of_the_file(file):
+    made = {f"blocks.{i}.fc.codes": torch.full((20, 30), i, dtype=(torch.int8, torch.int16)[i]) for i in range(2)}
+    file.write_bytes(packing.pack(made, SHAPE, seen=("train",), codec="entropy", quality=5))
+    sizes = container.sizes(file)
+    assert list(sizes) == ["header", "blocks.#.fc.codes int16", "blocks.#.fc.codes"]
+    assert sizes["header"] == container.START.size + container.START.unpack_from(file.read_bytes())[2]
 
 
 def test_every_byte_of_a_coded_file_flipped_in_turn_is_refused(coded):

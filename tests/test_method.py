@@ -30,8 +30,8 @@ def stored(tiny_shape):
     return tensors | {f"{name}.codes": sdclip.nearest(state[name], steps, 6), f"{name}.steps": steps}
 
 
-def write(path, tensors, shape):
-    path.write_bytes(packing.pack(tensors, shape, seen=("train",), codec="brotli", quality=5))
+def write(path, tensors, shape, codec="brotli"):
+    path.write_bytes(packing.pack(tensors, shape, seen=("train",), codec=codec, quality=5))
     return path
 
 
@@ -42,8 +42,13 @@ def ledger_of(method, **how):
     return passes.complete(method, STREAM, np.ones(320), made, chunk_tokens=64, line=line).columns().nll
 
 
-def test_the_artifact_scores_bit_for_bit_like_the_codes_in_memory(tmp_path, stored, tiny_shape):
-    opened = Method.open(write(tmp_path / "m.golf", stored, tiny_shape), runtime.alone(), score_tokens=128)
+@pytest.mark.parametrize("codec", ["brotli", "entropy"])
+@pytest.mark.parametrize("columns", [False, True])
+def test_the_artifact_scores_bit_for_bit_like_the_codes_in_memory(tmp_path, stored, tiny_shape, codec, columns):
+    if columns:
+        inner = stored["blocks.0.mlp.fc.weight.codes"].shape[1]
+        stored["blocks.0.mlp.fc.weight.columns"] = torch.linspace(0.5, 2, inner).half()
+    opened = Method.open(write(tmp_path / "m.golf", stored, tiny_shape, codec), runtime.alone(), score_tokens=128)
     model = GPT(tiny_shape)
     model.load_state_dict(grid.weights(stored))
     in_memory = Method(model, runtime.alone(), score_tokens=128)

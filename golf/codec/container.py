@@ -60,7 +60,9 @@ class Section:
 
     @property
     def name(self) -> str:
-        return self.lines[0].pattern if self.dtype.startswith("int") else self.dtype
+        if not self.dtype.startswith("int"):
+            return self.dtype
+        return self.lines[0].pattern + (" int16" if self.dtype == "int16" else "")
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
