@@ -167,6 +167,7 @@ def gains(points: list[Point]) -> list[dict]:
     """For every setting of the record: our bytes at its loss, and our loss at its bytes, both relative to its own."""
     ours = sorted((p for p in points if p.recipe == OURS and p.lost > 0), key=lambda p: p.bytes)
     size, loss = np.array([p.bytes for p in ours]), np.log([p.lost for p in ours])
+    loss = np.maximum.accumulate(loss[::-1])[::-1]  # noise may say that a larger file loses more: then all smaller do
     found = []
     for theirs in (p for p in points if p.recipe == "record"):
         row = {"setting": str(theirs.setting), "bytes": None, "lost": None}

@@ -6,6 +6,7 @@ would store besides; moved along the grid's own two points). Under 1 it helps, a
 time that it takes.
 
 tensors          levels by tensor alone, not by row
+flat embedding   the same for the embedding alone
 
 sequential       each block's Hessians with the blocks before it quantised; a looped block is one, in all its passes
 compensated      the same, and weights moved first by what quantised inputs lack: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹
@@ -59,8 +60,8 @@ def compared(lab: "Lab", only) -> list[dict]:
             bits, kl = lab.measured(VARIANTS[name](lab, level))
             ratio = float(kl / (kl0 * np.exp(fall * (bits - bits0))))
             rows.append({"variant": name, "level": level, "bits": bits, "kl": kl, "ratio": ratio})
-            print(f"{name:<12} level {level}   {bits:.4f} bits   KL {kl:.5f}   {ratio:.3f} of the grid's", flush=True)
-        print(f"{'':<12} {time.perf_counter() - began:.0f} s")
+            print(f"{name:<14} level {level}   {bits:.4f} bits   KL {kl:.5f}   {ratio:.3f} of the grid's", flush=True)
+        print(f"{'':<14} {time.perf_counter() - began:.0f} s")
     return rows
 
 
@@ -110,8 +111,9 @@ class Lab:
         return self.grid(level, ready, solver.columns_of(ready, self.state, self.minded))
 
 
-def by_tensor(lab: Lab, level: float):
-    flat = {name: each.mean().expand_as(each) for name, each in lab.minded.items()}
+def by_tensor(lab: Lab, level: float, only=None):
+    means = {name: each.mean().expand_as(each) for name, each in lab.minded.items()}
+    flat = means if only is None else lab.minded | {only: means[only]}
     return lab.grid(level, columns=solver.columns_of(lab.ready, lab.state, flat))
 
 
@@ -293,6 +295,7 @@ def covariances(lab: Lab, windows: int = 64) -> dict[str, torch.Tensor]:
 
 VARIANTS = {
     "tensors": by_tensor,
+    "flat embedding": lambda lab, level: by_tensor(lab, level, only=grid.EMBED),
     "sequential": sequential,
     "compensated": lambda lab, level: sequential(lab, level, compensate=True),
     "own text": own_text,

@@ -10,11 +10,9 @@ def weigh(payload: int, code: int, limit: int, reserve: int) -> dict[str, int]:
     """
     total = payload + code
     if total > limit:
-        cure = (
-            f"raise compress.code_reserve_bytes, {reserve:,} now, to at least {code:,}"
-            if code > reserve
-            else "choose coarser steps (raise quantize.level, or quantize.matrix_clip and quantize.embed_clip)"
-        )
+        cure = "choose coarser steps (raise quantize.level, or quantize.matrix_clip and quantize.embed_clip)"
+        if payload <= limit - reserve:  # it kept to what was left for it
+            cure = f"raise compress.code_reserve_bytes, {reserve:,} now, to at least {code:,}, or {cure}"
         raise OverBudget(
             f"compress.limit_bytes: the artifact is {total:,} bytes (model {payload:,} + code {code:,}), "
             f"{total - limit:,} over {limit:,}; {cure}, or lower model.layers, model.width or model.vocabulary"

@@ -15,19 +15,23 @@ import torch
 
 from golf.ground.errors import OverBudget
 from golf.quant import outcome, solver
+from golf.quant.columns import TooFine
 from golf.quant.grid import Quantized
 
 FINEST, COARSEST = 2.0**-6, 2.0**6  # levels: beyond them, codes say the weights exactly, or nothing
 SOLVES, SLACK = 4, 1e-3  # solves at most; share of the room that may stay empty
+POOR = 1e-2  # share of the room so large that more solves are worth their while
 SAMPLE = 1 << 17  # weights of a tensor on which a guess is made
+NEAR = 1.0005  # ratio of levels that is too small to try; doubled, in log2, with every solve beyond SOLVES
+FAR = 0.02  # log2 of levels that tell of a slope
 
 
 @dataclass(frozen=True)
 class Try:
-    """One solve: its level, the bytes of its file, its codes."""
+    """One solve: its level, the bytes of its file, its codes. Without codes where the level is too fine for them."""
 
     level: float
-    size: int
+    size: float
     quantized: dict[str, Quantized]
 
 
@@ -38,12 +42,16 @@ def quantize(weights, hessians, inputs, plan, sensitivity, *, size_of: Callable[
     raised, are those of ``solver.quantize``; and OverBudget, where no level makes the file small enough.
     """
     if plan.grid == "row_sdclip" or plan.level is not None:
-        return solver.quantize(weights, hessians, inputs, plan, sensitivity), plan.level
+        level = None if plan.grid == "row_sdclip" else plan.level
+        return solver.quantize(weights, hessians, inputs, plan, sensitivity), level
     ready = solver.batches(weights, hessians, inputs, plan.damp)
     columns = solver.columns_of(ready, weights, sensitivity)
 
     def solve(level: float) -> Try:
-        quantized = solver.on_columns(ready, weights, columns, level, plan.block)
+        try:
+            quantized = solver.on_columns(ready, weights, columns, level, plan.block)
+        except TooFine:
+            return Try(level, math.inf, {})
         return Try(level, size_of(quantized), quantized)
 
     empty = size_of({name: nothing(columns, name) for name in inputs})
@@ -55,8 +63,8 @@ def quantize(weights, hessians, inputs, plan, sensitivity, *, size_of: Callable[
         )
 
     def guess(level: float) -> float:
-        found = (rounded_bytes(weights[name], columns.rows(name, level), columns.columns[name]) for name in inputs)
-        return empty + sum(found)
+        steps = ((weights[name], level * columns.factors[name], columns.columns[name]) for name in inputs)
+        return empty + sum(rounded_bytes(*each) for each in steps)
 
     found = best(search(solve, guess, room), room)
     return found.quantized, found.level
@@ -71,29 +79,50 @@ def nothing(columns, name: str) -> Quantized:
 def rounded_bytes(w_OI: torch.Tensor, rows_O: torch.Tensor, columns_I: torch.Tensor) -> float:
     """Of an ideal coder, for the codes of a sample of rows, each weight rounded for itself."""
     some = slice(None, None, 1 + w_OI.numel() // SAMPLE)
-    steps_OI = rows_O[some].float()[:, None] * columns_I.float()
-    return outcome.entropy((w_OI[some] / steps_OI).round()) * w_OI.numel() / 8
+    steps_OI = rows_O[some, None] * columns_I.float()
+    codes_OI = (w_OI[some] / steps_OI).round().clamp(-solver.WIDEST, solver.WIDEST)
+    return outcome.entropy(codes_OI) * w_OI.numel() / 8
 
 
 def search(solve: Callable[[float], Try], guess: Callable[[float], float], room: int) -> list[Try]:
-    """Solves until one fills ``room`` to within SLACK, or the levels end. guess: about the bytes at a level."""
-    tried = []
-    while len(tried) < SOLVES:
-        margin = SLACK / 2 if len(tried) < SOLVES - 1 else SLACK * 3 / 4  # the last had better fit
-        level = crossing(mended(guess, tried), room * (1 - margin))
+    """Solves until one fills ``room`` to within SLACK, SOLVES are spent, or the levels end. guess: bytes at a level.
+
+    Sizes may jump about ``room`` (Brotli's do, by a thousandth). Where none of SOLVES fits, or leaves POOR: as many
+    again, ever coarser, and on until one fits.
+    """
+    tried: list[Try] = []
+    while True:
+        margin = SLACK * (0.5 if len(tried) < SOLVES - 1 else 0.75 * 2.0 ** (len(tried) - SOLVES + 1))
+        level = between(crossing(mended(guess, tried), room * (1 - margin)), tried, room)
         tried.append(solve(level))
-        if full(tried[-1], room) or level in (FINEST, COARSEST):
-            break
-    return tried
+        largest = max((each.size for each in tried if each.size <= room), default=0)
+        enough = len(tried) >= (SOLVES if largest >= room * (1 - POOR) else 2 * SOLVES)
+        ended = level == FINEST if tried[-1].size <= room else level == COARSEST
+        if full(tried[-1], room) or ended or (largest and enough):
+            return tried
+
+
+def between(level: float, tried: list[Try], room: int) -> float:
+    """``level``, kept inside what the tries have shown: coarser than what was too large, finer than what fitted."""
+    fitting = [each.level for each in tried if each.size <= room]
+    least = min(fitting, default=COARSEST)
+    bursting = [each for each in tried if each.size > room and (each.level < least or not fitting)]
+    most = max((each.level for each in bursting), default=FINEST)
+    unweighed = any(each.level == most and each.size == math.inf for each in bursting)
+    apart = NEAR ** (2.0 ** max(0, len(tried) - SOLVES + 1))
+    if unweighed or (fitting and bursting and least < most * apart**2):
+        return math.sqrt(most * least)
+    low, high = most * apart if bursting else FINEST, least / apart if fitting else COARSEST
+    return min(max(level, low), high, COARSEST)
 
 
 def mended(guess: Callable[[float], float], tried: list[Try]) -> Callable[[float], float]:
     """The guess plus what it missed at the last solve, on a straight line over log2(level) through the last two."""
-    missed = [(math.log2(each.level), each.size - guess(each.level)) for each in tried[-2:]]
+    missed = [(math.log2(each.level), each.size - guess(each.level)) for each in tried[-2:] if each.size < math.inf]
     if not missed:
         return guess
     (x, offset), (x0, offset0) = missed[-1], missed[0]
-    slope = (offset - offset0) / (x - x0) if x != x0 else 0.0
+    slope = (offset - offset0) / (x - x0) if abs(x - x0) > FAR else 0.0
     return lambda level: guess(level) + offset + slope * (math.log2(level) - x)
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     state, _ = checkpoint.load(weights, shape)
     inputs = hessian.inputs(state, quantize.min_weights)
     hessians = hessian.load(HESSIANS, inputs, weights)
-    minded = sensitivity.load(SENSITIVITY, state, inputs if quantize.grid == "column" else ())
+    minded = sensitivity.load(SENSITIVITY, state, inputs if quantize.grid == "column" else (), weights)
     read = {"weights": weights, "hessians": HESSIANS, "sensitivity": SENSITIVITY}
     origin = lineage.of("quantize", read, shape, quantize, codec, quality, limit, reserve)
     small = {name: tensor for name, tensor in state.items() if name not in inputs}

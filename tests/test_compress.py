@@ -107,7 +107,9 @@ def test_weighing_is_exact_at_the_limit():
         budget.weigh(71, 30, 100, 30)
 
 
-def test_code_beyond_its_reserve_is_named_as_what_does_not_fit():
+def test_code_beyond_its_reserve_is_named_as_what_does_not_fit_where_the_model_kept_to_its_room():
+    with pytest.raises(OverBudget, match=r"2 over 100; choose coarser steps"):
+        budget.weigh(71, 31, 100, 30)
     with pytest.raises(OverBudget, match=r"1 over 100; raise compress\.code_reserve_bytes, 30 now, to at least 31"):
         budget.weigh(70, 31, 100, 30)
 

@@ -136,6 +136,22 @@ def absurd(tree):
     tree["sections"][0]["lines"][0]["shape"] = [1 << 40]
 
 
+def empty(tree):
+    tree["sections"][0]["lines"][0]["shape"] = [0, 1 << 40]
+
+
+def deep(tree):
+    tree["sections"][0]["lines"][0]["shape"] = [1] * 100
+
+
+def long_name(tree):
+    tree["sections"][0]["lines"][0]["pattern"] = "a" * 1000
+
+
+def many(tree):
+    tree["sections"][0]["lines"][0] |= {"pattern": "a.#", "numbers": list(range(20_000))}
+
+
 def wrong_type(tree):
     tree["sections"][0]["dtype"] = "object"
 
@@ -168,6 +184,10 @@ def larger(tree):
     ("change", "words"),
     [
         (absurd, "claims .* bytes of tensors"),
+        (empty, "none of them 0"),
+        (deep, "at most 4 dimensions"),
+        (long_name, "1,000 characters, at most 256"),
+        (many, "name 20,00. tensors, at most 16,384"),
         (wrong_type, "dtype"),
         (twice, "name a tensor twice"),
         (negative, "at least 0"),

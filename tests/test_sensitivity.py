@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from test_hessian import SHAPE, tiny
 
-from golf.ground import runtime, store
+from golf.ground import lineage, runtime, store
 from golf.ground.errors import BadArtifact, Diverged
 from golf.quant import grid, hessian, sensitivity
 
@@ -94,9 +95,20 @@ def test_it_predicts_the_rise_of_the_loss_from_noise_in_a_layer():
 def test_windows_may_come_in_any_number_at_a_time(micro_rows):
     one, many = measured(micro_rows=micro_rows), measured()
     for name in many:
-        assert torch.allclose(one[name].sum(), many[name].sum(), rtol=0.5), name
+        assert torch.allclose(one[name], many[name], rtol=1e-4, atol=1e-9), name
     again = measured(micro_rows=micro_rows)
     assert all(torch.equal(one[name], again[name]) for name in one)
+
+
+def test_two_ranks_measure_the_mean_of_what_each_would_alone_on_its_windows_and_seed(monkeypatch):
+    parts = []
+    for rank in range(2):
+        here = dataclasses.replace(runtime.alone(), rank=rank, ranks=2)
+        monkeypatch.setattr(type(here), "sum", lambda _, tensor: tensor)
+        monkeypatch.setattr(type(here), "agree", lambda _, seconds: seconds)
+        parts.append(sensitivity.measure(tiny(), BODY, WINDOWS, micro_rows=6, seed=5, here=here)[0])
+        alone = measured(windows=WINDOWS[rank::2], seed=5 + rank, tensors=BODY)
+        assert all(torch.allclose(parts[rank][name], alone[name] / 2, rtol=1e-5) for name in BODY)
 
 
 def test_the_model_is_left_as_it_was():
@@ -120,16 +132,32 @@ def test_predictions_that_are_not_finite_are_refused():
         measured(model)
 
 
+def saved(folder, state):
+    store.save_tensors(folder / "model.safetensors", state, kind="weights", meta={})
+    return folder / "model.safetensors"
+
+
 @pytest.mark.parametrize(
     "damage", [lambda m: m.pop(BODY[0]), lambda m: m[BODY[0]].neg_(), lambda m: m[BODY[0]].mul_(math.nan)]
 )
 def test_a_file_without_a_good_number_for_each_row_is_refused_by_name(tmp_path, damage):
     found = measured()
-    path = tmp_path / "s.safetensors"
-    sensitivity.save(path, found)
-    back = sensitivity.load(path, tiny().state_dict(), BODY)
+    path, state = tmp_path / "s.safetensors", tiny().state_dict()
+    weights = saved(tmp_path, state)
+    origin = lineage.of("calibrate", {"weights": weights})
+    sensitivity.save(path, found, lineage=origin)
+    back = sensitivity.load(path, state, BODY, weights)
     assert all(torch.equal(back[name], found[name]) for name in found)
     damage(found)
-    store.save_tensors(path, found, kind=sensitivity.KIND, meta={})
+    sensitivity.save(path, found, lineage=origin)
     with pytest.raises(BadArtifact, match=r"no sensitivity for the rows of blocks\.0\.attn\.c_q"):
-        sensitivity.load(path, tiny().state_dict(), BODY)
+        sensitivity.load(path, state, BODY, weights)
+
+
+def test_sensitivities_of_other_weights_are_refused(tmp_path):
+    path, state = tmp_path / "s.safetensors", tiny().state_dict()
+    weights = saved(tmp_path, state)
+    sensitivity.save(path, measured(), lineage=lineage.of("calibrate", {"weights": weights}))
+    saved(tmp_path, {"a": torch.ones(1)})
+    with pytest.raises(BadArtifact, match="other weights"):
+        sensitivity.load(path, state, BODY, weights)

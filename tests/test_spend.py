@@ -1,13 +1,18 @@
 import math
+import random
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import TINY_SHAPE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_gptq import correlated, drawn
 
 from golf import spend
+from golf.codec import packing
 from golf.ground.errors import OverBudget
-from golf.quant import outcome
+from golf.quant import codes, outcome
 
 INPUTS = {"tok_emb.weight": "tok_emb", "blocks.0.mlp.fc.weight": "blocks.0.mlp.fc"}
 WEIGHTS = {"tok_emb.weight": 0.3 * drawn(3000, 32), "blocks.0.mlp.fc.weight": drawn(640, 32, 1)}
@@ -54,6 +59,54 @@ def test_a_level_fixed_by_hand_is_kept_whatever_the_room():
     expected = spend.solver.quantize(WEIGHTS, HESSIANS, INPUTS, plan, SENSITIVITY)
     assert level == 0.7
     assert all(torch.equal(found[name].codes, expected[name].codes) for name in INPUTS)
+
+
+def shrinking(level: float) -> int:
+    return round(1e6 - 1e5 * math.log2(level))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(500_000, 1_500_000), st.floats(0, 0.01), st.integers(0, 2**20))
+def test_sizes_that_jump_about_the_room_still_end_in_a_file_that_fits_and_is_not_much_smaller(room, jump, seed):
+    dice = random.Random(seed)
+
+    def solve(level):
+        return spend.Try(level, round(shrinking(level) * (1 + dice.uniform(-jump, jump))), {})
+
+    tried = spend.search(solve, lambda level: 0.8 * shrinking(level), room)
+    assert len(tried) <= spend.SOLVES + 6
+    assert spend.best(tried, room).size > room * (0.99 - 4 * jump)
+
+
+def test_two_levels_that_are_nearly_the_same_do_not_throw_the_search_to_the_end_of_its_range():
+    sizes = iter([306_294, 300_126, 300_105, 299_600])
+    tried = spend.search(lambda level: spend.Try(level, next(sizes), {}), lambda level: 3e5 / level, 300_000)
+    assert tried[-1].size == 299_600
+    assert tried[-1].level < 2 * tried[0].level
+
+
+def test_a_limit_that_only_levels_too_fine_for_the_codes_would_fill_gets_the_finest_file_there_is():
+    _, level = spent(200_000)
+    assert level == spend.FINEST
+    weights = {name: w * 1e3 for name, w in WEIGHTS.items()}
+    outlier = weights["blocks.0.mlp.fc.weight"]
+    outlier[0, 0] *= 1e3
+    plan = SimpleNamespace(grid="column", level=None, damp=0.01, block=128)
+    _, level = spend.quantize(weights, HESSIANS, INPUTS, plan, SENSITIVITY, size_of=size_of, room=200_000)
+    assert level > spend.FINEST
+
+
+@pytest.mark.parametrize("codec", ["brotli", "entropy"])
+@pytest.mark.parametrize("room", [14_000, 30_000, 60_000])
+def test_real_files_fit_and_fill_their_room(codec, room):
+    plan = SimpleNamespace(grid="column", level=None, damp=0.01, block=128)
+
+    def packed(quantized) -> int:
+        stored = codes.flatten(quantized, {})
+        return len(packing.pack(stored, TINY_SHAPE, seen=("train",), codec=codec, quality=5))
+
+    found, _ = spend.quantize(WEIGHTS, HESSIANS, INPUTS, plan, SENSITIVITY, size_of=packed, room=room)
+    assert room * 0.98 < packed(found) <= room
 
 
 @pytest.mark.parametrize("bend", [0.5, 1.0, 2.0])

@@ -30,6 +30,7 @@ MAGIC, VERSION = b"GOLF", 1
 START = struct.Struct("<4sBIII")
 HEADER_LIMIT = 1 << 20  # bytes of the unpacked header
 RAW_LIMIT = 1 << 30  # bytes of all tensors unpacked; a claim beyond it is damage
+TENSORS, PATTERN, DIMENSIONS = 1 << 14, 256, 4  # at most so many tensors, characters of a pattern, dimensions
 TYPES = {"int8": np.dtype("<i1"), "int16": np.dtype("<i2"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 DECODERS = {"brotli": planes.decode, "entropy": entropy.decode}
 CURE = "run compress again, or bring it back with: dvc checkout compress"
@@ -46,6 +47,12 @@ class Line:
     @property
     def names(self) -> list[str]:
         return [self.pattern.replace("#", str(n), 1) for n in self.numbers] or [self.pattern]
+
+    def problems(self):
+        if len(self.pattern) > PATTERN:
+            yield "pattern", f"has {len(self.pattern):,} characters, at most {PATTERN} are allowed"
+        if len(self.shape) > DIMENSIONS or 0 in self.shape:
+            yield "shape", f"must have at most {DIMENSIONS} dimensions, none of them 0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +98,11 @@ class Header:
         return sum(planes.raw_size(TYPES[section.dtype], section.shapes) for section in self.sections)
 
     def problems(self):
-        names = [name for section in self.sections for line in section.lines for name in line.names]
-        if len(set(names)) != len(names):
+        lines = [line for section in self.sections for line in section.lines]
+        count = sum(max(1, len(line.numbers)) for line in lines)
+        if count > TENSORS:
+            yield "sections", f"name {count:,} tensors, at most {TENSORS:,} are allowed"
+        elif len({name for line in lines for name in line.names}) != count:
             yield "sections", "name a tensor twice"
 
 

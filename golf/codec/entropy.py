@@ -31,6 +31,7 @@ from golf.codec.planes import Damaged
 LEVELS = 96  # the widest has σ = 5,000
 ONE, TOTAL = 1 << 64, 1 << 28
 START = struct.Struct("<II")
+NUMBERS_LIMIT = 1 << 27  # of a section; a claim beyond it is damage
 NUMBERS, WORDS = np.dtype("<i2"), np.dtype("<u4")
 
 
@@ -75,7 +76,8 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
     if np.dtype(dtype).kind != "i":
         raise Damaged("this coder holds integers alone")
     sizes = [matrix(shape) for shape in shapes]
-    numbers, coder = opened(packed, 8 * sum((rows + 1) * (columns + 1) for rows, columns in sizes))
+    limit = 8 * sum((rows + 1) * (columns + 1) for rows, columns in sizes)
+    numbers, coder = opened(packed, min(limit, NUMBERS_LIMIT))
 
     def take(count: int, low: int = -1 << 15, end: int = 1 << 15) -> np.ndarray:
         nonlocal numbers

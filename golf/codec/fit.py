@@ -5,8 +5,8 @@ A Gaussian's code length needs of its residuals only their number and the sum of
     bits(level) = n · log2 Z + Σ residual² · log2(e) / 2σ²,    Z = Σ_x exp(-x² / 2σ²)
 
 so one product of the squares with the other side's levels gives the cost of every level for every row at once, or for
-every column. A level also costs what it takes to name. Sums of squares are of integers and powers of two, exact in
-float64, so the order in which a machine adds them does not matter.
+every column. A level also costs what it takes to name. Another machine may add up the costs in another order and choose
+otherwise where two levels cost the same; the decoder is told what was chosen and doesn't care.
 """
 
 # O output features (rows), I input features (columns), T templates, L levels, C classes in use

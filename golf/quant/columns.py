@@ -31,6 +31,10 @@ FLOOR = 1e-4  # of the largest sensitivity; what looks as if the loss did not mi
 FP16 = torch.finfo(torch.float16)
 
 
+class TooFine(Diverged):
+    """A level at which a step or a code is beyond what the file holds."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Name -> column steps [I] fp16, and row factors [O] fp32 at level 1."""
@@ -60,11 +64,16 @@ class Columns:
 
     def rows(self, name: str, level: float) -> torch.Tensor:
         """Row steps [O] fp16 at a level. Raises Diverged, naming the tensor, when fp16 does not hold them."""
-        steps_O = (level * self.factors[name]).half()
-        if not (steps_O.isfinite() & (steps_O > 0)).all():
+        exact_O = level * self.factors[name]
+        steps_O = exact_O.half()
+        if not steps_O.all():
+            raise TooFine(
+                f"{name}: quantize.level = {level:g} asks for a step of {exact_O.min():.3g}, which fp16 takes "
+                "for 0; raise it"
+            )
+        if not steps_O.isfinite().all():
             raise Diverged(
-                f"{name}: quantize.level = {level:g} asks for a step of {float(level * self.factors[name].max()):.3g}, "
-                f"beyond fp16; choose another level"
+                f"{name}: quantize.level = {level:g} asks for a step of {exact_O.max():.3g}, beyond fp16; lower it"
             )
         return steps_O
 

@@ -117,15 +117,20 @@ def save(path, hessians: dict[str, torch.Tensor], sources: dict[str, str], *, to
     store.save_tensors(path, hessians, kind=KIND, meta={"inputs": sources, "tokens": tokens, **meta})
 
 
+def measured_on(weights, meta: dict, path) -> None:
+    """Raises BadArtifact unless ``path``, whose meta this is, was measured on the file of weights."""
+    measured = lineage.check(meta.get("lineage"), path)["inputs"].get("weights", {})
+    if measured.get("sha256") != lineage.file_digest(weights):
+        raise BadArtifact(path, f"was measured on other weights than {weights}", "run calibrate again")
+
+
 def load(path, sources: dict[str, str], weights) -> dict[str, torch.Tensor]:
     """input name -> H. weights: the file that is to be quantised, which must be the one that was calibrated.
 
     Raises BadArtifact: damaged, of other weights, or without the Hessian of a tensor named in ``sources``.
     """
     hessians, meta = store.load_tensors(path, kind=KIND)
-    measured = lineage.check(meta.get("lineage"), path)["inputs"].get("weights", {})
-    if measured.get("sha256") != lineage.file_digest(weights):
-        raise BadArtifact(path, f"was measured on other weights than {weights}", "run calibrate again")
+    measured_on(weights, meta, path)
     missing = [tensor for tensor, name in sources.items() if meta["inputs"].get(tensor) != name or name not in hessians]
     if missing:
         raise BadArtifact(path, f"holds no Hessian for {', '.join(missing)}", "run calibrate again")

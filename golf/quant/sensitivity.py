@@ -22,7 +22,7 @@ from golf.ground.errors import BadArtifact, Diverged
 from golf.ground.progress import Progress
 from golf.ground.runtime import Runtime
 from golf.model.gpt import GPT
-from golf.quant import grid
+from golf.quant import grid, hessian
 
 KIND = "sensitivity"
 
@@ -97,11 +97,15 @@ def save(path, measured: dict[str, torch.Tensor], **meta) -> None:
     store.save_tensors(path, measured, kind=KIND, meta=meta)
 
 
-def load(path, weights: dict[str, torch.Tensor], tensors) -> dict[str, torch.Tensor]:
-    """tensor -> a_O. Raises BadArtifact: damaged, or without one finite number ≥ 0 for each row of ``tensors``."""
-    measured, _ = store.load_tensors(path, kind=KIND)
+def load(path, state: dict[str, torch.Tensor], tensors, weights) -> dict[str, torch.Tensor]:
+    """tensor -> a_O. state: the weights to be quantised, read from the file ``weights``.
+
+    Raises BadArtifact: damaged, of other weights, or without one finite number ≥ 0 for each row of ``tensors``.
+    """
+    measured, meta = store.load_tensors(path, kind=KIND)
+    hessian.measured_on(weights, meta, path)
     for name in tensors:
         rows = measured.get(name)
-        if rows is None or rows.shape != weights[name].shape[:1] or not ((rows >= 0) & rows.isfinite()).all():
+        if rows is None or rows.shape != state[name].shape[:1] or not ((rows >= 0) & rows.isfinite()).all():
             raise BadArtifact(path, f"holds no sensitivity for the rows of {name}", "run calibrate again")
     return measured

@@ -14,7 +14,7 @@ import torch
 
 from golf.ground.errors import Diverged
 from golf.quant import kinds, sdclip
-from golf.quant.columns import Columns
+from golf.quant.columns import Columns, TooFine
 from golf.quant.gptq import Factor, NotPositive, factor, gptq
 from golf.quant.grid import Quantized
 
@@ -49,7 +49,8 @@ def quantize(weights, hessians, inputs: dict[str, str], plan: Plan, sensitivity=
 
     weights: name -> w_OI fp32; hessians: input name -> h_II; inputs: tensor name -> input name; sensitivity: tensor
     name -> fp32 [O] (``golf.quant.sensitivity``), which the column grid needs.
-    Raises Diverged, naming the tensor: a weight that isn't finite or has no step in fp16, a failed Cholesky.
+    Raises Diverged, naming the tensor: a weight that isn't finite or has no step in fp16, a failed Cholesky; and
+    TooFine where codes are beyond int16.
     """
     ready = batches(weights, hessians, inputs, plan.damp)
     if plan.grid == "row_sdclip":
@@ -136,10 +137,10 @@ def solve(batch: Batch, weights, rows, columns=None, **how) -> dict[str, torch.T
 
 
 def whole(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
-    """int8 where that holds the codes, else int16. Raises Diverged beyond it."""
+    """int8 where that holds the codes, else int16. Raises TooFine beyond it."""
     reach = float(codes_OI.abs().max()) if codes_OI.numel() else 0.0
     if not reach <= WIDEST:
-        raise Diverged(f"{name}: needs a code of {reach:.3g}, the largest is {WIDEST:,}; raise quantize.level")
+        raise TooFine(f"{name}: needs a code of {reach:.3g}, the largest is {WIDEST:,}; raise quantize.level")
     return codes_OI.to(torch.int8 if reach <= 127 else torch.int16)
 
 
