@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_made_is_named(place):
 
 def test_the_rate_distortion_picture_has_a_panel_a_run_a_line_a_recipe_and_the_bound_of_the_last(place):
     panels = figure_of("rate_distortion.png").axes
-    assert [axes.get_title() for axes in panels] == [f"run{run} (without loss, not drawn: 2)" for run in range(2)]
+    assert [axes.get_title() for axes in panels] == [f"run{run} (not drawn, under 0.0001 bpb: 2)" for run in range(2)]
     for axes in panels:
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         record, ours, bound = axes.get_lines()
@@ -132,7 +132,7 @@ def test_a_run_in_which_nothing_was_lost_is_a_panel_that_says_so(place):
     store.write_table(CURVES, [row | {"lost": 0.0} for row in curves(1)])
     pictures.plot(Path("out"))
     assert size(place / "out/rate_distortion.png") == (550, 450)
-    assert figure_of("rate_distortion.png").axes[0].get_title() == "run0 (without loss, not drawn: 6)"
+    assert figure_of("rate_distortion.png").axes[0].get_title() == "run0 (not drawn, under 0.0001 bpb: 6)"
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.3], [0.0021, 0.04], [13.2, 17.9], [0.99e-3], [99.9], [10.1]])

@@ -17,6 +17,8 @@ from golf.looking.tables import amount, grouped, number, read
 BENCHMARK, CURVES = "python benchmarks/rate_distortion.py", "benchmarks/results/rate_distortion.csv"
 DOTS, BAR, PANEL = 100, 0.25, 5.5  # an inch; inches of a bar's height, of a panel's width
 TICKS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # of a decade, each at most 1.5 times the one before
+COARSE = (1, 2, 5)  # where there is more than one decade
+NOISE = 1e-4  # bpb: a smaller loss is chance
 PLAIN = {"code": "black", "headroom": "white"}  # of the limit, what is no part of the model
 
 
@@ -67,7 +69,7 @@ def rate_distortion(figure, rows: list[dict]) -> None:
     runs = grouped(rows, "run")
     figure.set_size_inches(PANEL * len(runs), 4.5)
     for axes, (run, points) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
-        shown = [point for point in points if min(point["lost"], point["bytes"], point["ideal"]) > 0]
+        shown = [point for point in points if point["lost"] >= NOISE and min(point["bytes"], point["ideal"]) > 0]
         for recipe, curve in grouped(shown, "recipe").items():
             axes.loglog(megabytes(curve, "bytes"), [p["lost"] for p in curve], marker="o", label=recipe)
         last = [point for point in shown if point["recipe"] == points[-1]["recipe"]]
@@ -77,10 +79,11 @@ def rate_distortion(figure, rows: list[dict]) -> None:
             logarithmic(axes.xaxis, megabytes(shown, "bytes") + megabytes(last, "ideal"))
             logarithmic(axes.yaxis, [p["lost"] for p in shown])
         left_out = len(points) - len(shown)
-        axes.set_title(run + (f" (without loss, not drawn: {left_out})" if left_out else ""))
+        axes.set_title(run + (f" (not drawn, under {NOISE:g} bpb: {left_out})" if left_out else ""))
         axes.set(xlabel="model file, MB (10⁶ bytes)", ylabel="lost by quantisation, bits per byte")
         axes.grid(color="0.9")
-        axes.legend(loc="lower left")  # curves fall, so there is room
+    lines, labels = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=3)
 
 
 def megabytes(rows: list[dict], key: str) -> list[float]:
@@ -91,7 +94,8 @@ def logarithmic(axis, values: list[float]) -> None:
     """Limits a little beyond the values, and plain numbers between them, at least one whatever the values."""
     low, high = min(values) / 1.25, max(values) * 1.25
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-    ticks = [each * 10**decade for decade in decades for each in TICKS if low <= each * 10**decade <= high]
+    steps = TICKS if high / low < 10 else COARSE
+    ticks = [each * 10**decade for decade in decades for each in steps if low <= each * 10**decade <= high]
     axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
     axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
