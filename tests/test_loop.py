@@ -131,8 +131,8 @@ def test_two_ranks_give_the_losses_of_one_for_the_same_global_batch(tmp_path, ti
     root = Path(__file__).parents[1]
     tree = YAML(typ="safe").load((root / "profiles" / "laptop.yaml").read_text())
     tree["model"], tree["train"] = dataclasses.asdict(tiny_shape), dataclasses.asdict(tiny_train)
-    for section, key in (("calibrate", "micro_tokens"), ("calibrate", "batch_tokens")):
-        tree[section][key] = 320
+    for key in ("micro_tokens", "batch_tokens", "sensitivity_tokens"):
+        tree["calibrate"][key] = 320
     for section, key in (("ema", "score_tokens"), ("ttt", "score_tokens"), ("evaluate", "score_tokens")):
         tree[section][key] = 320
     tree["ttt"] |= {"batch_tokens": 32, "chunk_tokens": 320, "stride": 16}
