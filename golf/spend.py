@@ -19,7 +19,8 @@ from golf.quant.columns import TooFine
 from golf.quant.grid import Quantized
 
 FINEST, COARSEST = 2.0**-6, 2.0**6  # levels: beyond them, codes say the weights exactly, or nothing
-SOLVES, SLACK = 4, 1e-3  # solves at most; share of the room that may stay empty
+SOLVES, SLACK = 4, 1e-3  # solves at most, as sizes fall smoothly; share of the room that may stay empty
+LAST = 4 * SOLVES  # solves after which only the coarsest level is left to try
 POOR = 1e-2  # share of the room so large that more solves are worth their while
 SAMPLE = 1 << 17  # weights of a tensor on which a guess is made
 NEAR = 1.0005  # ratio of levels that is too small to try; doubled, in log2, with every solve beyond SOLVES
@@ -39,7 +40,8 @@ def quantize(weights, hessians, inputs, plan, sensitivity, *, size_of: Callable[
     """name -> Quantized, and the level: the one that fills ``room`` where the plan leaves that of the column grid open.
 
     size_of: bytes of the file of quantised tensors; room: how many there may be. The other arguments, and what is
-    raised, are those of ``solver.quantize``; and OverBudget, where no level makes the file small enough.
+    raised, are those of ``solver.quantize``; and OverBudget, where no level makes the file small enough. A tensor whose
+    codes are beyond int16 even at the coarsest level raises TooFine.
     """
     if plan.grid == "row_sdclip" or plan.level is not None:
         level = None if plan.grid == "row_sdclip" else plan.level
@@ -51,6 +53,8 @@ def quantize(weights, hessians, inputs, plan, sensitivity, *, size_of: Callable[
         try:
             quantized = solver.on_columns(ready, weights, columns, level, plan.block)
         except TooFine:
+            if level == COARSEST:
+                raise
             return Try(level, math.inf, {})
         return Try(level, size_of(quantized), quantized)
 
@@ -94,10 +98,10 @@ def search(solve: Callable[[float], Try], guess: Callable[[float], float], room:
     while True:
         margin = SLACK * (0.5 if len(tried) < SOLVES - 1 else 0.75 * 2.0 ** (len(tried) - SOLVES + 1))
         level = between(crossing(mended(guess, tried), room * (1 - margin)), tried, room)
-        tried.append(solve(level))
+        tried.append(solve(level if len(tried) < LAST else COARSEST))
         largest = max((each.size for each in tried if each.size <= room), default=0)
         enough = len(tried) >= (SOLVES if largest >= room * (1 - POOR) else 2 * SOLVES)
-        ended = level == FINEST if tried[-1].size <= room else level == COARSEST
+        ended = tried[-1].level == (FINEST if tried[-1].size <= room else COARSEST)
         if full(tried[-1], room) or ended or (largest and enough):
             return tried
 

@@ -13,6 +13,7 @@ from golf import spend
 from golf.codec import packing
 from golf.ground.errors import OverBudget
 from golf.quant import codes, outcome
+from golf.quant.columns import TooFine
 
 INPUTS = {"tok_emb.weight": "tok_emb", "blocks.0.mlp.fc.weight": "blocks.0.mlp.fc"}
 WEIGHTS = {"tok_emb.weight": 0.3 * drawn(3000, 32), "blocks.0.mlp.fc.weight": drawn(640, 32, 1)}
@@ -94,6 +95,14 @@ def test_a_limit_that_only_levels_too_fine_for_the_codes_would_fill_gets_the_fin
     plan = SimpleNamespace(grid="column", level=None, damp=0.01, block=128)
     _, level = spend.quantize(weights, HESSIANS, INPUTS, plan, SENSITIVITY, size_of=size_of, room=200_000)
     assert level > spend.FINEST
+
+
+def test_an_outlier_beyond_every_level_ends_in_an_error_that_names_its_tensor():
+    weights = {name: w.clone() for name, w in WEIGHTS.items()}
+    weights["blocks.0.mlp.fc.weight"][0, 0] = 1e9
+    plan = SimpleNamespace(grid="column", level=None, damp=0.01, block=128)
+    with pytest.raises(TooFine, match=r"blocks\.0\.mlp\.fc\.weight: needs a code of .* raise quantize\.level"):
+        spend.quantize(weights, HESSIANS, INPUTS, plan, SENSITIVITY, size_of=size_of, room=50_000)
 
 
 @pytest.mark.parametrize("codec", ["brotli", "entropy"])
