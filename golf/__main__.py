@@ -90,9 +90,9 @@ def run_inspect(asked) -> str:
 
 
 def run_results(asked) -> str:
-    from golf.looking import results
+    from golf.looking import results, stale
 
-    return results.table()
+    return "\n".join([results.table(), *filter(None, [stale.remark()])])
 
 
 def run_lineage(asked) -> str:
@@ -115,11 +115,14 @@ def run_check(asked) -> str:
     nothing is to be compared with.
     """
     if asked.folder is None:
+        from golf.looking import stale
         from golf.rules import verdict
 
         if asked.baseline is not None:
             raise GolfError("--baseline is what a FOLDER should beat; give both: golf check FOLDER --baseline OTHER")
         report, failed = verdict.of_run(whole=asked.all)
+        if other := stale.remark():
+            report, failed = f"{report}\n{other}", True
     else:
         from golf.submission import check
 

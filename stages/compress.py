@@ -4,6 +4,7 @@ from golf import budget
 from golf.codec import container, packing
 from golf.ground import lineage, params, stage, store
 from golf.ground.closure import closure, code_bytes
+from golf.ground.progress import Progress
 from golf.quant import codes
 
 CODES = "artifacts/quantize/codes.safetensors"
@@ -25,6 +26,8 @@ def main() -> None:
     store.write_table(TABLE, budget.table(sections, weighed))
     told = {"sections": sections, "code_files": files, "payload_sha256": store.digest(GOLF)}
     store.write_json(SIZES, {**weighed, **told, "splits_seen": origin["splits_seen"], "lineage": origin})
+    left = f"{weighed['headroom_bytes']:,} left"
+    Progress("compress", None, "").done(f"{weighed['artifact_bytes']:,} of {compress.limit_bytes:,} bytes, {left}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from golf import spend
 from golf.codec import packing
 from golf.ground import lineage, params, stage, store
+from golf.ground.progress import Progress
 from golf.model import checkpoint
 from golf.quant import codes, hessian, outcome, sensitivity
 
@@ -42,8 +43,10 @@ def main() -> None:
     codes.save(CODES, codes.flatten(quantized, small), shape, lineage=origin)
     store.write_table(TENSORS, rows)
     store.write_table(COLUMNS, outcome.columns(quantized, hessians, inputs))
-    store.write_json(METRICS, {**outcome.totals(rows, small), "level": level})
+    told = outcome.totals(rows, small)
+    store.write_json(METRICS, {**told, "level": level})
     stage.write_clock("quantize", train_seconds=0.0)
+    Progress("quantize", None, "").done(f"{told['bits']} bits a weight" + (f" at level {level:.3g}" if level else ""))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,15 @@ def test_logs_on_other_data_of_another_configuration_or_of_another_model_fail(tm
         assert (found.status, note in found.note) == ("FAIL", True)
 
 
+def test_logs_that_print_no_settings_prove_no_one_run(tmp_path):
+    submissions.sound(tmp_path)
+    for log in tmp_path.glob("*.log"):
+        lines = log.read_text().splitlines()
+        log.write_text("\n".join(line for line in lines if "/20000" in line or line.startswith("quantized")))
+    found = bundle.one_run(gather(tmp_path))
+    assert (found.status, found.note) == ("NOT-RUN", "no whole log prints its settings")
+
+
 def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
     submissions.sound(tmp_path)
     whole = submissions.modern(42, 1.0801)

@@ -12,6 +12,7 @@ def test_a_figure_knows_how_finely_it_was_written():
     assert figure("1.08100") == Figure(1.081, 1e-5)
     assert figure(Decimal("1.0810")).places == 4
     assert figure(42) == Figure(42.0, 1.0)
+    assert figure("1.0799999999999998").places == 16, "as Python prints a float"
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1.0", "1e400", "1e-400", "one", "", "9" * 5000, None, True, [1], 1.5])

@@ -126,6 +126,13 @@ def test_a_log_that_counts_another_code_than_it_prints_is_unruled(tmp_path):
     assert (found.status, "is not total 15,920,000" in found.note) == ("UNRULED", True)
 
 
+def test_code_in_the_folder_that_no_log_counted_is_unruled(tmp_path):
+    submissions.sound(tmp_path)
+    (tmp_path / "train_gpt.py").write_text("print(1)")
+    found = sizes.agreement(gather(tmp_path))
+    assert (found.status, "code: logs 20,000, in the folder 8" in found.note) == ("UNRULED", True)
+
+
 def test_without_two_sizes_to_compare_none_was_compared(tmp_path):
     (tmp_path / "README.md").write_text("hello")
     assert sizes.agreement(gather(tmp_path)).status == "NOT-RUN"

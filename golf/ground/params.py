@@ -190,6 +190,10 @@ class Quantize:
     embed_bits: Bits
     embed_clip: Positive
 
+    def problems(self):
+        if self.grid == "row_sdclip" and self.level is not None:
+            yield "level", f"{self.level:g} is for quantize.grid = column; row_sdclip has its clips, set it to null"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compress:
@@ -199,6 +203,10 @@ class Compress:
     quality: Annotated[int, Bound(low=0, high=11)]
     limit_bytes: Count  # for payload and code together
     code_reserve_bytes: Natural  # of these, what quantize leaves for the code where it fills the limit
+
+    def problems(self):
+        if self.code_reserve_bytes >= self.limit_bytes:
+            yield "code_reserve_bytes", f"{self.code_reserve_bytes} leaves nothing of limit_bytes = {self.limit_bytes}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

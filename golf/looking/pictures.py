@@ -133,7 +133,8 @@ def spent(figure, rows: list[dict]) -> None:
     axes, total, start = figure.subplots(), sum(row["bytes"] for row in rows), 0.0
     for index, row in enumerate(rows):
         share = f"{row['part']}: {row['bytes']:,.0f} bytes, {row['bytes'] / max(1, total):.1%}"
-        look = {"color": PLAIN.get(row["part"], f"C{index}"), "edgecolor": "black", "lw": 0.5, "label": share}
+        look = {"color": PLAIN.get(row["part"], f"C{index}"), "hatch": "//" * (index >= 10)}  # C10 is C0 again
+        look |= {"edgecolor": "black", "lw": 0.5, "label": share}
         axes.barh(0, row["bytes"] / 1e6, left=start / 1e6, **look)
         start += row["bytes"]
     axes.set_yticks([])

@@ -46,6 +46,8 @@ def one_run(evidence: Evidence) -> Finding:
     wrong += [f"{difference} (#1851, #2124)" for difference in differences(whole)]
     settings = len(set().union(*(log.settings for log in whole)))
     measured = f"{len(whole)} whole logs, {settings} settings compared"
+    if not wrong and not settings:
+        return Finding("one run", NOT_RUN, measured, "equal but the seed", "no whole log prints its settings")
     return judged("one run", not wrong, measured, "equal but the seed", "; ".join(wrong))
 
 

@@ -1,9 +1,11 @@
 """A number as somebody wrote it down: its value and how finely it was written."""
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 ABSURD = 1e15  # no figure of a submission is near this; what is beyond it is no figure
+FINEST = -30  # decimals; Python prints a float with up to 17 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Figure:
     @property
     def places(self) -> int:
         """How many decimals were written."""
-        return len(f"{self.unit:.15f}".rstrip("0").partition(".")[2])
+        return -round(math.log10(self.unit))
 
 
 def figure(written) -> Figure | None:
@@ -31,7 +33,7 @@ def figure(written) -> Figure | None:
         number = Decimal(written)
     except InvalidOperation:
         return None
-    if not number.is_finite() or not 0 <= number <= ABSURD or number.as_tuple().exponent < -15:
+    if not number.is_finite() or not 0 <= number <= ABSURD or number.as_tuple().exponent < FINEST:
         return None
     return Figure(float(number), 10.0 ** min(0, number.as_tuple().exponent))
 

@@ -116,6 +116,9 @@ def compared(evidence: Evidence):
     logged = {int(code) for name in ("code_bytes", "raw_code_bytes") for code in evidence.facts(name).values()}
     if claims.code and logged:
         yield held(claims.code, logged, logged | codes, "code")
+    if logged and SCRIPT in sizes:
+        counted = ", ".join(f"{size:,}" for size in sorted(logged))
+        yield PASS if logged & codes else UNRULED, f"code: logs {counted}, in the folder {max(codes):,} (#1835, #1855)"
 
 
 def held(claim: int, logged: set[int], allowed: set[int], what: str) -> tuple[str, str]:
