@@ -114,5 +114,5 @@ def table(tree: dict, *, whole: bool = True) -> str:
     told = [line for words in (judged, tree["verdict"]) for line in textwrap.wrap(clean(words), WIDTH)]
     if whole:
         return "\n".join([*lines, "", counts, *told])
-    every = "every row: golf check --all; what each proves: docs/legality.md"
+    every = "every row: python -m golf check --all; what each proves: docs/legality.md"
     return "\n".join([*told, "", *lines, "", counts, every])
