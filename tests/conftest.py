@@ -63,6 +63,12 @@ def thimble_documents(count: int = 60) -> list[str]:
     return documents
 
 
+@pytest.fixture(autouse=True)
+def same_dice():
+    """Every test draws the same numbers, whichever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def thimble() -> list[str]:
     return thimble_documents()
