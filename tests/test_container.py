@@ -132,16 +132,9 @@ def forged(change, bodies: bytes = b"", *, raw: int | None = None, version: int 
     return start + struct.pack("<I", zlib.crc32(start + header)) + header + body
 
 
-def absurd(tree):
-    tree["sections"][0]["lines"][0]["shape"] = [1 << 40]
-
-
-def empty(tree):
-    tree["sections"][0]["lines"][0]["shape"] = [0, 1 << 40]
-
-
-def deep(tree):
-    tree["sections"][0]["lines"][0]["shape"] = [1] * 100
+def shaped(*shape: int, section: int = 0):
+    """The first tensor of a section claims this shape."""
+    return lambda tree: tree["sections"][section]["lines"][0].update(shape=list(shape))
 
 
 def long_name(tree):
@@ -160,10 +153,6 @@ def twice(tree):
     tree["sections"][0]["lines"].append(tree["sections"][0]["lines"][0])
 
 
-def negative(tree):
-    tree["sections"][0]["lines"][0]["shape"] = [-1]
-
-
 def other_codec(tree):
     tree["sections"][1]["codec"] = "pickle"
 
@@ -176,25 +165,21 @@ def extra(tree):
     tree["model"]["depth"] = 5
 
 
-def larger(tree):
-    tree["sections"][-1]["lines"][0]["shape"] = [31, 8]
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (absurd, "claims .* bytes of tensors"),
-        (empty, "none of them 0"),
-        (deep, "at most 4 dimensions"),
+        (shaped(1 << 40), "claims .* bytes of tensors"),
+        (shaped(0, 1 << 40), "none of them 0"),
+        (shaped(*[1] * 100), "at most 4 dimensions"),
         (long_name, "1,000 characters, at most 256"),
         (many, "name 20,00. tensors, at most 16,384"),
         (wrong_type, "dtype"),
         (twice, "name a tensor twice"),
-        (negative, "at least 0"),
+        (shaped(-1), "at least 0"),
         (other_codec, r"sections\[1\]\.codec: must be one of brotli, entropy, got pickle"),
         (bad_shape, "model.width"),
         (extra, "model.depth: unknown key"),
-        (larger, "does not decode: 240 bytes, 248 were declared"),
+        (shaped(31, 8, section=-1), "does not decode: 240 bytes, 248 were declared"),
         (lambda tree: [tree], "expected a section"),
         (lambda tree: {"model": 1}, "missing|expected"),
     ],

@@ -25,10 +25,16 @@ def test_ranks_2_starts_two_ranks_that_share_a_secret_and_one_writes_the_record(
     assert tree["runtime"].endswith("2 ranks")
 
 
+def failed(folder, body: str) -> str:
+    """What two ranks that run ``body`` say as they end with 1."""
+    code, err = run(two_ranks(folder, body), "calibrate")
+    assert code == 1
+    return err
+
+
 def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
     body = 'if here.rank == 1: raise errors.BadArtifact("artifacts/x", "not found")\nhere.agree(0.0)'
-    code, err = run(two_ranks(tmp_path, body), "calibrate")
-    assert code == 1
+    err = failed(tmp_path, body)
     told_once(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
@@ -36,8 +42,7 @@ def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
 @pytest.mark.soak
 def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
     body = 'raise errors.BadArtifact("artifacts/x", "not found")'
-    code, err = run(two_ranks(tmp_path, body), "calibrate")
-    assert code == 1
+    err = failed(tmp_path, body)
     told_once(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
@@ -45,8 +50,7 @@ def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
 @pytest.mark.soak
 def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others(tmp_path):
     body = 'if here.rank == 1: raise ZeroDivisionError("ours")\nhere.agree(0.0)'
-    code, err = run(two_ranks(tmp_path, body), "calibrate")
-    assert code == 1
+    err = failed(tmp_path, body)
     assert err.count("Traceback") == 1
     assert "ZeroDivisionError: ours" in err
 
@@ -54,8 +58,7 @@ def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others
 @pytest.mark.soak
 def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
     body = "import os\nif here.rank == 1: os.kill(os.getpid(), 9)\nhere.agree(0.0)"
-    code, err = run(two_ranks(tmp_path, body), "calibrate")
-    assert code == 1
+    err = failed(tmp_path, body)
     told_once(err, "calibrate")
     assert "rank 1 was ended by SIGKILL" in err
 
