@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from finished import Finished
+
 from golf import spend
 from golf.codec import packing
 from golf.ground import params, store
-from golf.ground.shape import Shape
 from golf.quant import codes
 
 SHARES = (0.5, 0.6, 0.75, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -26,15 +27,11 @@ def main() -> None:
     default, reserve = params.load("compress.limit_bytes", "compress.code_reserve_bytes")
     rows = []
     for folder in asked.artifacts:
-        state, meta = store.load_tensors(folder / "ema/model.safetensors", kind="weights")
-        hessians, read = store.load_tensors(folder / "calibrate/hessians.safetensors", kind="hessians")
-        minded, _ = store.load_tensors(folder / "calibrate/sensitivity.safetensors", kind="sensitivity")
-        shape, inputs, tried = Shape(**meta["shape"]), read["inputs"], []
-        small = {name: tensor for name, tensor in state.items() if name not in inputs}
+        run, tried = Finished.load(folder), []
 
-        def size_of(quantized, shape=shape, small=small, tried=tried) -> int:
-            stored = codes.flatten(quantized, small)
-            tried.append(len(packing.pack(stored, shape, seen=("train",), codec="entropy", quality=11)))
+        def size_of(quantized, run=run, tried=tried) -> int:
+            stored = codes.flatten(quantized, run.small)
+            tried.append(len(packing.pack(stored, run.shape, seen=("train",), codec="entropy", quality=11)))
             return tried[-1]
 
         plan = SimpleNamespace(grid="column", level=None, damp=0.01, block=128)
@@ -42,7 +39,8 @@ def main() -> None:
             tried.clear()
             began = time.perf_counter()
             room = limit - reserve
-            found, level = spend.quantize(state, hessians, inputs, plan, minded, size_of=size_of, room=room)
+            given = run.state, run.hessians, run.inputs, plan, run.minded
+            found, level = spend.quantize(*given, size_of=size_of, room=room)
             seconds, solves = time.perf_counter() - began, len(tried) - 1  # one file holds no codes at all
             left = 1 - size_of(found) / room
             row = {"run": str(folder), "limit": limit, "level": level, "solves": solves, "left": left}

@@ -22,13 +22,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from finished import Finished
 
 from golf.codec import packing
 from golf.data import shards
 from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
 from golf.ground import runtime, store
-from golf.ground.shape import Shape
 from golf.model.gpt import GPT
 from golf.quant import codes, grid, outcome, solver
 from golf.score import bpb, paired
@@ -92,11 +92,9 @@ class Run:
     """A finished run: weights, Hessians, sensitivities, and val to score on."""
 
     def __init__(self, folder: Path, damp: float, limit: int | None):
-        self.state, meta = store.load_tensors(folder / "ema/model.safetensors", kind="weights")
-        self.hessians, read = store.load_tensors(folder / "calibrate/hessians.safetensors", kind="hessians")
-        self.minded, _ = store.load_tensors(folder / "calibrate/sensitivity.safetensors", kind="sensitivity")
-        self.shape, self.inputs, self.damp = Shape(**meta["shape"]), read["inputs"], damp
-        self.small = {name: tensor for name, tensor in self.state.items() if name not in self.inputs}
+        run = Finished.load(folder)
+        self.state, self.hessians, self.minded = run.state, run.hessians, run.minded
+        self.shape, self.inputs, self.small = run.shape, run.inputs, run.small
         self.weights = sum(self.state[name].numel() for name in self.inputs)
         split, tokenizer = shards.open_split(folder / "fetch/val"), Tokenizer.open(folder / "fetch/tokenizer.model")
         whole = Stream.of(split, tokenizer)

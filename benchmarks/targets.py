@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finished import Finished
 
 from golf.codec import packing
 from golf.data import shards
 from golf.ground import runtime, store
-from golf.ground.shape import Shape
 from golf.model.gpt import GPT
 from golf.quant import codes, grid, hessian, solver
 from golf.quant.columns import COLUMN_BITS, rounded
@@ -69,12 +69,11 @@ class Lab:
     """A finished run, and how far quantised weights take it from itself."""
 
     def __init__(self, folder: Path, windows: int):
-        self.state, meta = store.load_tensors(folder / "ema/model.safetensors", kind="weights")
-        self.hessians, read = store.load_tensors(folder / "calibrate/hessians.safetensors", kind="hessians")
-        self.minded, _ = store.load_tensors(folder / "calibrate/sensitivity.safetensors", kind="sensitivity")
+        run = Finished.load(folder)
+        self.state, self.hessians, self.minded = run.state, run.hessians, run.minded
+        self.shape, self.inputs = run.shape, run.inputs
+        self.small = {name: tensor.half().float() for name, tensor in run.small.items()}
         self.calibration = store.load_tensors(folder / "calibrate/tokens.safetensors")[0]["windows"].long()
-        self.shape, self.inputs = Shape(**meta["shape"]), read["inputs"]
-        self.small = {name: t.half().float() for name, t in self.state.items() if name not in self.inputs}
         tokens = torch.from_numpy(shards.open_split(folder / "fetch/val").all().astype(np.int64))
         starts = torch.linspace(0, len(tokens) - self.shape.context - 1, windows).long()
         self.windows = torch.stack([tokens[a : a + self.shape.context] for a in starts])
