@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from golf.ground import params
+from golf.ground import params, sections
 from golf.ground.shape import Shape
 
 pytest.register_assert_rewrite("processes", "refusals")
@@ -36,6 +36,7 @@ TINY_SHAPE = Shape(
     loop_passes=2,
     parallel_from=3,
     xsa_from=0,
+    document_bos=None,
 )
 
 NAMES = (
@@ -188,7 +189,7 @@ def tiny_shape() -> Shape:
 
 
 @pytest.fixture(scope="session")
-def tiny_train() -> params.Train:
+def tiny_train() -> sections.Train:
     """The laptop's training at the size of tiny_shape: 12 steps of 8 rows, by steps alone, in fp32."""
     return dataclasses.replace(
         params.read(ROOT / "profiles" / "laptop.yaml").train,

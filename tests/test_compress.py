@@ -8,7 +8,7 @@ from conftest import TINY_SHAPE
 
 from golf import budget
 from golf.codec import container
-from golf.ground import lineage, params, store
+from golf.ground import lineage, params, sections, store
 from golf.ground.errors import BadArtifact, Diverged, OverBudget
 from golf.quant import codes, grid, outcome, sdclip
 from golf.quant.grid import Quantized
@@ -40,7 +40,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "golf/small.py").write_text("x = 1\n")
 
     def limit(limit_bytes: int, reserve: int = 10_000):
-        section = params.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve)
+        section = sections.Compress(codec="brotli", quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve)
         monkeypatch.setattr(params, "load", lambda *_: section)
         return tmp_path
 

@@ -14,7 +14,7 @@ from golf.data.text_bytes import ByteTable
 from golf.data.tokenizer import Tokenizer
 from golf.ground import store
 from golf.ground.errors import BadInput
-from golf.ground.params import Fetch
+from golf.ground.sections import Fetch
 
 SPLITS = ("train", "dev", "val")
 

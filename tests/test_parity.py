@@ -37,6 +37,7 @@ SHAPE = Shape(
     loop_passes=3,
     parallel_from=4,
     xsa_from=0,
+    document_bos=None,
 )
 PLAN = SimpleNamespace(lr=0.01, momentum=0.9, epochs=2, clip=1.0, batch_tokens=1024)
 WAYS = {"plain": (128, None), "sliding": (16, None), "ttt": (16, PLAN)}

@@ -12,7 +12,7 @@ from test_loop import corpus
 
 from golf.ground import runtime
 from golf.ground.errors import Diverged
-from golf.ground.params import Prequant
+from golf.ground.sections import Prequant
 from golf.model.gpt import GPT
 from golf.train import loop
 from golf.ttt import prequant
@@ -160,17 +160,36 @@ def test_under_bf16_the_smallest_rate_still_moves_the_fp32_weights():
     assert (after.bfloat16() != before.bfloat16()).float().mean() < 0.1
 
 
-def test_compiled_it_learns_the_eager_weights(monkeypatch):
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo does, as it traces
+def test_compiled_it_learns_the_eager_weights_from_graphs_made_before_the_first_step(monkeypatch):
     """Traced as in a run, and the graphs run as they are: no compiler is needed. The short last batch has its own."""
     graphs, compile_ = [], torch.compile
     keep = lambda graph, _: graphs.append(graph) or graph.forward  # noqa: E731
     monkeypatch.setattr(torch, "compile", lambda function, **how: compile_(function, backend=keep, **how))
+    at_start, epoch = [], prequant.Learner.epoch
+    counted = lambda *how: at_start.append(len(graphs)) or epoch(*how)  # noqa: E731
+    monkeypatch.setattr(prequant.Learner, "epoch", counted)
     torch._dynamo.reset()
     model, _ = adapted(here=dataclasses.replace(runtime.alone(), compile=True))
     torch._dynamo.reset()
+    assert at_start == [2] * 3
 
     assert_near(dict(model.named_parameters()), adapted()[0], 1e-3)
     assert len(graphs) == 2
+
+
+@pytest.mark.parametrize(("form", "sums"), [("sequential", 4 + 1), ("federated", 2)])
+def test_a_step_of_all_ranks_makes_one_reduction_and_ranks_alone_make_one_an_epoch(monkeypatch, form, sums):
+    """And one of the nats an epoch. The whole gradient, or the weights that learn, are one buffer."""
+    reduced = []
+    monkeypatch.setattr(runtime.Runtime, "sum", lambda _, tensor: reduced.append(tensor.numel()) or tensor)
+    model, _ = adapted(dataclasses.replace(WANTED, form=form, epochs=1))
+    learned = sum(
+        weight.numel() for name, weight in model.named_parameters() if name[:9] not in ("blocks.0.", "blocks.1.")
+    )
+
+    assert reduced == [learned] * (sums - 1) + [1]
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_a_loss_that_is_not_finite_names_its_epoch_and_the_rate_and_leaves_nothing_frozen():

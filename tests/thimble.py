@@ -14,7 +14,7 @@ from unittest import mock
 from conftest import ROOT, thimble_documents
 from ruamel.yaml import YAML
 
-from golf.ground import params, runtime
+from golf.ground import machine, params
 
 STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
 PLOTS = (".dvc/plots/bits_by_column.json", ".dvc/plots/rate_distortion.json")
@@ -141,7 +141,7 @@ def act(stage: str) -> None:
     """
     main = importlib.import_module(f"stages.{stage}").main
     taken = inspect.signature(main).parameters
-    arguments = [runtime.setup(getattr(params.read(), stage), stage)] if taken else []
+    arguments = [machine.setup(getattr(params.read(), stage), stage)] if taken else []
     with mock.patch.dict(os.environ, GOLF_STARTED=str(time.time())):
         main(*arguments)
 

@@ -14,11 +14,17 @@ from golf.ground.errors import BadInput
 INERT = {  # files that a stage may import undeclared, and why they can't change a result
     "golf/__init__.py": "a docstring",
     "golf/ground/errors.py": "messages",
+    "golf/ground/lock.py": "lets one process work at a time",
+    "golf/ground/meeting.py": "refuses or lets pass",
     "golf/ground/params.py": "DVC tracks the values themselves",
     "golf/ground/progress.py": "prints",
+    "golf/ground/sections.py": "DVC tracks the values themselves",
     "golf/ground/schema.py": "checks of values that DVC tracks",
+    "golf/ground/ranks.py": "starts processes and prints what they said",
+    "golf/ground/signals.py": "when a process ends",
     "golf/ground/stage.py": "entry, exit and run.json, on which nothing depends",
 }
+CHOSEN = dict.fromkeys(("train", "ema", "ttt", "calibrate"), "golf/ground/machine.py")  # what their ``auto`` becomes
 USED = {  # files that a stage weighs or starts elsewhere, with all that they reach, and does not import
     "compress": ("golf/method.py",),
     "evaluate": ("golf/method.py", "golf/room/worker.py"),
@@ -44,9 +50,10 @@ def closure(*files: str, root=".", passive=()) -> list[str]:
 
 def of_stage(stage: str, root=".") -> list[str]:
     """The files that can change what a stage makes: what stages/<stage>.py reaches by importing, less the inert ones,
-    and those of USED. dvc.yaml lists them; lineage holds their sha256.
+    and those of CHOSEN and USED. dvc.yaml lists them; lineage holds their sha256.
     """
-    reached = {path for path in closure(f"stages/{stage}.py", root=root, passive=INERT) if not empty(path)}
+    entered = [f"stages/{stage}.py", *([CHOSEN[stage]] if stage in CHOSEN else [])]
+    reached = {path for path in closure(*entered, root=root, passive=INERT) if not empty(path)}
     return sorted(reached | set(closure(*USED.get(stage, ()), root=root)))
 
 

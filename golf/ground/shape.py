@@ -28,6 +28,7 @@ class Shape:
     loop_passes: Annotated[int, Bound(low=1, high=64)]  # times the segment runs once activated; 1 = no recurrence
     parallel_from: Natural  # first layer whose attention and MLP read the same input; = layers: none
     xsa_from: Natural  # first layer with exclusive self-attention; = layers: none
+    document_bos: Natural | None  # id that starts a document, which attention then does not leave; null: it does
 
     @property
     def head_width(self) -> int:
@@ -60,6 +61,8 @@ class Shape:
                 "loop_end",
                 f"needs loop_start <= loop_end < layers, got {self.loop_start}, {self.loop_end}, {self.layers}",
             )
+        if self.document_bos is not None and self.document_bos >= self.vocabulary:
+            yield "document_bos", f"must be below vocabulary = {self.vocabulary}, got {self.document_bos}"
         for key in ("parallel_from", "xsa_from"):
             if getattr(self, key) > self.layers:
                 yield key, f"must be at most layers = {self.layers}, got {getattr(self, key)}"

@@ -83,7 +83,7 @@ def columns(quantized: dict[str, Quantized], hessians, inputs: dict[str, str]) -
 
 
 def table(weights, quantized: dict[str, Quantized], hessians, inputs: dict[str, str], plan) -> list[dict]:
-    """A row for each quantised tensor; plan: params.Quantize."""
+    """A row for each quantised tensor; plan: sections.Quantize."""
     bits = {name: sdclip.bits_of(name, plan) if pair.columns is None else None for name, pair in quantized.items()}
     return [tensor(name, weights[name], pair, hessians[inputs[name]], bits[name]) for name, pair in quantized.items()]
 

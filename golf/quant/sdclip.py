@@ -12,7 +12,7 @@ from golf.quant.grid import EMBED
 
 
 def bits_of(name: str, plan) -> int:
-    """Of a quantised tensor's codes on the row grid. plan: params.Quantize, of which the bits by class."""
+    """Of a quantised tensor's codes on the row grid. plan: sections.Quantize, of which the bits by class."""
     return plan.embed_bits if name == EMBED else plan.matrix_bits
 
 

@@ -23,7 +23,7 @@ WIDEST = 2**15 - 1  # int16
 
 
 class Plan(Protocol):
-    """What quantize() needs of params.Quantize."""
+    """What quantize() needs of sections.Quantize."""
 
     grid: str
     level: float

@@ -23,8 +23,8 @@ import torch
 
 from golf.ground.closure import closure
 from golf.ground.errors import BadArtifact, BadMethod, GolfError
-from golf.ground.params import Evaluate
 from golf.ground.runtime import Runtime
+from golf.ground.sections import Evaluate
 from golf.ground.stage import SECRET, say
 from golf.room import wire
 

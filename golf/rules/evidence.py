@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from golf.codec import container
-from golf.ground import ancestry, lineage, params, schema, store
+from golf.ground import ancestry, lineage, schema, sections, store
 from golf.ground.errors import BadArtifact
 
 NUMBER = int | float  # in JSON
@@ -54,11 +54,11 @@ def somebodys(path) -> bool:
 class Plan:
     """plan.json but for its lineage: the parameters of score-first adaptation, and the splits they were tried on."""
 
-    ttt: params.Ttt
+    ttt: sections.Ttt
     splits_seen: tuple[str, ...]
 
 
-def read_plan(path, context: int) -> params.Ttt:
+def read_plan(path, context: int) -> sections.Ttt:
     """Raises BadArtifact naming what is wrong in it, or when it is for windows of another context than ``context``."""
     tree = told(path, lineage=dict)
     made, problems = schema.build(Plan, {key: value for key, value in tree.items() if key != "lineage"}, "")
@@ -120,7 +120,7 @@ class Case:
     the plan's; clock: None where nobody measured the training.
     """
 
-    plan: params.Ttt
+    plan: sections.Ttt
     origin: Told
     tried: Told
     clock: Clock | None
@@ -133,7 +133,7 @@ class Case:
         return cls(ttt, Told.of(artifact), Told.of(plan), Clock.read(*clocks))
 
     @classmethod
-    def foreign(cls, artifact, plan, ttt: params.Ttt, context: int) -> "Case":
+    def foreign(cls, artifact, plan, ttt: sections.Ttt, context: int) -> "Case":
         """Of an artifact from elsewhere: its lineage where it has one; without a plan.json, params.yaml's ttt."""
         if Path(plan).is_file():
             return cls(read_plan(plan, context), Told.of(artifact), Told.of(plan), None)

@@ -11,7 +11,7 @@ import numpy as np
 from golf import judge
 from golf.data.stream import Stream
 from golf.ground.errors import BadMethod, Diverged, GolfError
-from golf.ground.params import Evaluate
+from golf.ground.sections import Evaluate
 from golf.ground.stage import SECRET
 from golf.judge import Judged
 from golf.room.room import CONTRACT, Room, Sitting
