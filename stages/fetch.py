@@ -1,6 +1,6 @@
 """Get the text, split it, learn the tokenizer on the train split, write the shards."""
 
-from golf.data import corpus, shards
+from golf.data import corpus, hub_corpus, shards
 from golf.ground import params, stage, store
 
 TRAIN = "artifacts/fetch/train"
@@ -12,9 +12,12 @@ MANIFEST = "artifacts/fetch/manifest.json"
 
 
 def main() -> None:
-    fetch, vocabulary = params.load("fetch", "model.vocabulary")
+    fetch, hub, vocabulary = params.load("fetch", "hub", "model.vocabulary")
     with shards.publishing(TRAIN, DEV, VAL, TOKENIZER, METRICS, MANIFEST) as work:
-        manifest = corpus.build(fetch, vocabulary, work)
+        if fetch.source == "hub":
+            manifest = hub_corpus.build(fetch, hub, vocabulary, work)
+        else:
+            manifest = corpus.build(fetch, vocabulary, work)
         store.write_json(work / "metrics.json", corpus.metrics(manifest))
 
 

@@ -161,8 +161,11 @@ def test_a_plan_that_was_tried_on_val_spoils_the_headline_that_follows_it_and_no
     ("harm", "words"),
     [
         ({"splits": {}}, r"manifest\.json: lacks val"),
-        ({"splits": {"val": {"tokens": 3}}}, r"manifest\.json: lacks documents, sha256"),
-        ({"splits": {"val": {"documents": "3", "tokens": 3, "sha256": "x"}}}, r"manifest\.json: documents: got '3'"),
+        ({"splits": {"val": {"tokens": 3}}}, r"manifest\.json: lacks documents, bytes, sha256"),
+        (
+            {"splits": {"val": {"documents": "3", "tokens": 3, "bytes": 9, "sha256": "x"}}},
+            r"manifest\.json: documents: got '3'",
+        ),
         ({"comparable_with_fineweb": "no"}, r"manifest\.json: comparable_with_fineweb: got 'no'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import threading
 import time
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from golf.data import loader
 from golf.data.loader import Loader, fewest_windows, windows
+from golf.data.shard import read_shard, write_shard
 from golf.data.shards import Split
-from golf.ground.errors import BadInput
+from golf.ground.errors import BadArtifact, BadInput
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=5)
 
@@ -161,6 +163,16 @@ def test_an_error_in_the_thread_reaches_the_consumer(monkeypatch):
     with pytest.raises(OSError, match="the disk went away"):
         next(batches)
     assert ended([batches.thread])
+
+
+def test_a_shard_that_shrinks_during_training_is_an_error_that_names_it(tmp_path):
+    write_shard(tmp_path / "train_000000.bin", np.arange(4_000))
+    shard = read_shard(tmp_path / "train_000000.bin")
+    with Loader(Split("train", 65536, 1, "00", 4_000, 0, [], [shard]), context=8, rows=4, seed=0) as batches:
+        next(batches)
+        os.truncate(tmp_path / "train_000000.bin", 1_024)
+        with pytest.raises(BadArtifact, match=r"train_000000\.bin: was cut short while it was read"):
+            list(itertools.islice(batches, 20))
 
 
 def test_closing_ends_the_thread_at_once_and_twice_does_no_harm():

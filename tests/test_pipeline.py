@@ -72,7 +72,9 @@ def test_the_metrics_are_complete_and_sane(finished_run):
     assert found["payload_bytes"] == (finished_run / "artifacts/compress/model.golf").stat().st_size
     assert 0 < found["train_seconds"] < 600
     assert 0 < found["eval_seconds"] < 600
-    assert found["verdict"].startswith("valid, not a record run: the corpus is not FineWeb; limit_bytes 100,000, not")
+    assert found["verdict"].startswith(
+        "valid, not a record run: the corpus is no FineWeb export with a known byte count; limit_bytes 100,000, not"
+    )
     assert found["probe_seconds"] > 0
 
 

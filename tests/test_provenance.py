@@ -2,6 +2,7 @@
 
 import pytest
 
+from golf.data.shards import texts_digest
 from golf.rules import provenance
 from golf.rules.evidence import Clock, Told
 from golf.rules.provenance import Size
@@ -60,8 +61,16 @@ def test_lineage_that_leaves_out_a_split_names_the_file():
     assert (found.measured, found.note) == ("a/model.safetensors", "lineage leaves out a split")
 
 
+def listed(*texts: str) -> dict:
+    return {"documents": [{"text": text} for text in texts]}
+
+
+def unlisted(**apart_from: str) -> dict:
+    return {"documents": [], "unlisted": {"documents": 1_000, "apart_from": apart_from}}
+
+
 def test_documents_in_both_splits_are_counted():
-    train, dev = [{"text": "a"}, {"text": "b"}], [{"text": "d"}]
+    train, dev = listed("a", "b"), listed("d")
     assert provenance.disjoint(train, dev, [{"text": "c"}]).status == "PASS"
     found = provenance.disjoint(train, dev, [{"text": "b"}, {"text": "c"}])
     assert (found.status, found.measured) == ("FAIL", "1 with train, 0 with dev of 2, 1 and 2")
@@ -69,8 +78,22 @@ def test_documents_in_both_splits_are_counted():
 
 
 def test_a_document_of_val_that_dev_holds_is_caught_as_dev_shapes_the_artifact_too():
-    found = provenance.disjoint([{"text": "a"}], [{"text": "c"}], [{"text": "b"}, {"text": "c"}])
+    found = provenance.disjoint(listed("a"), listed("c"), [{"text": "b"}, {"text": "c"}])
     assert (found.status, found.note) == ("FAIL", "documents of val are in dev too (#2127)")
+
+
+def test_a_train_split_that_lists_no_documents_is_taken_at_fetch_s_word_for_the_val_that_fetch_compared():
+    val = [{"text": "b"}, {"text": "c"}]
+    found = provenance.disjoint(unlisted(val=texts_digest(val)), listed("d"), val)
+    assert (found.status, found.measured) == (
+        "PASS",
+        "0 with train, 0 with dev of 1,000, 1 and 2 (train as fetch found)",
+    )
+    assert provenance.disjoint(unlisted(val=texts_digest(val)), listed("c"), val).status == "FAIL"
+    for other in (unlisted(val=texts_digest(val[:1])), unlisted()):
+        found = provenance.disjoint(other, listed("d"), val)
+        assert (found.status, found.measured) == ("NOT-RUN", "")
+        assert "fetch did not compare" in found.note
 
 
 def report(**noted) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import configured
 
 from golf.data import shards
 from golf.data.shards import Written
@@ -60,7 +61,6 @@ def test_what_is_written_is_read_back_token_for_token(tmp_path):
     assert split.starts().tolist() == [0, 5, 45]
     assert split.token_bytes is None
     assert [len(shard) for shard in split.shards] == [16, 16, 16, 4]
-    assert not split.shards[0].flags.writeable
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 50))
@@ -310,3 +310,58 @@ def test_publishing_leaves_other_files_of_the_folder_alone(tmp_path):
         assert (tmp_path / "a").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run.json"]
     assert (tmp_path / "a").read_text() == "new"
+
+
+def unlist(folder, **changes):
+    """As the train split of a large export is written."""
+    edit(folder, documents=[], bytes=None, unlisted={"documents": 3, "apart_from": {}} | changes)
+
+
+def test_a_split_that_lists_no_documents_says_how_many_it_has(tmp_path):
+    listed = write(tmp_path / "train")
+    unlist(tmp_path / "train")
+    split, index = shards.open_split(tmp_path / "train"), shards.read_index(tmp_path / "train")
+    assert (split.tokens, split.bytes, split.documents) == (52, None, [])
+    assert shards.count(index) == shards.count(listed) == 3
+    assert split.starts().tolist() == []
+
+
+def test_what_a_split_without_a_list_says_of_itself_is_checked(tmp_path):
+    write(tmp_path / "train")
+    unlist(tmp_path / "train", documents="3")
+    with pytest.raises(BadArtifact, match=r"unlisted\.documents must be int"):
+        shards.open_split(tmp_path / "train")
+    unlist(tmp_path / "train")
+    edit(tmp_path / "train", bytes=156)
+    with pytest.raises(BadArtifact, match="bytes must be NoneType"):
+        shards.open_split(tmp_path / "train")
+    unlist(tmp_path / "train")
+    edit(tmp_path / "train", tokens=53)
+    with pytest.raises(BadArtifact, match="tokens of its shards do not add up to 53"):
+        shards.open_split(tmp_path / "train")
+    edit(tmp_path / "train", tokens=52, bos=2)
+    with pytest.raises(BadArtifact, match="no BOS at token 0"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_shards_in_a_root_are_found_there_and_checked_against_the_index(tmp_path, monkeypatch):
+    write(tmp_path / "train")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "train").rename(tmp_path / "root/train-ab")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "root/train-ab/index.json").rename(tmp_path / "train/index.json")
+    edit(tmp_path / "train", root="train-ab")
+    monkeypatch.chdir(configured(tmp_path, {"hub.root": "root"}))
+    assert shards.open_split(tmp_path / "train").tokens == 52
+    shards.write_shard(tmp_path / "root/train-ab/train_000001.bin", np.full(16, 9))
+    with pytest.raises(BadArtifact, match=r"train-ab/train_000001\.bin: its sha256 is not the index's"):
+        shards.open_split(tmp_path / "train")
+    edit(tmp_path / "train", root=7)
+    with pytest.raises(BadArtifact, match="root must be str"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_the_digest_of_a_split_s_texts_is_theirs_in_their_order():
+    rows = [{"text": "a"}, {"text": "b"}]
+    assert shards.texts_digest(rows) == shards.texts_digest([{"text": "a", "bytes": 1}, {"text": "b"}])
+    assert shards.texts_digest(rows) != shards.texts_digest(rows[::-1])

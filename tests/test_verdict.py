@@ -64,7 +64,7 @@ def test_what_is_done_by_reading_alone_is_not_needed_but_a_failure_counts(name):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"comparable": False}, "the corpus is not FineWeb"),
+        ({"comparable": False}, "the corpus is no FineWeb export with a known byte count"),
         ({"limit_bytes": 100_000}, "limit_bytes 100,000, not 16,000,000"),
         ({"limit_bytes": 16 << 20}, "limit_bytes 16,777,216, not 16,000,000"),
         ({"train_limit_seconds": None}, "train_limit_seconds none, not 600"),
@@ -84,8 +84,8 @@ def test_every_reason_is_said_and_the_machine_is_named():
         comparable=False,
     )
     assert made.headline == (
-        "valid, not a record run: the corpus is not FineWeb; B-e NOT-RUN: 1 × NVIDIA H200; B-c, B-d NOT-RUN; "
-        "disputed: several epochs on scored chunks, asked in #1698"
+        "valid, not a record run: the corpus is no FineWeb export with a known byte count; B-e NOT-RUN: "
+        "1 × NVIDIA H200; B-c, B-d NOT-RUN; disputed: several epochs on scored chunks, asked in #1698"
     )
 
 

@@ -13,8 +13,8 @@ from golf.data.shards import Written
 from golf.data.tokenizer import Tokenizer
 from golf.data.transform import Transform
 from golf.ground import store
-from golf.ground.params import Fetch
 from golf.ground.progress import Progress
+from golf.ground.sections import Fetch
 
 MODEL, MANIFEST = "tokenizer.model", "manifest.json"
 BATCH = 1024  # documents encoded at once
@@ -123,9 +123,10 @@ def corpus_digest(division: split.Division) -> str:
 
 
 def metrics(manifest: dict) -> dict:
-    """What Git and ``dvc metrics`` show of a manifest."""
-    return {
-        name: {key: row[key] for key in ("documents", "tokens", "bytes")}
-        | {"bytes_per_token": round(row["bytes"] / row["tokens"], 4)}
-        for name, row in manifest["splits"].items()
-    }
+    """What Git and ``dvc metrics`` show of a manifest; no bytes of a split whose bytes were not counted."""
+    return {name: figures(row) for name, row in manifest["splits"].items()}
+
+
+def figures(row: dict) -> dict:
+    counted = {} if row["bytes"] is None else {"bytes_per_token": round(row["bytes"] / row["tokens"], 4)}
+    return {key: row[key] for key in ("documents", "tokens", "bytes") if row[key] is not None} | counted

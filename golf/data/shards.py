@@ -1,15 +1,18 @@
-"""Token shards in the challenge's format, and the index that says what a split's shards hold.
+"""A split: its token shards, and the index that says what they hold.
 
-A shard: 256 little-endian int32 (20240520, 1, number of tokens, zeros), then that many little-endian uint16 ids.
 Documents follow each other, BOS in front, and run over shard ends (openai/parameter-golf, data/). A split's folder:
 ``<split>_%06d.bin`` and ``index.json`` with what the split is and every document's and shard's sha256 and size.
 Where ids alone don't tell how many bytes of text a token carries, a sidecar does: ``<split>_bytes_%06d.bin``, cut as
 the shards are, a uint16 of bytes for each token (PR #1729).
+
+A split of millions of documents lists none of them: ``unlisted`` says how many there are, and of which documents of
+other splits fetch found none among them, as the digest of those splits' texts; its ``bytes`` are null, as nobody is
+scored on it. Its shards may lie in ``root``, a folder of hub.root, so that DVC copies no 25 GB. There a file that
+hashes.json knows, and that has not changed since (golf.data.hashes), is not read again; any other is hashed. All
+other shards are hashed at every opening.
 """
 
 import contextlib
-import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -18,25 +21,26 @@ from pathlib import Path
 
 import numpy as np
 
+from golf.data import hub_root
+from golf.data.hashes import Hashes
+from golf.data.shard import CURE, Shard, read_shard, write_shard
 from golf.ground import store
 from golf.ground.errors import BadArtifact
 
-MAGIC, VERSION, HEADER = 20240520, 1, 1024
 INDEX = "index.json"
-CURE = "run fetch again, or bring it back with: dvc checkout fetch"
 TYPES = {
     "split": str,
     "vocabulary": int,
     "bos": int,
     "tokenizer_sha256": str,
     "tokens": int,
-    "bytes": int,
     "documents": list,
     "shards": list,
     "sidecar": list,
 }
 DOCUMENT = {"sha256": str, "text": str, "text_folded": str, "bytes": int, "tokens": int}
 SHARD = {"file": str, "tokens": int, "sha256": str}
+UNLISTED = {"documents": int, "apart_from": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Written:
 class Split:
     """An opened split. tokens, bytes: totals; documents: the index's rows, with the keys of DOCUMENT.
 
-    shards: uint16 maps; token_bytes: uint16 maps of the sidecar, as long each; None for a split without one.
+    bytes is None, documents is empty for a split that lists none. shards: arrays or Shards of uint16; token_bytes: the
+    same of the sidecar, as long each; None for a split without one.
     """
 
     name: str
@@ -75,14 +80,15 @@ class Split:
     bos: int
     tokenizer_sha256: str
     tokens: int
-    bytes: int
+    bytes: int | None
     documents: list[dict]
-    shards: list[np.ndarray]
-    token_bytes: list[np.ndarray] | None = None
+    shards: list[np.ndarray | Shard]
+    token_bytes: list[np.ndarray | Shard] | None = None
 
     def starts(self) -> np.ndarray:
-        """int64 [documents]: where each document's BOS stands in ``all()``."""
-        return np.cumsum([0, *(row["tokens"] for row in self.documents[:-1])])
+        """int64 [documents]: where each listed document's BOS stands in ``all()``."""
+        lengths = np.array([row["tokens"] for row in self.documents], dtype=np.int64)
+        return np.cumsum(lengths) - lengths
 
     def all(self) -> np.ndarray:
         """uint16 [tokens]: the shards in one array; its first token is the first document's BOS."""
@@ -110,13 +116,21 @@ def write_split(
         place.mkdir()
         rows, shards, sidecar = [], [], []
         for number, columns in enumerate(cut(noted(documents, rows), shard_tokens)):
-            names = (f"{split}_{number:06d}.bin", f"{split}_bytes_{number:06d}.bin")
+            names = (shard_name(split, number), sidecar_name(split, number))
             for listed, file, column in zip((shards, sidecar), names, columns.T, strict=False):
                 listed.append({"file": file, "tokens": len(column), "sha256": write_shard(place / file, column)})
         index |= {"tokens": sum(row["tokens"] for row in rows), "bytes": sum(row["bytes"] for row in rows)}
         index |= {"documents": rows, "shards": shards, "sidecar": sidecar}
         store.write_json(place / INDEX, index)
     return index
+
+
+def shard_name(split: str, number: int) -> str:
+    return f"{split}_{number:06d}.bin"
+
+
+def sidecar_name(split: str, number: int) -> str:
+    return f"{split}_bytes_{number:06d}.bin"
 
 
 def noted(documents: Iterable[Written], rows: list[dict]) -> Iterator[np.ndarray]:
@@ -141,42 +155,19 @@ def cut(parts: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
         yield np.concatenate(held)
 
 
-def write_shard(path, tokens: np.ndarray) -> str:
-    """Write ids [n] as one shard; returns the file's sha256."""
-    header = np.zeros(HEADER // 4, dtype="<i4")
-    header[:3] = MAGIC, VERSION, len(tokens)
-    body = np.ascontiguousarray(tokens, dtype="<u2")
-    with store.writing(path) as partial, open(partial, "wb") as file:
-        file.write(header.data)
-        file.write(body.data)
-    total = hashlib.sha256(header.data)
-    total.update(body.data)
-    return total.hexdigest()
-
-
-def read_shard(path) -> np.ndarray:
-    """uint16 [n], mapped read-only, by structure alone: magic, version, exact size. Raises BadArtifact."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(HEADER)
-            size = os.fstat(file.fileno()).st_size
-    except (FileNotFoundError, IsADirectoryError):
-        raise BadArtifact(path, "no such shard", CURE) from None
-    if len(start) < HEADER:
-        raise BadArtifact(path, f"a shard starts with {HEADER} bytes of header, this file has {size}", CURE)
-    magic, version, tokens = map(int, np.frombuffer(start, dtype="<i4", count=3))
-    if magic != MAGIC:
-        raise BadArtifact(path, f"not a token shard: magic {magic}, expected {MAGIC}", CURE)
-    if version != VERSION:
-        raise BadArtifact(path, f"shard version {version}, this program reads {VERSION}", CURE)
-    if tokens < 1 or size != HEADER + 2 * tokens:
-        raise BadArtifact(path, f"{tokens:,} tokens by its header, {(size - HEADER) / 2:,} by its size", CURE)
-    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER, shape=(tokens,))
-
-
 def is_sidecar(path) -> bool:
     """By its name alone, which is all that tells the two apart."""
     return "_bytes_" in Path(path).name
+
+
+def count(index: dict) -> int:
+    """Documents of a split, listed or not."""
+    return index["unlisted"]["documents"] if "unlisted" in index else len(index["documents"])
+
+
+def texts_digest(documents: list[dict]) -> str:
+    """sha256 of the texts of a split's rows, in their order: what ``unlisted.apart_from`` names a split by."""
+    return store.json_digest([row["text"] for row in documents])
 
 
 def open_split(folder, vocabulary: int | None = None) -> Split:
@@ -192,27 +183,26 @@ def open_split(folder, vocabulary: int | None = None) -> Split:
             f"tokens of a vocabulary of {index['vocabulary']}, model.vocabulary is {vocabulary}",
             "run fetch with this model.vocabulary",
         )
-    shards = [checked_shard(folder / row["file"], row) for row in index["shards"]]
-    token_bytes = [checked_shard(folder / row["file"], row) for row in index["sidecar"]] or None
+    place = home(folder, index)
+    hashes = Hashes(place) if "root" in index else None
+    shards = [checked_shard(place, row, hashes, index["vocabulary"]) for row in index["shards"]]
+    token_bytes = [checked_shard(place, row, hashes) for row in index["sidecar"]] or None
     names = ("vocabulary", "bos", "tokenizer_sha256", "tokens", "bytes", "documents")
     split = Split(index["split"], shards=shards, token_bytes=token_bytes, **{name: index[name] for name in names})
-    for shard, row in zip(shards, index["shards"], strict=True):
-        demand_ids(folder / row["file"], shard, split.vocabulary)
     demand_bos(folder / INDEX, split)
     if token_bytes:
         demand_bytes(folder / INDEX, split)
     return split
 
 
-def demand_ids(path: Path, shard: np.ndarray, vocabulary: int) -> None:
-    largest = int(shard.max())
-    if largest >= vocabulary:
-        raise BadArtifact(path, f"holds the id {largest}, ids must be below the vocabulary of {vocabulary}", CURE)
+def home(folder: Path, index: dict) -> Path:
+    """The folder that holds the shards of this index. Raises BadArtifact where hub.root has no such folder."""
+    return hub_root.below(folder / INDEX, index["root"]) if "root" in index else folder
 
 
 def demand_bos(path: Path, split: Split) -> None:
-    """Every document starts with BOS; only the first token of each is read."""
-    starts = split.starts()
+    """Every listed document starts with BOS, and the first of any; only the first token of each is read."""
+    starts = split.starts() if split.documents else np.zeros(1, dtype=np.int64)
     ends = np.cumsum([len(shard) for shard in split.shards])
     owners = np.searchsorted(ends, starts, side="right")
     for owner, start in zip(owners, starts, strict=True):
@@ -238,28 +228,38 @@ def read_index(folder: Path) -> dict:
     """index.json of a split, complete and in agreement with itself. Raises BadArtifact."""
     path = Path(folder) / INDEX
     index = store.read_json(path)
-    demand_types(path, "", index, TYPES)
+    unlisted = "unlisted" in index
+    types = TYPES | {"bytes": type(None) if unlisted else int}
+    demand_types(path, "", index, types | ({"root": str} if "root" in index else {}))
     if index["split"] != path.parent.name:
         raise BadArtifact(path, f"is of the split {index['split']!r}, not {path.parent.name!r}", CURE)
     for rows, types in (("documents", DOCUMENT), ("shards", SHARD), ("sidecar", SHARD)):
-        if not index[rows] and rows != "sidecar":
-            raise BadArtifact(path, f"lists no {rows}", CURE)
         for number, row in enumerate(index[rows]):
             demand_types(path, f"{rows}[{number}]", row, types)
-    cuts = {rows: [row["tokens"] for row in index[rows]] for rows in ("documents", "shards", "sidecar")}
-    for rows in ("documents", "shards"):
-        if min(cuts[rows]) < 1 or sum(cuts[rows]) != index["tokens"]:
-            raise BadArtifact(path, f"the tokens of its {rows} do not add up to {index['tokens']:,}", CURE)
+    if unlisted:
+        demand_types(path, "unlisted", index["unlisted"], UNLISTED)
+    else:
+        demand_sum(path, index, "documents", "tokens")
+        demand_sum(path, index, "documents", "bytes")
+    demand_sum(path, index, "shards", "tokens")
+    cuts = {rows: [row["tokens"] for row in index[rows]] for rows in ("shards", "sidecar")}
     if cuts["sidecar"] not in ([], cuts["shards"]):
         raise BadArtifact(path, "its sidecar is not cut as its shards are", CURE)
-    if sum(row["bytes"] for row in index["documents"]) != index["bytes"]:
-        raise BadArtifact(path, f"the bytes of its documents do not add up to {index['bytes']:,}", CURE)
     strange = [row["file"] for row in [*index["shards"], *index["sidecar"]] if Path(row["file"]).name != row["file"]]
     if strange:
         raise BadArtifact(path, f"names a shard outside its folder: {strange[0]!r}", CURE)
     if not 0 <= index["bos"] < index["vocabulary"] <= 1 << 16:
         raise BadArtifact(path, f"vocabulary {index['vocabulary']} with BOS id {index['bos']} is impossible", CURE)
     return index
+
+
+def demand_sum(path: Path, index: dict, rows: str, key: str) -> None:
+    """There are rows, none without a token, and they add up to what the index says of the whole."""
+    if not index[rows]:
+        raise BadArtifact(path, f"lists no {rows}", CURE)
+    least = min(row["tokens"] for row in index[rows])
+    if least < 1 or sum(row[key] for row in index[rows]) != index[key]:
+        raise BadArtifact(path, f"the {key} of its {rows} do not add up to {index[key]:,}", CURE)
 
 
 def demand_types(path: Path, where: str, tree, types: dict[str, type]) -> None:
@@ -271,13 +271,23 @@ def demand_types(path: Path, where: str, tree, types: dict[str, type]) -> None:
             raise BadArtifact(path, f"{name} must be {kind.__name__}, got {tree.get(key)!r:.60}", CURE)
 
 
-def checked_shard(path: Path, row: dict) -> np.ndarray:
+def checked_shard(place: Path, row: dict, hashes: Hashes | None, vocabulary: int | None = None) -> Shard:
+    """The shard of one row. hashes: of a root, where what it knows was checked when it was noted."""
+    path = place / row["file"]
     shard = read_shard(path)
     if len(shard) != row["tokens"]:
         raise BadArtifact(path, f"holds {len(shard):,} tokens, the index says {row['tokens']:,}", CURE)
-    if store.digest(path) != row["sha256"]:
+    known = hashes.known(row["file"]) if hashes else None
+    if (known or store.digest(path)) != row["sha256"]:
         raise BadArtifact(path, "its sha256 is not the index's: the file is damaged or from another run", CURE)
+    if vocabulary and not known:
+        demand_below(path, int(shard[:].max()), vocabulary)
     return shard
+
+
+def demand_below(path: Path, largest: int, vocabulary: int) -> None:
+    if largest >= vocabulary:
+        raise BadArtifact(path, f"holds the id {largest}, ids must be below the vocabulary of {vocabulary}", CURE)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def about(node: Node, root: Path) -> list[str]:
         return [f"{digest}, {node.state}" + (f": split {node.split}" if node.split else ", nothing known before it")]
     if node.split:
         index = shards.read_index(root / node.path)
-        return [f"{digest}, {len(index['documents']):,} documents, {index['tokens']:,} tokens"]
+        return [f"{digest}, {shards.count(index):,} documents, {index['tokens']:,} tokens"]
     if node.lineage is None:
         return [f"{digest}, no lineage: of unknown origin"]
     found = node.lineage

@@ -37,7 +37,7 @@ def explain(path: Path) -> str:
 
 
 def explain_folder(path: Path) -> str:
-    if (path / "index.json").exists() and list(path.glob("*.bin")):
+    if (path / shards.INDEX).exists() and "shards" in store.read_json(path / shards.INDEX):
         return shortened(split(path))
     files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     lines = [f"{path}/: {len(files)} entries"]
@@ -53,14 +53,21 @@ def shortened(lines: list[str]) -> str:
 
 
 def split(path: Path) -> list[str]:
-    found = shards.open_split(path)
-    lengths = np.array([document["bytes"] for document in found.documents])
-    lines = [
-        f"{path}: split {found.name!r}, checked against its index",
-        f"  {len(found.documents):,} documents, {found.tokens:,} tokens, {found.bytes:,} bytes of normalised text",
-        f"  {found.bytes / max(1, found.tokens):.3f} bytes a token; vocabulary {found.vocabulary}, BOS {found.bos}",
-        f"  document bytes: least {lengths.min():,}, median {int(np.median(lengths)):,}, most {lengths.max():,}",
-    ]
+    found, index = shards.open_split(path), shards.read_index(path)
+    totals, about = f"{shards.count(index):,} documents, {found.tokens:,} tokens", f"BOS {found.bos}"
+    lines = [f"{path}: split {found.name!r}, checked against its index"]
+    if "unlisted" in index:
+        apart = ", ".join(index["unlisted"]["apart_from"])
+        lines += [f"  {totals}; vocabulary {found.vocabulary}, {about}", f"  none of them listed; none is in {apart}"]
+    else:
+        lengths = np.array([document["bytes"] for document in found.documents])
+        lines += [
+            f"  {totals}, {found.bytes:,} bytes of normalised text",
+            f"  {found.bytes / max(1, found.tokens):.3f} bytes a token; vocabulary {found.vocabulary}, {about}",
+            f"  document bytes: least {lengths.min():,}, median {int(np.median(lengths)):,}, most {lengths.max():,}",
+        ]
+    if "root" in index:
+        lines.append(f"  shards in {shards.home(path, index)}")
     if found.token_bytes:
         lines.append("  its sidecar says how many bytes of text each token carries")
     return [*lines, *(f"  shard {index}: {len(each):,} tokens" for index, each in enumerate(found.shards))]
@@ -68,7 +75,7 @@ def split(path: Path) -> list[str]:
 
 def shard(path: Path) -> list[str]:
     """A token shard, or a sidecar of one, which has the same form."""
-    numbers = shards.read_shard(path)
+    numbers = shards.read_shard(path)[:]
     kind, held = ("byte sidecar", "bytes a token") if shards.is_sidecar(path) else ("token shard", "ids")
     head = ", ".join(map(str, numbers[:16].tolist()))
     return [

@@ -12,7 +12,7 @@ from golf.data.reading import ReadBack, read_back
 from golf.data.shards import Split
 from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
-from golf.ground import lineage, params, store
+from golf.ground import lineage, sections, store
 from golf.ground.closure import code_bytes
 from golf.room.room import Room
 from golf.rules import accounts, disputed, executions, provenance, verdict
@@ -24,16 +24,16 @@ from golf.rules.verdict import Verdict
 
 @dataclass(frozen=True)
 class Text:
-    """The text that is scored on. index: sha256 of val's index; read: val as text again; train, dev: the documents of
-    their indexes; manifest: fetch's.
+    """The text that is scored on. index: sha256 of val's index; read: val as text again; train, dev: their
+    indexes; manifest: fetch's.
     """
 
     val: Split
     stream: Stream
     index: str
     read: ReadBack
-    train: list[dict]
-    dev: list[dict]
+    train: dict
+    dev: dict
     manifest: dict
 
     @classmethod
@@ -41,9 +41,10 @@ class Text:
         """val: the split's folder; train, dev: their index.json. Raises BadArtifact for what is damaged."""
         split, pieces = shards.open_split(val, vocabulary), Tokenizer.open(tokenizer)
         found = told(manifest, comparable_with_fineweb=bool, transform=str, splits=dict)
-        expect(manifest, expect(manifest, found["splits"], val=dict)["val"], documents=int, tokens=int, sha256=str)
+        row = expect(manifest, found["splits"], val=dict)["val"]
+        expect(manifest, row, documents=int, tokens=int, bytes=int, sha256=str)
         read = read_back(split, pieces, found["transform"])
-        others = [shards.read_index(Path(index).parent)["documents"] for index in (train, dev)]
+        others = [shards.read_index(Path(index).parent) for index in (train, dev)]
         return cls(split, Stream.of(split, pieces), lineage.file_digest(val), read, *others, found)
 
 
@@ -53,7 +54,7 @@ class Court:
     plan tells of one.
     """
 
-    evaluate: params.Evaluate
+    evaluate: sections.Evaluate
     case: Case
     text: Text
     trial: Trial
@@ -116,7 +117,7 @@ class Court:
         return final
 
 
-def execution(evaluate: params.Evaluate, case: Case, text: Text, commit: dict | None) -> dict:
+def execution(evaluate: sections.Evaluate, case: Case, text: Text, commit: dict | None) -> dict:
     """What the log says of an evaluation before it has scored anything. commit: as ``golf.ground.stage`` gives it."""
     return {
         "artifact": lineage.file_digest(evaluate.artifact),

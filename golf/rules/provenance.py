@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from golf.data import shards
 from golf.ground.lineage import UNKNOWN
 from golf.rules.evidence import Clock, Told
 from golf.rules.finding import FAIL, NOT_RUN, Finding, judged
@@ -47,14 +48,21 @@ def seeds(artifact: Told) -> Finding:
     return judged("C4-d", True, f"seeds {', '.join(map(str, artifact.seeds))}", "in lineage")
 
 
-def disjoint(train: list[dict], dev: list[dict], val: list[dict]) -> Finding:
+def disjoint(train: dict, dev: dict, val: list[dict]) -> Finding:
     """C1-f: documents of the splits' indexes, by the hash of their text as the normaliser leaves it (#2127). dev
-    counts as train does: what is chosen on it shapes the artifact.
+    counts as train does: what is chosen on it shapes the artifact. Of a split that lists no documents, fetch compared
+    the ids with val's and left out what it found; that holds for the val that it names.
     """
-    texts = {row["text"] for row in val}
-    shared = {name: len(texts & {row["text"] for row in rows}) for name, rows in (("train", train), ("dev", dev))}
+    texts, named, shared = {row["text"] for row in val}, shards.texts_digest(val), {}
+    for name, index in (("train", train), ("dev", dev)):
+        apart = index.get("unlisted", {"apart_from": {"val": named}})["apart_from"].get("val")
+        if apart != named:
+            note = f"{name} lists no documents, and fetch did not compare them with this val"
+            return Finding("C1-f", NOT_RUN, note=note)
+        shared[name] = len(texts & {row["text"] for row in index["documents"]})
     found = ", ".join(f"{count:,} with {name}" for name, count in shared.items())
-    measured = f"{found} of {len(train):,}, {len(dev):,} and {len(val):,}"
+    by_fetch = " (train as fetch found)" if "unlisted" in train else ""
+    measured = f"{found} of {shards.count(train):,}, {shards.count(dev):,} and {len(val):,}{by_fetch}"
     where = " and ".join(name for name, count in shared.items() if count)
     return judged("C1-f", not where, measured, "0 shared", f"documents of val are in {where} too (#2127)")
 

@@ -48,8 +48,8 @@ class Verdict:
 
 
 def of(findings: list[Finding], *, adapts: bool, limits: dict, comparable: bool, **about: str) -> Verdict:
-    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's; about: seed, method and
-    artifact of the Verdict. A rule that nobody looked at counts as NOT-RUN.
+    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's, of known size; about:
+    seed, method and artifact of the Verdict. A rule that nobody looked at counts as NOT-RUN.
     """
     by_name = {each.check: each for each in findings}
     rows = tuple(by_name.get(name, Finding(name, NOT_RUN, note="not looked at")) for name in RULES)
@@ -72,7 +72,7 @@ def headline(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> str:
 
 def shortfalls(rows: tuple[Finding, ...], limits: dict, comparable: bool) -> list[str]:
     """Why a run with no failure is no record all the same."""
-    found = [] if comparable else ["the corpus is not FineWeb"]
+    found = [] if comparable else ["the corpus is no FineWeb export with a known byte count"]
     for key, contest in LIMITS.items():
         if limits[key] != contest:
             own = "none" if limits[key] is None else f"{limits[key]:,.10g}"
