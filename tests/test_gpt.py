@@ -177,3 +177,36 @@ def test_without_recurrence_the_looped_order_is_the_plain_one(tiny_shape):
     flat = dataclasses.replace(tiny_shape, loop_passes=1)
 
     assert flat.order(True) == flat.order(False)
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_with_a_document_bos_no_document_sees_another_one_in_its_window(tiny_shape, looped):
+    """Record-stack 6.5, test 2: through attention, skips, recurrence and exclusive attention alike."""
+    model = GPT(dataclasses.replace(tiny_shape, document_bos=1)).initialise(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.proj.weight.normal_(0, 0.2)
+    tokens = torch.randint(5, tiny_shape.vocabulary, (1, 24))
+    tokens[0, [0, 9, 17]] = 1
+    other = tokens.clone()
+    other[0, 8] = 3  # the last token of the first document
+
+    before, after = model(tokens, looped=looped), model(other, looped=looped)
+
+    assert not torch.equal(before[0, 8], after[0, 8])
+    torch.testing.assert_close(before[0, 9:], after[0, 9:], rtol=0, atol=0)
+    for start, stop in ((0, 9), (9, 17)):
+        alone = model(tokens[:, start:stop], looped=looped)
+        if start == 0:  # positions turn queries and keys together, so what comes later differs by rounding alone
+            torch.testing.assert_close(before[:, :stop], alone, rtol=0, atol=1e-6)
+        else:
+            torch.testing.assert_close(before[:, start:stop], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_document_bos_a_window_is_one_text(model, tiny_shape):
+    tokens = torch.randint(5, tiny_shape.vocabulary, (1, 24))
+    tokens[0, 9] = 1
+    other = tokens.clone()
+    other[0, 8] = 3
+    with torch.no_grad():
+        assert not torch.equal(model(tokens, looped=True)[0, 20], model(other, looped=True)[0, 20])

@@ -11,6 +11,7 @@ from torch import nn
 
 from golf.ground.shape import Shape
 from golf.model.attention import door
+from golf.model.head import SummedNLL, products
 
 
 class Attention(nn.Module):
@@ -27,7 +28,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(shape.width, shape.width, bias=False)
         self.q_gain = nn.Parameter(torch.full((shape.heads,), shape.qk_gain))
 
-    def forward(self, n_BTD: torch.Tensor, rope, tail: int) -> torch.Tensor:
+    def forward(self, n_BTD: torch.Tensor, rope, documents, tail: int) -> torch.Tensor:
         """The heads' output for the last ``tail`` positions: [B, tail, D]."""
         batch, length, width = n_BTD.shape
         q = self.c_q(n_BTD[:, length - tail :]).view(batch, tail, -1, self.head_width)
@@ -35,7 +36,7 @@ class Attention(nn.Module):
         v = self.c_v(n_BTD).view(batch, length, -1, self.head_width)
         q = rotate(norm(q), rope, length - tail, length) * self.q_gain.to(q.dtype)[:, None]
         k = rotate(norm(k), rope, 0, length)
-        y = self.attend(q.to(v.dtype), k.to(v.dtype), v)
+        y = self.attend(q.to(v.dtype), k.to(v.dtype), v, documents)
         if self.exclusive:
             y = without_own_value(y, v[:, length - tail :])
         return self.proj(y.reshape(batch, tail, width))
@@ -67,11 +68,11 @@ class Block(nn.Module):
         self.mlp_scale = nn.Parameter(torch.ones(shape.width))
         self.resid_mix = nn.Parameter(torch.stack([torch.ones(shape.width), torch.zeros(shape.width)]))
 
-    def forward(self, x_BTD: torch.Tensor, x0_BTD: torch.Tensor, rope, tail: int) -> torch.Tensor:
+    def forward(self, x_BTD: torch.Tensor, x0_BTD: torch.Tensor, rope, documents, tail: int) -> torch.Tensor:
         mix, start = self.resid_mix.to(x_BTD.dtype), x_BTD.shape[1] - tail
         x = mix[0] * x_BTD + mix[1] * x0_BTD
         normed = norm(x) * self.scale
-        attended = self.attn_scale.to(x.dtype) * self.attn(normed, rope, tail)
+        attended = self.attn_scale.to(x.dtype) * self.attn(normed, rope, documents, tail)
         x, normed = x[:, start:], normed[:, start:]
         if self.parallel:
             return x + attended + self.mlp_scale.to(x.dtype) * self.mlp(normed)
@@ -111,18 +112,20 @@ class GPT(nn.Module):
         """
         length = tokens_BT.shape[1]
         rope = self.rope_cos[:length], self.rope_sin[:length]
+        bos = self.shape.document_bos
+        documents = None if bos is None else (tokens_BT == bos).cumsum(1)
         encoder, decoder = self.shape.order(looped)
-        x = x0 = norm(self.tok_emb(tokens_BT))
+        x = x0 = norm(self.tok_emb(tokens_BT)).to(products(tokens_BT.device, self.tok_emb.weight.dtype))
         skips = []
         for layer in encoder:
-            x = self.blocks[layer](x, x0, rope, length)
+            x = self.blocks[layer](x, x0, rope, documents, length)
             skips.append(x)
         for position, layer in enumerate(decoder):
             if skips:
                 gate = torch.sigmoid(self.skip_gates[position]).to(x.dtype)
                 x = torch.lerp(self.skip_weights[position].to(x.dtype) * skips.pop(), x, gate)
             last = position == len(decoder) - 1
-            x = self.blocks[layer](x, x0, rope, tail if last and tail else length)
+            x = self.blocks[layer](x, x0, rope, documents, tail if last and tail else length)
         return norm(x)
 
     def logits(self, hidden_BSD: torch.Tensor) -> torch.Tensor:
@@ -135,6 +138,13 @@ class GPT(nn.Module):
         logits = self.logits(self(tokens_BT, looped=looped, tail=targets_BS.shape[1]))
         flat = F.cross_entropy(logits.flatten(0, 1), targets_BS.flatten(), reduction="none")
         return flat.view_as(targets_BS)
+
+    def summed_nll(self, tokens_BT, targets_BT, *, looped: bool) -> torch.Tensor:
+        """Σ nats of the targets, fp32: what training follows downhill, without the logits of all positions at once."""
+        hidden, weight = self(tokens_BT, looped=looped).flatten(0, 1), self.tok_emb.weight
+        dtype = products(hidden.device, hidden.dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return SummedNLL.apply(hidden, weight, targets_BT.flatten(), self.shape.softcap, dtype)
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:

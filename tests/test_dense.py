@@ -1,0 +1,52 @@
+"""golf/model/dense.py"""
+
+import pytest
+import torch
+
+from golf.model.attention import attend, visible
+from golf.model.dense import LONGEST, Dense
+
+
+def drawn(s: int, t: int, heads: int, groups: int, dtype=torch.float64):
+    sizes = (2, s, heads, 4), (2, t, groups, 4), (2, t, groups, 4)
+    return [torch.randn(size).to(dtype).requires_grad_() for size in sizes]
+
+
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (6, 2), (3, 1)])
+@pytest.mark.parametrize("tail", [1, 5, 9])
+def test_whole_matrices_are_the_attention_of_torch_and_so_are_their_gradients(heads, groups, tail):
+    q, k, v = drawn(tail, 9, heads, groups)
+    seen = visible(tail, 9, None, q.device)
+    weights = torch.randn(2, tail, heads, 4, dtype=torch.float64)
+    wanted = attend(q, k, v)
+    gradients = torch.autograd.grad((wanted * weights).sum(), (q, k, v))
+
+    found = Dense.apply(q, k, v, seen)
+
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)  # the softmax is fp32
+    made = torch.autograd.grad((found * weights).sum(), (q, k, v))
+    torch.testing.assert_close(made, gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_on_a_cpu_in_bf16_short_contexts_go_this_way_and_long_ones_do_not(monkeypatch):
+    taken = []
+    monkeypatch.setattr(Dense, "apply", lambda *given: taken.append(given[1].shape[1]) or given[0])
+
+    for length, dtype in ((8, torch.bfloat16), (8, torch.float32), (LONGEST + 1, torch.bfloat16)):
+        q = torch.zeros(1, length, 1, 4, dtype=dtype)
+        assert attend(q, q, q).dtype == dtype
+
+    assert taken == [8]
+
+
+def test_in_bf16_the_output_and_the_gradients_are_within_its_rounding(monkeypatch):
+    q, k, v = drawn(64, 64, 4, 2, torch.bfloat16)
+    found = attend(q, k, v)
+    exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    wanted = attend(*exact)
+
+    assert found.dtype == torch.bfloat16
+    pairs = [(found, wanted)]
+    pairs += zip(torch.autograd.grad(found.sum(), (q, k, v)), torch.autograd.grad(wanted.sum(), exact), strict=True)
+    for made, right in pairs:
+        assert (made.double() - right).norm() < 0.01 * right.norm().clamp_min(1)

@@ -1,0 +1,106 @@
+"""golf/model/head.py"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golf.model import head
+from golf.model.gpt import GPT
+from golf.model.head import CHUNKS, SummedNLL, chunk_rows, products
+
+CAP = 30.0
+
+
+def reference(hidden, weight, targets):
+    """Softmax over c tanh(z / c) of all logits, in float64."""
+    logits = CAP * torch.tanh(hidden.double() @ weight.double().T / CAP)
+    return F.cross_entropy(logits, targets, reduction="sum")
+
+
+def drawn(rows: int, words: int, size: float = 1.0):
+    hidden = torch.randn(rows, 16, dtype=torch.float64, requires_grad=True)
+    weight = (size * torch.randn(words, 16, dtype=torch.float64)).requires_grad_()
+    return hidden, weight, torch.randint(words, (rows,))
+
+
+@given(rows=st.integers(1, 40), words=st.integers(2, 50), size=st.sampled_from([0.01, 1.0, 10.0]))
+def test_the_loss_and_both_gradients_are_those_of_softmax_over_all_capped_logits(rows, words, size):
+    hidden, weight, targets = drawn(rows, words, size)
+    wanted = reference(hidden, weight, targets)
+    gradients = torch.autograd.grad(wanted, (hidden, weight))
+
+    found = SummedNLL.apply(hidden, weight, targets, CAP, torch.float64)
+
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    for made, exact in zip(torch.autograd.grad(found, (hidden, weight)), gradients, strict=True):
+        torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_how_the_rows_are_cut_changes_nothing(monkeypatch):
+    hidden, weight, targets = drawn(33, 20)
+    whole = SummedNLL.apply(hidden, weight, targets, CAP, torch.float64)
+    gradients = torch.autograd.grad(whole, (hidden, weight))
+
+    monkeypatch.setitem(head.ELEMENTS, "cpu", 5 * 20)
+    assert chunk_rows(33, 20, hidden.device) == 5
+    cut = SummedNLL.apply(hidden, weight, targets, CAP, torch.float64)
+
+    torch.testing.assert_close(cut, whole)
+    torch.testing.assert_close(torch.autograd.grad(cut, (hidden, weight)), gradients, rtol=1e-5, atol=1e-6)
+
+
+@given(rows=st.integers(1, 200_000), words=st.integers(260, 65536), device=st.sampled_from(["cpu", "cuda"]))
+def test_a_chunk_holds_few_logits_and_a_graph_few_chunks(rows, words, device):
+    size = chunk_rows(rows, words, torch.device(device))
+
+    assert -(-rows // size) <= CHUNKS
+    assert size * words <= max(head.ELEMENTS[device], words, -(-rows // CHUNKS) * words)
+
+
+def test_the_gradient_of_a_target_that_is_all_but_certain_is_not_rounded_away():
+    """In bf16 a chance of 0.999 is 1; the target is taken off before the rounding."""
+    hidden = torch.eye(4).requires_grad_()
+    weight = 9 * torch.eye(4)
+    targets = torch.arange(4)
+
+    SummedNLL.apply(hidden, weight, targets, CAP, torch.bfloat16).backward()
+
+    exact = torch.eye(4, dtype=torch.float64).requires_grad_()
+    reference(exact, weight, targets).backward()
+    torch.testing.assert_close(hidden.grad.double(), exact.grad, rtol=1e-2, atol=1e-6)
+
+
+def test_the_gradient_is_scaled_as_the_loss_is():
+    hidden, weight, targets = drawn(7, 9)
+    (once,) = torch.autograd.grad(SummedNLL.apply(hidden, weight, targets, CAP, torch.float64), hidden)
+    (third,) = torch.autograd.grad(SummedNLL.apply(hidden, weight, targets, CAP, torch.float64) / 3, hidden)
+
+    torch.testing.assert_close(third, once / 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_model_learns_from_the_loss_that_it_scores_with(tiny_shape, dtype):
+    model = GPT(tiny_shape).initialise(torch.Generator().manual_seed(0))
+    tokens = torch.randint(tiny_shape.vocabulary, (3, tiny_shape.context + 1))
+    x, y = tokens[:, :-1], tokens[:, 1:]
+
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        summed, scored = model.summed_nll(x, y, looped=True), model.nll(x, y, looped=True).sum()
+
+    assert summed.dtype == torch.float32
+    torch.testing.assert_close(summed, scored, rtol=1e-5 if dtype == torch.float32 else 1e-3, atol=0)
+    wanted = torch.autograd.grad(scored, list(model.parameters()), allow_unused=True)
+    found = torch.autograd.grad(summed, list(model.parameters()), allow_unused=True)
+    for made, exact in zip(found, wanted, strict=True):
+        assert (made is None) == (exact is None)
+        if exact is not None:
+            difference = (made - exact).norm() / exact.norm().clamp_min(1e-6)
+            assert difference < (1e-4 if dtype == torch.float32 else 0.05)
+
+
+def test_products_are_in_the_precision_of_autocast_where_it_is_on():
+    assert products(torch.device("cpu"), torch.float32) == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert products(torch.device("cpu"), torch.float32) == torch.bfloat16
