@@ -1,71 +1,210 @@
+"""golf/train/muon.py against one matrix at a time in float64."""
+
+import dataclasses
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from golf.ground import runtime
 from golf.train import muon
 from golf.train.muon import Muon
 
-
-def test_orthogonalising_brings_singular_values_near_one_and_keeps_the_directions():
-    u = torch.randn(3, 24, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    made = muon.orthogonalise(u, 5)
-
-    values = torch.linalg.svdvals(made)
-    assert values.min() > 0.5
-    assert values.max() < 1.3
-    left, _, right = torch.linalg.svd(u, full_matrices=False)
-    alignment = (left.mT @ made @ right.mT).diagonal(dim1=-2, dim2=-1)
-    assert (alignment > 0.5).all()
+QUINTIC, POLAR = muon.coefficients("quintic", 5), muon.coefficients("polar_express", 5)
+WAYS = pytest.mark.parametrize("iterations", [QUINTIC, POLAR], ids=["quintic", "polar_express"])
 
 
-@pytest.mark.parametrize("shape", [(10, 24), (24, 10)])
-def test_matrices_together_move_as_each_alone(shape):
-    bank = torch.randn(4, *shape, dtype=torch.float64)
-
-    together = muon.orthogonalise(bank, 5)
-
-    for each, alone in zip(bank, together, strict=True):
-        torch.testing.assert_close(muon.orthogonalise(each[None], 5)[0], alone, rtol=1e-9, atol=1e-12)
+def unit(*shape, seed: int = 0) -> torch.Tensor:
+    """Random matrices of Frobenius norm 1, float64."""
+    u = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return u / u.norm(dim=(-2, -1), keepdim=True)
 
 
-def slow_step(weight, gradient, buffer, *, lr, decay, momentum, steps):
-    """Record-stack 1.4, one matrix, float64 but for the bf16 of the iteration."""
-    buffer = momentum * buffer + gradient
-    u = gradient + momentum * buffer
-    u = u / u.norm(dim=1, keepdim=True).clamp_min(1e-7)
-    x = u.bfloat16()
+def slow_orthogonal(u: torch.Tensor, iterations) -> torch.Tensor:
+    """Record-stack 1.4 and 3.10 on one matrix, as they are written."""
+    x = u.T if u.shape[0] > u.shape[1] else u
     x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(steps):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
-    x = (x.T if tall else x).to(weight.dtype) * max(1, weight.shape[0] / weight.shape[1]) ** 0.5
-    return weight * (1 - lr * decay) - lr * x, buffer
+    for a, b, c in iterations:
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if u.shape[0] > u.shape[1] else x
 
 
-def test_two_steps_of_muon_are_the_records_formulas():
-    generator = torch.Generator().manual_seed(2)
-    start = [torch.randn(s, generator=generator) for s in ((16, 8), (8, 16), (16, 8))]
-    weights = [torch.nn.Parameter(w.clone()) for w in start]
-    optimiser = Muon(weights, lr=0.02, weight_decay=0.1, momentum=0.9, newton_schulz=5, dtype=torch.bfloat16)
-    slow, buffers = [w.clone() for w in start], [torch.zeros_like(w) for w in start]
-    for _ in range(2):
-        gradients = [torch.randn(w.shape, generator=generator) for w in start]
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        optimiser.step()
-        for i, gradient in enumerate(gradients):
-            slow[i], buffers[i] = slow_step(slow[i], gradient, buffers[i], lr=0.02, decay=0.1, momentum=0.9, steps=5)
+@WAYS
+@pytest.mark.parametrize("shape", [(12, 12), (12, 17), (12, 48)])
+def test_a_bank_moves_as_the_formula_moves_each_matrix_alone(shape, iterations):
+    bank = unit(4, *shape)
 
-    for weight, expected in zip(weights, slow, strict=True):
-        torch.testing.assert_close(weight.detach(), expected, atol=2e-3, rtol=0)
+    together = muon.orthogonalise(bank, iterations)
+
+    for each, made in zip(bank, together, strict=True):
+        torch.testing.assert_close(made, slow_orthogonal(each, iterations), rtol=1e-5, atol=1e-6)
 
 
-def test_a_gradients_scale_does_not_matter_to_muon():
-    gradient = torch.randn(12, 20)
+@given(seed=st.integers(0, 1000), rows=st.integers(2, 24), longer=st.integers(0, 60))
+@settings(max_examples=40, deadline=None)
+def test_singular_values_come_near_one_and_directions_stay(seed, rows, longer):
+    u = unit(1, rows, rows + longer, seed=seed)[0]
+    left, values, right = torch.linalg.svd(u, full_matrices=False)
 
-    small = muon.directions([gradient * 1e-3], [torch.zeros_like(gradient)], 0.9, 5, torch.bfloat16)
-    large = muon.directions([gradient * 1e3], [torch.zeros_like(gradient)], 0.9, 5, torch.bfloat16)
+    for iterations, low, high in ((QUINTIC, 0.67, 1.21), (POLAR, 0.85, 1.15)):
+        made = left.T @ muon.orthogonalise(u[None], iterations)[0] @ right.T
+        torch.testing.assert_close(made, made.diagonal().diag(), atol=1e-5, rtol=0)
+        large = made.diagonal()[values > 0.02]  # what five iterations reach
+        assert ((large > low) & (large < high)).all()
 
-    torch.testing.assert_close(small[0], large[0], atol=2e-2, rtol=0)
+
+@WAYS
+@pytest.mark.parametrize("smallest", [0.0, 1e-5])
+def test_bf16_keeps_matrices_of_low_rank_bounded(iterations, smallest):
+    left, _, right = torch.linalg.svd(unit(2, 64, 256), full_matrices=False)
+    values = torch.cat([torch.ones(8), torch.full((56,), smallest)]).double()
+    u = left * values @ right
+
+    made = muon.orthogonalise((u / u.norm(dim=(-2, -1), keepdim=True)).bfloat16(), iterations)
+
+    assert torch.linalg.svdvals(made.float()).max() < 1.35
+
+
+def test_coefficients_are_those_of_the_record_and_of_polar_express():
+    assert QUINTIC == ((3.4445, -4.775, 2.0315),) * 5
+    assert muon.coefficients("polar_express", 2) == ((8.15655, -22.48329, 15.87877), (4.04293, -2.80892, 0.50002))
+    assert POLAR[-1] == (2.34654, -1.70978, 0.42324)
+
+
+@given(count=st.integers(0, 12), size=st.integers(1, 4))
+def test_parts_are_the_iterations_in_order_none_longer_than_asked(count, size):
+    made = muon.parts(tuple(range(count)), size)
+
+    assert [i for part in made for i in part] == list(range(count))
+    assert all(0 < len(part) <= size for part in made)
+
+
+def slow_step(weight, gradient, state, train, momentum, clip):
+    """Record-stack 1.4 and 2.5 for one matrix, float64; state: momentum and second moment of rows."""
+    state["m"] = momentum * state["m"] + gradient * clip
+    u = gradient * clip + momentum * state["m"]
+    u = u / u.norm(dim=1, keepdim=True).clamp_min(1e-7)
+    o = slow_orthogonal(u, muon.coefficients(train.coefficients, train.newton_schulz))
+    if train.normuon is not None:
+        b = train.normuon
+        state["v"] = b * state["v"] + (1 - b) * o.square().mean(dim=1)
+        even = o / (state["v"].sqrt()[:, None] + 1e-7)
+        o = even * o.norm() / even.norm()
+    scale = max(1, weight.shape[0] / weight.shape[1]) ** 0.5
+    return weight * (1 - train.matrix_lr * train.matrix_decay) - train.matrix_lr * scale * o
+
+
+def parameters(dtype=torch.float32) -> dict[str, torch.nn.Parameter]:
+    """Two sizes of matrices, one of them in both orientations, which come mixed."""
+    shapes = {"fc": (64, 16), "q": (16, 16), "proj": (16, 64), "fc2": (64, 16), "k": (16, 16)}
+    return {name: torch.nn.Parameter(unit(*shape).to(dtype)) for name, shape in shapes.items()}
+
+
+def step(optimiser: Muon, gradients: dict, clip: float = 1.0, momentum: float = 0.9) -> None:
+    for bank in optimiser.banks:
+        for name, parameter in zip(bank.names, bank.parameters, strict=True):
+            parameter.grad = gradients[name]
+    optimiser.send()
+    optimiser.mine()
+    optimiser.turn(torch.tensor(clip), momentum)
+    optimiser.move(optimiser.rate)
+
+
+def made(tiny_train, weights, dtype=torch.float32, **changes) -> Muon:
+    train = dataclasses.replace(tiny_train, **changes)
+    optimiser = Muon(weights, train, runtime.alone(dtype=dtype))
+    optimiser.rate = train.matrix_lr
+    return optimiser
+
+
+def gradients(weights, seed: int) -> dict[str, torch.Tensor]:
+    return {name: unit(*weight.shape, seed=seed + i).float() for i, (name, weight) in enumerate(weights.items())}
+
+
+@pytest.mark.parametrize("normuon", [None, 0.95])
+@pytest.mark.parametrize("way", ["quintic", "polar_express"])
+def test_three_steps_are_the_formulas_of_muon_and_normuon(tiny_train, way, normuon):
+    weights = parameters()
+    optimiser = made(tiny_train, weights, coefficients=way, normuon=normuon)
+    slow = {name: weight.detach().double() for name, weight in weights.items()}
+    states = {n: {"m": torch.zeros_like(w), "v": torch.zeros(len(w), dtype=torch.float64)} for n, w in slow.items()}
+    train = dataclasses.replace(tiny_train, coefficients=way, normuon=normuon)
+    for number in range(3):
+        found = gradients(weights, 10 * number)
+        step(optimiser, found, clip=0.5, momentum=0.8 + 0.05 * number)
+        for name, gradient in found.items():
+            slow[name] = slow_step(slow[name], gradient.double(), states[name], train, 0.8 + 0.05 * number, 0.5)
+
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight.detach().double(), slow[name], atol=2e-6, rtol=0)
+        torch.testing.assert_close(optimiser.state_dict()[f"muon/{name}/momentum"].double(), states[name]["m"])
+
+
+def test_bf16_moves_weights_as_fp32_does_to_a_few_percent_and_keeps_them_in_fp32(tiny_train):
+    start, exact, rough = parameters(), parameters(), parameters()
+    for weights, dtype in ((exact, torch.float32), (rough, torch.bfloat16)):
+        optimiser = made(tiny_train, weights, dtype)
+        for number in range(2):
+            step(optimiser, gradients(weights, number))
+
+    for name, weight in exact.items():
+        assert (weight - rough[name]).norm() < 0.04 * (weight - start[name]).norm()
+        assert rough[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_a_gradients_scale_does_not_matter_to_muon(tiny_train, scale):
+    plain, scaled = parameters(), parameters()
+    step(made(tiny_train, plain), gradients(plain, 0))
+    step(made(tiny_train, scaled), {name: g * scale for name, g in gradients(scaled, 0).items()})
+
+    for name, weight in plain.items():
+        torch.testing.assert_close(weight, scaled[name], atol=1e-6, rtol=0)
+
+
+@given(seed=st.integers(0, 1000), decay=st.sampled_from([0.0, 0.5, 0.95]))
+@settings(max_examples=25, deadline=None)
+def test_normuon_evens_the_rows_and_keeps_the_norm(seed, decay):
+    o = unit(3, 6, 20, seed=seed) * torch.linspace(0.1, 3, 6, dtype=torch.float64)[:, None]
+    moment = torch.zeros(3, 6, 1, dtype=torch.float64)
+
+    even = muon.evened(o, moment, decay)
+
+    torch.testing.assert_close(even.norm(dim=(-2, -1)), o.norm(dim=(-2, -1)))
+    rows = even.norm(dim=-1)
+    torch.testing.assert_close(rows, rows.mean(dim=-1, keepdim=True).expand_as(rows), rtol=1e-3, atol=0)
+    torch.testing.assert_close(moment, (1 - decay) * o.square().mean(dim=-1, keepdim=True))
+
+
+def test_a_matrix_without_a_gradient_only_decays(tiny_train):
+    weights = parameters()
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    zero = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+
+    step(made(tiny_train, weights, normuon=0.95, matrix_decay=0.1), zero)
+
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight.detach(), before[name] * (1 - 0.1 * tiny_train.matrix_lr))
+
+
+def test_matrices_of_a_shape_and_of_its_transpose_are_one_bank(tiny_train):
+    names = [set(bank.names) for bank in made(tiny_train, parameters()).banks]
+    assert names == [{"fc", "fc2", "proj"}, {"q", "k"}]  # the dearest first
+
+
+def test_a_state_of_other_matrices_is_refused_by_name(tiny_train):
+    weights = parameters()
+    optimiser = made(tiny_train, weights)
+    step(optimiser, gradients(weights, 0))
+    saved = optimiser.state_dict()
+
+    with pytest.raises(ValueError, match=r"muon/q/moment: expected \[16, 1\] torch.float32, got nothing"):
+        made(tiny_train, parameters(), normuon=0.95).load_state_dict(
+            saved
+            | {"muon/k/moment": torch.zeros(16, 1)}
+            | {f"muon/{n}/moment": torch.zeros(len(weights[n]), 1) for n in ("fc", "fc2", "proj")}
+        )
+    with pytest.raises(ValueError, match=r"muon/q/momentum: expected \[16, 16\] torch.float32, got \[8, 16\]"):
+        made(tiny_train, parameters()).load_state_dict(saved | {"muon/q/momentum": torch.zeros(8, 16)})
