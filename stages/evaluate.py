@@ -1,7 +1,7 @@
 """Evaluate: the artifact alone, in each way of scoring; the headline named beforehand; the probes and the verdict."""
 
 from golf import judge
-from golf.ground import lineage, params, stage, store
+from golf.ground import lineage, meeting, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.room.room import Room
 from golf.rules import executions, trial, verdict
@@ -22,8 +22,7 @@ TTT_CLOCK = "artifacts/ttt/clock.json"
 METRICS = "artifacts/evaluate/metrics.json"
 VERDICT = "artifacts/evaluate/verdict.json"
 LEDGERS = "artifacts/evaluate/ledgers"
-SO_FAR = "artifacts/evaluate/bpb_so_far.csv"
-BY_POSITION = "artifacts/evaluate/loss_by_position.csv"
+SO_FAR, BY_POSITION = "artifacts/evaluate/bpb_so_far.csv", "artifacts/evaluate/loss_by_position.csv"
 LOG = "artifacts/evaluate/executions.jsonl"
 
 
@@ -38,6 +37,7 @@ def main() -> Runtime:
         "quantize.weights",
     )
     clocks = (TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK, *([TTT_CLOCK] if weights == "ttt" else []))
+    meeting.same_inputs("evaluate", evaluate.artifact, PLAN, SIZES, VAL, TRAIN, DEV, TOKENIZER, MANIFEST, *clocks)
     if evaluate.artifact == ARTIFACT:
         case = Case.own(ARTIFACT, SIZES, PLAN, context, *clocks)
     else:

@@ -6,7 +6,7 @@ from golf import judge
 from golf.data import loader, shards
 from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
-from golf.ground import lineage, params, stage, store
+from golf.ground import lineage, meeting, params, stage, store
 from golf.ground.runtime import Runtime
 from golf.method import Method
 from golf.model import checkpoint
@@ -24,6 +24,7 @@ CURVE = "artifacts/ttt/bpb_so_far.csv"
 def main(here: Runtime) -> None:
     shape, ttt, settings = params.load("model", "ttt", "prequant")
     folder = f"artifacts/fetch/{ttt.stream}"
+    meeting.same_inputs("ttt", START, folder, TOKENIZER)
     split = shards.open_split(folder, shape.vocabulary)
     stream = Stream.of(split, Tokenizer.open(TOKENIZER))
     weights, _ = checkpoint.load(START, shape)

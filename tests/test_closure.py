@@ -57,7 +57,7 @@ def test_a_passive_file_is_left_out_with_what_only_it_reaches(root):
 
 def test_what_can_change_a_stages_result_is_what_it_imports_less_inert_files_and_docstrings(root):
     for name, text in {
-        "stages/train.py": "from golf.ground import errors, store\nimport golf.loop\n",
+        "stages/quantize.py": "from golf.ground import errors, store\nimport golf.loop\n",
         "golf/__init__.py": "",
         "golf/loop.py": "",
         "golf/ground/__init__.py": "",
@@ -66,7 +66,7 @@ def test_what_can_change_a_stages_result_is_what_it_imports_less_inert_files_and
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    assert of_stage("train", root) == ["golf/ground/store.py", "golf/loop.py", "stages/train.py"]
+    assert of_stage("quantize", root) == ["golf/ground/store.py", "golf/loop.py", "stages/quantize.py"]
 
 
 def test_a_stage_that_weighs_code_depends_on_every_byte_of_it():

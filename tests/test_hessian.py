@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+import itertools
 import math
 
 import pytest
@@ -86,6 +88,53 @@ def test_hessians_do_not_depend_on_how_many_windows_are_held_at_a_time():
     assert torch.equal(tokens, same)
     for name in whole:
         assert torch.allclose(whole[name], parts[name], rtol=1e-4, atol=1e-4), name
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock on which each batch takes the seconds that it is given, in turn."""
+
+    def tick(*seconds):
+        times = itertools.accumulate([0.0, *seconds])
+        monkeypatch.setattr(hessian.time, "perf_counter", functools.partial(next, times))
+
+    return tick
+
+
+@pytest.mark.parametrize(
+    ("left_s", "after", "taken"),
+    [
+        (4.5, 0.0, 4),  # 1 + 1 + 1 + 1, and the next would end at 5
+        (5.0, 0.0, 5),
+        (4.5, 2.0, 2),  # what follows takes 2 more
+        (0.5, 0.0, 1),  # never less than one
+        (None, 9.0, 6),
+    ],
+)
+def test_no_batch_is_begun_that_would_overshoot_the_clock(ticking, left_s, after, taken):
+    ticking(*[1.0] * 9)
+    model, given = tiny(), iter(batches(6))
+    sources = hessian.inputs(model.state_dict(), 100)
+    stop = {"left_s": left_s, "after": after}
+    sums, tokens, _ = hessian.collect(model, sources, given, micro_rows=4, here=runtime.alone(), **stop)
+    assert len(tokens) == 4 * taken
+    assert len(list(given)) == 6 - taken
+    whole, _ = collected(given=batches(6)[:taken])
+    assert all(torch.equal(sums[name], h) for name, h in whole.items())
+
+
+def test_the_slowest_batch_so_far_says_what_the_next_may_take(ticking):
+    ticking(1.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    model = tiny()
+    sources = hessian.inputs(model.state_dict(), 100)
+    found = hessian.collect(model, sources, batches(6), micro_rows=4, here=runtime.alone(), left_s=7.5)
+    assert len(found[1]) == 4 * 3
+
+
+def test_a_calibration_that_stopped_early_says_after_how_many_batches():
+    assert hessian.stopped(64, 64, None) == ""
+    words = "; stopped after 41 of 64 batches, as the next could overshoot train.limit_s = 600 s"
+    assert hessian.stopped(41, 64, 600.0) == words
 
 
 def test_the_tokens_seen_are_kept_with_each_windows_next_token():

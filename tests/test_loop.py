@@ -12,7 +12,7 @@ import torch
 from golf.ground import runtime, store
 from golf.ground.errors import Diverged
 from golf.model.gpt import GPT
-from golf.train import loop
+from golf.train import loop, step
 from golf.train.optimizer import Optimisers
 
 
@@ -62,12 +62,12 @@ def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimiser(tiny_shape, t
     wanted, here = dataclasses.replace(tiny_train, warmup_steps=3), runtime.alone()
     state = torch.get_rng_state()
 
-    loop.warm_up(model, loop.loss_function(model, here), wanted, here)
+    step.warm_up(model, step.loss_function(model, here), wanted, here)
 
     after = dict(model.named_parameters()) | dict(model.named_buffers())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not Optimisers(model, wanted, here.dtype).state()
+    assert not Optimisers(model, wanted, here).state()
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -107,16 +107,30 @@ def test_seconds_end_a_run_whose_steps_are_not_limited(tiny_shape, tiny_train):
     assert outcome.seconds >= 0.5
 
 
+def test_a_run_that_ends_before_the_loop_is_activated_says_so_once_and_has_no_first_step_of_it(
+    tiny_shape, tiny_train, capfd
+):
+    _, never = run(tiny_shape, dataclasses.replace(tiny_train, steps=2, loop_at=0.9))
+    said = capfd.readouterr().err
+    _, once = run(tiny_shape, tiny_train)
+
+    assert never.looped_from is None
+    assert never.figures(tiny_train)["looped_from_step"] is None
+    assert said.count("no step ran with recurrence: none came after train.loop_at = 0.9 of the budget") == 1
+    assert once.looped_from is not None
+    assert "no step ran with recurrence" not in capfd.readouterr().err
+
+
 TWO_RANKS = """
 import sys
 import torch
 sys.path.insert(0, {tests!r})
 from test_loop import run
-from golf.ground import params, runtime, store
+from golf.ground import machine, params, store
 from golf.ground.shape import Shape
 import dataclasses
 train = dataclasses.replace(params.read("train.yaml").train, ranks=2)
-here = runtime.setup(train, "train")
+here = machine.setup(train, "train")
 torch.set_num_threads(1)
 model, outcome = run(params.read("train.yaml").model, train, here)
 if here.first:

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from processes import run, throwaway
 
 from golf.ground import stage
 
@@ -17,8 +18,21 @@ def test_outs_are_removed_before_anything_else_and_what_a_link_leads_to_stays(tm
     (tmp_path / "link").symlink_to(tmp_path / "kept")
     with pytest.raises(SystemExit):  # there is no params.yaml here
         stage.enter("evaluate", lambda: None, outs=("folder", "verdict.json", "link", "never.json"))
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "runs"]
     assert (tmp_path / "kept" / "file").read_text() == "mine"
+
+
+def test_what_a_killed_process_half_wrote_is_swept_before_the_next_one_works(desk):
+    half = desk / "artifacts/compress/.model.golf.x1.partial"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    other = desk / "artifacts/quantize/.codes.safetensors.x1.partial"
+    other.parent.mkdir()
+    other.touch()
+    throwaway(desk, "compress", "pass")
+    assert run(desk, "compress")[0] == 0
+    assert not half.exists()
+    assert other.exists(), "quantize may be at work"
 
 
 def test_a_rank_that_does_not_write_removes_nothing(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import psutil
 import pytest
 from processes import configured, run, start, throwaway, told_once, two_ranks, wait_for
 
@@ -82,3 +83,61 @@ def test_a_launcher_with_another_number_of_ranks_is_refused_by_the_key(desk):
     assert code == 1
     told_once(err, "calibrate")
     assert "calibrate.ranks: params say 2, torchrun started 1" in err
+
+
+def test_a_secret_that_was_given_is_kept_and_one_that_is_no_hex_is_refused_unrepeated(tmp_path):
+    write = 'Path(f"rank{here.rank}").write_text(os.environ["GOLF_SECRET"])'
+    folder = two_ranks(tmp_path, f"import os\n{write}\nhere.agree(0.0)")
+    code, err = run(folder, "calibrate", GOLF_SECRET="swordfish")
+    assert code == 1
+    told_once(err, "calibrate")
+    assert "GOLF_SECRET: must be an even number of hex digits, got 9 characters that are not" in err
+    assert "swordfish" not in err
+    code, err = run(folder, "calibrate", GOLF_SECRET="0A1b")
+    assert code == 0, err
+    assert {path.read_text() for path in folder.glob("rank*")} == {"0A1b"}
+
+
+HANGS = """
+import datetime, time
+from golf.ground import machine, stage
+machine.PATIENCE = datetime.timedelta(seconds=2)
+def main(here):
+    if here.rank == 1: time.sleep(600)
+    here.agree(0.0)
+if __name__ == "__main__":
+    stage.enter("calibrate", main)
+"""
+
+
+def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
+    folder = two_ranks(tmp_path, "pass")
+    (folder / "stages/calibrate.py").write_text(HANGS)
+    code, err = run(folder, "calibrate")
+    assert code == 1
+    assert err.count("Traceback") == 1
+    assert "all 2 ranks stopped" in err
+
+
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    body = 'import os, time\nPath(f"ready{here.rank}").write_text(str(os.getpid()))\ntime.sleep(600)'
+    process = start(two_ranks(tmp_path, body), "calibrate")
+    for rank in range(2):
+        wait_for(tmp_path / f"ready{rank}", process)
+    process.kill()
+    process.communicate()
+    ranks = [int((tmp_path / f"ready{rank}").read_text()) for rank in range(2)]
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ranks if psutil.pid_exists(pid)], timeout=30)
+    assert alive == []
+
+
+def test_a_second_start_of_a_stage_is_refused_with_the_id_of_the_first_and_no_advice_to_restore(desk):
+    throwaway(desk, "fetch", 'import time\nPath("ready").touch()\ntime.sleep(600)')
+    process = start(desk, "fetch")
+    wait_for(desk / "ready", process)
+    code, err = run(desk, "fetch")
+    process.kill()
+    process.communicate()
+    assert code == 1
+    words = f"fetch: process {process.pid} is at work on this here; wait, or end it: kill {process.pid}"
+    assert err.strip() == words

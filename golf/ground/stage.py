@@ -1,26 +1,25 @@
-"""How a stage is entered and left: params checked first, ranks launched, val behind a door, errors in one message,
-run.json at the end.
+"""How a stage is entered and left: alone at its work, params checked first, ranks launched, val behind a door, errors
+in one message, run.json at the end.
 """
 
 import atexit
+import contextlib
 import errno
 import os
 import platform
-import secrets
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from importlib import metadata
 from pathlib import Path
 
+from golf.ground import lock, nodes, signals
 from golf.ground.errors import GolfError
+from golf.ground.ranks import SECRET, WORDS, check_secret, first, launch, say, say_last
 
-WORDS = "GOLF_WORDS"  # in a rank that launch() started: the folder for its last words
-SECRET = "GOLF_SECRET"  # in every rank: one random number that all of them share
+__all__ = ["SECRET", "enter", "say", "started", "write_clock"]
 PACKAGES = (  # what pyproject.toml pins, and what may stand in for it; tests and lint aside
     "torch",
     "triton",
@@ -43,33 +42,22 @@ WRITTEN = ("artifacts", "dvc.lock")  # what a run changes among the files that G
 
 
 def enter(name: str, main, *, apart: bool = False, outs: tuple[str, ...] = ()) -> None:
-    """Run ``main`` as stage ``name`` and exit: 0, or 1 after one message, or 130 when interrupted.
+    """Run ``main`` as stage ``name`` and exit: 0, or 1 after one message, or 128 and the signal's number.
 
     main takes a Runtime where the stage's section says how to execute, else nothing. A section with ranks > 1 that was
     not started by torchrun starts its ranks itself. apart: the model runs in processes that main starts; it takes
     nothing and returns their Runtime. outs: what an earlier run wrote that could be taken for this one's if it fails;
-    removed before anything else, as DVC removes them.
+    removed before anything else, as DVC removes them. A second process of a stage in one folder is refused.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.answer()
+    signals.watch_parents()
     try:
-        if first():
-            remove(outs)
-        from golf.ground import lineage, params
-
-        section = getattr(params.read(), name)
-        ranks = getattr(section, "ranks", 1)
-        if ranks > 1 and "RANK" not in os.environ:
-            sys.exit(launch(name, ranks))
-        if not reads_val(name, section):
-            guard(name, VAL)
-        lineage.code(name)  # now, as it was loaded, and not as somebody has edited it by the time of writing
-        if isinstance(section, params.Execution) and not apart:
-            run_ranked(name, main, section)
-        else:
-            expect_ranks(name, int(os.environ.get("WORLD_SIZE", 1)), ranks)
-            here = main()
-            if here is None or here.first:
-                write_run(name, started(), here)
+        with lock.held(Path("runs") / name / "lock", name) if leads() else contextlib.nullcontext():
+            if first():
+                remove([*outs, *Path("artifacts", name).rglob("*.partial")])  # of a process that was killed
+            run(name, main, apart)
+    except lock.Busy as error:  # it has changed nothing
+        leave(name, str(error), 1, cure=False)
     except GolfError as error:
         leave(name, str(error), 1)
     except KeyboardInterrupt:
@@ -80,8 +68,39 @@ def enter(name: str, main, *, apart: bool = False, outs: tuple[str, ...] = ()) -
             leave(name, f"no space left on the disk ({where}); free some, then run again", 1)
         if WORDS not in os.environ:
             raise
+        signals.last_act()
         say_last(1, traceback.format_exc())
         sys.exit(1)
+
+
+def leads() -> bool:
+    """Whether this process answers for the whole stage: no launcher of ours is above it, and it is the first rank."""
+    return WORDS not in os.environ and first()
+
+
+def run(name: str, main, apart: bool) -> None:
+    from golf.ground import lineage, meeting, params, sections
+
+    check_secret()
+    section = getattr(params.read(), name)
+    ranks = getattr(section, "ranks", 1)
+    if ranks > 1 and "RANK" not in os.environ:
+        from golf.ground import machine
+
+        here = nodes.share(name, ranks)
+        machine.choose_device(section.device, name, here - 1)  # refused once, and not by every rank
+        sys.exit(launch(name, ranks, started()))
+    if not reads_val(name, section):
+        guard(name, VAL)
+    lineage.code(name)  # now, as it was loaded, and not as somebody has edited it by the time of writing
+    meeting.same_setup(name)
+    if isinstance(section, sections.Execution) and not apart:
+        run_ranked(name, main, section)
+    else:
+        expect_ranks(name, int(os.environ.get("WORLD_SIZE", 1)), ranks)
+        here = main()
+        if here is None or here.first:
+            write_run(name, started(), here)
 
 
 def remove(outs) -> None:
@@ -120,10 +139,10 @@ def guard(name: str, folder: str) -> None:
 def run_ranked(name: str, main, section) -> None:
     import torch.distributed as dist
 
-    from golf.ground import runtime
+    from golf.ground import machine
 
     began = started()
-    here = runtime.setup(section, name)
+    here = machine.setup(section, name)
     if here.ranks > 1:
         atexit.register(dist.destroy_process_group)  # after its last words: the other ranks fall over when it parts
     expect_ranks(name, here.ranks, getattr(section, "ranks", 1))
@@ -139,87 +158,19 @@ def expect_ranks(name: str, found: int, asked: int) -> None:
         raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {found}; make them equal")
 
 
-def leave(name: str, message: str, code: int) -> None:
+def leave(name: str, message: str, code: int, cure: bool = True) -> None:
     """One message on stderr, how to get the last good artifact back, and the exit code."""
-    cure = (
-        f"DVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name} "
+    way_back = (
+        f"\nDVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name} "
         f"(or, once the mistake is mended, with their figures from the cache: dvc repro)"
     )
-    words = f"\n{name}: {message}\n{cure}"
+    words = f"\n{name}: {message}{way_back if cure else ''}"
     if WORDS in os.environ:
+        signals.last_act()
         say_last(0 if code == 1 else 2, words)
     elif first() or code == 1:
         say(words)
     sys.exit(code)
-
-
-def first() -> bool:
-    """Whether this process is the one that speaks and writes for all ranks."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
-
-
-def say_last(order: int, words: str) -> None:
-    """Leave a rank's last words for the launcher, which prints those of least order: one failure, one message.
-
-    order 0: what the user can mend; 1: a traceback, which may come from another rank's end; 2: interrupted.
-    """
-    try:
-        Path(os.environ[WORDS], f"{order}-{time.time():.6f}-{os.environ['RANK']}").write_text(words, encoding="utf-8")
-    except OSError:  # a full disk
-        say(words)
-
-
-def launch(name: str, ranks: int) -> int:
-    """Start ``ranks`` processes of this stage through torchrun's own launcher; the exit code of the whole."""
-    import logging
-
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    os.environ["GOLF_STARTED"] = str(started())
-    os.environ[SECRET] = secrets.token_hex(16)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id=f"golf-{name}-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.2,
-    )
-    with tempfile.TemporaryDirectory() as words:
-        os.environ[WORDS] = words
-        try:
-            elastic_launch(config, sys.executable)("-m", f"stages.{name}")
-        except SignalException as error:
-            if error.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            return 128 + error.sigval
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            if failure.exitcode < 0:
-                killed = signal.Signals(-failure.exitcode).name
-                problem = f"rank {rank} was ended by {killed}, and with it all {ranks}"
-                raise GolfError(f"{problem}; if memory ran out, fewer {name}.ranks need less") from None
-            say(f"{last_words(words)}\n{name}: all {ranks} ranks stopped")
-            return failure.exitcode
-        finally:
-            del os.environ[WORDS]
-    return 0
-
-
-def last_words(folder: str) -> str:
-    """Of the ranks' last words, those to print; "" where none left any."""
-    found = sorted(Path(folder).iterdir())
-    return found[0].read_text(encoding="utf-8") if found else ""
 
 
 def started() -> float:

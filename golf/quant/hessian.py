@@ -50,6 +50,8 @@ def collect(
     micro_rows: int,
     here: Runtime,
     progress: Progress | None = None,
+    left_s: float | None = None,
+    after: float = 0.0,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
     """input name -> H fp32 [I, I] on the device; the tokens, uint16 [windows, context + 1] in their order; seconds.
 
@@ -57,7 +59,9 @@ def collect(
 
     model: a GPT; called as model(x, looped=True), it gives the final norm's output, and its state dict's names are the
     keys of ``sources`` (see ``inputs``). batches: this rank's (x, y), int64 [rows, context], y one token after x; rank
-    r of n has windows r, r + n, …. Sums and tokens are over all ranks.
+    r of n has windows r, r + n, …. Sums and tokens are over all ranks. left_s: what the clock still allows (None: any);
+    no batch but the first is begun that would overshoot it if it took as long as the slowest so far, with ``after``
+    times that for the work that follows.
     Raises Diverged, naming the tensor, when a Hessian is not finite.
     """
     readers = {}
@@ -83,6 +87,7 @@ def collect(
             for h_II in sums.values():
                 h_II.zero_()
         began = time.perf_counter()
+        lap, slowest = began, 0.0
         for x, y in batches:
             for part in x.split(micro_rows):
                 with here.autocast():
@@ -92,10 +97,22 @@ def collect(
             seen.append(gathered(torch.cat([x, y[:, -1:]], dim=1), here))
             if progress:
                 progress.update(len(seen), tokens=f"{sum(windows[:, 1:].numel() for windows in seen):,}")
+            if left_s is not None:
+                before, lap = lap, time.perf_counter()
+                slowest = max(slowest, here.agree(lap - before))
+                if here.agree(lap - began) + slowest * (1 + after) > left_s:
+                    break
     for name in sorted(sums, key=head.__eq__):  # the head last, as it sees what went wrong anywhere
         if not here.sum(sums[name]).isfinite().all():
             raise Diverged(f"{readers[name]}: the Hessian of its input is not finite; the weights blow up, train again")
     return sums, torch.cat(seen), here.agree(time.perf_counter() - began)
+
+
+def stopped(taken: int, asked: int, limit_s: float | None) -> str:
+    """What to say of a calibration that took fewer batches than it was asked to; nothing of another."""
+    if taken == asked:
+        return ""
+    return f"; stopped after {taken} of {asked} batches, as the next could overshoot train.limit_s = {limit_s:g} s"
 
 
 def add(h_II: torch.Tensor, x: torch.Tensor) -> None:

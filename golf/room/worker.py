@@ -127,9 +127,9 @@ class Seat:
     """A method, opened, with the tokens that it was given so far."""
 
     def __init__(self, settings: dict, name: str):
-        from golf.ground import runtime
+        from golf.ground import machine
 
-        self.here = runtime.setup(types.SimpleNamespace(**settings["execution"]), "evaluate", group=name)
+        self.here = machine.setup(types.SimpleNamespace(**settings["execution"]), "evaluate", group=name)
         module, _, cls = settings["method"].partition(":")
         kind = getattr(importlib.import_module(module), cls)
         self.method = kind.open(settings["artifact"], self.here, score_tokens=settings["score_tokens"])

@@ -46,7 +46,14 @@ class Averages:
             del self.snapshots[step]
 
     def copy(self, decay: float) -> dict[str, torch.Tensor]:
-        return {n: t.to("cpu", copy=True) for n, t in zip(self.weights, self.running[decay], strict=True)}
+        return {n: copied(t) for n, t in zip(self.weights, self.running[decay], strict=True)}
+
+
+def copied(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU; from a GPU into pinned memory, and there only once the device has come so far."""
+    if tensor.device.type != "cuda":
+        return tensor.detach().clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor.detach(), non_blocking=True)
 
 
 def thinned(steps: list[int], keep: int, every: int) -> list[int]:

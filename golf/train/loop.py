@@ -1,7 +1,7 @@
 """The training loop: rates by progress, recurrence by progress, averages and checkpoints on the way."""
 
-import copy
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 import torch
 
 from golf.ground.errors import Diverged
-from golf.ground.params import Train
 from golf.ground.progress import Progress
 from golf.ground.runtime import Runtime
+from golf.ground.sections import Train
+from golf.ground.shape import Shape
+from golf.ground.signals import Postponed
+from golf.model.attention import SHORTEST
 from golf.model.gpt import GPT
 from golf.train import schedule
 from golf.train.clock import Clock
 from golf.train.ema import Averages
 from golf.train.optimizer import Optimisers
+from golf.train.state import Run
+from golf.train.step import loss_function, one_step, warm_up
 
 
 @dataclass
@@ -53,18 +58,21 @@ def train(
     *,
     dev: torch.Tensor,
     save: Callable[[int, bool], None],
+    state: Run | None = None,
 ) -> Outcome:
-    """Train ``model`` in place until the clock or the steps run out.
+    """Train ``model`` in place until the clock or the steps run out, from where ``state`` has got to.
 
     batches: (x, y) int64 [rows of this rank, context]. dev: int64 [rows, context + 1], whose loss is watched.
-    save(step, looped): called on rank 0 every ``checkpoint_every`` steps. Raises Diverged when the loss is not finite.
+    save(step, looped): called on rank 0 every ``checkpoint_every`` steps. state: keeps the run on the way, and when a
+    signal asks for its end, which then comes after the step; ``batches`` must be a Loader at its position.
+    Raises Diverged when the loss is not finite.
     """
     loss = here.compiled(loss_function(model, here))
     began = time.perf_counter()
     warm_up(model, loss, wanted, here)
     here.finish()
     warmed = time.perf_counter() - began
-    optimisers = Optimisers(model, wanted, here.dtype)
+    optimisers = Optimisers(model, wanted, here)
     averages = Averages(
         dict(model.named_parameters()),
         wanted.ema_decays,
@@ -73,95 +81,73 @@ def train(
         wanted.ema_snapshot_every,
     )
     outcome = Outcome(averages, warmup_seconds=warmed)
-    budget = None if wanted.limit_s is None else wanted.limit_s - wanted.reserve_s
-    progress_line = Progress("train", wanted.steps, "steps", limit_s=budget, quiet=not here.first)
-    clock = Clock(budget, wanted.steps)
-    clock.start()
-    step = 0
-    while True:
-        seconds = here.agree(clock.seconds())
-        progress = clock.progress(step, seconds)
-        if progress >= 1:
-            break
-        looped = schedule.loop_active(progress, wanted.loop_at, model.shape.loop_passes)
-        multiplier = schedule.rate(progress, warmdown=wanted.warmdown, floor=wanted.lr_floor)
-        value, norm = one_step(model, loss, next(batches), optimisers, step, multiplier, looped, here)
-        averages.update()
-        step += 1
-        if looped and outcome.looped_from is None:
-            outcome.looped_from = step
-        if step % wanted.log_every == 0 or step == 1:
-            outcome.log.append(log_row(step, seconds, value, norm, multiplier, looped, wanted))
-            speed = f"{step * wanted.batch_tokens / clock.seconds():,.0f} tok/s"
-            progress_line.update(step, share=progress, loss=f"{value.item():.4f}", at=speed)
-        if wanted.dev_every and step % wanted.dev_every == 0:
-            outcome.dev.append(dev_row(model, dev, step, seconds, looped, here))
-        if wanted.checkpoint_every and step % wanted.checkpoint_every == 0 and here.first:
-            save(step, looped)
-    here.finish()
-    outcome.steps, outcome.seconds = step, here.agree(clock.seconds())
+    if state is not None:
+        state.take(model, optimisers, outcome, batches)
+    run = clocked(wanted, state)
+    line = Progress("train", wanted.steps, "steps", limit_s=run.limit_s, quiet=not here.first)
+    line.started -= run.used_s
+    step = state.step if state is not None else 0
+    run.start()
+    if state is not None:
+        state.start(run.seconds)
+    with Postponed() as postponed:
+        while True:
+            seconds = here.agree(math.inf if postponed.asked else run.seconds())
+            progress = run.progress(step, seconds)
+            if progress >= 1 or seconds == math.inf:
+                break
+            looped = schedule.loop_active(progress, wanted.loop_at, model.shape.loop_passes)
+            multiplier = schedule.rate(progress, warmdown=wanted.warmdown, floor=wanted.lr_floor)
+            value, norm = one_step(model, loss, next(batches), optimisers, step, multiplier, looped, here)
+            averages.update()
+            step += 1
+            if looped and outcome.looped_from is None:
+                outcome.looped_from = step
+            if step % wanted.log_every == 0 or step == 1:
+                outcome.log.append(log_row(step, seconds, value, norm, multiplier, looped, wanted, model.shape))
+                speed = f"{step * wanted.batch_tokens / run.seconds():,.0f} tok/s"
+                line.update(step, share=progress, loss=f"{value.item():.4f}", at=speed)
+            if wanted.dev_every and step % wanted.dev_every == 0:
+                outcome.dev.append(dev_row(model, dev, step, seconds, looped, here))
+            if wanted.checkpoint_every and step % wanted.checkpoint_every == 0 and here.first:
+                save(step, looped)
+            if state is not None and state.due(seconds):
+                state.keep(step, seconds)
+        here.finish()
+        outcome.steps, outcome.seconds = step, here.agree(run.seconds())
+        if state is not None:
+            state.rest()
+            state.keep(step, outcome.seconds, wait=True)
+        signal_number = int(here.agree(postponed.asked or 0))
+    if signal_number:
+        line.done(f"stopped after {step:,} steps and {outcome.seconds:.1f} s; the same command goes on from there")
+        signal.raise_signal(signal_number)
     looped = model.shape.loop_passes > 1  # what follows always runs with recurrence
     outcome.dev.append(dev_row(model, dev, step, outcome.seconds, looped, here))
     averages.snapshot()
-    progress_line.done(f"{step:,} steps in {outcome.seconds:.1f} s, dev loss {outcome.dev[-1]['dev_loss']:.4f}")
+    here.finish()
+    line.done(f"{step:,} steps in {outcome.seconds:.1f} s, dev loss {outcome.dev[-1]['dev_loss']:.4f}")
+    if looped and outcome.looped_from is None:
+        line.done(
+            f"no step ran with recurrence: none came after train.loop_at = {wanted.loop_at:g} of the budget; what "
+            f"follows runs with it, so give more steps or seconds"
+        )
     return outcome
 
 
-def loss_function(model: GPT, here: Runtime):
-    """Mean nats of a micro-batch as a function of (x, y, looped), in the runtime's precision."""
-
-    def loss(x, y, looped: bool):
-        with here.autocast():
-            return model.nll(x, y, looped=looped).mean()
-
-    return loss
+def clocked(wanted: Train, state: Run | None) -> Clock:
+    """The clock of a run: what calibration is to have is taken off, and what the run used before is on it."""
+    budget = None if wanted.limit_s is None else wanted.limit_s - wanted.reserve_s
+    return Clock(budget, wanted.steps, state.seconds if state is not None else 0.0)
 
 
-def one_step(model, loss, batch, optimisers: Optimisers, number: int, multiplier: float, looped: bool, here: Runtime):
-    """Gradient of the global batch's mean, clipped after the reduction, and a step. The loss and the norm, tensors."""
-    wanted = optimisers.train
-    x, y = batch
-    rows = wanted.micro_tokens // x.shape[1]
-    micro = list(zip(x.split(rows), y.split(rows), strict=True))
-    total = torch.zeros((), device=here.device)
-    for tokens, targets in micro:
-        value = loss(tokens, targets, looped) / (len(micro) * here.ranks)
-        value.backward()
-        total += value.detach()
-    gradients = [parameter.grad for parameter in optimisers.parameters if parameter.grad is not None]
-    here.sum_flat([*gradients, total])
-    norm = torch.nn.utils.clip_grad_norm_(optimisers.parameters, wanted.clip or math.inf)
-    optimisers.step(number, multiplier)
-    model.zero_grad(set_to_none=True)
-    return total, norm
-
-
-def warm_up(model: GPT, loss, wanted: Train, here: Runtime) -> None:
-    """Compile both graphs on random tokens, then put everything back: weights, and optimisers made for this alone."""
-    if not wanted.warmup_steps:
-        return
-    if here.compile:
-        Progress("train", None, "steps", quiet=not here.first).done(
-            "compiling: about half a minute a graph, not on the clock"
-        )
-    before = copy.deepcopy(model.state_dict())
-    generator = torch.Generator().manual_seed(0)
-    rows, context = wanted.micro_tokens // model.shape.context, model.shape.context
-    throwaway = Optimisers(model, wanted, here.dtype)
-    for looped in (False, True) if model.shape.loop_passes > 1 else (False,):
-        for number in range(wanted.warmup_steps):
-            tokens = torch.randint(model.shape.vocabulary, (rows, context + 1), generator=generator).to(here.device)
-            batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-            one_step(model, loss, batch, throwaway, number, 1.0, looped, here)
-    model.load_state_dict(before)
-
-
-def log_row(step, seconds, value, norm, multiplier, looped, wanted: Train) -> dict:
+def log_row(step, seconds, value, norm, multiplier, looped, wanted: Train, shape: Shape) -> dict:
     loss = value.item()
     if not math.isfinite(loss):
+        short = f", or documents have fewer than {SHORTEST} tokens on average: set model.document_bos to null"
         raise Diverged(
             f"training: the loss is {loss} at step {step}; lower train.matrix_lr, train.embed_lr or train.scalar_lr, "
-            f"or clip harder with train.clip"
+            f"or clip harder with train.clip{short if shape.document_bos is not None else ''}"
         )
     return {
         "step": step,
