@@ -40,6 +40,7 @@ class Method:
         """Back to the weights as opened. plan: how to learn from sealed chunks, of which there will be ``chunks``."""
         self.model.load_state_dict(self.opened)
         self.stride = stride
+        self.scorer.warm_up(stride=stride)
         self.learner = None if plan is None else Learner(self.model, plan, self.here, chunks=chunks)
         return self
 

@@ -12,15 +12,21 @@ import pytest
 import torch
 from torch._dynamo.backends.registry import lookup_backend
 
-from golf.ground import runtime
+from golf.ground import machine, runtime
+from golf.ground.progress import Progress
+from golf.method import Method
 from golf.model.gpt import GPT
 from golf.quant import hessian
+from golf.room import fingerprint
+from golf.score import passes
+from golf.score.ledger import Ledger
 from golf.score.scorer import Scorer
 from golf.score.sealed import Sealed
-from golf.train import loop
+from golf.train import step
 from golf.train.optimizer import Optimisers
 from golf.ttt.score_first import Learner
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo does
 STREAM = np.random.default_rng(0).integers(0, 260, 151).astype(np.uint16)
 PLAN = SimpleNamespace(lr=0.05, momentum=0.9, epochs=2, clip=1.0, batch_tokens=64)
 
@@ -87,13 +93,13 @@ def measured(shape, here) -> dict:
 def trained(shape, here, wanted) -> tuple[dict, list[float]]:
     """Warm-up, then a step without recurrence and two with it."""
     model = fresh(shape, here)
-    loss = here.compiled(loop.loss_function(model, here))
-    loop.warm_up(model, loss, wanted, here)
-    optimisers, losses = Optimisers(model, wanted, here.dtype), []
+    loss = here.compiled(step.loss_function(model, here))
+    step.warm_up(model, loss, wanted, here)
+    optimisers, losses = Optimisers(model, wanted, here), []
     for number, looped in enumerate((False, True, True)):
         ids = torch.randint(0, 260, (4, shape.context + 1), generator=torch.Generator().manual_seed(number))
         batch = ids[:, :-1].contiguous().to(here.device), ids[:, 1:].contiguous().to(here.device)
-        losses.append(loop.one_step(model, loss, batch, optimisers, number, 1.0, looped, here)[0].item())
+        losses.append(step.one_step(model, loss, batch, optimisers, number, 1.0, looped, here)[0].item())
     return model.state_dict(), losses
 
 
@@ -123,12 +129,55 @@ def test_warm_up_compiles_both_graphs_of_training_and_its_steps_are_the_eager_on
 
     assert losses == pytest.approx(eager, abs=1e-5)
     assert_same(ours, expected)
-    assert len(graphs) == 2
+    assert len(graphs) == 2 + 6  # of the loss; two for each of Muon's three sizes of matrices
+
+
+def opened(shape, here) -> Method:
+    return Method(fresh(shape, here), here, score_tokens=8 * shape.context)
+
+
+def adapted(method: Method, shape) -> np.ndarray:
+    """A pass that learns from each chunk of two windows; the last chunk is short."""
+    method.begin(stride=8, plan=PLAN, chunks=3)
+    made, line = Ledger("ttt", 1), Progress("t", 1, "x", quiet=True)
+    size = 2 * shape.context
+    return passes.complete(method, STREAM, np.ones(150), made, chunk_tokens=size, line=line).columns().nll
+
+
+def test_every_graph_of_a_pass_is_made_before_its_first_chunk_and_none_again_in_the_next_pass(tiny_shape, graphs):
+    here = runtime.alone()
+    method = opened(tiny_shape, compiled(here))
+    method.begin(stride=8, plan=PLAN, chunks=3)
+    assert len(graphs) == 3, "whole windows, tails, a step of learning"
+    found = [adapted(method, tiny_shape) for _ in range(2)]
+
+    assert len(graphs) == 3
+    for each in found:
+        np.testing.assert_allclose(each, adapted(opened(tiny_shape, here), tiny_shape), atol=1e-5)
+
+
+def test_making_graphs_leaves_no_trace_in_weights_momentum_dice_or_the_hash_of_the_state(
+    tiny_shape, graphs, monkeypatch
+):
+    method = opened(tiny_shape, compiled(runtime.alone()))
+    dice = torch.get_rng_state(), np.random.get_state()[1].copy()
+    state = fingerprint.of(method.begin(stride=8, plan=PLAN, chunks=3))
+
+    assert len(graphs) == 3
+    assert torch.equal(torch.get_rng_state(), dice[0])
+    assert (np.random.get_state()[1] == dice[1]).all()
+    assert all(torch.equal(tensor, method.opened[name]) for name, tensor in method.model.state_dict().items())
+    assert all(weight.grad is None for weight in method.model.parameters())
+    assert not method.learner.velocity.any()
+    with monkeypatch.context() as cold:
+        cold.setattr(Scorer, "warm_up", lambda *_, **__: None)
+        cold.setattr(Learner, "gradient", lambda *_: None)
+        assert fingerprint.of(method.begin(stride=8, plan=PLAN, chunks=3)) == state
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_what_inductor_compiles_gives_what_eager_gives(tiny_shape, tiny_train, gpu, graphs):
-    lacking = runtime.compiler_missing(gpu)
+    lacking = machine.compiler_missing(gpu)
     if lacking:
         pytest.skip(f"needs {lacking}")
     here, wanted = runtime.alone(str(gpu)), dataclasses.replace(tiny_train, device="cuda", warmup_steps=1)
@@ -138,4 +187,4 @@ def test_on_a_gpu_what_inductor_compiles_gives_what_eager_gives(tiny_shape, tiny
     assert_same(measured(tiny_shape, compiled(here)), measured(tiny_shape, here), atol=1e-3)
     losses = [trained(tiny_shape, each, wanted)[1] for each in (compiled(here), here)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert len(graphs) == 6
+    assert len(graphs) == 6 + 6

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import torch
 from golf.ground import runtime
 from golf.model.gpt import GPT
 from golf.score.sealed import Sealed
-from golf.ttt.score_first import Learner, cosine
+from golf.ttt.score_first import Learner, clipped, cosine, flat_gradient
 
 PLAN = SimpleNamespace(lr=0.1, momentum=0.9, epochs=2, clip=1.0, batch_tokens=64)
 
@@ -85,3 +86,36 @@ def test_tokens_after_the_last_whole_window_are_not_trained_on(model):
 def test_the_rate_falls_from_one_to_zero_over_the_chunks():
     assert [cosine(c, 3) for c in range(3)] == pytest.approx([1, 0.5, 0])
     assert cosine(0, 1) == 1
+
+
+def test_a_step_makes_one_reduction_of_all_gradients_in_one_buffer_and_leaves_none_behind(model, monkeypatch):
+    reduced = []
+    monkeypatch.setattr(runtime.Runtime, "sum", lambda _, tensor: reduced.append(tensor.shape) or tensor)
+    learned(model, chunk(0))
+
+    assert reduced == [(sum(weight.numel() for weight in model.parameters()),)] * 4, "two epochs of two steps"
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_shares_of_all_ranks_add_up_to_the_gradient_of_one(model, monkeypatch, ranks):
+    monkeypatch.setattr(runtime.Runtime, "sum", lambda _, tensor: tensor)
+    x, y = torch.randint(260, (2, 2, 32), generator=torch.Generator().manual_seed(5))
+    places = [dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [Learner(model, PLAN, here, chunks=5).gradient(x, y) for here in places]
+
+    torch.testing.assert_close(sum(parts), Learner(model, PLAN, runtime.alone(), chunks=5).gradient(x, y))
+    assert (ranks == 3) == (parts[-1] == 0).all(), "the third of three has no rows"
+
+
+def test_a_gradient_is_cut_to_the_norm_and_a_short_one_is_left_as_it_is():
+    long, short = torch.full((100,), 3.0), torch.full((100,), 0.01)
+
+    assert clipped(long.clone(), 1.0).norm().item() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(clipped(short.clone(), 1.0), short)
+    assert torch.equal(clipped(long.clone(), None), long)
+
+
+def test_a_weight_that_the_loss_does_not_use_gets_zeros_in_its_place():
+    used, unused = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    assert flat_gradient((used * 2).sum(), [unused, used]).tolist() == [0, 0, 0, 2, 2]

@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from golf.ground import runtime
 from golf.model.gpt import GPT
-from golf.score.scorer import Scorer
+from golf.score.scorer import Scorer, random_windows
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,33 @@ def test_rows_of_log_probabilities_are_whole_distributions_that_hold_the_scores(
 
     np.testing.assert_allclose(np.exp(rows.astype(np.float64)).sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(-rows[range(3), chunk[[0, 7, 63]]], nll[[0, 7, 63]], atol=2e-5)
+
+
+@pytest.mark.parametrize("stride", [4, 32])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_windows_are_shared_out_evenly_and_what_the_ranks_find_adds_up_to_the_whole(model, stream, stride, ranks):
+    found, windows = np.zeros(150, np.float32), []
+    for rank in range(ranks):
+        ours, seen = scorer(model), []
+        ours.here = dataclasses.replace(ours.here, rank=rank, ranks=ranks)
+        nll = ours.nll
+        ours.nll = lambda x, y, nll=nll, seen=seen: seen.append(len(x)) or nll(x, y)
+        with mock.patch.object(runtime.Runtime, "sum", lambda _, tensor: tensor):
+            part = ours.score(stream[:1], stream[1:], stride=stride)
+        assert (part[found != 0] == 0).all(), "a target that two ranks scored"
+        found += part
+        windows.append(sum(seen))
+
+    np.testing.assert_allclose(found, scorer(model).score(stream[:1], stream[1:], stride=stride), atol=2e-6)
+    assert max(windows) - min(windows) <= 1 + (stride < 32)  # a rank has the stream's first window too
+
+
+def test_random_windows_are_of_no_stream_and_the_same_in_every_process(tiny_shape):
+    before = torch.get_rng_state()
+    x, y = random_windows(tiny_shape, 64, runtime.alone())
+
+    assert x.shape == y.shape == (64, tiny_shape.context)
+    assert torch.equal(x[:, 1:], y[:, :-1])
+    assert 250 < len(x.unique()) <= tiny_shape.vocabulary
+    assert torch.equal(random_windows(tiny_shape, 64, runtime.alone())[0], x)
+    assert torch.equal(torch.get_rng_state(), before), "its dice are its own"

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from golf.ground.runtime import Runtime
+from golf.ground.shape import Shape
 from golf.model.gpt import GPT
-from golf.score.windows import Window, plan
+from golf.score.windows import plan
 
 
 class Scorer:
@@ -17,12 +18,23 @@ class Scorer:
     def __init__(self, model: GPT, here: Runtime, *, score_tokens: int, looped: bool = True):
         self.model, self.here, self.looped = model, here, looped
         self.context = model.shape.context
-        self.rows = max(1, score_tokens // self.context)
+        self.score_tokens = score_tokens
         self.nll = here.compiled(self.window_nll)
 
     def window_nll(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with self.here.autocast():
             return self.model.nll(inputs, targets, looped=self.looped)
+
+    def rows(self, tail: int) -> int:
+        """Windows at a time. Whole ones are few in a chunk and have the most logits: an eighth of the others."""
+        return max(1, self.score_tokens // self.context // (8 if tail == self.context else 1))
+
+    @torch.no_grad()
+    def warm_up(self, *, stride: int) -> None:
+        """Make the graphs of a pass, where graphs are made, before it meets its stream. Nothing is left of it."""
+        for tail in {self.context, stride} if self.here.compile else ():
+            x, y = random_windows(self.model.shape, self.rows(tail), self.here)
+            self.nll(x, y[:, -tail:].contiguous())
 
     @torch.no_grad()
     def score(self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int) -> np.ndarray:
@@ -30,32 +42,33 @@ class Scorer:
 
         ``prefix`` starts where the stream starts, so windows lie where they would in one pass over the whole stream.
         """
-        begin, end = len(prefix) - 1, len(prefix) - 1 + len(chunk)
-        low = max(0, begin - self.context)
-        tokens = torch.from_numpy(np.concatenate([prefix[low:], chunk]).astype(np.int64)).to(self.here.device)
-        nats = torch.zeros(len(chunk), device=self.here.device)
-        windows = plan(begin, end, context=self.context, stride=stride)
+        low, begin, windows, tokens = self.laid_out(prefix, chunk, stride)
+        nats = torch.zeros(len(chunk) + 1, device=self.here.device)  # the last takes what does not count
         tails = [w for w in windows if w.first - w.start >= self.context - stride]
         wholes = [w for w in windows if w.first - w.start < self.context - stride]  # the stream's first, at most
         for group, tail in ((wholes, self.context), (tails, stride)):
-            batches = [group[i : i + self.rows] for i in range(0, len(group), self.rows)]
-            for batch in batches[self.here.rank :: self.here.ranks]:
-                scored = self.nll(*self.gather(tokens, batch, low, tail))
-                for row, window in zip(scored, batch, strict=False):
-                    offset = window.first - window.start - (self.context - tail)
-                    nats[window.first - begin : window.stop - begin] = row[offset : offset + window.stop - window.first]
-        return self.here.sum(nats).cpu().numpy()
+            edges = [(w.start, w.first, w.stop) for w in group[self.here.rank :: self.here.ranks]]
+            rows = self.rows(tail)
+            if self.here.compile:  # a graph gets the same number of rows always
+                edges += [(low, 0, 0)] * (-len(edges) % rows)
+            for i in range(0, len(edges), rows):
+                batch = torch.tensor(edges[i : i + rows], device=self.here.device)
+                start, first, stop = batch[:, :, None].unbind(1)
+                index = start - low + torch.arange(self.context + 1, device=self.here.device)
+                # What a stream lacks at its end is zeros: they come after what is scored, so causality hides them.
+                taken = torch.where(index < len(tokens), tokens[index.clamp_max(len(tokens) - 1)], 0)
+                place = (index + low)[:, self.context - tail : -1]
+                counts = (first <= place) & (place < stop)
+                nll = self.nll(taken[:, :-1].contiguous(), taken[:, self.context + 1 - tail :].contiguous())
+                nats[torch.where(counts, place - begin, len(chunk))] = nll
+        return self.here.sum(nats[:-1]).cpu().numpy()
 
-    def gather(self, tokens: torch.Tensor, batch: list[Window], low: int, tail: int):
-        """Inputs [rows, context] and the last ``tail`` targets [rows, tail]; what a stream lacks at its end is zeros.
-
-        A compiled graph gets the same number of rows always. Zeros come after what is scored, so causality hides them.
-        """
-        rows = self.rows if self.here.compile else len(batch)
-        starts = torch.tensor([w.start - low for w in batch] + [0] * (rows - len(batch)), device=tokens.device)
-        index = starts[:, None] + torch.arange(self.context + 1, device=tokens.device)
-        taken = torch.where(index < len(tokens), tokens[index.clamp_max(len(tokens) - 1)], 0)
-        return taken[:, :-1].contiguous(), taken[:, self.context + 1 - tail :].contiguous()
+    def laid_out(self, prefix: np.ndarray, chunk: np.ndarray, stride: int):
+        """Position from which tokens are needed, the chunk's first position, its windows, the tokens."""
+        begin = len(prefix) - 1
+        low = max(0, begin - self.context)
+        tokens = torch.from_numpy(np.concatenate([prefix[low:], chunk]).astype(np.int64)).to(self.here.device)
+        return low, begin, plan(begin, begin + len(chunk), context=self.context, stride=stride), tokens
 
     @torch.no_grad()
     def log_probabilities(self, prefix: np.ndarray, chunk: np.ndarray, rows, *, stride: int) -> np.ndarray:
@@ -63,14 +76,19 @@ class Scorer:
 
         Computed before the target is looked at: the row of token i depends on ``prefix`` and chunk[:i] alone.
         """
-        begin = len(prefix) - 1
-        tokens = torch.from_numpy(np.concatenate([prefix, chunk]).astype(np.int64)).to(self.here.device)
-        windows = plan(begin, begin + len(chunk), context=self.context, stride=stride)
+        low, begin, windows, tokens = self.laid_out(prefix, chunk, stride)
         found = []
         for row in rows:
             window = next(w for w in windows if w.first <= begin + row < w.stop)
-            inputs = tokens[None, window.start : begin + row + 1]
+            inputs = tokens[None, window.start - low : begin + row + 1 - low]
             with self.here.autocast():
                 logits = self.model.logits(self.model(inputs, looped=self.looped, tail=1))
             found.append(logits[0, -1].log_softmax(-1))
         return torch.stack(found).cpu().numpy()
+
+
+def random_windows(shape: Shape, rows: int, here: Runtime) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, int64 [rows, context] each, of no stream, from dice of their own."""
+    dice = torch.Generator().manual_seed(0)
+    tokens = torch.randint(shape.vocabulary, (rows, shape.context + 1), generator=dice).to(here.device)
+    return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()

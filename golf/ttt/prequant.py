@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 
 from golf.ground.errors import Diverged
-from golf.ground.params import Prequant
 from golf.ground.progress import Progress
 from golf.ground.runtime import Runtime
+from golf.ground.sections import Prequant
 from golf.model.gpt import GPT
-from golf.ttt.score_first import cosine
+from golf.score.scorer import random_windows
+from golf.ttt.score_first import clipped, cosine, flat_gradient, shaped
 
 ORDER = "learned, then scored"
 VERDICT = "invalid: C1 and C3, val text is learned from before it is scored (#1376, #1485, #1735)"
@@ -46,7 +47,8 @@ def adapt(model: GPT, windows: torch.Tensor, wanted: Prequant, here: Runtime, *,
     losses = []
     with unfrozen_after(model, wanted.freeze):
         learner = Learner(model, wanted, here)
-        average = [weight.detach().clone() for weight in learner.weights]  # of the weights after each epoch (2.2)
+        learner.warm_up(windows)
+        average = learner.flat.clone()  # of the weights after each epoch (2.2)
         for epoch in range(wanted.epochs):
             rate = wanted.lr * (wanted.floor + (1 - wanted.floor) * cosine(epoch, wanted.epochs))
             nats = learner.epoch(windows, rate)
@@ -54,28 +56,46 @@ def adapt(model: GPT, windows: torch.Tensor, wanted: Prequant, here: Runtime, *,
             if not math.isfinite(nats):
                 raise Diverged(f"prequant: the loss is {nats} in epoch {epoch + 1}; lower prequant.lr")
             if wanted.ema is not None:
-                torch._foreach_lerp_(average, learner.detached, 1 - wanted.ema)
+                average.lerp_(learner.flat, 1 - wanted.ema)
             line.update(epoch + 1, force=True, loss=f"{losses[-1]:.4f}", rate=f"{rate:.2g}")
         if wanted.ema is not None:
-            torch._foreach_copy_(learner.detached, average)
+            learner.put(average)
     here.finish()
     return Adapted(losses, here.agree(time.perf_counter() - began))
 
 
 class Learner:
-    """AdamW over the weights that require a gradient: default betas, no decay, moments local to the rank."""
+    """AdamW over the weights that require a gradient: default betas, no decay, moments local to the rank.
+
+    It steps on ``flat``, all these weights in one fp32 buffer, and puts what comes out back into the model: a step is
+    few kernels however many tensors there are.
+    """
 
     def __init__(self, model: GPT, wanted: Prequant, here: Runtime):
         self.model, self.wanted, self.here = model, wanted, here
         self.together = wanted.form == "sequential"
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self.detached = [weight.detach() for weight in self.weights]
-        self.optimiser = torch.optim.AdamW(self.weights, lr=wanted.lr, weight_decay=0.0)
+        self.flat = torch.cat([weight.detach().flatten() for weight in self.weights])
+        self.optimiser = torch.optim.AdamW([self.flat], lr=wanted.lr, weight_decay=0.0, fused=True)
         self.loss = here.compiled(self.summed_nll)
 
     def summed_nll(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with self.here.autocast():
-            return self.model.nll(x, y, looped=True).sum()
+            return self.model.summed_nll(x, y, looped=True)
+
+    def warm_up(self, windows: torch.Tensor) -> None:
+        """Make a graph for each number of rows that a step of this rank has, where graphs are made, on random tokens.
+
+        Nothing is left of it but the graphs.
+        """
+        for rows in {len(mine) for mine, _ in shares(windows, self.wanted, self.here)} - {0}:
+            if self.here.compile:
+                flat_gradient(self.loss(*random_windows(self.model.shape, rows, self.here)), self.weights)
+
+    def put(self, flat: torch.Tensor) -> None:
+        """Weights from one buffer into the model."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, shaped(flat, self.weights))
 
     def epoch(self, windows: torch.Tensor, rate: float) -> float:
         """One pass over all windows; the nats met on it, over all ranks."""
@@ -85,24 +105,21 @@ class Learner:
         for mine, rows in shares(windows, self.wanted, self.here):
             nats += self.step(mine.to(self.here.device), rows)
         if not self.together:
-            self.here.sum_flat(self.detached)
-            torch._foreach_div_(self.detached, self.here.ranks)
+            self.put(self.here.sum(self.flat).div_(self.here.ranks))
         return self.here.sum(nats).item()
 
     def step(self, mine: torch.Tensor, rows: int) -> torch.Tensor:
         """A step on the mean over a batch of ``rows`` windows, of which ``mine`` are this rank's; the nats of these."""
-        for weight in self.weights:
-            weight.grad = torch.zeros_like(weight)
-        nats = torch.zeros((), device=self.here.device)
+        nats, gradient = torch.zeros((), device=self.here.device), torch.zeros_like(self.flat)
         if len(mine):
             x, y = mine[:, :-1].contiguous(), mine[:, 1:].contiguous()
             nats = self.loss(x, y)
-            (nats / (rows * x.shape[1])).backward()
+            gradient = flat_gradient(nats / (rows * x.shape[1]), self.weights)
         if self.together:
-            self.here.sum_flat([weight.grad for weight in self.weights])
-        if self.wanted.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.weights, self.wanted.clip)
+            self.here.sum(gradient)
+        self.flat.grad = clipped(gradient, self.wanted.clip)
         self.optimiser.step()
+        self.put(self.flat)
         return nats.detach()
 
 
@@ -118,14 +135,13 @@ def shares(windows: torch.Tensor, wanted: Prequant, here: Runtime) -> list[tuple
 
 @contextlib.contextmanager
 def unfrozen_after(model: GPT, blocks: int) -> Iterator[None]:
-    """The first ``blocks`` blocks don't learn inside; afterwards every weight may, and no gradient is left behind."""
+    """The first ``blocks`` blocks don't learn inside; afterwards every weight may."""
     for block in model.blocks[:blocks]:
         block.requires_grad_(False)
     try:
         yield
     finally:
         model.requires_grad_(True)
-        model.zero_grad(set_to_none=True)
 
 
 def beside(stream: str) -> dict[str, str]:
