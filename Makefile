@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test soak lint clean-venv help
+.PHONY: run test soak gpu-check lint clean-venv help
 
 help:
 	@echo "make run   the whole pipeline with params.yaml, then the result table"
 	@echo "make test  lint and the quick tests"
 	@echo "make soak  what takes long: damage to every byte, kills, fresh clones"
+	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -33,6 +34,9 @@ test: lint
 
 soak: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m soak
+
+gpu-check:
+	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py
 
 clean-venv:
 	rm -rf $(VENV)

@@ -46,13 +46,14 @@ def main() -> None:
     parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of finished runs")
     parser.add_argument("--damp", type=float, default=0.01)
     parser.add_argument("--tokens", type=int, help="of val that are scored; all")
+    parser.add_argument("--device", default="cpu", help="that scores (%(default)s); quantising stays on the CPU")
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=RECIPES, metavar="RECIPE")
     parser.add_argument("--json", help="also write the figures here")
     parser.add_argument("--csv", help="also write the curves here, for dvc plots")
     asked = parser.parse_args()
     runs = {}
     for folder in asked.artifacts:
-        run = Run(folder, asked.damp, asked.tokens)
+        run = Run(folder, asked.damp, asked.tokens, asked.device)
         print(f"{folder}: {run.weights:,} weights, {run.fp.bpb:.4f} bpb as trained, {len(run.stream.bytes):,} targets")
         points = [run.point(recipe, setting) for recipe in asked.only for setting in settings(recipe)]
         runs[str(folder)] = {"fp_bpb": run.fp.bpb, "points": [told(point) for point in points]}
@@ -91,7 +92,7 @@ def told(point: Point) -> dict:
 class Run:
     """A finished run: weights, Hessians, sensitivities, and val to score on."""
 
-    def __init__(self, folder: Path, damp: float, limit: int | None):
+    def __init__(self, folder: Path, damp: float, limit: int | None, device: str):
         run = Finished.load(folder)
         self.state, self.hessians, self.minded = run.state, run.hessians, run.minded
         self.shape, self.inputs, self.small = run.shape, run.inputs, run.small
@@ -100,7 +101,7 @@ class Run:
         whole = Stream.of(split, tokenizer)
         targets = min(limit or whole.targets, whole.targets)
         self.stream = Stream(whole.tokens[: targets + 1], whole.bytes[:targets], whole.bos)
-        self.model, self.here = GPT(self.shape), runtime.alone()
+        self.model, self.here = GPT(self.shape).to(device), runtime.alone(device)
         self.scorer = Scorer(self.model, self.here, score_tokens=16 * self.shape.context)
         self.fp = bpb.score(self.scored(self.state))
         self.ready = solver.batches(self.state, self.hessians, self.inputs, damp)

@@ -2,7 +2,8 @@
 
 The library has floors: a module imports only from floors below its own (``tests/test_floors.py`` reads this table).
 
-floor 0  ground    what every stage stands on: errors, schema, shape, params, store, closure, lineage, runtime, stage
+floor 0  ground    what every stage stands on: errors, schema, shape, params, store, closure, lineage, runtime,
+                   machine, meeting, stage
 floor 1  data      text in, token shards and byte counts out
 floor 1  model     the GPT, attention through one door, weights on disk
 floor 1  codec     entropy coding and the .golf container

@@ -61,6 +61,11 @@ def parser() -> argparse.ArgumentParser:
     pictures = commands.add_parser("plot", help="the tables of the last run and of the benchmark as PNG")
     pictures.add_argument("--out", default="artifacts/plots", type=Path, metavar="FOLDER", help="%(default)s")
     pictures.set_defaults(run=run_plot)
+    speeds = commands.add_parser("performance", help="the table of speeds that benchmarks/results holds")
+    doing = speeds.add_mutually_exclusive_group()
+    doing.add_argument("--write", type=Path, metavar="FILE", help="put it between FILE's markers")
+    doing.add_argument("--check", type=Path, metavar="FILE", help="only compare with what stands there")
+    speeds.set_defaults(run=run_performance)
     deps = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
     deps.add_argument("--check", action="store_true")
     deps.set_defaults(run=run_deps)
@@ -136,6 +141,14 @@ def run_plot(asked) -> str:
     from golf.looking import pictures
 
     return pictures.plot(asked.out)
+
+
+def run_performance(asked) -> str:
+    from golf.looking import performance
+
+    if asked.write:
+        return performance.write(asked.write)
+    return performance.check(asked.check) if asked.check else performance.table()
 
 
 def run_deps(asked) -> str:
