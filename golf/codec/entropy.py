@@ -1,7 +1,8 @@
 """Integer matrices out of an ANS coder: discrete Gaussians, one of a few dozen widths for each code.
 
 The step sets how wide the codes of a grid lie (record-stack 6.2), and a Gaussian of the right width comes within 0.1 %
-of the codes' own histogram on the record's grid, 0.3 % on the column grid. So no table is stored, only which width, by row and by column:
+of the codes' own histogram on the record's grid, 0.3 % on the column grid. So no table is stored, only which width, by
+row and by column:
 
     code[o, i] = template[choice[o], i] + residual,    residual ~ Gaussian of level row[o] + column[i]
 
