@@ -28,7 +28,12 @@ def test_whole_matrices_are_the_attention_of_torch_and_so_are_their_gradients(he
     torch.testing.assert_close(made, gradients, rtol=1e-5, atol=1e-6)
 
 
-def test_on_a_cpu_in_bf16_short_contexts_go_this_way_and_long_ones_do_not(monkeypatch):
+@pytest.fixture
+def compiling(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+
+
+def test_on_a_cpu_in_bf16_short_contexts_go_this_way_in_a_graph_and_no_others_do(monkeypatch, compiling):
     taken = []
     monkeypatch.setattr(Dense, "apply", lambda *given: taken.append(given[1].shape[1]) or given[0])
 
@@ -37,9 +42,13 @@ def test_on_a_cpu_in_bf16_short_contexts_go_this_way_and_long_ones_do_not(monkey
         assert attend(q, q, q).dtype == dtype
 
     assert taken == [8]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
+    q = torch.zeros(1, 8, 1, 4, dtype=torch.bfloat16)
+    assert attend(q, q, q).dtype == torch.bfloat16
+    assert taken == [8]
 
 
-def test_in_bf16_the_output_and_the_gradients_are_within_its_rounding(monkeypatch):
+def test_in_bf16_the_output_and_the_gradients_are_within_its_rounding(compiling):
     q, k, v = drawn(64, 64, 4, 2, torch.bfloat16)
     found = attend(q, k, v)
     exact = [x.detach().double().requires_grad_() for x in (q, k, v)]

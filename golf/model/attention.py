@@ -41,7 +41,7 @@ def attend(q_BSHE, k_BTGE, v_BTGE, documents: torch.Tensor | None = None) -> tor
         return in_documents(q_BSHE, k_BTGE, v_BTGE, documents)
     heads = q_BSHE, k_BTGE, v_BTGE
     if device.type == "cpu" and dtype == torch.bfloat16:
-        if t <= LONGEST:
+        if t <= LONGEST and torch.compiler.is_compiling():  # what is between the products must be one loop
             return Dense.apply(*heads, visible(s, t, documents, device))
         heads = [x.float() for x in heads]  # torch's backward takes twice as long in bf16 (benchmarks/README.md)
     mask = None if s == t and documents is None else visible(s, t, documents, device)[:, None]

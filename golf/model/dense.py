@@ -1,7 +1,7 @@
 """Attention with whole score matrices, for short contexts in bf16 on a CPU: two products around one softmax.
 
-On CPUs that multiply bf16 tiles torch's own blocked kernel, in fp32, takes 1.8 times as long at 256 tokens
-(benchmarks/cpu_attention.py).
+In a compiled graph, on CPUs that multiply bf16 tiles, torch's own blocked kernel in fp32 takes 1.2 times as long at 256
+tokens, and in bf16 1.7 times; eager, whole matrices are the slowest (benchmarks/cpu_attention.py).
 """
 
 # B batch, T positions with a key, S trailing positions with a query, E head width
