@@ -75,3 +75,27 @@ def two_ranks(folder: Path, body: str) -> Path:
     configured(folder, {"calibrate.ranks": 2, "calibrate.batch_tokens": 2 * 16384, "calibrate.micro_tokens": 16384})
     throwaway(folder, "calibrate", body)
     return folder
+
+
+def ranks_of(program: str, meeting: Path, ranks: int) -> None:
+    """Run ``program`` as so many ranks, to their good end; each gets tests/, the meeting's file, and its own number."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, str(ROOT / "tests"), str(meeting)]
+    started = [
+        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in range(ranks)
+    ]
+    try:
+        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
+    finally:
+        for each in started:
+            each.kill()
+    assert [each.returncode for each in started] == [0] * ranks, said
+
+
+def asleep(folder: Path, body: str) -> subprocess.Popen:
+    """Two ranks that run ``body``, in which each writes a file ready<rank>; both have."""
+    process = start(two_ranks(folder, body), "calibrate")
+    for rank in range(2):
+        wait_for(folder / f"ready{rank}", process)
+    return process

@@ -1,15 +1,13 @@
 """golf/method.py on several ranks: each way of scoring gives what one rank gives"""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_SHAPE
+from conftest import TINY_SHAPE
+from processes import ranks_of
 
 from golf.ground import runtime
 from golf.ground.progress import Progress
@@ -52,17 +50,7 @@ def scored(way: str, here) -> Ledger:
 def together(tmp_path_factory) -> str:
     """Where both of two ranks left their ledgers: <path>.<way>.<rank>."""
     meeting = tmp_path_factory.mktemp("ranks") / "meet"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", RANK, str(ROOT / "tests"), str(meeting)]
-    started = [
-        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in range(2)
-    ]
-    try:
-        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
-    finally:
-        for each in started:
-            each.kill()
-    assert [each.returncode for each in started] == [0, 0], said
+    ranks_of(RANK, meeting, 2)
     return str(meeting)
 
 

@@ -1,16 +1,13 @@
 """golf/ttt/prequant.py on several ranks"""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import ranks_of
 from test_prequant import CASES, WANTED, adapted, assert_near, fresh, slow
 
 from golf.ground import runtime, store
@@ -38,17 +35,7 @@ for ranks in range(3, max(1, rank), -1):  # three of them, then the first two
 def together(tmp_path_factory) -> Path:
     """Where each of 2 and of 3 ranks left what it learned in each case: <path>.<ranks>.<case>.<rank>."""
     meeting = tmp_path_factory.mktemp("ranks") / "meet"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", RANK, str(ROOT / "tests"), str(meeting)]
-    started = [
-        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in range(3)
-    ]
-    try:
-        said = [each.communicate(timeout=120)[1] for each in started]  # a dead-lock ends here
-    finally:
-        for each in started:
-            each.kill()
-    assert [each.returncode for each in started] == [0, 0, 0], said
+    ranks_of(RANK, meeting, 3)
     return meeting
 
 

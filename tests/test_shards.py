@@ -1,53 +1,16 @@
 """golf/data/shards.py"""
 
 import hashlib
-import json
 import struct
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import configured
+from splits import BOS, document, documents, edit, write
 
 from golf.data import shards
-from golf.data.shards import Written
 from golf.ground.errors import BadArtifact
-
-BOS = 1
-
-
-def document(tokens, token_bytes=None):
-    """One of these ids, with texts that nobody reads."""
-    digests = [hashlib.sha256(f"{kind} {len(tokens)}".encode()).hexdigest() for kind in ("raw", "text", "folded")]
-    size = 3 * len(tokens) if token_bytes is None else sum(token_bytes)
-    column = None if token_bytes is None else np.array(token_bytes, dtype=np.uint16)
-    return Written(*digests, int(size), np.array(tokens, dtype=np.uint16), column)
-
-
-def documents(lengths, vocabulary=300, sidecar=False):
-    dice = np.random.default_rng(0)
-    for length in lengths:
-        tokens, sizes = dice.integers(2, vocabulary, size=length), dice.integers(0, 9, size=length)
-        tokens[0], sizes[0] = BOS, 0
-        yield document(tokens, sizes if sidecar else None)
-
-
-def write(folder, lengths=(5, 40, 7), shard_tokens=16, vocabulary=300, rows=None, sidecar=False):
-    return shards.write_split(
-        folder,
-        "train",
-        documents(lengths, sidecar=sidecar) if rows is None else rows,
-        vocabulary=vocabulary,
-        bos=BOS,
-        tokenizer_sha256="ab" * 32,
-        shard_tokens=shard_tokens,
-    )
-
-
-def edit(folder, **changes):
-    index = json.loads((folder / "index.json").read_bytes())
-    (folder / "index.json").write_text(json.dumps(index | changes))
 
 
 def test_what_is_written_is_read_back_token_for_token(tmp_path):
@@ -220,58 +183,6 @@ def test_an_index_that_does_not_say_what_should_read_back_is_refused_with_the_cu
         shards.open_split(tmp_path / "train")
 
 
-def test_a_sidecar_is_cut_as_the_shards_are_and_read_back_byte_for_byte(tmp_path):
-    index = write(tmp_path / "train", sidecar=True)
-    split = shards.open_split(tmp_path / "train")
-    want = list(documents((5, 40, 7), sidecar=True))
-    assert np.array_equal(split.all(), np.concatenate([each.tokens for each in want]))
-    assert np.array_equal(np.concatenate(split.token_bytes), np.concatenate([each.token_bytes for each in want]))
-    assert [len(each) for each in split.token_bytes] == [len(each) for each in split.shards] == [16, 16, 16, 4]
-    assert [row["file"] for row in index["sidecar"]] == [f"train_bytes_{number:06d}.bin" for number in range(4)]
-    assert [shards.is_sidecar(row["file"]) for row in index["sidecar"] + index["shards"]] == [True] * 4 + [False] * 4
-
-
-def test_any_flipped_bit_of_a_sidecar_is_seen(tmp_path):
-    write(tmp_path / "train", sidecar=True)
-    path = tmp_path / "train" / "train_bytes_000003.bin"
-    data = path.read_bytes()
-    for place in [0, 5, 9, 600, *range(1024, len(data))]:
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
-        with pytest.raises(BadArtifact, match="train_bytes_000003"):
-            shards.open_split(tmp_path / "train")
-
-
-def test_a_missing_sidecar_is_named_and_never_replaced_by_the_rule(tmp_path):
-    write(tmp_path / "train", sidecar=True)
-    (tmp_path / "train" / "train_bytes_000001.bin").unlink()
-    with pytest.raises(BadArtifact, match=r"train_bytes_000001\.bin: no such shard"):
-        shards.open_split(tmp_path / "train")
-
-
-def test_a_sidecar_that_moves_bytes_from_one_document_to_another_is_refused(tmp_path):
-    rows = [document([1, 5, 6], [0, 4, 4]), document([1, 7], [0, 3])]
-    index = write(tmp_path / "train", rows=rows, sidecar=True)
-    index["documents"][0]["bytes"] -= 1
-    index["documents"][1]["bytes"] += 1
-    edit(tmp_path / "train", documents=index["documents"])
-    with pytest.raises(BadArtifact, match=r"index\.json: its sidecar gives document 0 8 bytes, it has 7"):
-        shards.open_split(tmp_path / "train")
-
-
-def test_a_sidecar_that_gives_bytes_to_a_documents_start_is_refused(tmp_path):
-    write(tmp_path / "train", rows=[document([1, 5, 6], [0, 4, 4]), document([1, 7], [1, 3])])
-    with pytest.raises(BadArtifact, match="gives bytes to the BOS of document 1"):
-        shards.open_split(tmp_path / "train")
-
-
-def test_a_sidecar_outside_its_folder_is_refused(tmp_path):
-    index = write(tmp_path / "train", sidecar=True)
-    index["sidecar"][0]["file"] = "../x.bin"
-    edit(tmp_path / "train", sidecar=index["sidecar"])
-    with pytest.raises(BadArtifact, match="names a shard outside its folder"):
-        shards.open_split(tmp_path / "train")
-
-
 def test_a_folder_without_an_index_is_refused(tmp_path):
     with pytest.raises(BadArtifact, match=r"index\.json: not found"):
         shards.open_split(tmp_path)
@@ -310,55 +221,6 @@ def test_publishing_leaves_other_files_of_the_folder_alone(tmp_path):
         assert (tmp_path / "a").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run.json"]
     assert (tmp_path / "a").read_text() == "new"
-
-
-def unlist(folder, **changes):
-    """As the train split of a large export is written."""
-    edit(folder, documents=[], bytes=None, unlisted={"documents": 3, "apart_from": {}} | changes)
-
-
-def test_a_split_that_lists_no_documents_says_how_many_it_has(tmp_path):
-    listed = write(tmp_path / "train")
-    unlist(tmp_path / "train")
-    split, index = shards.open_split(tmp_path / "train"), shards.read_index(tmp_path / "train")
-    assert (split.tokens, split.bytes, split.documents) == (52, None, [])
-    assert shards.count(index) == shards.count(listed) == 3
-    assert split.starts().tolist() == []
-
-
-def test_what_a_split_without_a_list_says_of_itself_is_checked(tmp_path):
-    write(tmp_path / "train")
-    unlist(tmp_path / "train", documents="3")
-    with pytest.raises(BadArtifact, match=r"unlisted\.documents must be int"):
-        shards.open_split(tmp_path / "train")
-    unlist(tmp_path / "train")
-    edit(tmp_path / "train", bytes=156)
-    with pytest.raises(BadArtifact, match="bytes must be NoneType"):
-        shards.open_split(tmp_path / "train")
-    unlist(tmp_path / "train")
-    edit(tmp_path / "train", tokens=53)
-    with pytest.raises(BadArtifact, match="tokens of its shards do not add up to 53"):
-        shards.open_split(tmp_path / "train")
-    edit(tmp_path / "train", tokens=52, bos=2)
-    with pytest.raises(BadArtifact, match="no BOS at token 0"):
-        shards.open_split(tmp_path / "train")
-
-
-def test_shards_in_a_root_are_found_there_and_checked_against_the_index(tmp_path, monkeypatch):
-    write(tmp_path / "train")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "train").rename(tmp_path / "root/train-ab")
-    (tmp_path / "train").mkdir()
-    (tmp_path / "root/train-ab/index.json").rename(tmp_path / "train/index.json")
-    edit(tmp_path / "train", root="train-ab")
-    monkeypatch.chdir(configured(tmp_path, {"hub.root": "root"}))
-    assert shards.open_split(tmp_path / "train").tokens == 52
-    shards.write_shard(tmp_path / "root/train-ab/train_000001.bin", np.full(16, 9))
-    with pytest.raises(BadArtifact, match=r"train-ab/train_000001\.bin: its sha256 is not the index's"):
-        shards.open_split(tmp_path / "train")
-    edit(tmp_path / "train", root=7)
-    with pytest.raises(BadArtifact, match="root must be str"):
-        shards.open_split(tmp_path / "train")
 
 
 def test_the_digest_of_a_split_s_texts_is_theirs_in_their_order():

@@ -6,7 +6,7 @@ import signal
 
 import psutil
 import pytest
-from processes import configured, run, start, throwaway, told_once, two_ranks, wait_for
+from processes import asleep, configured, run, start, throwaway, told_once, two_ranks, wait_for
 
 from golf.ground import stage
 
@@ -66,9 +66,7 @@ def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
 
 def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
     body = 'import time\nPath(f"ready{here.rank}").touch()\ntime.sleep(60)'
-    process = start(two_ranks(tmp_path, body), "calibrate")
-    for rank in range(2):
-        wait_for(tmp_path / f"ready{rank}", process)
+    process = asleep(tmp_path, body)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -121,9 +119,7 @@ def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
 
 def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
     body = 'import os, time\nPath(f"ready{here.rank}").write_text(str(os.getpid()))\ntime.sleep(600)'
-    process = start(two_ranks(tmp_path, body), "calibrate")
-    for rank in range(2):
-        wait_for(tmp_path / f"ready{rank}", process)
+    process = asleep(tmp_path, body)
     process.kill()
     process.communicate()
     ranks = [int((tmp_path / f"ready{rank}").read_text()) for rank in range(2)]

@@ -1,0 +1,60 @@
+"""golf/data/shards.py: bytes of text for every token, in a sidecar"""
+
+import numpy as np
+import pytest
+from splits import document, documents, edit, write
+
+from golf.data import shards
+from golf.ground.errors import BadArtifact
+
+
+def test_a_sidecar_is_cut_as_the_shards_are_and_read_back_byte_for_byte(tmp_path):
+    index = write(tmp_path / "train", sidecar=True)
+    split = shards.open_split(tmp_path / "train")
+    want = list(documents((5, 40, 7), sidecar=True))
+    assert np.array_equal(split.all(), np.concatenate([each.tokens for each in want]))
+    assert np.array_equal(np.concatenate(split.token_bytes), np.concatenate([each.token_bytes for each in want]))
+    assert [len(each) for each in split.token_bytes] == [len(each) for each in split.shards] == [16, 16, 16, 4]
+    assert [row["file"] for row in index["sidecar"]] == [f"train_bytes_{number:06d}.bin" for number in range(4)]
+    assert [shards.is_sidecar(row["file"]) for row in index["sidecar"] + index["shards"]] == [True] * 4 + [False] * 4
+
+
+def test_any_flipped_bit_of_a_sidecar_is_seen(tmp_path):
+    write(tmp_path / "train", sidecar=True)
+    path = tmp_path / "train" / "train_bytes_000003.bin"
+    data = path.read_bytes()
+    for place in [0, 5, 9, 600, *range(1024, len(data))]:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(BadArtifact, match="train_bytes_000003"):
+            shards.open_split(tmp_path / "train")
+
+
+def test_a_missing_sidecar_is_named_and_never_replaced_by_the_rule(tmp_path):
+    write(tmp_path / "train", sidecar=True)
+    (tmp_path / "train" / "train_bytes_000001.bin").unlink()
+    with pytest.raises(BadArtifact, match=r"train_bytes_000001\.bin: no such shard"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_that_moves_bytes_from_one_document_to_another_is_refused(tmp_path):
+    rows = [document([1, 5, 6], [0, 4, 4]), document([1, 7], [0, 3])]
+    index = write(tmp_path / "train", rows=rows, sidecar=True)
+    index["documents"][0]["bytes"] -= 1
+    index["documents"][1]["bytes"] += 1
+    edit(tmp_path / "train", documents=index["documents"])
+    with pytest.raises(BadArtifact, match=r"index\.json: its sidecar gives document 0 8 bytes, it has 7"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_that_gives_bytes_to_a_documents_start_is_refused(tmp_path):
+    write(tmp_path / "train", rows=[document([1, 5, 6], [0, 4, 4]), document([1, 7], [1, 3])])
+    with pytest.raises(BadArtifact, match="gives bytes to the BOS of document 1"):
+        shards.open_split(tmp_path / "train")
+
+
+def test_a_sidecar_outside_its_folder_is_refused(tmp_path):
+    index = write(tmp_path / "train", sidecar=True)
+    index["sidecar"][0]["file"] = "../x.bin"
+    edit(tmp_path / "train", sidecar=index["sidecar"])
+    with pytest.raises(BadArtifact, match="names a shard outside its folder"):
+        shards.open_split(tmp_path / "train")
