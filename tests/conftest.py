@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from golf.ground import params, sections
 from golf.ground.shape import Shape
 
 pytest.register_assert_rewrite("processes", "refusals")
+hypothesis.settings.register_profile("golf", deadline=None)  # a first call may have to import the compiler
+hypothesis.settings.load_profile("golf")
 ROOT = Path(__file__).parents[1]
 # Four layers with everything in them: a loop, a parallel layer, shared keys, partial RoPE.
 TINY_SHAPE = Shape(

@@ -126,7 +126,7 @@ def test_a_text_too_short_for_three_chunks_is_not_looked_at_and_says_so(targets)
     assert found["C3-e"].note == "the text has no 3 targets"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(3, 120), st.integers(1, 6), st.integers(1, 40), st.integers(0, 9))
 def test_a_slice_is_three_chunks_of_the_text_from_a_document_s_start(targets, documents, context, seed):
     text = stream(targets, VOCABULARY, seed, min(documents, targets))
@@ -142,7 +142,7 @@ def test_a_slice_is_three_chunks_of_the_text_from_a_document_s_start(targets, do
         assert part.tokens[part.chunk] == BOS, "its second chunk starts a document"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(3, 30), st.integers(3, 90), st.integers(1, 5), st.integers(0, 9))
 def test_a_pure_method_is_never_accused(vocabulary, targets, documents, seed):
     text = stream(targets, vocabulary, seed, min(documents, targets))

@@ -177,7 +177,7 @@ def test_a_token_that_can_not_come_is_no_offence():
     assert failed(Sitting(method), alternatives=999) == set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(3, 40), st.integers(1, 80), st.integers(1, 90), st.integers(2, 50), st.integers(0, 9), st.booleans())
 def test_a_pure_method_is_never_accused(vocabulary, targets, chunk, alternatives, seed, bf16):
     method = Noisy(vocabulary, seed) if bf16 else Table(vocabulary, seed)

@@ -70,7 +70,7 @@ def test_steps_depend_neither_on_the_scale_of_hessians_nor_of_sensitivities():
         assert torch.allclose(one.rows(name, 0.5).float(), two.rows(name, 0.5).float(), rtol=2**-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**20), st.sampled_from([0.3, 0.6, 1.0]))
 def test_the_column_grid_errs_less_than_the_row_grid_at_equal_entropy(seed, level):
     w, h = drawn(64, 48, seed), correlated(48, seed)

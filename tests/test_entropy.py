@@ -39,7 +39,7 @@ def there_and_back(arrays: list[np.ndarray]) -> bytes:
     return packed
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(KINDS)), st.sampled_from(["<i1", "<i2"]), SHAPES, st.integers(0, 2**32))
 def test_any_integers_of_any_shape_come_back(kind, dtype, shapes, seed):
     there_and_back([drawn(kind, dtype, shape, seed + i) for i, shape in enumerate(shapes)])

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import ROOT, TINY_SHAPE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.ground import params, runtime, store
 from golf.model.gpt import GPT
-from golf.train.exchange import Exchange, dealt
+from golf.train.exchange import GATHER, SCATTER, Exchange, dealt, known
 from golf.train.optimizer import Optimisers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,8 +59,8 @@ def test_a_rank_that_owns_no_matrix_of_a_bank_takes_part_all_the_same(monkeypatc
             pass
 
     sent = []
-    monkeypatch.setattr(runtime.Runtime, "scatter", lambda self, whole, part: Done())
-    monkeypatch.setattr(runtime.Runtime, "gather", lambda self, part, whole: sent.append(part.clone()) or Done())
+    monkeypatch.setattr(dist, SCATTER[0], lambda part, whole, **how: Done(), raising=False)
+    monkeypatch.setattr(dist, GATHER[0], lambda whole, part, **how: sent.append(part.clone()) or Done(), raising=False)
     third = dataclasses.replace(runtime.alone(), rank=2, ranks=3)
     matrices = [torch.randn(2, 3), torch.randn(3, 2)]
     exchange = Exchange(matrices, [0, 1], third)
@@ -69,6 +70,13 @@ def test_a_rank_that_owns_no_matrix_of_a_bank_takes_part_all_the_same(monkeypatc
     exchange.gather([])
     assert [part.count_nonzero().item() for part in sent] == [0]
     assert [tuple(each.shape) for each in exchange.all()] == [(2, 3), (3, 2)]
+
+
+@pytest.mark.parametrize("names", [SCATTER, GATHER])
+def test_where_torch_lacks_the_newer_name_of_a_collective_the_older_one_is_called(monkeypatch, names):
+    assert known(names) is getattr(dist, names[0], None) or getattr(dist, names[1])
+    monkeypatch.delattr(dist, names[0], raising=False)
+    assert known(names) is getattr(dist, names[1])
 
 
 def three_steps(here: runtime.Runtime):

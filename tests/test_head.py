@@ -104,3 +104,19 @@ def test_products_are_in_the_precision_of_autocast_where_it_is_on():
     assert products(torch.device("cpu"), torch.float32) == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert products(torch.device("cpu"), torch.float32) == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_traced_its_gradients_follow_the_slope_that_they_are_given(backend):
+    # torch 2.11 traces a result that was made in place as if nothing led to it: gradients of zero, and no error.
+    hidden, weight, targets = drawn(40, 50)
+    torch._dynamo.reset()
+
+    def thrice(h, w):
+        return SummedNLL.apply(h, w, targets, CAP, torch.float64) * 3
+
+    traced = torch.compile(thrice, backend=backend, fullgraph=True, dynamic=False)
+    expected = torch.autograd.grad(3 * reference(hidden, weight, targets), (hidden, weight))
+    for made, exact in zip(torch.autograd.grad(traced(hidden, weight), (hidden, weight)), expected, strict=True):
+        torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()

@@ -100,6 +100,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_rates(tiny_shape,
         run(tiny_shape, dataclasses.replace(tiny_train, embed_lr=1e30, clip=None, steps=30))
 
 
+def test_a_run_whose_gradient_is_zero_is_stopped_at_its_first_step(tiny_shape, tiny_train, monkeypatch):
+    def flat(model, here):
+        return lambda x, y, looped: 0 * model.summed_nll(x, y, looped=looped) + 5.0
+
+    monkeypatch.setattr(loop, "loss_function", flat)
+    with pytest.raises(Diverged, match=r"the gradient of step 1 is zero, .* train\.compile: off"):
+        run(tiny_shape, tiny_train)
+
+
 def test_seconds_end_a_run_whose_steps_are_not_limited(tiny_shape, tiny_train):
     _, outcome = run(tiny_shape, dataclasses.replace(tiny_train, steps=None, limit_s=1.0, reserve_s=0.5))
 

@@ -43,7 +43,7 @@ def test_a_bank_moves_as_the_formula_moves_each_matrix_alone(shape, iterations):
 
 
 @given(seed=st.integers(0, 1000), rows=st.integers(2, 24), longer=st.integers(0, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_singular_values_come_near_one_and_directions_stay(seed, rows, longer):
     u = unit(1, rows, rows + longer, seed=seed)[0]
     left, values, right = torch.linalg.svd(u, full_matrices=False)
@@ -165,7 +165,7 @@ def test_a_gradients_scale_does_not_matter_to_muon(tiny_train, scale):
 
 
 @given(seed=st.integers(0, 1000), decay=st.sampled_from([0.0, 0.5, 0.95]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_normuon_evens_the_rows_and_keeps_the_norm(seed, decay):
     o = unit(3, 6, 20, seed=seed) * torch.linspace(0.1, 3, 6, dtype=torch.float64)[:, None]
     moment = torch.zeros(3, 6, 1, dtype=torch.float64)

@@ -119,7 +119,7 @@ def test_one_document_has_no_interval_and_no_judgement():
     assert change.difference.noise is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_turning_the_comparison_round_turns_the_sign_and_nothing_else(count, seed):
     dice = np.random.default_rng(seed)

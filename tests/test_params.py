@@ -245,7 +245,7 @@ def test_every_section_must_be_a_mapping(place):
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
 JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text("ab.é"), inner), max_leaves=8)
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICK

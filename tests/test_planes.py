@@ -21,7 +21,7 @@ def drawn(dtype: str, shapes, seed: int) -> list[np.ndarray]:
     return [np.frombuffer(dice.bytes(size * math.prod(shape)), dtype).reshape(shape) for shape in shapes]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(DTYPES), SHAPES, st.integers(0, 2**32))
 def test_decoding_gives_back_every_bit_of_every_array(dtype, shapes, seed):
     arrays = drawn(dtype, shapes, seed)

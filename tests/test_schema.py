@@ -180,7 +180,7 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(JUNK)
 def test_junk_gives_problems_and_never_an_exception(junk):
     made, problems = schema.build(Kitchen, {"oven": junk, "cooks": 1}, "", KNOWN)
@@ -191,7 +191,7 @@ def test_junk_gives_problems_and_never_an_exception(junk):
     assert problems
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.fixed_dictionaries(dict.fromkeys(GOOD, JUNK)))
 def test_a_field_of_junk_is_either_allowed_or_named(tree):
     made, problems = schema.build(Oven, tree, "oven")

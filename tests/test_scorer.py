@@ -51,7 +51,7 @@ def test_a_pass_scores_each_target_with_the_context_its_window_allows(model, str
 
 
 @pytest.mark.parametrize("stride", [4, 8, 32])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.sets(st.integers(1, 149), max_size=6))
 def test_chunk_by_chunk_gives_what_one_pass_gives_wherever_the_cuts_are(model, stream, stride, cuts):
     ours = scorer(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from golf.ground import params, schema
@@ -83,7 +83,6 @@ shapes = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(shapes)
 def test_every_layer_runs_in_order_and_only_the_looped_segment_again(shape):
     assume(shape.loop_start <= shape.loop_end < shape.layers)
@@ -93,7 +92,6 @@ def test_every_layer_runs_in_order_and_only_the_looped_segment_again(shape):
     assert looped == (*range(shape.loop_start), *[*inside] * shape.loop_passes, *range(inside.stop, shape.layers))
 
 
-@settings(deadline=None)
 @given(shapes, st.booleans())
 def test_the_decoder_is_at_most_one_layer_longer_and_the_skip_rows_always_suffice(shape, looped):
     assume(shape.loop_start <= shape.loop_end < shape.layers)

@@ -66,7 +66,7 @@ def shrinking(level: float) -> int:
     return round(1e6 - 1e5 * math.log2(level))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(500_000, 1_500_000), st.floats(0, 0.01), st.integers(0, 2**20))
 def test_sizes_that_jump_about_the_room_still_end_in_a_file_that_fits_and_is_not_much_smaller(room, jump, seed):
     dice = random.Random(seed)

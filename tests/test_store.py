@@ -195,7 +195,7 @@ def test_nan_and_infinity_come_back_to_the_bit(tmp_path):
     assert torch.equal(after.view(torch.int32), odd.view(torch.int32))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.text("abc.", min_size=1), st.lists(st.floats(width=32)), max_size=4),
     st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers() | st.text(st.characters(codec="utf-8"))),

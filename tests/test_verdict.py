@@ -149,7 +149,7 @@ def test_the_tree_has_a_link_and_a_title_for_each_rule():
 TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), max_size=200)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.builds(Finding, st.sampled_from(NAMES), st.sampled_from(STATUSES), TEXT, TEXT, TEXT), max_size=9))
 def test_the_table_is_80_columns_wide_at_most(findings):
     lines = verdict.table(given_(*findings).tree()).splitlines()

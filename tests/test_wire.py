@@ -24,7 +24,7 @@ def ends():
     theirs.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(), ABOUT, ARRAYS)
 def test_a_message_comes_out_as_it_went_in(tag, about, given):
     ours, theirs = Pipe()

@@ -60,14 +60,6 @@ class Runtime:
 
         return land
 
-    def scatter(self, whole: torch.Tensor, part: torch.Tensor) -> dist.Work:
-        """Under way when this returns: this rank's ``part`` [n, ...] of the sum of all ``whole`` [ranks · n, ...]."""
-        return dist.reduce_scatter_single(part, whole, async_op=True)
-
-    def gather(self, part: torch.Tensor, whole: torch.Tensor) -> dist.Work:
-        """Under way when this returns: every rank's ``part`` [n, ...], in ``whole`` [ranks · n, ...]."""
-        return dist.all_gather_single(whole, part, async_op=True)
-
     def agree(self, number: float) -> float:
         """The largest of the ranks' numbers, the same on every rank."""
         if self.ranks == 1:

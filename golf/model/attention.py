@@ -74,8 +74,8 @@ def in_documents(q_BTHE, k_BTGE, v_BTGE, documents: torch.Tensor) -> torch.Tenso
 
     flat = [x.flatten(0, 1) for x in (q_BTHE, k_BTGE, v_BTGE)]
     bounds, longest = boundaries(documents), k_BTGE.shape[1]
-    grouped = q_BTHE.shape[2] != k_BTGE.shape[2]
-    y = varlen_attn(*flat, bounds, bounds, longest, longest, window_size=(-1, 0), enable_gqa=grouped)
+    asked = {"enable_gqa": True} if "enable_gqa" in varlen_attn.__kwdefaults__ else {}  # torch 2.11 does it unasked
+    y = varlen_attn(*flat, bounds, bounds, longest, longest, window_size=(-1, 0), **asked)
     return torch.where(bounds[-2] == len(flat[0]), y, torch.nan).view_as(q_BTHE)
 
 

@@ -1,6 +1,6 @@
 """The head's loss in training: soft-capped cross-entropy, a few rows of logits at a time.
 
-Whole logits of a record-sized micro-batch are 98,304 x 8,192 fp32, 3.2 GB, and cross-entropy wants several such. Here
+Whole logits of a rank's share in the record are 98,304 x 8,192 fp32, 3.2 GB, and cross-entropy wants several such. Here
 each chunk of rows gives its loss and its gradients at once and is then forgotten (Liger kernel, arXiv:2410.10989,
 section 3.2; the soft cap as in PR #1787, record-stack 3.13).
 """
@@ -32,7 +32,8 @@ class SummedNLL(torch.autograd.Function):
             powers = torch.exp((share - 1) * (2 * cap))  # of logit less cap, so none is over 1
             sums = powers.sum(-1, keepdim=True)
             hit = words == targets[:, None]
-            total += (sums[:, 0].log() + (torch.where(hit, 1 - share, 0).sum(-1)) * (2 * cap)).sum()
+            # Not in place: torch 2.11 traces the gradient of a result that was made in place as zero.
+            total = total + (sums[:, 0].log() + (torch.where(hit, 1 - share, 0).sum(-1)) * (2 * cap)).sum()
             chance = powers * (1 / sums)
             slope = torch.where(hit, chance - 1, chance) * (4 * share * (1 - share))  # d tanh(z/c) · c / dz
             slope = slope.to(dtype)

@@ -5,10 +5,15 @@ fp32 gradients to all ranks, and then a buffer as long as all updates, zeros inc
 """
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 
 from golf.ground.runtime import Runtime
+
+SCATTER = "reduce_scatter_single", "reduce_scatter_tensor"  # what torch calls it, and called it before 2.13
+GATHER = "all_gather_single", "all_gather_into_tensor"
 
 
 def dealt(banks: list[tuple[int, float]], ranks: int) -> list[list[int]]:
@@ -56,7 +61,7 @@ class Exchange:
             self.shard = gradients
             return
         torch._foreach_copy_(self.slots, gradients)
-        self.work = self.here.scatter(self.whole, self.part)
+        self.work = known(SCATTER)(self.part, self.whole, async_op=True)
 
     def mine(self) -> list[torch.Tensor]:
         """The summed gradients of this rank's matrices, in the order of ``own``, valid until gather."""
@@ -72,7 +77,7 @@ class Exchange:
             return
         if updates:  # a rank may own no matrix of this bank
             torch._foreach_copy_(self.places, updates)
-        self.work = self.here.gather(self.part, self.whole)
+        self.work = known(GATHER)(self.whole, self.part, async_op=True)
 
     def all(self) -> list[torch.Tensor]:
         """The updates of all matrices, in their order, valid until the next scatter."""
@@ -81,3 +86,8 @@ class Exchange:
             return updates
         self.work.wait()
         return self.slots
+
+
+def known(names: tuple[str, ...]) -> Callable[..., dist.Work]:
+    """The first of these calls that this torch has."""
+    return next(getattr(dist, name) for name in names if hasattr(dist, name))

@@ -149,6 +149,11 @@ def log_row(step, seconds, value, norm, multiplier, looped, wanted: Train, shape
             f"training: the loss is {loss} at step {step}; lower train.matrix_lr, train.embed_lr or train.scalar_lr, "
             f"or clip harder with train.clip{short if shape.document_bos is not None else ''}"
         )
+    if not norm.item():
+        raise Diverged(
+            f"training: the gradient of step {step} is zero, so nothing would be learned; where train.compile: off "
+            f"mends it, this release of torch compiles the model wrongly"
+        )
     return {
         "step": step,
         "seconds": round(seconds, 3),
