@@ -55,6 +55,9 @@ def measure(asked) -> Iterator[dict]:
     wanted, shape = dataclasses.replace(chosen.train, ranks=1), chosen.model
     wanted = dataclasses.replace(wanted, device=asked.device or wanted.device)
     tokens = asked.tokens or wanted.batch_tokens
+    whole = min(
+        tokens, chosen.train.batch_tokens // chosen.train.ranks
+    )  # a rank's share, which the record takes at once
     wanted = dataclasses.replace(wanted, batch_tokens=tokens, micro_tokens=min(tokens, wanted.micro_tokens))
     if asked.eager:
         wanted = dataclasses.replace(wanted, compile="off")
@@ -66,6 +69,7 @@ def measure(asked) -> Iterator[dict]:
         "profile": chosen.profile,
         "batch_tokens": wanted.batch_tokens,
         "micro_tokens": wanted.micro_tokens,
+        "record_micro_tokens": whole,
         "runtime": here.note,
         "clock": "process" if hardware.own_clock(here.device) else "wall",
         "peak_flops": peak,
@@ -73,7 +77,8 @@ def measure(asked) -> Iterator[dict]:
         "rows": [],
     }
     for looped in (False, True) if shape.loop_passes > 1 else (False,):
-        row = {"looped": looped} | compare(shape, wanted, here, looped, asked)
+        sides = {} if asked.ours_alone else {"record": (Record, dataclasses.replace(wanted, micro_tokens=whole))}
+        row = {"looped": looped} | compare(shape, sides | {"ours": (Ours, wanted)}, here, looped, asked)
         for it in (row[side] for side in ("record", "ours") if side in row):
             speed = it["tokens_per_second"]
             it["mfu"] = flops.utilisation(shape, looped=looped, tokens_per_second=speed, peak=peak)
@@ -127,17 +132,18 @@ def named(function):
     return inside
 
 
-def compare(shape, wanted, here, looped: bool, asked) -> dict:
-    """Figures of each side, and ratio: our tokens a second over the record's."""
+def compare(shape, kinds: dict, here, looped: bool, asked) -> dict:
+    """Figures of each side, and ratio: our tokens a second over the record's. kinds: name -> (class, params train)."""
     torch._dynamo.reset()
     generator = torch.Generator().manual_seed(0)
     state = GPT(shape).initialise(generator).state_dict()
-    rows = wanted.batch_tokens // shape.context
+    batch_tokens = kinds["ours"][1].batch_tokens
+    rows = batch_tokens // shape.context
     ids = torch.randint(shape.vocabulary, (rows, shape.context + 1), generator=generator).to(here.device)
     batch = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
     sides, seconds, held, peaks, losses = {}, {}, {}, {}, {}
     clock = time.process_time if hardware.own_clock(here.device) else time.perf_counter
-    for name, kind in (("ours", Ours),) if asked.ours_alone else (("record", Record), ("ours", Ours)):
+    for name, (kind, wanted) in kinds.items():
         before = allocated(here)
         sides[name] = kind(shape, state, wanted, here)
         losses[name] = [sides[name].step(batch, number, looped).item() for number in range(2)]  # compiles
@@ -155,7 +161,7 @@ def compare(shape, wanted, here, looped: bool, asked) -> dict:
             others = sum(held.values()) - held[name]
             if here.device.type == "cuda":
                 peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated(here.device) - others)
-    found = {name: figures(seconds[name], peaks[name], losses[name], wanted.batch_tokens) for name in sides}
+    found = {name: figures(seconds[name], peaks[name], losses[name], batch_tokens) for name in sides}
     for name, side in sides.items():
         side.marked()
 
@@ -188,7 +194,7 @@ def figures(seconds: list[float], peak: int, losses: list[float], tokens: int) -
 def table(found: dict) -> str:
     lines = [
         f"{found['machine']}, torch {found['torch']}: profile {found['profile']}, {found['batch_tokens']:,} tokens a "
-        f"step, {found['micro_tokens']:,} at a time",
+        f"step, {found['micro_tokens']:,} at a time, in the record's form {found['record_micro_tokens']:,}",
         f"{found['runtime']}",
         f"peak {found['peak_flops'] / 1e12:,.1f} TFLOP/s ({found['peak_source']})",
         "",

@@ -164,7 +164,8 @@ def train(device, stream: np.ndarray, steps: int) -> Trained:
     shape, big = shape_on(device), device.type == "cuda"
     tokens = 98_304 if big else 16 * shape.context
     execution = {"device": device.type, "ranks": 1, "compile": "auto" if big else "off", "warmup_steps": 1}
-    budget = {"limit_s": None, "reserve_s": 0.0, "steps": steps, "batch_tokens": tokens, "micro_tokens": tokens}
+    budget = {"limit_s": None, "reserve_s": 0.0, "steps": steps, "batch_tokens": tokens}
+    budget |= {"micro_tokens": min(tokens, RECORD.train.micro_tokens)}
     kept = {"log_every": 1, "dev_every": None, "checkpoint_every": None, "ema_snapshots": 1}
     wanted = dataclasses.replace(RECORD.train, loop_at=0.5, **execution, **budget, **kept)
     here = machine.setup(wanted, "train")
