@@ -86,6 +86,9 @@ class Method:
     def leaves(self, prefix, chunk, rows, n):
         sys.exit("enough")
 
+    def sleeps(self, prefix, chunk, rows, n):
+        time.sleep(60)
+
     def dies(self, prefix, chunk, rows, n):
         os._exit(0)
 

@@ -1,5 +1,7 @@
 """golf/room/room.py and worker.py: the door, and the clean process behind it"""
 
+import time
+
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -43,6 +45,42 @@ def test_a_state_that_moves_while_scoring_is_seen_where_one_looks(room):
     assert found == [(1, 1, 64), (1, 0, 0)]
 
 
+def test_an_answer_that_is_not_there_by_the_deadline_is_not_waited_for(theirs):
+    def wait() -> None:
+        with own.sit() as sitting:
+            sitting.begin(stride=4, plan=Plan("sleeps"))
+            own.deadline = time.time() + 0.3
+            sitting.score(tokens(1), tokens(2))
+
+    with Room(settings(theirs), theirs) as own, pytest.raises(TimeoutError):
+        wait()
+    assert time.time() < own.deadline + 20
+
+
+def test_what_is_asked_off_the_clock_puts_the_deadline_off(room):
+    with room.sit() as sitting:
+        sitting.begin(stride=4)
+        room.deadline = before = time.time() + 100
+        with room.off_the_clock():
+            sitting.score(tokens(1), tokens(2))
+            assert room.deadline is None
+            time.sleep(0.05)
+        assert 0.05 < room.deadline - before < 50
+        room.deadline = None
+        with room.off_the_clock():
+            pass
+        assert room.deadline is None
+
+
+def test_seconds_of_hashing_put_the_deadline_off(room):
+    with room.sit(watched=True) as sitting:
+        sitting.begin(stride=4)
+        room.deadline = before = time.time() + 100
+        sitting.score(tokens(1), tokens(2))
+        assert room.deadline - before == pytest.approx(sitting.watch_s, abs=1e-5)
+        room.deadline = None
+
+
 @pytest.mark.parametrize("deed", ["keeps_globally", "keeps_in_its_class"])
 def test_what_is_kept_in_the_module_or_the_class_moves_the_state_too(room, deed):
     with room.sit(watched=True) as sitting:
@@ -57,6 +95,9 @@ def test_a_worker_that_claims_more_hashing_seconds_than_the_call_took_gets_no_mo
     class Liar:
         def ask(self, *_):
             pass
+
+        def extend(self, seconds):
+            assert 0 <= seconds < 1e3
 
         def answer(self, _):
             return told, [np.zeros(1, np.float32)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sittings import Counts, Sitting, Table, stream
 
 from golf.ground import params
-from golf.ground.errors import GolfError
+from golf.ground.errors import GolfError, OverBudget
 from golf.ground.stage import SECRET
 from golf.rules import ablations, audit, trial
 from golf.rules.evidence import Case, Told
@@ -27,7 +27,11 @@ class FakeRoom:
     """Sittings of one method after another, opened by ``method()``."""
 
     def __init__(self, method):
-        self.method, self.sat = method, []
+        self.method, self.sat, self.deadline, self.deadlines = method, [], None, []
+
+    @contextlib.contextmanager
+    def off_the_clock(self):
+        yield
 
     @contextlib.contextmanager
     def sit(self, *, watched=False):
@@ -35,12 +39,15 @@ class FakeRoom:
         sitting.here = SimpleNamespace(**vars(sitting.here), first=False)
         sitting.watched, sitting.watch_s, sitting.report = watched, 0.25, {}
         self.sat.append(sitting)
+        self.deadlines.append(self.deadline)
         yield sitting
         sitting.report = {"sitting": len(self.sat)}
 
 
-def tried(method=lambda: Table(20), *, text=None, headline="ttt", alternatives=8):
-    how = dataclasses.replace(LAPTOP.evaluate, headline=headline, stride=4, probe_alternatives=alternatives)
+def tried(method=lambda: Table(20), *, text=None, headline="ttt", alternatives=8, limit_s=600.0):
+    how = dataclasses.replace(
+        LAPTOP.evaluate, headline=headline, stride=4, probe_alternatives=alternatives, limit_s=limit_s
+    )
     room = FakeRoom(method)
     text = stream(100, 20) if text is None else text
     return room, trial.run(room, CASE, text, how, context=8, vocabulary=20)
@@ -123,6 +130,21 @@ def test_seconds_of_probes_and_hashes_are_no_seconds_of_the_headline():
     assert found.probe_seconds >= named.paused + 0.25
 
 
+def test_the_headlines_clock_runs_from_the_start_of_the_command_and_no_other_way_has_one(monkeypatch):
+    monkeypatch.setenv("GOLF_STARTED", "1000.5")
+    assert tried(limit_s=600.0)[0].deadlines == [1600.5, None, None, None]
+    assert tried(limit_s=None)[0].deadlines == [None] * 4
+
+
+def test_a_headline_over_its_limit_is_stopped_and_says_what_takes_less():
+    class Late(Table):
+        def score(self, prefix, chunk, rows=None):
+            raise TimeoutError  # as the room does
+
+    with pytest.raises(OverBudget, match=r"evaluate\.limit_s: 9 s .* before the pass ttt had .*ranks.*null"):
+        tried(lambda: Late(20), limit_s=9)
+
+
 @pytest.mark.parametrize("targets", [1, 2, 3, 23, 24, 25])
 def test_a_text_of_one_chunk_or_hardly_any_is_judged_too(targets):
     _, found = tried(text=stream(targets, 20, documents=1))
@@ -130,7 +152,7 @@ def test_a_text_of_one_chunk_or_hardly_any_is_judged_too(targets):
     assert found.judged["ttt"].score.tokens == targets
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 500), st.integers(1, 100))
 def test_the_first_chunk_and_others_anywhere_are_audited(targets, chunk_tokens):
     chunks = -(-targets // chunk_tokens)

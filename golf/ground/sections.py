@@ -111,7 +111,7 @@ class Train(Execution):
 class Ema(Execution):
     """Which average of the weights goes on."""
 
-    decay: Decay
+    decay: Decay | None  # null: of those that the traces allow, the one that is best on dev
     score_tokens: Count  # scored at a time
 
 
@@ -218,5 +218,5 @@ class Evaluate(Execution):
     headline: Literal["plain", "sliding", "ttt"]
     stride: Count
     score_tokens: Count  # one rank scores at a time
-    limit_s: Positive
+    limit_s: Positive | None  # from the start of the command to the headline's last score; null: none
     probe_alternatives: Annotated[int, Bound(low=2)] | None  # tokens tried in a target's place; null: no probes

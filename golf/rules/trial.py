@@ -1,18 +1,20 @@
 """A method on trial: each way of scoring in a sitting of its own, the headline's audited, then the ablations."""
 
+import contextlib
 import dataclasses
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from golf import judge
 from golf.data.stream import Stream
-from golf.ground.errors import BadMethod, Diverged, GolfError
+from golf.ground.errors import BadMethod, Diverged, GolfError, OverBudget
 from golf.ground.sections import Evaluate
-from golf.ground.stage import SECRET
+from golf.ground.stage import SECRET, started
 from golf.judge import Judged
 from golf.room.room import CONTRACT, Room, Sitting
 from golf.rules import ablations, audit
@@ -51,21 +53,23 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
     probed = evaluate.probe_alternatives is not None
     pace = {"plan": case.plan, "stride": evaluate.stride, "context": context}
 
-    def scored(sitting: Sitting, way: str, auditor: Audit | None = None) -> Judged:
+    def scored(sitting: Sitting, way: str, audited: Callable[..., None] | None = None) -> Judged:
         told = {"stage": "evaluate", "limit_s": evaluate.limit_s, "caveat": case.caveat(way)}
         try:
-            return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=auditor)
+            return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=audited)
         except Diverged as error:
             raise unscored(evaluate.method, error) from None
 
-    with room.sit(watched=probed) as named:
-        auditor = None
+    with on_the_clock(room, evaluate), room.sit(watched=probed) as named:
+        audited = None
         if probed:
             chunks = chosen(stream.targets, case.plan.chunk_tokens, dice)
             auditor = Audit(
                 named, stream, case.plan.chunk_tokens, chunks, vocabulary, evaluate.probe_alternatives, dice
             )
-        first = scored(named, evaluate.headline, auditor)
+            audited = room.off_the_clock()(auditor)
+        first = scored(named, evaluate.headline, audited)
+        room.deadline = None  # its last score is there
         judged = {evaluate.headline: dataclasses.replace(first, seconds=first.seconds - named.watch_s)}
     reports = [named.report]
     for way in judge.WAYS:
@@ -84,6 +88,25 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
     reports.append(sitting.report)
     spent = time.perf_counter() - began + judged[evaluate.headline].paused + named.watch_s
     return Trial(judged, audit.findings(auditor) + ablated, named, reports, spent, seed)
+
+
+@contextlib.contextmanager
+def on_the_clock(room: Room, evaluate: Evaluate):
+    """Inside, the method's answers are awaited until evaluate.limit_s is used up, which began with this command.
+
+    Raises OverBudget once it is: there is no score, as one of a part of the text would be another's.
+    """
+    room.deadline = None if evaluate.limit_s is None else started() + evaluate.limit_s
+    try:
+        yield
+    except TimeoutError:
+        raise OverBudget(
+            f"evaluate.limit_s: {evaluate.limit_s:g} s from the start of the command were over before the pass "
+            f"{evaluate.headline} had its last score, so there is none; a faster machine or more evaluate.ranks take "
+            f"less, and null judges without a limit"
+        ) from None
+    finally:
+        room.deadline = None
 
 
 def unscored(method: str, error: Diverged) -> GolfError:
