@@ -51,6 +51,7 @@ CHANGES = {
     "quantize.grid": "column",
     "compress.codec": "entropy",
     "evaluate.ranks": 1,
+    "evaluate.limit_s": None,
 }
 RECIPES = ("record, entropy", "columns, rows")  # Brotli 11 takes a minute for each setting
 

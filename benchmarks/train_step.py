@@ -2,11 +2,12 @@
 
 Both sides take whole steps of the configuration's batch by turns, on one rank, from the same weights and on the same
 random tokens, before and after the loop is activated; averages of the weights included, data loading not. The record's
-form is plain_step.py; ours is what golf.train runs. One rank of eight would do an eighth of the matrix products of
-Newton–Schulz for an eighth of the tokens, so the shares are those of a rank. MFU is golf/model/flops.py's count over
-the device's peak. One more step of each is profiled, outside the timing, and told by groups of work (trace_groups.py):
-loss is what reads logits other than the head's matrix products, which are matmul. On a CPU with OMP_NUM_THREADS=1
-seconds are those of the process, as other work may share the cores.
+form is plain_step.py, which takes a rank's share of the batch at once; ours is what golf.train runs, as much at a time
+as the profile says. One rank of eight would do an eighth of the matrix products of Newton–Schulz for an eighth of the
+tokens, so the shares are those of a rank. MFU is golf/model/flops.py's count over the device's peak. One more step of
+each is profiled, outside the timing, and told by groups of work (trace_groups.py): loss is what reads logits other than
+the head's matrix products, which are matmul. On a CPU with OMP_NUM_THREADS=1 seconds are those of the process, as other
+work may share the cores.
 """
 
 import argparse
@@ -55,9 +56,8 @@ def measure(asked) -> Iterator[dict]:
     wanted, shape = dataclasses.replace(chosen.train, ranks=1), chosen.model
     wanted = dataclasses.replace(wanted, device=asked.device or wanted.device)
     tokens = asked.tokens or wanted.batch_tokens
-    whole = min(
-        tokens, chosen.train.batch_tokens // chosen.train.ranks
-    )  # a rank's share, which the record takes at once
+    # The record takes a rank's share at once.
+    share = min(tokens, chosen.train.batch_tokens // chosen.train.ranks)
     wanted = dataclasses.replace(wanted, batch_tokens=tokens, micro_tokens=min(tokens, wanted.micro_tokens))
     if asked.eager:
         wanted = dataclasses.replace(wanted, compile="off")
@@ -69,7 +69,7 @@ def measure(asked) -> Iterator[dict]:
         "profile": chosen.profile,
         "batch_tokens": wanted.batch_tokens,
         "micro_tokens": wanted.micro_tokens,
-        "record_micro_tokens": whole,
+        "record_micro_tokens": share,
         "runtime": here.note,
         "clock": "process" if hardware.own_clock(here.device) else "wall",
         "peak_flops": peak,
@@ -77,7 +77,7 @@ def measure(asked) -> Iterator[dict]:
         "rows": [],
     }
     for looped in (False, True) if shape.loop_passes > 1 else (False,):
-        sides = {} if asked.ours_alone else {"record": (Record, dataclasses.replace(wanted, micro_tokens=whole))}
+        sides = {} if asked.ours_alone else {"record": (Record, dataclasses.replace(wanted, micro_tokens=share))}
         row = {"looped": looped} | compare(shape, sides | {"ours": (Ours, wanted)}, here, looped, asked)
         for it in (row[side] for side in ("record", "ours") if side in row):
             speed = it["tokens_per_second"]

@@ -41,12 +41,14 @@ def judge(
     quiet: bool,
     stage: str,
     limit_s=None,
+    used_s=0.0,
     audit=None,
     caveat="",
 ) -> Judged:
     """One pass in one way. plain: windows of ``context``; sliding: every ``stride``; ttt: by the plan, and it learns.
 
-    A pass without learning is cut into the plan's chunks too. limit_s: what the pass is allowed, for the progress line.
+    A pass without learning is cut into the plan's chunks too. limit_s, used_s: seconds that are allowed and
+    that were used before, for the progress line.
     audit: called with each sealed chunk and its nll before the method may learn from it; its time is no scoring time.
     caveat: what must stand beside the score.
     """
@@ -54,6 +56,7 @@ def judge(
     method.begin(**manner(way, stream.targets, plan=plan, stride=stride, context=context))
     name = f"{stage} invalid" if caveat else stage
     line = Progress(name, stream.targets, f"targets {way}", limit_s=limit_s, quiet=quiet)
+    line.started -= used_s
     ledger = Ledger(way, stream.bos)
     for sealed in passes.run(method, stream.tokens, stream.bytes, ledger, chunk_tokens=plan.chunk_tokens, line=line):
         if audit is not None:

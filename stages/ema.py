@@ -22,18 +22,14 @@ CURVE = "artifacts/ema/checkpoints.csv"
 def main(here: Runtime) -> None:
     shape, ema = params.load("model", "ema")
     stream = Stream.of(shards.open_split(DEV, shape.vocabulary), Tokenizer.open(TOKENIZER))
+    averaged, how, used = averages_file.load(AVERAGES, ema.decay, shape)
     raw, meta = checkpoint.load(RAW, shape)
     bpb = judge.plain_bpb(stream, shape, here, score_tokens=ema.score_tokens)
-    decay, tried, asked = ema.decay, {}, {}
-    if decay is None:
-        (decay, tried), asked = averages_file.best(AVERAGES, shape, bpb), {"dev": DEV}
-    averaged, how, used = averages_file.load(AVERAGES, decay, shape)
-    origin = lineage.of("ema", {path.name: path for path in used} | asked, shape, decay)
+    origin = lineage.of("ema", {path.name: path for path in used}, shape, ema.decay)
     checkpoint.save(WEIGHTS, averaged, shape, lineage=origin, average=how)
     before, after = bpb(raw), bpb(averaged)
     gain = {"dev_bpb_raw": before, "dev_bpb": after, "gain": before - after}
-    told = {"tried": {f"{each:g}": found for each, found in tried.items()}} if tried else {}
-    store.write_json(METRICS, {**how, **told, **gain, "checkpoints": len(checkpoint.kept(CHECKPOINTS))})
+    store.write_json(METRICS, {**how, **gain, "checkpoints": len(checkpoint.kept(CHECKPOINTS))})
     rows = [
         {"step": found["step"], "dev_bpb": bpb(weights, looped=found["looped"])}
         for weights, found in checkpoint.each(CHECKPOINTS, shape)

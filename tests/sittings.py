@@ -1,5 +1,6 @@
 """A Sitting without a room: what the probes need of it, over a method in this process; and the methods put on it."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,12 @@ class Sitting:
         self.method, self.aside, self.calls, self.moved, self.state, self.begun = method, False, 0, 0, "", ""
         self.facts = {"predicts": hasattr(method, "predict"), "documents": documents}
         self.here = SimpleNamespace(dtype=dtype, device=torch.device("cpu"))
+
+    @contextlib.contextmanager
+    def apart(self):
+        self.aside = True
+        yield
+        self.aside = False
 
     def begin(self, **how) -> None:
         self.method.begin(**how)

@@ -48,20 +48,6 @@ def test_a_decay_that_is_not_covered_is_refused(saved, tiny_shape):
         averages_file.load(saved[0], 0.2, tiny_shape)
 
 
-def test_the_best_decay_is_the_one_that_measures_lowest_of_the_tracked_and_of_those_the_traces_allow(saved, tiny_shape):
-    folder, _ = saved
-    wanted = averages_file.load(folder, 0.975, tiny_shape)[0]
-
-    def distance(weights) -> float:
-        return sum((tensor - wanted[name]).square().sum().item() for name, tensor in weights.items())
-
-    decay, found = averages_file.best(folder, tiny_shape, distance)
-    assert decay == pytest.approx(0.975)
-    assert found[decay] == min(found.values()) == pytest.approx(0, abs=1e-9)
-    assert {0.93, 0.95} <= found.keys(), "tracked"
-    assert max(found) < 0.998, "a horizon of 640 steps is not covered after 60"
-
-
 def test_an_index_without_its_keys_is_refused_by_name(saved, tiny_shape):
     store.write_json(saved[0] / "index.json", {"steps": 60})
     with pytest.raises(BadArtifact, match=r"index\.json: expected steps, decays"):

@@ -15,6 +15,7 @@ from golf.data import shards
 from golf.ground import store
 from golf.ground.errors import GolfError
 from golf.looking import ci, deps
+from golf.rules import executions
 from golf.score import ledger
 
 STAGES = project.STAGES
@@ -204,3 +205,23 @@ def test_two_ranks_score_what_one_scores(place):
         again, _ = ledger.read(f"artifacts/evaluate/ledgers/{way}.safetensors")
         assert np.abs(again.nll - rows.nll).max() < 1e-5
     assert after["verdict"] == before["verdict"]
+
+
+def test_two_ranks_that_are_over_their_time_stop_with_one_message_of_the_first(place):
+    (place / "mine").mkdir()
+    (place / "mine" / "slow.py").write_text(
+        "import time\n"
+        "from golf.method import Method\n"
+        "class Slow(Method):\n"
+        "    def score(self, prefix, chunk, rows=None):\n"
+        "        time.sleep(600 if self.here.first else 0)\n"
+        "        return super().score(prefix, chunk, rows)\n"
+    )
+    project.turn(place, {"evaluate.ranks": 2, "evaluate.limit_s": 15.0, "evaluate.method": "mine.slow:Slow"})
+    before = len(executions.read("artifacts/evaluate/executions.jsonl"))
+    said = project.run("evaluate", place, code=1).stdout
+
+    assert said.count("dvc checkout evaluate") == 1
+    assert "evaluate: evaluate.limit_s: 15 s from the start of the command were over in the call" in said
+    assert not (place / "artifacts/evaluate/verdict.json").exists()
+    assert len(executions.read("artifacts/evaluate/executions.jsonl")) == before + 1, "it began, and broke off"

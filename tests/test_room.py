@@ -1,5 +1,6 @@
 """golf/room/room.py and worker.py: the door, and the clean process behind it"""
 
+import contextlib
 import time
 
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import ROOT
 from strangers import Plan, score, settings, tokens
 
 from golf.room import room as rooms
-from golf.room.room import Room
+from golf.room.room import OutOfTime, Room
 from golf.score.sealed import Sealed
 
 
@@ -52,33 +53,44 @@ def test_an_answer_that_is_not_there_by_the_deadline_is_not_waited_for(theirs):
             own.deadline = time.time() + 0.3
             sitting.score(tokens(1), tokens(2))
 
-    with Room(settings(theirs), theirs) as own, pytest.raises(TimeoutError):
+    with Room(settings(theirs), theirs) as own, pytest.raises(OutOfTime, match="score"):
         wait()
     assert time.time() < own.deadline + 20
 
 
-def test_what_is_asked_off_the_clock_puts_the_deadline_off(room):
-    with room.sit() as sitting:
+@pytest.fixture
+def timed(room):
+    """The room, with a deadline far away."""
+    room.deadline = time.time() + 1e8
+    yield room
+    room.deadline = None
+
+
+def test_what_is_asked_apart_puts_the_deadline_off_whatever_comes_of_it(timed):
+    before = timed.deadline
+    with timed.sit() as sitting:
         sitting.begin(stride=4)
-        room.deadline = before = time.time() + 100
-        with room.off_the_clock():
+        with contextlib.suppress(KeyError), sitting.apart():
             sitting.score(tokens(1), tokens(2))
-            assert room.deadline is None
+            assert timed.deadline is None
             time.sleep(0.05)
-        assert 0.05 < room.deadline - before < 50
-        room.deadline = None
-        with room.off_the_clock():
-            pass
-        assert room.deadline is None
+            raise KeyError
+    assert 0.05 <= timed.deadline - before < 50
+    assert (sitting.calls, sitting.aside) == (0, False)
 
 
-def test_seconds_of_hashing_put_the_deadline_off(room):
-    with room.sit(watched=True) as sitting:
+def test_without_a_deadline_what_is_asked_apart_sets_none(room):
+    with room.sit() as sitting, sitting.apart():
+        pass
+    assert room.deadline is None
+
+
+def test_seconds_of_hashing_put_the_deadline_off(timed):
+    before = timed.deadline
+    with timed.sit(watched=True) as sitting:
         sitting.begin(stride=4)
-        room.deadline = before = time.time() + 100
         sitting.score(tokens(1), tokens(2))
-        assert room.deadline - before == pytest.approx(sitting.watch_s, abs=1e-5)
-        room.deadline = None
+    assert timed.deadline - before == pytest.approx(sitting.watch_s, abs=1e-5)
 
 
 @pytest.mark.parametrize("deed", ["keeps_globally", "keeps_in_its_class"])

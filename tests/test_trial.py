@@ -14,6 +14,7 @@ from sittings import Counts, Sitting, Table, stream
 from golf.ground import params
 from golf.ground.errors import GolfError, OverBudget
 from golf.ground.stage import SECRET
+from golf.room.room import OutOfTime
 from golf.rules import ablations, audit, trial
 from golf.rules.evidence import Case, Told
 
@@ -28,10 +29,6 @@ class FakeRoom:
 
     def __init__(self, method):
         self.method, self.sat, self.deadline, self.deadlines = method, [], None, []
-
-    @contextlib.contextmanager
-    def off_the_clock(self):
-        yield
 
     @contextlib.contextmanager
     def sit(self, *, watched=False):
@@ -136,12 +133,19 @@ def test_the_headlines_clock_runs_from_the_start_of_the_command_and_no_other_way
     assert tried(limit_s=None)[0].deadlines == [None] * 4
 
 
+def test_of_several_ranks_the_first_keeps_the_clock_as_others_may_have_waited_for_it(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert tried(limit_s=600.0)[0].deadlines == [None] * 4
+
+
 def test_a_headline_over_its_limit_is_stopped_and_says_what_takes_less():
     class Late(Table):
         def score(self, prefix, chunk, rows=None):
-            raise TimeoutError  # as the room does
+            raise OutOfTime("score")
 
-    with pytest.raises(OverBudget, match=r"evaluate\.limit_s: 9 s .* before the pass ttt had .*ranks.*null"):
+    with pytest.raises(
+        OverBudget, match=r"evaluate\.limit_s: 9 s .* in the call score, before the pass ttt had .*null"
+    ):
         tried(lambda: Late(20), limit_s=9)
 
 

@@ -106,7 +106,7 @@ def library() -> SimpleNamespace:
         from huggingface_hub.file_download import http_get
     except ImportError:
         raise Unavailable(
-            "fetch.source: hub needs huggingface_hub, which is not installed; pip install 'golf[hub]', or set "
+            "fetch.source: hub needs huggingface_hub, which is not installed; pip install -e '.[hub]', or set "
             "fetch.source: stdlib or files"
         ) from None
     utils.disable_progress_bars()

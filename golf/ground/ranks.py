@@ -27,7 +27,7 @@ def say(words: str) -> None:
 def say_last(order: int, words: str) -> None:
     """Leave a rank's last words for the launcher, which prints those of least order: one failure, one message.
 
-    order 0: what the user can mend; 1: a traceback, which may come from another rank's end; 2: interrupted.
+    order 0: what the user can mend; 1: what may come from another rank's end, as a traceback; 2: interrupted.
     """
     try:
         Path(os.environ[WORDS], f"{order}-{time.time():.6f}-{os.environ['RANK']}").write_text(words, encoding="utf-8")

@@ -111,7 +111,7 @@ class Train(Execution):
 class Ema(Execution):
     """Which average of the weights goes on."""
 
-    decay: Decay | None  # null: of those that the traces allow, the one that is best on dev
+    decay: Decay
     score_tokens: Count  # scored at a time
 
 

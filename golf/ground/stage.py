@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from golf.ground import lock, nodes, signals
-from golf.ground.errors import GolfError
+from golf.ground.errors import BadMethod, GolfError
 from golf.ground.ranks import SECRET, WORDS, check_secret, first, launch, say, say_last
 
 __all__ = ["SECRET", "enter", "say", "started", "write_clock"]
@@ -58,10 +58,12 @@ def enter(name: str, main, *, apart: bool = False, outs: tuple[str, ...] = ()) -
             run(name, main, apart)
     except lock.Busy as error:  # it has changed nothing
         leave(name, str(error), 1, cure=False)
+    except BadMethod as error:  # in a rank, maybe because another's method is gone
+        leave(name, str(error), 1, order=1)
     except GolfError as error:
         leave(name, str(error), 1)
     except KeyboardInterrupt:
-        leave(name, "interrupted", 130)
+        leave(name, "interrupted", 130, order=2)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename or "while writing"
@@ -158,8 +160,8 @@ def expect_ranks(name: str, found: int, asked: int) -> None:
         raise GolfError(f"{name}.ranks: params say {asked}, torchrun started {found}; make them equal")
 
 
-def leave(name: str, message: str, code: int, cure: bool = True) -> None:
-    """One message on stderr, how to get the last good artifact back, and the exit code."""
+def leave(name: str, message: str, code: int, *, cure: bool = True, order: int = 0) -> None:
+    """One message on stderr, how to get the last good artifact back, and the exit code. order: for ``say_last``."""
     way_back = (
         f"\nDVC clears a stage's outputs before it runs; the last good ones come back with: dvc checkout {name} "
         f"(or, once the mistake is mended, with their figures from the cache: dvc repro)"
@@ -167,7 +169,7 @@ def leave(name: str, message: str, code: int, cure: bool = True) -> None:
     words = f"\n{name}: {message}{way_back if cure else ''}"
     if WORDS in os.environ:
         signals.last_act()
-        say_last(0 if code == 1 else 2, words)
+        say_last(order, words)
     elif first() or code == 1:
         say(words)
     sys.exit(code)

@@ -31,6 +31,11 @@ from golf.room import wire
 WORKER = "golf/room/worker.py"
 COMPILERS = ["g++", "gcc", "cc", "c++", "clang", "clang++", "ptxas", "ldconfig", "openssl"]  # what torch.compile starts
 CONTRACT = "docs/legality.md shows the few calls of a method"
+DAY_S = 86_400.0  # waited at a time: a poll takes no longer ones than some weeks
+
+
+class OutOfTime(Exception):
+    """A call was not answered by the room's deadline. The room is good for nothing more: its answer may still come."""
 
 
 class Room:
@@ -140,24 +145,16 @@ class Room:
         words = self.outside(about["message"])
         raise GolfError(words) if tag == "refused" else BadMethod(f"{self.method}: {call} raised {words}; {CONTRACT}")
 
-    @contextlib.contextmanager
-    def off_the_clock(self):
-        """What happens inside is given any time, and takes none of what is left until the deadline."""
-        deadline, began = self.deadline, time.time()
-        self.deadline = None
-        yield
-        self.deadline = deadline
-        self.extend(time.time() - began)
-
     def extend(self, seconds: float) -> None:
         """Put a deadline off."""
         if self.deadline is not None:
             self.deadline += seconds
 
     def hear(self, call: str) -> tuple[str, dict, list[np.ndarray]]:
-        """What comes through the door next. Raises TimeoutError where it has not come by the deadline."""
-        if self.deadline is not None and not self.door.poll(max(0.0, self.deadline - time.time())):
-            raise TimeoutError(call)
+        """What comes through the door next. Raises OutOfTime where nothing has begun to by the deadline."""
+        while self.deadline is not None and not self.door.poll(min(DAY_S, max(0.0, self.deadline - time.time()))):
+            if time.time() >= self.deadline:
+                raise OutOfTime(call)
         try:
             return wire.receive(self.door)
         except wire.Closed:
@@ -174,8 +171,9 @@ class Sitting:
     """One opened method, called as ``golf.method.Method`` is; what it answers is checked for shape and kind.
 
     facts: what it says of itself. begun: hash of its state at the start of the pass. watched: its state is hashed
-    before and after every score too. aside: what is asked now counts for nothing. state: that hash before the last
-    score. calls: scores that count. moved: how many of them changed the state. watch_s: seconds spent on hashing.
+    before and after every score too. aside: what is asked now counts for nothing, and takes no time from the
+    deadline. state: that hash before the last score. calls: scores that count. moved: how many of them changed the
+    state. watch_s: seconds spent on hashing.
     """
 
     def __init__(self, room: Room, facts: dict, watched: bool):
@@ -195,6 +193,17 @@ class Sitting:
         self.given, self.calls, self.moved, self.watch_s, self.state = 0, 0, 0, 0.0, ""
         self.room.ask("begin", about)
         self.begun = self.room.answer("begin")[0]["state"]
+
+    @contextlib.contextmanager
+    def apart(self):
+        """Inside, what is asked is aside, and the room's deadline waits."""
+        began, deadline = time.time(), self.room.deadline
+        self.aside, self.room.deadline = True, None
+        try:
+            yield
+        finally:
+            self.aside, self.room.deadline = False, deadline
+            self.room.extend(time.time() - began)
 
     def more(self, prefix: np.ndarray) -> np.ndarray:
         """The end of ``prefix`` that the method has not been given in this pass."""

@@ -50,11 +50,10 @@ class Audit:
 
     def __call__(self, sealed, nll: np.ndarray) -> None:
         if sealed.index in self.chunks:
-            self.method.aside = True
             offset = int(self.dice.integers(max(1, len(nll) - PART + 1))) if sealed.index else 0
-            with np.errstate(over="ignore"):  # of scores so low that their probability is infinite, and counts as that
+            # Scores may be so low that their probability is infinite, and counts as that.
+            with self.method.apart(), np.errstate(over="ignore"):
                 self.look(sealed.index * self.chunk_tokens + offset, nll[offset : offset + PART])
-            self.method.aside = False
 
     def look(self, begin: int, nll: np.ndarray) -> None:
         """Around position ``begin``, whose first targets got ``nll`` when it counted."""

@@ -98,7 +98,7 @@ class Size:
         return found
 
 
-def budgets(train: Clock | None, eval_seconds: float, eval_limit: float, hardware: str) -> list[Finding]:
+def budgets(train: Clock | None, eval_seconds: float, eval_limit: float | None, hardware: str) -> list[Finding]:
     """B-c, B-d, B-e. Seconds on other hardware prove nothing of a record: NOT-RUN unless over their own limit."""
     right = train is not None and all(contests(each) for each in (train.hardware, hardware))
     if train is None:

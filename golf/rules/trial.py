@@ -5,18 +5,18 @@ import dataclasses
 import os
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from golf import judge
 from golf.data.stream import Stream
+from golf.ground import stage
 from golf.ground.errors import BadMethod, Diverged, GolfError, OverBudget
 from golf.ground.sections import Evaluate
-from golf.ground.stage import SECRET, started
+from golf.ground.stage import SECRET
 from golf.judge import Judged
-from golf.room.room import CONTRACT, Room, Sitting
+from golf.room.room import CONTRACT, OutOfTime, Room, Sitting
 from golf.rules import ablations, audit
 from golf.rules.audit import Audit
 from golf.rules.evidence import Case
@@ -53,22 +53,22 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
     probed = evaluate.probe_alternatives is not None
     pace = {"plan": case.plan, "stride": evaluate.stride, "context": context}
 
-    def scored(sitting: Sitting, way: str, audited: Callable[..., None] | None = None) -> Judged:
-        told = {"stage": "evaluate", "limit_s": evaluate.limit_s, "caveat": case.caveat(way)}
+    def scored(sitting: Sitting, way: str, **clocked) -> Judged:
+        told = {"stage": "evaluate", "caveat": case.caveat(way), "quiet": not sitting.here.first}
         try:
-            return judge.judge(sitting, stream, way, **pace, **told, quiet=not sitting.here.first, audit=audited)
+            return judge.judge(sitting, stream, way, **pace, **told, **clocked)
         except Diverged as error:
             raise unscored(evaluate.method, error) from None
 
     with on_the_clock(room, evaluate), room.sit(watched=probed) as named:
-        audited = None
+        auditor = None
         if probed:
             chunks = chosen(stream.targets, case.plan.chunk_tokens, dice)
             auditor = Audit(
                 named, stream, case.plan.chunk_tokens, chunks, vocabulary, evaluate.probe_alternatives, dice
             )
-            audited = room.off_the_clock()(auditor)
-        first = scored(named, evaluate.headline, audited)
+        used_s = time.time() - stage.started()
+        first = scored(named, evaluate.headline, limit_s=evaluate.limit_s, used_s=used_s, audit=auditor)
         room.deadline = None  # its last score is there
         judged = {evaluate.headline: dataclasses.replace(first, seconds=first.seconds - named.watch_s)}
     reports = [named.report]
@@ -94,19 +94,18 @@ def run(room: Room, case: Case, stream: Stream, evaluate: Evaluate, *, context: 
 def on_the_clock(room: Room, evaluate: Evaluate):
     """Inside, the method's answers are awaited until evaluate.limit_s is used up, which began with this command.
 
-    Raises OverBudget once it is: there is no score, as one of a part of the text would be another's.
+    Of several ranks the first keeps the clock; those of other machines may have waited for it. Raises OverBudget once
+    it is used up: there is no score, as one of a part of the text would be another text's.
     """
-    room.deadline = None if evaluate.limit_s is None else started() + evaluate.limit_s
+    room.deadline = stage.started() + evaluate.limit_s if evaluate.limit_s is not None and stage.first() else None
     try:
         yield
-    except TimeoutError:
+    except OutOfTime as late:
         raise OverBudget(
-            f"evaluate.limit_s: {evaluate.limit_s:g} s from the start of the command were over before the pass "
-            f"{evaluate.headline} had its last score, so there is none; a faster machine or more evaluate.ranks take "
-            f"less, and null judges without a limit"
+            f"evaluate.limit_s: {evaluate.limit_s:g} s from the start of the command were over in the call {late}, "
+            f"before the pass {evaluate.headline} had its last score, so there is none; a faster machine or more "
+            f"evaluate.ranks take less, and null judges without a limit"
         ) from None
-    finally:
-        room.deadline = None
 
 
 def unscored(method: str, error: Diverged) -> GolfError:

@@ -23,6 +23,7 @@ def run(
     seen = np.zeros_like(stream)  # what a method can reach through its prefix is what it was given before
     seen[0] = stream[0]
     nats = total = 0
+    began = time.perf_counter()
     for begin in range(0, targets, chunk_tokens):
         end = min(targets, begin + chunk_tokens)
         chunk = stream[begin + 1 : end + 1].copy()
@@ -31,7 +32,7 @@ def run(
         sealed = ledger.seal(stream[begin : end + 1], nll, n_bytes[begin:end], last=end == targets, state=state)
         seen[begin + 1 : end + 1] = chunk
         nats, total = nats + nll.sum(dtype=np.float64), total + n_bytes[begin:end].sum(dtype=np.int64)
-        speed = f"{end / (time.perf_counter() - line.started):,.0f} tok/s"
+        speed = f"{end / (time.perf_counter() - began):,.0f} tok/s"
         line.update(end, bpb_so_far=f"{nats / np.log(2) / max(total, 1):.4f}", at=speed)
         yield sealed
         method.update(sealed)

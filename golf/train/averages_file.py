@@ -1,6 +1,5 @@
 """The averages of a run on disk: a folder with its index, exact averages, and snapshots of the traces."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,9 +8,7 @@ from golf.ground import store
 from golf.ground.errors import BadArtifact
 from golf.ground.shape import Shape
 from golf.model import checkpoint
-from golf.train.ema import TOLERANCE, Averages, checked_recipe, combined, covered, recipe
-
-HORIZONS = (10, 20, 40, 80, 160, 320, 640)  # 1 / (1 - decay), in steps: the decays to choose from
+from golf.train.ema import Averages, checked_recipe, combined, covered
 
 
 def save(folder, averages: Averages, shape: Shape, *, lineage: dict) -> None:
@@ -51,16 +48,6 @@ def load(folder, decay: float, shape: Shape) -> tuple[dict[str, torch.Tensor], d
     paths = {key: snapshot_path(folder, *key) for key in found.coefficients}
     weights = combined(found, lambda *key: checkpoint.load(paths[key], shape)[0])
     return weights, report | {"how": "combined", "profile_error": found.error}, list(paths.values())
-
-
-def best(folder, shape: Shape, measure: Callable[[dict[str, torch.Tensor]], float]) -> tuple[float, dict[float, float]]:
-    """The decay whose average measures lowest, and what each measured: those tracked, and of HORIZONS the covered."""
-    index = read_index(Path(folder))
-    known = index["traces"], index["snapshots"], index["steps"]
-    row = (1 - 1 / steps for steps in HORIZONS)
-    decays = sorted({*index["decays"], *(each for each in row if recipe(each, *known).error <= TOLERANCE)})
-    found = {decay: measure(load(folder, decay, shape)[0]) for decay in decays}
-    return min(found, key=found.get), found
 
 
 def read_index(folder: Path) -> dict:

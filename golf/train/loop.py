@@ -65,7 +65,7 @@ def train(
     batches: (x, y) int64 [rows of this rank, context]. dev: int64 [rows, context + 1], whose loss is watched.
     save(step, looped): called on rank 0 every ``checkpoint_every`` steps. state: keeps the run on the way, and when a
     signal asks for its end, which then comes after the step; ``batches`` must be a Loader at its position.
-    Raises Diverged when the loss is not finite.
+    Raises Diverged when the loss is not finite, or the gradient of a logged step is zero.
     """
     loss = here.compiled(loss_function(model, here))
     began = time.perf_counter()
