@@ -147,7 +147,7 @@ def test_a_server_that_is_no_hub_is_told_apart(hub, refused):
 
 def test_a_machine_without_huggingface_hub_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(Unavailable, match=r"which is not installed; pip install 'golf\[hub\]', or set fetch\.source"):
+    with pytest.raises(Unavailable, match=r"which is not installed; pip install -e '\.\[hub\]', or set fetch\.source"):
         hub_client.library()
 
 
