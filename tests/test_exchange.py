@@ -74,7 +74,7 @@ def test_a_rank_that_owns_no_matrix_of_a_bank_takes_part_all_the_same(monkeypatc
 
 @pytest.mark.parametrize("names", [SCATTER, GATHER])
 def test_where_torch_lacks_the_newer_name_of_a_collective_the_older_one_is_called(monkeypatch, names):
-    assert known(names) is getattr(dist, names[0], None) or getattr(dist, names[1])
+    assert known(names) is (getattr(dist, names[0], None) or getattr(dist, names[1]))
     monkeypatch.delattr(dist, names[0], raising=False)
     assert known(names) is getattr(dist, names[1])
 
