@@ -9,6 +9,7 @@ from golf.rules.court import Court, Text, execution
 from golf.rules.evidence import Case
 
 ARTIFACT = "artifacts/compress/model.golf"
+CODE = "artifacts/compress/code.tar.xz"
 SIZES = "artifacts/compress/sizes.json"
 TOKENIZER = "artifacts/fetch/tokenizer.model"
 MANIFEST = "artifacts/fetch/manifest.json"
@@ -20,6 +21,7 @@ CALIBRATE_CLOCK = "artifacts/calibrate/clock.json"
 QUANTIZE_CLOCK = "artifacts/quantize/clock.json"
 TTT_CLOCK = "artifacts/ttt/clock.json"
 METRICS = "artifacts/evaluate/metrics.json"
+RUN_CODE = "artifacts/evaluate/code.tar.xz"  # what the room ran: compress's, or packed here for another method
 VERDICT = "artifacts/evaluate/verdict.json"
 LEDGERS = "artifacts/evaluate/ledgers"
 SO_FAR, BY_POSITION = "artifacts/evaluate/bpb_so_far.csv", "artifacts/evaluate/loss_by_position.csv"
@@ -27,22 +29,17 @@ LOG = "artifacts/evaluate/executions.jsonl"
 
 
 def main() -> Runtime:
-    evaluate, ttt, epochs, context, vocabulary, limit, weights = params.load(
-        "evaluate",
-        "ttt",
-        "prequant.epochs",
-        "model.context",
-        "model.vocabulary",
-        "compress.limit_bytes",
-        "quantize.weights",
-    )
+    keys = ("prequant.epochs", "model.context", "model.vocabulary", "compress.limit_bytes", "quantize.weights")
+    evaluate, ttt, epochs, context, vocabulary, limit, weights = params.load("evaluate", "ttt", *keys)
     clocks = (TRAIN_CLOCK, CALIBRATE_CLOCK, QUANTIZE_CLOCK, *([TTT_CLOCK] if weights == "ttt" else []))
-    meeting.same_inputs("evaluate", evaluate.artifact, PLAN, SIZES, VAL, TRAIN, DEV, TOKENIZER, MANIFEST, *clocks)
+    meeting.same_inputs("evaluate", evaluate.artifact, CODE, PLAN, SIZES, VAL, TRAIN, DEV, TOKENIZER, MANIFEST, *clocks)
+    code = None
     if evaluate.artifact == ARTIFACT:
-        case = Case.own(ARTIFACT, SIZES, PLAN, context, *clocks)
+        case = Case.own(ARTIFACT, CODE, SIZES, PLAN, context, *clocks)
+        code = CODE if evaluate.method == trial.OWN else None
     else:
         case = Case.foreign(evaluate.artifact, PLAN, ttt, context)
-    with Room(evaluate) as room:
+    with Room(evaluate, code=code) as room:
         text = Text.open(VAL, TRAIN, DEV, TOKENIZER, MANIFEST, vocabulary)
         if stage.first():
             executions.append(LOG, execution(evaluate, case, text, stage.commit()))
@@ -61,10 +58,11 @@ def main() -> Runtime:
     store.write_table(BY_POSITION, judge.loss_by_position(tried.judged))
     found = court.decide(figures, LEDGERS, LOG, hardware=stage.hardware(here), commit=stage.commit())
     store.write_json(VERDICT, found.tree())
+    store.write_bytes(RUN_CODE, room.bundle)
     store.write_json(METRICS, figures | {"verdict": found.headline})
     stage.say(verdict.table(found.tree()))
     return here
 
 
 if __name__ == "__main__":
-    stage.enter("evaluate", main, apart=True, outs=(METRICS, VERDICT, LEDGERS, SO_FAR, BY_POSITION))
+    stage.enter("evaluate", main, apart=True, outs=(METRICS, VERDICT, LEDGERS, SO_FAR, BY_POSITION, RUN_CODE))

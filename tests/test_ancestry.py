@@ -17,6 +17,7 @@ CODES = "artifacts/quantize/codes.safetensors"
 TRAINED = "artifacts/train/model.safetensors"
 ADAPTED = "artifacts/ttt/model.safetensors"
 GOLF = "artifacts/compress/model.golf"
+CODE = "artifacts/compress/code.tar.xz"
 SIZES = "artifacts/compress/sizes.json"
 VAL = "artifacts/fetch/val"
 
@@ -44,8 +45,10 @@ def run(stream: str) -> None:
     made(HESSIANS, "calibrate", {"weights": ADAPTED, "train": "artifacts/fetch/train"})
     made(CODES, "quantize", {"weights": ADAPTED, "hessians": HESSIANS})
     store.write_bytes(GOLF, b"GOLF")
+    store.write_bytes(CODE, b"code")
     origin = lineage.of("compress", {"codes": CODES})
-    told = {"payload_sha256": store.digest(GOLF), "splits_seen": origin["splits_seen"], "lineage": origin}
+    digests = {"payload_sha256": store.digest(GOLF), "code_sha256": store.digest(CODE)}
+    told = digests | {"splits_seen": origin["splits_seen"], "lineage": origin}
     store.write_json(SIZES, told)
 
 

@@ -18,6 +18,7 @@ WORKFLOW = ROOT / ".github/workflows/ci.yml"
 METRICS = "artifacts/evaluate/metrics.json"
 PULLED = [
     "artifacts/compress/model.golf",
+    "artifacts/compress/code.tar.xz",
     "artifacts/compress/sizes.json",
     "artifacts/fetch/train/index.json",
     "artifacts/fetch/dev/index.json",

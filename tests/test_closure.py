@@ -1,11 +1,8 @@
-import io
-import os
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from golf.ground.closure import INERT, USED, bundle, closure, code_bytes, of_stage
+from golf.ground.closure import INERT, USED, closure, of_stage
 from golf.ground.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
@@ -86,22 +83,3 @@ def test_the_start_file_must_exist_and_parse(root):
     (root / "pkg/b.py").write_text("def (:\n")
     with pytest.raises(BadInput, match=r"b\.py: does not parse \(line 1"):
         closure("pkg/main.py", root=root)
-
-
-def test_the_bundle_holds_the_files_as_they_are(root):
-    files = closure("pkg/main.py", root=root)
-    with tarfile.open(fileobj=io.BytesIO(bundle(files, root)), mode="r:xz") as tar:
-        assert tar.getnames() == files
-        assert all(tar.extractfile(name).read().decode() == TREE[name] for name in files)
-
-
-def test_the_bundles_bytes_depend_on_names_and_content_alone(root):
-    files = closure("pkg/main.py", root=root)
-    first = bundle(files, root)
-    for name in files:
-        os.utime(root / name, (1, 1))
-        (root / name).chmod(0o600)
-    assert bundle(files[::-1], root) == first
-    assert code_bytes(files, root) == len(first)
-    (root / "pkg/a.py").write_text(TREE["pkg/a.py"] + "\n# a reason\n")
-    assert bundle(files, root) != first

@@ -7,7 +7,7 @@ import torch
 from conftest import TINY_SHAPE
 
 from golf import budget
-from golf.codec import container
+from golf.codec import code_bundle, container
 from golf.ground import lineage, params, sections, store
 from golf.ground.errors import BadArtifact, Diverged, OverBudget
 from golf.quant import codes, grid, outcome, sdclip
@@ -55,6 +55,10 @@ def test_sizes_add_up_and_the_artifact_opens(place):
     assert sizes["artifact_bytes"] == sizes["payload_bytes"] + sizes["code_bytes"]
     assert sizes["headroom_bytes"] == 100_000 - sizes["artifact_bytes"]
     assert sizes["code_files"] == ["golf/method.py", "golf/small.py"]
+    code = (folder / compress.CODE).read_bytes()
+    assert sizes["code_bytes"] == len(code)
+    assert list(code_bundle.unpack(code, compress.CODE)) == sizes["code_files"]
+    assert lineage.file_digest(folder / compress.CODE) == sizes["code_sha256"]
     assert sizes["splits_seen"] == ["train"]
     assert lineage.read(folder / compress.GOLF) == sizes["lineage"]
     back, header = container.read(folder / compress.GOLF)
@@ -69,7 +73,7 @@ def test_over_the_limit_says_by_how_much_and_what_to_turn_and_writes_nothing(pla
     compress.main()
     sizes = store.read_json(compress.SIZES)
     folder = place(sizes["artifact_bytes"] - 7)
-    for name in (compress.GOLF, compress.SIZES, compress.TABLE):
+    for name in (compress.GOLF, compress.CODE, compress.SIZES, compress.TABLE):
         (folder / name).unlink()
     with pytest.raises(OverBudget, match=r"compress\.limit_bytes: .* 7 over .*quantize\.matrix_clip"):
         compress.main()

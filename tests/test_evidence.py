@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from conftest import ROOT, TINY_SHAPE
-from test_ancestry import GOLF, SIZES, VAL, run
+from test_ancestry import CODE, GOLF, SIZES, VAL, run
 
 from golf.codec import packing
 from golf.ground import lineage, params, store
@@ -36,7 +36,7 @@ def write_plan(inputs: dict, **changes) -> None:
 
 
 def own() -> Case:
-    return Case.own(GOLF, SIZES, PLAN, 32, CLOCK, OTHER)
+    return Case.own(GOLF, CODE, SIZES, PLAN, 32, CLOCK, OTHER)
 
 
 def test_an_artifact_of_the_pipeline_brings_its_origin_its_plan_and_its_clock(stream):
@@ -115,6 +115,12 @@ def test_a_file_that_is_not_the_one_weighed_is_refused(stream):
         own()
 
 
+def test_code_that_is_not_what_was_weighed_is_refused(stream):
+    store.write_bytes(CODE, b"other")
+    with pytest.raises(BadArtifact, match=r"code\.tar\.xz: is not the file that compress weighed: 5 bytes of another"):
+        own()
+
+
 def test_an_edited_lineage_is_refused(stream):
     tree = store.read_json(SIZES)
     tree["lineage"]["splits_seen"] = ["train"]
@@ -143,7 +149,14 @@ def test_a_file_that_says_something_else_than_it_should_is_named_with_its_key(st
 
 
 @pytest.mark.parametrize(
-    ("path", "key"), [(SIZES, "payload_sha256"), (CLOCK, "limit_seconds"), (OTHER, "train_seconds"), (PLAN, "lineage")]
+    ("path", "key"),
+    [
+        (SIZES, "payload_sha256"),
+        (SIZES, "code_sha256"),
+        (CLOCK, "limit_seconds"),
+        (OTHER, "train_seconds"),
+        (PLAN, "lineage"),
+    ],
 )
 def test_a_file_that_lacks_a_key_is_named_with_it(stream, path, key):
     store.write_json(path, {name: value for name, value in store.read_json(path).items() if name != key})

@@ -8,6 +8,8 @@ import pytest
 from conftest import ROOT
 from strangers import Plan, score, settings, tokens
 
+from golf.codec import code_bundle
+from golf.ground.errors import BadArtifact
 from golf.room import room as rooms
 from golf.room.room import OutOfTime, Room
 from golf.score.sealed import Sealed
@@ -169,10 +171,26 @@ def test_what_was_opened_is_reported_by_the_sitting_that_did_it(room):
 
 
 def test_the_code_that_counts_is_what_the_method_reaches_and_it_goes_in_with_the_artifact_alone(theirs, room):
-    assert room.code == ["helper.py", "mine/method.py"]
+    assert list(room.sources) == ["helper.py", "mine/method.py"]
+    assert room.sources == code_bundle.unpack(room.bundle, "bundle")
+    assert (room.folder / "mine/method.py").read_bytes() == room.sources["mine/method.py"]
     assert rooms.counted("golf.method:Method", ROOT)[0] == "golf/__init__.py"
     inside = {path.relative_to(room.folder).as_posix() for path in room.folder.rglob("*") if path.is_file()}
     others = {path for path in inside if not path.startswith("golf/") and "__pycache__" not in path}
     assert others == {"helper.py", "mine/method.py", "weights.txt"}
     assert "golf/judge.py" not in inside
     assert "golf/method.py" not in inside
+
+
+def test_the_code_of_a_bundle_runs_and_not_the_files_it_was_made_from(theirs, room, tmp_path):
+    bundle = tmp_path / "code.tar.xz"
+    bundle.write_bytes(room.bundle)
+    with Room(settings(theirs), tmp_path / "without sources", code=bundle) as opened:
+        assert score(opened, "counts").tolist() == [1, 1]
+
+
+def test_a_bundle_that_does_not_hold_the_method_is_refused(theirs, tmp_path):
+    bundle = tmp_path / "code.tar.xz"
+    bundle.write_bytes(code_bundle.pack(["helper.py"], theirs))
+    with pytest.raises(BadArtifact, match=r"code\.tar\.xz: holds no mine/method\.py"):
+        Room(settings(theirs), theirs, code=bundle)

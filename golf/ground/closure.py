@@ -1,12 +1,9 @@
-"""Which of our own source files a file reaches by importing, and how many bytes they are when packed.
+"""Which of our own source files a file reaches by importing.
 
 Read from the syntax tree, so nothing is imported or run. Imports inside functions count; importlib calls do not.
 """
 
 import ast
-import io
-import lzma
-import tarfile
 from pathlib import Path
 
 from golf.ground.errors import BadInput
@@ -91,20 +88,3 @@ def sources(root: Path, module: str) -> list[str]:
             path.as_posix() for path in (place / "__init__.py", place.with_suffix(".py")) if (root / path).is_file()
         ]
     return found
-
-
-def bundle(files: list[str], root=".") -> bytes:
-    """A .tar.xz of the files as they are: the same bytes wherever and whenever it is made."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(files):
-            data = (Path(root) / name).read_bytes()
-            entry = tarfile.TarInfo(name)  # mode, owner and time are constants
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return lzma.compress(archive.getvalue(), preset=9 | lzma.PRESET_EXTREME)
-
-
-def code_bytes(files: list[str], root=".") -> int:
-    """What the code costs of the limit: the length of its bundle."""
-    return len(bundle(files, root))

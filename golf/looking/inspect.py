@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golf.codec import container
+from golf.codec import code_bundle, container
 from golf.data import shards
 from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, store
@@ -30,7 +30,7 @@ def explain(path: Path) -> str:
     if not path.exists():
         raise BadInput(f"{path}: not found; dvc repro makes the artifacts, dvc checkout brings them back")
     readers = {".bin": shard, ".json": tree, ".csv": table, ".model": tokenizer}
-    readers |= {".safetensors": tensors, ".golf": golf_file, ".jsonl": log}
+    readers |= {".safetensors": tensors, ".golf": golf_file, ".jsonl": log, ".xz": code}
     if path.suffix not in readers:
         raise BadInput(f"{path}: not an artifact; golf inspect reads {', '.join(sorted(readers))} and split folders")
     return shortened(readers[path.suffix](path))
@@ -223,3 +223,13 @@ def golf_file(path: Path) -> list[str]:
         f"  codec {', '.join(codecs) or 'none'}; splits that influenced it: {', '.join(header.seen) or 'none'}"
     )
     return lines + stored_lines(found)
+
+
+def code(path: Path) -> list[str]:
+    """The sources in a code bundle, largest first."""
+    packed = path.read_bytes()
+    sources = code_bundle.unpack(packed, path)
+    total = sum(map(len, sources.values()))
+    lines = [f"{path}: code that counts, {len(packed):,} bytes packed; {len(sources)} minified files, {total:,} bytes"]
+    by_size = sorted(sources.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    return lines + [f"  {name:<40} {len(source):>8,} bytes" for name, source in by_size]

@@ -1,7 +1,8 @@
 """The judge's side of the door: start the clean process, sit with the method in it, and get nothing but numbers back.
 
-The room is a new folder with the code that is counted, the artifact, and this package; the process in it knows nothing
-else of the project. Tokens go in chunk by chunk, so the method can't hold one that it was not given.
+The room is a new folder with the artifact, the code that is counted as its bundle holds it, and this package. The
+process in it knows nothing else of the project. Tokens go in chunk by chunk, so the method holds none that it was not
+given.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from golf.codec import code_bundle
+from golf.ground import store
 from golf.ground.closure import closure
 from golf.ground.errors import BadArtifact, BadMethod, GolfError
 from golf.ground.runtime import Runtime
@@ -41,13 +44,17 @@ class OutOfTime(Exception):
 class Room:
     """A clean process for one method. Use it as a context manager; ``sit`` gives a freshly opened method each time."""
 
-    def __init__(self, evaluate: Evaluate, root="."):
-        """evaluate: which method ("package.module:Class" below ``root``) opens which artifact, and how it runs.
+    def __init__(self, evaluate: Evaluate, root=".", code=None):
+        """evaluate: which method ("package.module:Class") opens which artifact, and how it runs. code: the bundle that
+        holds the method, a file that compress wrote; None packs what the method imports below ``root``.
 
-        Raises BadMethod when there is no such module.
+        Raises BadMethod when there is no such module, BadArtifact when ``code`` is damaged or doesn't hold it.
         """
-        self.method, self.artifact, self.root = evaluate.method, Path(evaluate.artifact), Path(root)
-        self.code = counted(self.method, root)
+        self.method, self.artifact = evaluate.method, Path(evaluate.artifact)
+        self.bundle = code_bundle.pack(counted(self.method, root), root) if code is None else Path(code).read_bytes()
+        self.sources = code_bundle.unpack(self.bundle, code or "the method's code")
+        if file_of(self.method) not in self.sources:
+            raise BadArtifact(code, f"holds no {file_of(self.method)}, the file of evaluate.method", store.RERUN)
         execution = {key: getattr(evaluate, key) for key in ("device", "attention", "compile", "dtype")}
         self.settings = {"method": self.method, "execution": execution, "score_tokens": evaluate.score_tokens}
         self.sittings = 0
@@ -79,7 +86,7 @@ class Room:
         self.stack.callback(self.door.close)
         settings = self.settings | {
             "folder": str(folder),
-            "modules": [module_of(file) for file in self.code],
+            "modules": [module_of(file) for file in self.sources],
             "artifact": str(self.inside),
             "packages": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
             "caches": [] if cache is None else [cache, str(Path.home() / ".triton")],
@@ -103,9 +110,10 @@ class Room:
         for thing in self.folder.iterdir():
             shutil.rmtree(thing) if thing.is_dir() and not thing.is_symlink() else thing.unlink()
         own = Path(__file__).parents[2]
-        for file in {*self.code, *closure(WORKER, root=own)}:
+        for file in {*self.sources, *closure(WORKER, root=own)}:
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile((self.root if file in self.code else own) / file, self.folder / file)
+            source = self.sources[file] if file in self.sources else (own / file).read_bytes()
+            (self.folder / file).write_bytes(source)
         shutil.copyfile(self.artifact, self.inside)
 
     def end(self) -> None:
@@ -268,7 +276,7 @@ def counted(method: str, root=".") -> list[str]:
     Raises BadMethod for a name of another form or a module that isn't there.
     """
     module, _, cls = method.partition(":")
-    file = f"{module.replace('.', '/')}.py"
+    file = file_of(method)
     named = all(part.isidentifier() for part in (*module.split("."), cls))
     if not named or not (Path(root) / file).is_file():
         raise BadMethod(
@@ -277,6 +285,11 @@ def counted(method: str, root=".") -> list[str]:
         )
     packages = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
     return closure(file, *(path.as_posix() for path in packages if (Path(root) / path).is_file()), root=root)
+
+
+def file_of(method: str) -> str:
+    """golf.score.scorer:Scorer -> golf/score/scorer.py."""
+    return f"{method.partition(':')[0].replace('.', '/')}.py"
 
 
 def module_of(file: str) -> str:

@@ -116,9 +116,12 @@ def together(report: dict, here) -> dict:
 
 
 def told(error: BaseException, folder: str) -> str:
-    """An exception of somebody's code in a line: what, and where in it."""
+    """An exception of somebody's code in a line: what, and where in it. The file is minified, so the line is quoted."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(folder)]
-    where = f" ({os.path.relpath(frames[-1].filename, folder)}, line {frames[-1].lineno})" if frames else ""
+    where = ""
+    if frames:
+        last = frames[-1]
+        where = f" ({os.path.relpath(last.filename, folder)}, in {last.name}: {textwrap.shorten(last.line or '', 100)})"
     words = textwrap.shorten(str(error), 300)
     return f"{type(error).__name__}{': ' * bool(words)}{words}{where}"
 

@@ -13,7 +13,6 @@ from golf.data.shards import Split
 from golf.data.stream import Stream
 from golf.data.tokenizer import Tokenizer
 from golf.ground import lineage, sections, store
-from golf.ground.closure import code_bytes
 from golf.room.room import Room
 from golf.rules import accounts, disputed, executions, provenance, verdict
 from golf.rules.evidence import Case, expect, told
@@ -65,7 +64,7 @@ class Court:
     @property
     def size(self) -> Size:
         payload = Path(self.evaluate.artifact).stat().st_size
-        return Size(payload, code_bytes(self.room.code, self.room.root), self.limit_bytes)
+        return Size(payload, len(self.room.bundle), self.limit_bytes)
 
     @property
     def early(self) -> int:
@@ -101,7 +100,7 @@ class Court:
             *self.trial.findings,
             *provenance.splits(case.origin, case.tried if learns else None),
             provenance.disjoint(text.train, text.dev, text.val.documents),
-            *provenance.room(self.trial.reports, self.room.code),
+            *provenance.room(self.trial.reports, list(self.room.sources)),
             *accounts.of_ledger(ledger, text.stream, first, figures, named.calls),
             *accounts.of_bytes(figures, text.val, text.index, text.manifest, text.read),
             self.size.finding(),

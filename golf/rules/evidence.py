@@ -105,13 +105,15 @@ def expect(path, found: dict, **types) -> dict:
     return found
 
 
-def expect_weighed(path, sizes: dict) -> None:
-    """Raises BadArtifact when the file at ``path`` is not the one that compress wrote into sizes.json."""
-    if not Path(path).is_file():
-        raise BadArtifact(path, "not found", store.RERUN)
-    if lineage.file_digest(path) != sizes["payload_sha256"]:
-        problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
-        raise BadArtifact(path, problem, "run compress again")
+def expect_weighed(sizes, **files) -> None:
+    """files: the payload, the code. Raises BadArtifact when one is not the file whose sha256 stands in sizes.json."""
+    recorded = told(sizes, **{f"{kind}_sha256": str for kind in files})
+    for kind, path in files.items():
+        if not Path(path).is_file():
+            raise BadArtifact(path, "not found", store.RERUN)
+        if lineage.file_digest(path) != recorded[f"{kind}_sha256"]:
+            problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
+            raise BadArtifact(path, problem, "run compress again")
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,10 @@ class Case:
     clock: Clock | None
 
     @classmethod
-    def own(cls, artifact, sizes, plan, context: int, *clocks) -> "Case":
+    def own(cls, artifact, code, sizes, plan, context: int, *clocks) -> "Case":
         """Of the pipeline's artifact. Raises BadArtifact when these files don't belong together."""
         ttt = read_plan(plan, context)
-        expect_weighed(artifact, told(sizes, payload_sha256=str))
+        expect_weighed(sizes, payload=artifact, code=code)
         return cls(ttt, Told.of(artifact), Told.of(plan), Clock.read(*clocks))
 
     @classmethod
