@@ -10,8 +10,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from golf.ground import store
-from golf.model.attention import door
+from golf.artifacts import io
+from golf.model.attention import get_attention
 
 
 def main() -> None:
@@ -24,35 +24,37 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=10, help="turns of each side; the fastest counts (10)")
     parser.add_argument("--eager", action="store_true", help="compile no side")
     parser.add_argument("--json", help="also write the figures here")
-    asked = parser.parse_args()
-    widths = (asked.heads, asked.kv_heads, asked.kv_heads)
-    shapes = [(asked.rows, asked.context, heads, asked.head_width) for heads in widths]
+    args = parser.parse_args()
+    head_counts = (args.heads, args.kv_heads, args.kv_heads)
+    shapes = [(args.rows, args.context, heads, args.head_width) for heads in head_counts]
     qkv = [torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for shape in shapes]
-    sides = {"record": record, "fp32": fp32, "ours": door("sdpa")}
-    if not asked.eager:
-        sides = {name: torch.compile(attend, fullgraph=True, dynamic=False) for name, attend in sides.items()}
-    best = dict.fromkeys(sides, float("inf"))
-    for _ in range(asked.repeat + 1):
-        for name, attend in sides.items():
+    implementations = {"record": baseline_attention, "fp32": fp32_attention, "ours": get_attention("sdpa")}
+    if not args.eager:
+        implementations = {
+            name: torch.compile(attend, fullgraph=True, dynamic=False) for name, attend in implementations.items()
+        }
+    best_s = dict.fromkeys(implementations, float("inf"))
+    for _ in range(args.repeat + 1):
+        for name, attend in implementations.items():
             start = time.perf_counter()
             attend(*qkv).sum().backward()
-            best[name] = min(best[name], time.perf_counter() - start)
-    row = {**vars(asked), "threads": torch.get_num_threads(), **best, "ratio": best["record"] / best["ours"]}
+            best_s[name] = min(best_s[name], time.perf_counter() - start)
+    row = {**vars(args), "threads": torch.get_num_threads(), **best_s, "ratio": best_s["record"] / best_s["ours"]}
     print(
-        f"{row['threads']} threads, {shapes[0]}: bf16 {1e3 * best['record']:.1f} ms, "
-        f"fp32 and back {1e3 * best['fp32']:.1f} ms, ours {1e3 * best['ours']:.1f} ms, ratio {row['ratio']:.2f}"
+        f"{row['threads']} threads, {shapes[0]}: bf16 {1e3 * best_s['record']:.1f} ms, "
+        f"fp32 and back {1e3 * best_s['fp32']:.1f} ms, ours {1e3 * best_s['ours']:.1f} ms, ratio {row['ratio']:.2f}"
     )
-    if asked.json:
-        store.write_json(asked.json, row)
+    if args.json:
+        io.write_json(args.json, row)
 
 
-def record(q, k, v):
+def baseline_attention(q, k, v):
     heads = [x.transpose(1, 2) for x in (q, k, v)]
     return F.scaled_dot_product_attention(*heads, is_causal=True, enable_gqa=True).transpose(1, 2)
 
 
-def fp32(q, k, v):
-    return record(q.float(), k.float(), v.float()).to(q.dtype)
+def fp32_attention(q, k, v):
+    return baseline_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 if __name__ == "__main__":

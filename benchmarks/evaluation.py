@@ -2,7 +2,7 @@
 
 The record's method is written here from its description (record-stack 1.7, 2.1, 4.4). Scoring: a compiled forward gives
 the logits of every position of 32 whole windows, and a cross-entropy outside it takes the last ``stride`` of each.
-Learning: eager, an optimiser that walks over tensors. Ours is ``golf.method`` and ``golf.ttt.prequant`` as they are.
+Learning: eager, an optimiser that walks over tensors. Ours is ``golf.inference.predictor`` and ``golf.training.prequant_ttt`` as they are.
 
 A profile gives shape, plan and batches; each side does what one of the profile's ranks does in a chunk, and no
 reductions: the record's one a tensor against ours in one are not in these figures. Weights and tokens are random,
@@ -21,17 +21,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from golf.ground import params, store
-from golf.ground.runtime import Runtime
-from golf.method import Method
+from golf.artifacts import io
+from golf.config import loader
+from golf.distributed.context import DistContext
+from golf.inference.interface import ScoredChunk
+from golf.inference.predictor import GolfPredictor
+from golf.inference.score_first_sgd import cosine_decay
+from golf.inference.windows import plan_windows
 from golf.model.gpt import GPT
-from golf.score.sealed import Sealed
-from golf.score.windows import plan
-from golf.ttt import prequant
-from golf.ttt.score_first import cosine
+from golf.training import prequant_ttt
 
-ROWS = 32  # windows that the record scores at a time
-AGREE = 1e-4  # nats by which the sides' means may differ
+BASELINE_BATCH_WINDOWS = 32  # windows that the record scores at a time
+MAX_NATS_DIFFERENCE = 1e-4  # nats by which the sides' means may differ
 
 
 def main() -> None:
@@ -44,183 +45,193 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=4, help="of the stream, of which the last is only scored (4)")
     parser.add_argument("--repeat", type=int, default=3, help="turns of each side (3)")
     parser.add_argument("--json", help="also write the figures here")
-    asked = parser.parse_args()
-    bench = Bench(asked)
-    rows = {name: bench.compare(*getattr(bench, name)()) for name in ("sliding", "ttt", "prequant")}
+    args = parser.parse_args()
+    benchmark = EvaluationBenchmark(args)
+    rows = {name: benchmark.compare(*getattr(benchmark, name)()) for name in ("sliding", "ttt", "prequant")}
     for name, row in rows.items():
         print(
             f"{name:<9} record {row['record_s']:.3f} s, ours {row['ours_s']:.3f} s, ratio {row['ratio']:.2f}, "
             f"{row['record_nats']:.5f} and {row['ours_nats']:.5f} nats{'' if row['agree'] else ': THEY DIFFER'}"
         )
-    if asked.json:
-        about = {key: value for key, value in vars(asked).items() if key != "json"}
-        store.write_json(asked.json, hardware.describe(bench.here.device) | about | {"ways": rows})
+    if args.json:
+        metadata = {key: value for key, value in vars(args).items() if key != "json"}
+        io.write_json(args.json, hardware.describe_machine(benchmark.ctx.device) | metadata | {"ways": rows})
 
 
-class Bench:
+class EvaluationBenchmark:
     """Both sides on one stream, with a model each."""
 
-    def __init__(self, asked):
-        wanted, self.repeat = params.read(asked.profile), asked.repeat
-        ranks, ttt, dice = wanted.ttt.ranks, wanted.ttt, torch.Generator().manual_seed(0)
-        device, dtype = torch.device(asked.device), getattr(torch, asked.dtype)
-        self.here = Runtime(0, 1, device, dtype, not asked.eager, "sdpa")
-        self.shape, self.stride, context = wanted.model, ttt.stride, wanted.model.context
-        self.plan = dataclasses.replace(
+    def __init__(self, args):
+        cfg, self.n_repeats = loader.load_config(args.profile), args.repeat
+        ranks, ttt, rng = cfg.ttt.ranks, cfg.ttt, torch.Generator().manual_seed(0)
+        device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+        self.ctx = DistContext(0, 1, device, dtype, not args.eager, "sdpa")
+        self.model_cfg, self.stride, context = cfg.model, ttt.stride, cfg.model.context_length
+        self.ttt_cfg = dataclasses.replace(
             ttt, ranks=1, chunk_tokens=ttt.chunk_tokens // ranks, batch_tokens=ttt.batch_tokens // ranks
         )
-        self.early = dataclasses.replace(
-            wanted.prequant, form="sequential", batch_tokens=max(wanted.prequant.batch_tokens // ranks, context)
+        self.prequant_cfg = dataclasses.replace(
+            cfg.prequant, sync="sequential", batch_tokens=max(cfg.prequant.batch_tokens // ranks, context)
         )
-        self.state = random_state(self.shape, dice) if asked.weights is None else store.load_tensors(asked.weights)[0]
-        count = asked.chunks * self.plan.chunk_tokens + 1
-        self.stream = torch.randint(self.shape.vocabulary, (count,), generator=dice).numpy().astype(np.uint16)
-        self.method = Method(self.model(), self.here, score_tokens=wanted.evaluate.score_tokens)
-        self.record = Record(self.model(), self.here)
+        self.state_dict = (
+            random_state_dict(self.model_cfg, rng) if args.weights is None else io.load_tensors(args.weights)[0]
+        )
+        n_tokens = args.chunks * self.ttt_cfg.chunk_tokens + 1
+        self.tokens = torch.randint(self.model_cfg.vocab_size, (n_tokens,), generator=rng).numpy().astype(np.uint16)
+        self.predictor = GolfPredictor(self.build_model(), self.ctx, eval_batch_tokens=cfg.evaluate.eval_batch_tokens)
+        self.baseline = BaselinePredictor(self.build_model(), self.ctx)
 
-    def model(self) -> GPT:
-        made = GPT(self.shape)
-        made.load_state_dict(self.state)
-        return made.to(self.here.device)
+    def build_model(self) -> GPT:
+        model = GPT(self.model_cfg)
+        model.load_state_dict(self.state_dict)
+        return model.to(self.ctx.device)
 
     def sliding(self):
-        return self.passes(plan=None)
+        return self.make_scoring_runs(ttt_cfg=None)
 
     def ttt(self):
-        return self.passes(plan=self.plan)
+        return self.make_scoring_runs(ttt_cfg=self.ttt_cfg)
 
-    def passes(self, plan):
+    def make_scoring_runs(self, ttt_cfg):
         """The two sides: functions from nothing to (mean nats, seconds)."""
-        size = self.plan.chunk_tokens
-        edges = list(itertools.pairwise(range(0, len(self.stream), size)))
+        chunk_tokens = self.ttt_cfg.chunk_tokens
+        chunk_bounds = list(itertools.pairwise(range(0, len(self.tokens), chunk_tokens)))
 
-        def side(method):
-            method.begin(stride=self.stride, plan=plan, chunks=len(edges))
-            began, nats = self.clock(), 0.0
-            for index, (low, high) in enumerate(edges):
-                nll = method.score(self.stream[: low + 1], self.stream[low + 1 : high + 1])
+        def run(predictor):
+            predictor.begin(stride=self.stride, ttt_cfg=ttt_cfg, n_chunks=len(chunk_bounds))
+            start_s, nats = self.synchronized_time(), 0.0
+            for index, (low, high) in enumerate(chunk_bounds):
+                nll = predictor.score(self.tokens[: low + 1], self.tokens[low + 1 : high + 1])
                 nats += nll.sum(dtype=np.float64)
-                method.update(Sealed(index, self.stream[low : high + 1], index == len(edges) - 1, ""))
-            return float(nats / (len(self.stream) - 1)), self.clock() - began
+                predictor.update(ScoredChunk(index, self.tokens[low : high + 1], index == len(chunk_bounds) - 1, ""))
+            return float(nats / (len(self.tokens) - 1)), self.synchronized_time() - start_s
 
-        return lambda: side(self.record), lambda: side(self.method)
+        return lambda: run(self.baseline), lambda: run(self.predictor)
 
     def prequant(self):
         """An epoch at the first rate; weights and moments go on from turn to turn."""
-        context, rate = self.shape.context, self.early.lr
-        windows = torch.from_numpy(self.stream.astype(np.int64)).unfold(0, context + 1, context)
-        models = [self.model(), self.model()]
+        context, lr = self.model_cfg.context_length, self.prequant_cfg.lr
+        windows = torch.from_numpy(self.tokens.astype(np.int64)).unfold(0, context + 1, context)
+        models = [self.build_model(), self.build_model()]
         for model in models:
-            for block in model.blocks[: self.early.freeze]:
+            for block in model.blocks[: self.prequant_cfg.freeze_blocks]:
                 block.requires_grad_(False)
-        record, ours = RecordAdamW(models[0], self.early, self.here), prequant.Learner(models[1], self.early, self.here)
+        baseline, ours = (
+            BaselineAdamW(models[0], self.prequant_cfg, self.ctx),
+            prequant_ttt.PrequantTrainer(models[1], self.prequant_cfg, self.ctx),
+        )
         ours.warm_up(windows)
 
-        def side(learner):
-            began = self.clock()
-            nats = learner.epoch(windows, rate)
-            return nats / windows[:, 1:].numel(), self.clock() - began
+        def run(learner):
+            start_s = self.synchronized_time()
+            nats = learner.epoch(windows, lr)
+            return nats / windows[:, 1:].numel(), self.synchronized_time() - start_s
 
-        return lambda: side(record), lambda: side(ours)
+        return lambda: run(baseline), lambda: run(ours)
 
-    def clock(self) -> float:
-        self.here.finish()
-        return time.process_time() if self.here.device.type == "cpu" else time.perf_counter()
+    def synchronized_time(self) -> float:
+        self.ctx.synchronize()
+        return time.process_time() if self.ctx.device.type == "cpu" else time.perf_counter()
 
-    def compare(self, record, ours) -> dict:
-        row = {"record_nats": record()[0], "ours_nats": ours()[0], "record_s": math.inf, "ours_s": math.inf}
-        for _ in range(self.repeat):
-            for name, side in (("record_s", record), ("ours_s", ours)):
-                row[name] = min(row[name], side()[1])
-        agree = abs(row["record_nats"] - row["ours_nats"]) <= AGREE
-        return row | {"ratio": row["record_s"] / row["ours_s"], "agree": agree}
+    def compare(self, baseline, ours) -> dict:
+        row = {"record_nats": baseline()[0], "ours_nats": ours()[0], "record_s": math.inf, "ours_s": math.inf}
+        for _ in range(self.n_repeats):
+            for name, run in (("record_s", baseline), ("ours_s", ours)):
+                row[name] = min(row[name], run()[1])
+        is_equal = abs(row["record_nats"] - row["ours_nats"]) <= MAX_NATS_DIFFERENCE
+        return row | {"ratio": row["record_s"] / row["ours_s"], "agree": is_equal}
 
 
-class Record:
-    """Scoring and score-first learning as PR #1493 has them, with the calls of golf.method.Method."""
+class BaselinePredictor:
+    """Scoring and score-first learning as PR #1493 has them, with the calls of golf.inference.predictor.GolfPredictor."""
 
-    def __init__(self, model: GPT, here: Runtime):
-        self.model, self.here, self.context = model, here, model.shape.context
-        self.opened = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self.logits = here.compiled(self.all_logits)
+    def __init__(self, model: GPT, ctx: DistContext):
+        self.model, self.ctx, self.context = model, ctx, model.cfg.context_length
+        self.initial_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        self.compiled_logits = ctx.maybe_compile(self.all_logits)
 
     def all_logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        with self.here.autocast():
-            return self.model.logits(self.model(inputs, looped=True)).to(self.here.dtype)  # bf16 leaves the graph
+        with self.ctx.autocast():
+            return self.model.logits(self.model(inputs, recurrent=True)).to(self.ctx.dtype)  # bf16 leaves the graph
 
-    def begin(self, *, stride: int, plan, chunks: int) -> None:
-        self.model.load_state_dict(self.opened)
-        self.stride, self.plan, self.chunks = stride, plan, chunks
-        self.optimiser = plan and torch.optim.SGD(self.model.parameters(), lr=plan.lr, momentum=plan.momentum)
+    def reset(self, *, stride: int, ttt_cfg, n_chunks: int) -> None:
+        self.model.load_state_dict(self.initial_weights)
+        self.stride, self.ttt_cfg, self.n_chunks = stride, ttt_cfg, n_chunks
+        self.optimizer = ttt_cfg and torch.optim.SGD(self.model.parameters(), lr=ttt_cfg.lr, momentum=ttt_cfg.momentum)
 
     @torch.no_grad()
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-        begin, context = len(prefix) - 1, self.context
+        start, context = len(prefix) - 1, self.context
         stream = np.concatenate([prefix, chunk]).astype(np.int64)
-        nats = torch.zeros(len(chunk), device=self.here.device)
-        windows = plan(begin, begin + len(chunk), context=context, stride=self.stride)
-        for i in range(0, len(windows), ROWS):
-            batch = windows[i : i + ROWS]
-            x, y = np.zeros((2, ROWS if self.here.compile else len(batch), context), dtype=np.int64)
+        nats = torch.zeros(len(chunk), device=self.ctx.device)
+        windows = plan_windows(start, start + len(chunk), context_length=context, stride=self.stride)
+        for i in range(0, len(windows), BASELINE_BATCH_WINDOWS):
+            batch = windows[i : i + BASELINE_BATCH_WINDOWS]
+            x, y = np.zeros((2, BASELINE_BATCH_WINDOWS if self.ctx.compile else len(batch), context), dtype=np.int64)
             for row, window in enumerate(batch):
-                held = stream[window.start : window.start + context + 1]
-                x[row, : len(held) - 1], y[row, : len(held) - 1] = held[:-1], held[1:]
-            x, y = (torch.from_numpy(each).to(self.here.device) for each in (x, y))
-            nll = F.cross_entropy(self.logits(x).flatten(0, 1).float(), y.flatten(), reduction="none").view_as(y)
+                window_tokens = stream[window.start : window.start + context + 1]
+                x[row, : len(window_tokens) - 1], y[row, : len(window_tokens) - 1] = (
+                    window_tokens[:-1],
+                    window_tokens[1:],
+                )
+            x, y = (torch.from_numpy(array).to(self.ctx.device) for array in (x, y))
+            nll = F.cross_entropy(self.compiled_logits(x).flatten(0, 1).float(), y.flatten(), reduction="none").view_as(
+                y
+            )
             for row, window in enumerate(batch):
-                nats[window.first - begin : window.stop - begin] = nll[
-                    row, window.first - window.start : window.stop - window.start
+                nats[window.score_from - start : window.score_to - start] = nll[
+                    row, window.score_from - window.start : window.score_to - window.start
                 ]
         return nats.cpu().numpy()
 
-    def update(self, sealed: Sealed) -> None:
-        if self.optimiser is None or sealed.last:
+    def update(self, scored_chunk: ScoredChunk) -> None:
+        if self.optimizer is None or scored_chunk.is_last:
             return
-        tokens = torch.from_numpy(sealed.tokens.astype(np.int64)).to(self.here.device)
+        tokens = torch.from_numpy(scored_chunk.tokens.astype(np.int64)).to(self.ctx.device)
         x, y = tokens[:-1].view(-1, self.context), tokens[1:].view(-1, self.context)
-        size = self.plan.batch_tokens // self.context
-        rate = self.plan.lr * cosine(sealed.index, self.chunks)
-        for _ in range(self.plan.epochs):
-            for batch in zip(x.split(size), y.split(size), strict=True):
-                eager_step(self.model, self.optimiser, *batch, rate, self.plan.clip, self.here)
+        batch_rows = self.ttt_cfg.batch_tokens // self.context
+        lr = self.ttt_cfg.lr * cosine_decay(scored_chunk.index, self.n_chunks)
+        for _ in range(self.ttt_cfg.epochs):
+            for batch in zip(x.split(batch_rows), y.split(batch_rows), strict=True):
+                eager_step(self.model, self.optimizer, *batch, lr, self.ttt_cfg.clip, self.ctx)
 
 
-class RecordAdamW:
+class BaselineAdamW:
     """Steps of PR #1485's epochs."""
 
-    def __init__(self, model: GPT, wanted, here: Runtime):
-        self.model, self.wanted, self.here = model, wanted, here
-        learned = [weight for weight in model.parameters() if weight.requires_grad]
-        self.optimiser = torch.optim.AdamW(learned, lr=wanted.lr, weight_decay=0.0)
+    def __init__(self, model: GPT, cfg, ctx: DistContext):
+        self.model, self.cfg, self.ctx = model, cfg, ctx
+        trainable = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(trainable, lr=cfg.lr, weight_decay=0.0)
 
-    def epoch(self, windows: torch.Tensor, rate: float) -> float:
-        nats = torch.zeros((), device=self.here.device)
-        for batch in windows.split(self.wanted.batch_tokens // self.model.shape.context):
-            x, y = (each.to(self.here.device) for each in (batch[:, :-1].contiguous(), batch[:, 1:].contiguous()))
-            loss = eager_step(self.model, self.optimiser, x, y, rate, self.wanted.clip, self.here)
+    def epoch(self, windows: torch.Tensor, lr: float) -> float:
+        nats = torch.zeros((), device=self.ctx.device)
+        for batch in windows.split(self.cfg.batch_tokens // self.model.cfg.context_length):
+            x, y = (tensor.to(self.ctx.device) for tensor in (batch[:, :-1].contiguous(), batch[:, 1:].contiguous()))
+            loss = eager_step(self.model, self.optimizer, x, y, lr, self.cfg.clip, self.ctx)
             nats += loss * y.numel()
         return nats.item()
 
 
-def eager_step(model: GPT, optimiser, x, y, rate: float, clip: float, here: Runtime) -> torch.Tensor:
+def eager_step(model: GPT, optimizer, x, y, lr: float, grad_clip: float, ctx: DistContext) -> torch.Tensor:
     """One step on the mean of a batch; the mean before it."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    with here.autocast():
-        logits = model.logits(model(x, looped=True))
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
+    with ctx.autocast():
+        logits = model.logits(model(x, recurrent=True))
         loss = F.cross_entropy(logits.flatten(0, 1).float(), y.flatten())
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([w for w in model.parameters() if w.requires_grad], clip)
-    optimiser.step()
+    torch.nn.utils.clip_grad_norm_([w for w in model.parameters() if w.requires_grad], grad_clip)
+    optimizer.step()
     return loss.detach()
 
 
-def random_state(shape, dice: torch.Generator) -> dict[str, torch.Tensor]:
+def random_state_dict(model_cfg, rng: torch.Generator) -> dict[str, torch.Tensor]:
     """Every weight off its start, so that all of them count."""
-    model = GPT(shape).initialise(dice)
+    model = GPT(model_cfg).init_weights(rng)
     return {
-        name: tensor + torch.randn(tensor.shape, generator=dice) * 0.02 for name, tensor in model.state_dict().items()
+        name: tensor + torch.randn(tensor.shape, generator=rng) * 0.02 for name, tensor in model.state_dict().items()
     }
 
 

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 
 import torch
 
-from golf.ground import store
-from golf.quant import grid, hessian, sdclip, solver
+from golf.artifacts import io
+from golf.compression import quantized_tensor
+from golf.quantization import hessians as quantization_hessians
+from golf.quantization import row_scales, solver
 
-PLAN = SimpleNamespace(
-    grid="row_sdclip", damp=0.01, block=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
+QUANTIZE_CONFIG = SimpleNamespace(
+    grid="row", damping_frac=0.01, block_size=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
 )
-SHAPES = {  # layers, width, kv width, mlp width, vocabulary
+MODEL_SHAPES = {  # layers, width, kv width, mlp width, vocabulary
     "laptop-192": (6, 192, 96, 768, 2048),
     "laptop-256": (6, 256, 128, 1024, 2048),
     "record": (11, 512, 256, 2048, 8192),
@@ -27,17 +29,17 @@ SHAPES = {  # layers, width, kv width, mlp width, vocabulary
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shapes", nargs="*", default=list(SHAPES), help=f"of {', '.join(SHAPES)}; all")
+    parser.add_argument("shapes", nargs="*", default=list(MODEL_SHAPES), help=f"of {', '.join(MODEL_SHAPES)}; all")
     parser.add_argument("--repeat", type=int, default=3, help="turns of each side; the fastest counts (3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides")
     parser.add_argument("--json", help="also write the figures here")
-    asked = parser.parse_args()
-    unknown = [name for name in asked.shapes if name not in SHAPES]
+    args = parser.parse_args()
+    unknown = [name for name in args.shapes if name not in MODEL_SHAPES]
     if unknown:
-        parser.error(f"unknown shape {unknown[0]}; one of {', '.join(SHAPES)}")
-    torch.set_num_threads(asked.threads)
-    rows = [compare(name, asked.repeat) for name in asked.shapes]
-    print(f"{asked.threads} threads, fastest of {asked.repeat}")
+        parser.error(f"unknown shape {unknown[0]}; one of {', '.join(MODEL_SHAPES)}")
+    torch.set_num_threads(args.threads)
+    rows = [compare(name, args.repeat) for name in args.shapes]
+    print(f"{args.threads} threads, fastest of {args.repeat}")
     print(
         f"{'shapes':<12}{'tensors':>8}{'record s':>10}{'ours s':>9}{'ratio':>7}{'codes equal':>13}{'error ratio':>16}"
     )
@@ -46,95 +48,106 @@ def main() -> None:
             f"{row['shapes']:<12}{row['tensors']:>8}{row['record_s']:>10.3f}{row['ours_s']:>9.3f}{row['ratio']:>7.2f}"
             f"{row['codes_equal']:>13.5%}{row['error_ratio']:>16.6f}"
         )
-    if asked.json:
-        store.write_json(asked.json, {"threads": asked.threads, "repeat": asked.repeat, "rows": rows})
+    if args.json:
+        io.write_json(args.json, {"threads": args.threads, "repeat": args.repeat, "rows": rows})
 
 
-def compare(name: str, repeat: int) -> dict:
-    weights, hessians, inputs = problem(*SHAPES[name])
-    solver.quantize(*problem(1, 64, 32, 128, 512), PLAN)  # the libraries start their threads
+def compare(name: str, n_repeats: int) -> dict:
+    weights, hessians, inputs = random_problem(*MODEL_SHAPES[name])
+    solver.quantize_model(*random_problem(1, 64, 32, 128, 512), QUANTIZE_CONFIG)  # the libraries start their threads
     seconds = {"record": math.inf, "ours": math.inf}
-    for _ in range(repeat):
+    for _ in range(n_repeats):
         start = time.perf_counter()
-        theirs = record(weights, hessians, inputs)
+        baseline = baseline_quantize(weights, hessians, inputs)
         seconds["record"] = min(seconds["record"], time.perf_counter() - start)
         start = time.perf_counter()
-        ours = solver.quantize(weights, hessians, inputs, PLAN)
+        ours = solver.quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG)
         seconds["ours"] = min(seconds["ours"], time.perf_counter() - start)
-    equal = sum(int((ours[n].codes == theirs[n].codes).sum()) for n in inputs)
-    errors = [sum(output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, theirs)]
+    n_equal = sum(int((ours[n].codes == baseline[n].codes).sum()) for n in inputs)
+    errors = [sum(output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)]
     return {
         "shapes": name,
         "tensors": len(inputs),
         "record_s": seconds["record"],
         "ours_s": seconds["ours"],
         "ratio": seconds["record"] / seconds["ours"],
-        "codes_equal": equal / sum(weights[n].numel() for n in inputs),
+        "codes_equal": n_equal / sum(weights[n].numel() for n in inputs),
         "error_ratio": errors[0] / errors[1],
     }
 
 
-def problem(layers: int, width: int, kv_width: int, mlp_width: int, vocabulary: int):
+def random_problem(n_layers: int, d_model: int, d_kv: int, d_ff: int, vocab_size: int):
     """Random weights, Hessians of correlated inputs with spread scales, and who reads what."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {"tok_emb.weight": (vocabulary, width)}
-    for i in range(layers):
+    shapes = {"tok_emb.weight": (vocab_size, d_model)}
+    for i in range(n_layers):
         block = f"blocks.{i}."
-        shapes |= {block + "attn.c_q.weight": (width, width), block + "attn.proj.weight": (width, width)}
-        shapes |= {block + "attn.c_k.weight": (kv_width, width), block + "attn.c_v.weight": (kv_width, width)}
-        shapes |= {block + "mlp.fc.weight": (mlp_width, width), block + "mlp.proj.weight": (width, mlp_width)}
+        shapes |= {block + "attn.c_q.weight": (d_model, d_model), block + "attn.proj.weight": (d_model, d_model)}
+        shapes |= {block + "attn.c_k.weight": (d_kv, d_model), block + "attn.c_v.weight": (d_kv, d_model)}
+        shapes |= {block + "mlp.fc.weight": (d_ff, d_model), block + "mlp.proj.weight": (d_model, d_ff)}
     weights = {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
-    inputs = {name: hessian.source(name) for name in shapes}
+    inputs = {name: quantization_hessians.input_name(name) for name in shapes}
     hessians = {}
     for name, source in inputs.items():
-        columns = shapes[name][1]
+        n_columns = shapes[name][1]
         if source not in hessians:
-            mix = torch.eye(columns) + torch.randn(columns, columns, generator=generator) / math.sqrt(columns)
-            scale = torch.randn(columns, generator=generator).exp()
-            x = torch.randn(2 * columns, columns, generator=generator) @ mix * scale
+            mix = torch.eye(n_columns) + torch.randn(n_columns, n_columns, generator=generator) / math.sqrt(n_columns)
+            scale = torch.randn(n_columns, generator=generator).exp()
+            x = torch.randn(2 * n_columns, n_columns, generator=generator) @ mix * scale
             hessians[source] = x.T @ x
     return weights, hessians, inputs
 
 
-def record(weights, hessians, inputs) -> dict[str, grid.Quantized]:
+def baseline_quantize(weights, hessians, inputs) -> dict[str, quantized_tensor.QuantizedTensor]:
     """The record's form, one matrix at a time."""
-    found = {}
+    quantized = {}
     for name, source in inputs.items():
-        embed = name == grid.EMBED
-        bits, clip = (PLAN.embed_bits, PLAN.embed_clip) if embed else (PLAN.matrix_bits, PLAN.matrix_clip)
-        steps = sdclip.steps(weights[name], clip, bits)
-        codes = record_one(weights[name], hessians[source], steps.float(), sdclip.largest(bits), PLAN.damp, PLAN.block)
-        found[name] = grid.Quantized(codes, steps)
-    return found
+        is_embed = name == quantized_tensor.EMBEDDING_WEIGHT
+        bits, clip = (
+            (QUANTIZE_CONFIG.embed_bits, QUANTIZE_CONFIG.embed_clip)
+            if is_embed
+            else (QUANTIZE_CONFIG.matrix_bits, QUANTIZE_CONFIG.matrix_clip)
+        )
+        scales = row_scales.sdclip_scales(weights[name], clip, bits)
+        codes = baseline_gptq(
+            weights[name],
+            hessians[source],
+            scales.float(),
+            row_scales.max_code(bits),
+            QUANTIZE_CONFIG.damping_frac,
+            QUANTIZE_CONFIG.block,
+        )
+        quantized[name] = quantized_tensor.QuantizedTensor(codes, scales)
+    return quantized
 
 
-def record_one(w, h, steps, largest: int, damp: float, block: int) -> torch.Tensor:
+def baseline_gptq(w, h, scales, max_code: int, damping_frac: float, block_size: int) -> torch.Tensor:
     w, h = w.clone(), h.clone()
     diag = h.diagonal()
     dead = diag == 0
     diag[dead] = 1
     w[:, dead] = 0
-    diag += damp * diag.mean()
-    order = torch.argsort(h.diagonal(), descending=True)
-    w, h = w[:, order], h[order][:, order]
+    diag += damping_frac * diag.mean()
+    permutation = torch.argsort(h.diagonal(), descending=True)
+    w, h = w[:, permutation], h[permutation][:, permutation]
     upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
     codes = torch.zeros_like(w)
-    for a in range(0, w.shape[1], block):
-        b = min(a + block, w.shape[1])
-        inside, pushed, u = w[:, a:b].clone(), torch.zeros(w.shape[0], b - a), upper[a:b, a:b]
+    for a in range(0, w.shape[1], block_size):
+        b = min(a + block_size, w.shape[1])
+        block_w, block_errors, u = w[:, a:b].clone(), torch.zeros(w.shape[0], b - a), upper[a:b, a:b]
         for j in range(b - a):
-            code = torch.clamp(torch.round(inside[:, j] / steps), -largest, largest)
+            code = torch.clamp(torch.round(block_w[:, j] / scales), -max_code, max_code)
             codes[:, a + j] = code
-            lost = (inside[:, j] - code * steps) / u[j, j]
-            inside[:, j:] -= lost[:, None] * u[j, j:][None]
-            pushed[:, j] = lost
-        w[:, b:] -= pushed @ upper[a:b, b:]
-    return codes[:, order.argsort()].to(torch.int8)
+            error = (block_w[:, j] - code * scales) / u[j, j]
+            block_w[:, j:] -= error[:, None] * u[j, j:][None]
+            block_errors[:, j] = error
+        w[:, b:] -= block_errors @ upper[a:b, b:]
+    return codes[:, permutation.argsort()].to(torch.int8)
 
 
-def output_error(w, quantized: grid.Quantized, h) -> float:
+def output_error(w, quantized: quantized_tensor.QuantizedTensor, h) -> float:
     """tr(E H Eᵀ)."""
-    e = w - grid.dequantize(quantized)
+    e = w - quantized_tensor.dequantize(quantized)
     return float(((e @ h) * e).sum(dtype=torch.float64))
 
 

@@ -14,12 +14,14 @@ import time
 
 import torch
 
-from golf.ground import machine, params, store
+from golf.artifacts import io
+from golf.config import loader
+from golf.distributed import device
 from golf.model.gpt import GPT
-from golf.train import muon, schedule
-from golf.train.optimizer import Optimisers, groups
+from golf.training import muon, schedule
+from golf.training.optimizer import MuonAdamW, group_parameters
 
-FILE = "benchmarks/results/optimizer.json"
+DEFAULT_JSON = "benchmarks/results/optimizer.json"
 
 
 def main() -> None:
@@ -29,97 +31,99 @@ def main() -> None:
     parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"], help="of our side")
     parser.add_argument("--repeat", type=int, default=10, help="turns of each side; the fastest counts (10)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides, on a CPU")
-    parser.add_argument("--json", default=FILE, help=f"where the figures go ({FILE})")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    rows = [compare(name, asked) for name in asked.profiles]
-    print(f"{rows[0]['machine']}, {asked.threads} threads, fastest of {asked.repeat}")
+    parser.add_argument("--json", default=DEFAULT_JSON, help=f"where the figures go ({DEFAULT_JSON})")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = [compare(name, args) for name in args.profiles]
+    print(f"{rows[0]['machine']}, {args.threads} threads, fastest of {args.repeat}")
     print(f"{'shapes':<10}{'matrices':>9}{'record ms':>11}{'ours ms':>9}{'ratio':>7}{'apart':>9}")
     for row in rows:
         print(
             f"{row['profile']:<10}{row['matrices']:>9}{row['record_ms']:>11.2f}{row['ours_ms']:>9.2f}{row['ratio']:>7.2f}"
             f"{row['apart']:>9.4f}"
         )
-    store.write_json(asked.json, {"repeat": asked.repeat, "torch": torch.__version__, "rows": rows})
+    io.write_json(args.json, {"repeat": args.repeat, "torch": torch.__version__, "rows": rows})
 
 
-def compare(name: str, asked) -> dict:
+def compare(name: str, args) -> dict:
     """One row of the table. apart: distance of both sides' weights after two steps, over the way they went."""
-    tree = params.read(f"profiles/{name}.yaml")
-    train = dataclasses.replace(
-        tree.train, device=asked.device, compile=asked.compile, dtype="bfloat16", attention="sdpa", ranks=1
+    cfg = loader.load_config(f"profiles/{name}.yaml")
+    train_cfg = dataclasses.replace(
+        cfg.train, device=args.device, compile=args.compile, dtype="bfloat16", attention="sdpa", ranks=1
     )
-    here = machine.setup(train, "train")
-    models = [GPT(tree.model).initialise(torch.Generator().manual_seed(0)).to(here.device) for _ in range(3)]
-    start, theirs, ours = models
-    record, optimisers = Record(theirs, train, here), Optimisers(ours, train, here)
-    loss = torch.zeros((), device=here.device)
+    ctx = device.init_context(train_cfg, "train")
+    models = [GPT(cfg.model).init_weights(torch.Generator().manual_seed(0)).to(ctx.device) for _ in range(3)]
+    start, baseline_model, our_model = models
+    baseline, optimizer = BaselineOptimizer(baseline_model, train_cfg, ctx), MuonAdamW(our_model, train_cfg, ctx)
+    loss = torch.zeros((), device=ctx.device)
     sides = {
-        "record": (theirs, lambda number: record.step(number)),
-        "ours": (ours, lambda number: optimisers.step(number, 1.0, loss)),
+        "record": (baseline_model, lambda number: baseline.step(number)),
+        "ours": (our_model, lambda number: optimizer.step(number, 1.0, loss)),
     }
-    best, apart = dict.fromkeys(sides, math.inf), None
-    for number in range(asked.repeat + 2):  # the first two compile and fill the caches
+    best_s, relative_distance = dict.fromkeys(sides, math.inf), None
+    for number in range(args.repeat + 2):  # the first two compile and fill the caches
         for side, (model, step) in sides.items():
-            with_gradients(model, number)
-            seconds = timed(lambda step=step: step(number), here)  # noqa: B023, called at once
-            best[side] = min(best[side], seconds) if number > 1 else math.inf
+            set_random_grads(model, number)
+            seconds = time_step(lambda step=step: step(number), ctx)  # noqa: B023, called at once
+            best_s[side] = min(best_s[side], seconds) if number > 1 else math.inf
         if number == 1:
-            apart = distance(theirs, ours) / distance(theirs, start)
+            relative_distance = weight_distance(baseline_model, our_model) / weight_distance(baseline_model, start)
     return {
         "profile": name,
-        "machine": torch.cuda.get_device_name(here.device) if here.device.type == "cuda" else processor(),
-        "device": str(here.device),
-        "threads": asked.threads,
-        "compiled": here.compile,
-        "matrices": len(groups(ours)["matrix"]),
-        "record_ms": 1e3 * best["record"],
-        "ours_ms": 1e3 * best["ours"],
-        "ratio": best["record"] / best["ours"],
-        "apart": apart,
+        "machine": torch.cuda.get_device_name(ctx.device) if ctx.device.type == "cuda" else cpu_name(),
+        "device": str(ctx.device),
+        "threads": args.threads,
+        "compiled": ctx.compile,
+        "matrices": len(group_parameters(our_model)["matrix"]),
+        "record_ms": 1e3 * best_s["record"],
+        "ours_ms": 1e3 * best_s["ours"],
+        "ratio": best_s["record"] / best_s["ours"],
+        "apart": relative_distance,
     }
 
 
-class Record:
+class BaselineOptimizer:
     """PR #1493's optimisers on one rank: Muon a matrix at a time."""
 
-    def __init__(self, model: GPT, train, here):
-        found = groups(model)
-        self.train, self.all = train, list(model.parameters())
-        self.matrices = list(found["matrix"].values())
-        self.buffers = [torch.zeros_like(matrix) for matrix in self.matrices]
-        self.flat = torch.zeros(sum(m.numel() for m in self.matrices), dtype=torch.bfloat16, device=here.device)
-        self.iterate = here.compiled(newton_schulz)
-        embed, scalar = list(found["embed"].values()), list(found["scalar"].values())
+    def __init__(self, model: GPT, cfg, ctx):
+        params_by_group = group_parameters(model)
+        self.cfg, self.parameters = cfg, list(model.parameters())
+        self.matrices = list(params_by_group["matrix"].values())
+        self.momentum_buffers = [torch.zeros_like(matrix) for matrix in self.matrices]
+        self.flat_updates = torch.zeros(sum(m.numel() for m in self.matrices), dtype=torch.bfloat16, device=ctx.device)
+        self.compiled_newton_schulz = ctx.maybe_compile(newton_schulz)
+        embed, scalar = list(params_by_group["embed"].values()), list(params_by_group["scalar"].values())
         self.adam = torch.optim.AdamW(
             [
-                {"params": embed, "lr": train.embed_lr, "weight_decay": train.embed_decay},
-                {"params": scalar, "lr": train.scalar_lr, "weight_decay": train.scalar_decay},
+                {"params": embed, "lr": cfg.embed_lr, "weight_decay": cfg.embed_decay},
+                {"params": scalar, "lr": cfg.scalar_lr, "weight_decay": cfg.scalar_decay},
             ],
-            betas=(train.beta1, train.beta2),
-            eps=train.eps,
+            betas=(cfg.beta1, cfg.beta2),
+            eps=cfg.eps,
             fused=True,
         )
 
     @torch.no_grad()
     def step(self, number: int) -> None:
-        train = self.train
-        torch.nn.utils.clip_grad_norm_(self.all, train.clip or math.inf)
-        momentum = schedule.momentum(number, start=train.momentum_start, end=train.momentum, steps=train.momentum_steps)
-        slots = self.flat.split([matrix.numel() for matrix in self.matrices])
-        for matrix, buffer, slot in zip(self.matrices, self.buffers, slots, strict=True):
+        cfg = self.cfg
+        torch.nn.utils.clip_grad_norm_(self.parameters, cfg.clip or math.inf)
+        momentum = schedule.muon_momentum(
+            number, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
+        )
+        slots = self.flat_updates.split([matrix.numel() for matrix in self.matrices])
+        for matrix, buffer, slot in zip(self.matrices, self.momentum_buffers, slots, strict=True):
             buffer.mul_(momentum).add_(matrix.grad)
             u = matrix.grad.add(buffer, alpha=momentum)
             u = u / u.norm(dim=1, keepdim=True).clamp_min(1e-7)
-            o = self.iterate(u.bfloat16(), train.newton_schulz)
+            o = self.compiled_newton_schulz(u.bfloat16(), cfg.ns_steps)
             slot.copy_((o * max(1, o.shape[0] / o.shape[1]) ** 0.5).reshape(-1))
         for matrix, slot in zip(self.matrices, slots, strict=True):
-            matrix.mul_(1 - train.matrix_lr * train.matrix_decay).add_(slot.view_as(matrix), alpha=-train.matrix_lr)
+            matrix.mul_(1 - cfg.muon_lr * cfg.muon_decay).add_(slot.view_as(matrix), alpha=-cfg.muon_lr)
         self.adam.step()
 
 
 def newton_schulz(u: torch.Tensor, steps: int) -> torch.Tensor:
-    a, b, c = muon.COEFFICIENTS["quintic"][0]
+    a, b, c = muon.NS_COEFFICIENTS["quintic"][0]
     tall = u.shape[0] > u.shape[1]
     x = u.T if tall else u
     x = x / (x.norm() + 1e-7)
@@ -129,26 +133,26 @@ def newton_schulz(u: torch.Tensor, steps: int) -> torch.Tensor:
     return x.T if tall else x
 
 
-def with_gradients(model: GPT, seed: int) -> None:
+def set_random_grads(model: GPT, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.device)
 
 
-def timed(step, here) -> float:
-    here.finish()
+def time_step(step, ctx) -> float:
+    ctx.finish()
     start = time.perf_counter()
     step()
-    here.finish()
+    ctx.finish()
     return time.perf_counter() - start
 
 
-def distance(one: GPT, other: GPT) -> float:
+def weight_distance(one: GPT, other: GPT) -> float:
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return math.sqrt(sum((a - b).double().square().sum().item() for a, b in pairs))
 
 
-def processor() -> str:
+def cpu_name() -> str:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -22,23 +22,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from finished import Finished
+from run_artifacts import RunArtifacts
 
-from golf.codec import packing
-from golf.data import shards
-from golf.data.stream import Stream
+from golf.artifacts import io
+from golf.compression import quantized_tensor, writer
+from golf.data import split_reader
+from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
-from golf.ground import runtime, store
+from golf.distributed import context
+from golf.evaluation import bpb, significance
+from golf.evaluation.ledger import LedgerData
+from golf.inference.scorer import Scorer
 from golf.model.gpt import GPT
-from golf.quant import codes, grid, outcome, solver
-from golf.score import bpb, paired
-from golf.score.ledger import Rows
-from golf.score.scorer import Scorer
+from golf.quantization import codes_io, report, solver
 
-CLIPS = ((10.5, 16.0), (12.85, 20.0), (18.0, 28.0), (26.0, 40.0))  # matrices, embedding
-LEVELS = (0.4, 0.55, 0.75, 1.0, 1.4)
+SDCLIP_SETTINGS = ((10.5, 16.0), (12.85, 20.0), (18.0, 28.0), (26.0, 40.0))  # matrices, embedding
+BASE_STEPS = (0.4, 0.55, 0.75, 1.0, 1.4)
 RECIPES = ("record", "record, entropy", "columns", "columns, tensors", "columns, rows")
-OURS = RECIPES[-1]
+OUR_RECIPE = RECIPES[-1]
 
 
 def main() -> None:
@@ -50,141 +51,170 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=RECIPES, metavar="RECIPE")
     parser.add_argument("--json", help="also write the figures here")
     parser.add_argument("--csv", help="also write the curves here, for dvc plots")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     runs = {}
-    for folder in asked.artifacts:
-        run = Run(folder, asked.damp, asked.tokens, asked.device)
-        print(f"{folder}: {run.weights:,} weights, {run.fp.bpb:.4f} bpb as trained, {len(run.stream.bytes):,} targets")
-        points = [run.point(recipe, setting) for recipe in asked.only for setting in settings(recipe)]
-        runs[str(folder)] = {"fp_bpb": run.fp.bpb, "points": [told(point) for point in points]}
-        if {"record", OURS} <= set(asked.only):
-            runs[str(folder)]["gains"] = gains(points)
-            show(runs[str(folder)]["gains"])
-    if asked.json:
-        store.write_json(asked.json, {"threads": torch.get_num_threads(), "runs": runs})
-    if asked.csv:
-        rows = [{"run": name, **point} for name, found in runs.items() for point in found["points"]]
-        store.write_table(asked.csv, rows)
+    for folder in args.artifacts:
+        run = QuantizationRun(folder, args.damp, args.tokens, args.device)
+        print(
+            f"{folder}: {run.n_weights:,} weights, {run.trained_score.bpb:.4f} bpb as trained, {len(run.stream.target_bytes):,} targets"
+        )
+        points = [run.measure(recipe, setting) for recipe in args.only for setting in recipe_settings(recipe)]
+        runs[str(folder)] = {"fp_bpb": run.trained_score.bpb, "points": [point_to_json(point) for point in points]}
+        if {"record", OUR_RECIPE} <= set(args.only):
+            runs[str(folder)]["gains"] = compute_gains(points)
+            print_gains(runs[str(folder)]["gains"])
+    if args.json:
+        io.write_json(args.json, {"threads": torch.get_num_threads(), "runs": runs})
+    if args.csv:
+        rows = [{"run": name, **point} for name, result in runs.items() for point in result["points"]]
+        io.write_csv(args.csv, rows)
 
 
-def settings(recipe: str) -> tuple:
-    return CLIPS if recipe.startswith("record") else LEVELS
+def recipe_settings(recipe: str) -> tuple:
+    return SDCLIP_SETTINGS if recipe.startswith("record") else BASE_STEPS
 
 
 @dataclass(frozen=True)
-class Point:
+class RatePoint:
     """One recipe at one setting. bytes: of the file; ideal: with each tensor's codes under its own histogram."""
 
     recipe: str
     setting: object
-    bits: float
-    bytes: int
-    ideal: int
-    lost: float
-    rows: Rows
+    bits_per_weight: float
+    file_bytes: int
+    order_0_bytes: int
+    bpb_increase: float
+    rows: LedgerData
 
 
-def told(point: Point) -> dict:
-    named = {"recipe": point.recipe, "setting": str(point.setting), "bits": round(point.bits, 4)}
-    return named | {"bytes": point.bytes, "ideal": point.ideal, "lost": point.lost}
+def point_to_json(point: RatePoint) -> dict:
+    row = {"recipe": point.recipe, "setting": str(point.setting), "bits": round(point.bits_per_weight, 4)}
+    return row | {"bytes": point.file_bytes, "ideal": point.order_0_bytes, "lost": point.bpb_increase}
 
 
-class Run:
+class QuantizationRun:
     """A finished run: weights, Hessians, sensitivities, and val to score on."""
 
-    def __init__(self, folder: Path, damp: float, limit: int | None, device: str):
-        run = Finished.load(folder)
-        self.state, self.hessians, self.minded = run.state, run.hessians, run.minded
-        self.shape, self.inputs, self.small = run.shape, run.inputs, run.small
-        self.weights = sum(self.state[name].numel() for name in self.inputs)
-        split, tokenizer = shards.open_split(folder / "fetch/val"), Tokenizer.open(folder / "fetch/tokenizer.model")
-        whole = Stream.of(split, tokenizer)
-        targets = min(limit or whole.targets, whole.targets)
-        self.stream = Stream(whole.tokens[: targets + 1], whole.bytes[:targets], whole.bos)
-        self.model, self.here = GPT(self.shape).to(device), runtime.alone(device)
-        self.scorer = Scorer(self.model, self.here, score_tokens=16 * self.shape.context)
-        self.fp = bpb.score(self.scored(self.state))
-        self.ready = solver.batches(self.state, self.hessians, self.inputs, damp)
+    def __init__(self, folder: Path, damping_frac: float, max_targets: int | None, device: str):
+        artifacts = RunArtifacts.load(folder)
+        self.state_dict, self.hessians, self.sensitivity = (
+            artifacts.state_dict,
+            artifacts.hessians,
+            artifacts.sensitivity,
+        )
+        self.model_cfg, self.input_names, self.unquantized = (
+            artifacts.model_cfg,
+            artifacts.input_names,
+            artifacts.unquantized,
+        )
+        self.n_weights = sum(self.state_dict[name].numel() for name in self.input_names)
+        split, tokenizer = (
+            split_reader.open_split(folder / "fetch/val"),
+            Tokenizer.open(folder / "fetch/tokenizer.model"),
+        )
+        full_stream = EvalStream.from_split(split, tokenizer)
+        n_targets = min(max_targets or full_stream.n_targets, full_stream.n_targets)
+        self.stream = EvalStream(
+            full_stream.tokens[: n_targets + 1], full_stream.target_bytes[:n_targets], full_stream.bos
+        )
+        self.model, self.ctx = GPT(self.model_cfg).to(device), context.single_process(device)
+        self.scorer = Scorer(self.model, self.ctx, eval_batch_tokens=16 * self.model_cfg.context_length)
+        self.trained_score = bpb.compute_score(self.score_weights(self.state_dict))
+        self.solve_batches = solver.build_batches(self.state_dict, self.hessians, self.input_names, damping_frac)
 
-    def scored(self, weights) -> Rows:
+    def score_weights(self, weights) -> LedgerData:
         self.model.load_state_dict(weights)
         tokens = self.stream.tokens
-        nll = self.scorer.score(tokens[:1], tokens[1:], stride=self.shape.context)
+        nll = self.scorer.score(tokens[:1], tokens[1:], stride=self.model_cfg.context_length)
         documents = np.flatnonzero(tokens[:-1] == self.stream.bos)
-        return Rows(nll, self.stream.bytes.astype(np.uint16), np.zeros(len(nll), np.uint32), documents, np.empty(0))
-
-    def point(self, recipe: str, setting) -> Point:
-        quantized = self.quantized(recipe, setting)
-        stored = codes.flatten(quantized, self.small)
-        rest = {name: tensor for name, tensor in stored.items() if not name.endswith(grid.CODES)}
-        coder = "brotli" if recipe == "record" else "entropy"
-        file, side = (
-            len(packing.pack(tensors, self.shape, seen=("train",), codec=coder, quality=11))
-            for tensors in (stored, rest)
+        return LedgerData(
+            nll, self.stream.target_bytes.astype(np.uint16), np.zeros(len(nll), np.uint32), documents, np.empty(0)
         )
-        bits = sum(outcome.entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
-        rows = self.scored(grid.weights(stored))
-        lost = bpb.score(rows).bpb - self.fp.bpb
-        point = Point(recipe, setting, bits / self.weights, file, round(bits / 8) + side, lost, rows)
+
+    def measure(self, recipe: str, setting) -> RatePoint:
+        quantized = self.quantize(recipe, setting)
+        stored = codes_io.to_storage(quantized, self.unquantized)
+        without_codes = {
+            name: tensor for name, tensor in stored.items() if not name.endswith(quantized_tensor.CODES_SUFFIX)
+        }
+        codec = "brotli" if recipe == "record" else "ans"
+        file_bytes, other_bytes = (
+            len(writer.pack(tensors, self.model_cfg, upstream_splits=("train",), codec=codec, brotli_quality=11))
+            for tensors in (stored, without_codes)
+        )
+        bits = sum(report.empirical_entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
+        rows = self.score_weights(quantized_tensor.dequantize_state_dict(stored))
+        bpb_increase = bpb.compute_score(rows).bpb - self.trained_score.bpb
+        point = RatePoint(
+            recipe, setting, bits / self.n_weights, file_bytes, round(bits / 8) + other_bytes, bpb_increase, rows
+        )
         print(
-            f"  {recipe:<18} {setting!s:<14} {point.bits:.3f} bits a weight by order 0   order 0 {point.ideal:>11,}   "
-            f"file {point.bytes:>11,} bytes   lost {lost:.5f} bpb",
+            f"  {recipe:<18} {setting!s:<14} {point.bits_per_weight:.3f} bits a weight by order 0   order 0 {point.order_0_bytes:>11,}   "
+            f"file {point.file_bytes:>11,} bytes   lost {bpb_increase:.5f} bpb",
             flush=True,
         )
         return point
 
-    def quantized(self, recipe: str, setting) -> dict:
+    def quantize(self, recipe: str, setting) -> dict:
         if recipe.startswith("record"):
-            plan = SimpleNamespace(
-                block=128, matrix_bits=6, matrix_clip=setting[0], embed_bits=8, embed_clip=setting[1]
+            cfg = SimpleNamespace(
+                block_size=128, matrix_bits=6, matrix_clip=setting[0], embed_bits=8, embed_clip=setting[1]
             )
-            return solver.on_rows(self.ready, self.state, plan)
-        columns = solver.columns_of(self.ready, self.state, getattr(self, MINDED[recipe])())
-        return solver.on_columns(self.ready, self.state, columns, setting, 128)
+            return solver.quantize_with_row_scales(self.solve_batches, self.state_dict, cfg)
+        column_scales = solver.compute_column_scales(
+            self.solve_batches, self.state_dict, getattr(self, SENSITIVITY_METHODS[recipe])()
+        )
+        return solver.quantize_with_column_scales(self.solve_batches, self.state_dict, column_scales, setting, 128)
 
-    def by_row(self) -> dict[str, torch.Tensor]:
-        return self.minded
+    def sensitivity_by_row(self) -> dict[str, torch.Tensor]:
+        return self.sensitivity
 
-    def by_tensor(self) -> dict[str, torch.Tensor]:
-        return {name: each.mean().expand_as(each) for name, each in self.minded.items()}
+    def sensitivity_by_tensor(self) -> dict[str, torch.Tensor]:
+        return {name: a_O.mean().expand_as(a_O) for name, a_O in self.sensitivity.items()}
 
-    def alike(self) -> dict[str, torch.Tensor]:
+    def uniform_sensitivity(self) -> dict[str, torch.Tensor]:
         """Sensitivities under which every tensor's step is the same in its own standard deviations."""
-        found = {}
-        for batch in self.ready:
+        sensitivity = {}
+        for batch in self.solve_batches:
             for (_, names), diag_I in zip(batch.members, batch.factor.diag, strict=True):
                 for name in names:
-                    spread = diag_I.double().log().mean().exp() * self.state[name].double().square().mean().sqrt()
-                    found[name] = (1 / spread**2).float().expand(len(self.state[name]))
-        return found
+                    spread = diag_I.double().log().mean().exp() * self.state_dict[name].double().square().mean().sqrt()
+                    sensitivity[name] = (1 / spread**2).float().expand(len(self.state_dict[name]))
+        return sensitivity
 
 
-MINDED = {"columns": "alike", "columns, tensors": "by_tensor", "columns, rows": "by_row"}
+SENSITIVITY_METHODS = {"columns": "alike", "columns, tensors": "by_tensor", "columns, rows": "by_row"}
 
 
-def gains(points: list[Point]) -> list[dict]:
+def compute_gains(points: list[RatePoint]) -> list[dict]:
     """For every setting of the record: our bytes at its loss, and our loss at its bytes, both relative to its own."""
-    ours = sorted((p for p in points if p.recipe == OURS and p.lost > 0), key=lambda p: p.bytes)
-    size, loss = np.array([p.bytes for p in ours]), np.log([p.lost for p in ours])
+    ours = sorted((p for p in points if p.recipe == OUR_RECIPE and p.bpb_increase > 0), key=lambda p: p.file_bytes)
+    size, loss = np.array([p.file_bytes for p in ours]), np.log([p.bpb_increase for p in ours])
     loss = np.maximum.accumulate(loss[::-1])[::-1]  # noise may say that a larger file loses more: then all smaller do
-    found = []
-    for theirs in (p for p in points if p.recipe == "record"):
-        row = {"setting": str(theirs.setting), "bytes": None, "lost": None}
-        if loss.min() <= math.log(theirs.lost) <= loss.max():  # nothing is said beyond what was measured
-            row["bytes"] = float(np.interp(math.log(theirs.lost), loss[::-1], size[::-1])) / theirs.bytes - 1
-        if size[0] <= theirs.bytes <= size[-1]:
-            row["lost"] = math.exp(float(np.interp(theirs.bytes, size, loss))) / theirs.lost - 1
-        near = min(ours, key=lambda p: abs(math.log(p.bytes / theirs.bytes)))
-        change = paired.difference([theirs.rows], [near.rows])
-        row |= {"against": str(near.setting), "its_bytes": near.bytes / theirs.bytes - 1, "better": change.better}
-        row |= {"difference": change.difference.value, "interval": change.difference.half}
-        found.append(row)
-    return found
+    rows = []
+    for baseline in (p for p in points if p.recipe == "record"):
+        row = {"setting": str(baseline.setting), "bytes": None, "lost": None}
+        if loss.min() <= math.log(baseline.bpb_increase) <= loss.max():  # nothing is said beyond what was measured
+            row["bytes"] = (
+                float(np.interp(math.log(baseline.bpb_increase), loss[::-1], size[::-1])) / baseline.file_bytes - 1
+            )
+        if size[0] <= baseline.file_bytes <= size[-1]:
+            row["lost"] = math.exp(float(np.interp(baseline.file_bytes, size, loss))) / baseline.bpb_increase - 1
+        nearest = min(ours, key=lambda p: abs(math.log(p.file_bytes / baseline.file_bytes)))
+        paired_change = significance.compute_paired_difference([baseline.rows], [nearest.rows])
+        row |= {
+            "against": str(nearest.setting),
+            "its_bytes": nearest.file_bytes / baseline.file_bytes - 1,
+            "better": paired_change.improved_fraction,
+        }
+        row |= {"difference": paired_change.bpb_difference.value, "interval": paired_change.bpb_difference.half_width}
+        rows.append(row)
+    return rows
 
 
-def show(found: list[dict]) -> None:
+def print_gains(rows: list[dict]) -> None:
     print("  against each setting of the record: bytes at its loss, loss at its bytes, and document by document")
-    for row in found:
+    for row in rows:
         at_loss, at_bytes = (f"{row[key]:+.1%}" if row[key] is not None else "NOT-RUN" for key in ("bytes", "lost"))
         print(
             f"  {row['setting']:<14} bytes {at_loss:>8}   loss {at_bytes:>8}   level {row['against']} "

@@ -18,20 +18,21 @@ import hardware
 import torch
 from ruamel.yaml import YAML
 
-from golf.ground import params, store
-from golf.ground.errors import ParamsError
+from golf.artifacts import io
+from golf.config import loader
+from golf.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
-COPIED = ("golf", "stages", "dvc.yaml")
-BROUGHT = {  # name in --out: path in the scratch copy
+COPIED_PATHS = ("golf", "stages", "dvc.yaml")
+COLLECTED_FILES = {  # name in --out: path in the scratch copy
     "params.yaml": "params.yaml",
     "train_log.csv": "artifacts/train/log.csv",
     "tensors.csv": "artifacts/quantize/tensors.csv",
     "model.golf": "artifacts/compress/model.golf",
     "verdict.json": "artifacts/evaluate/verdict.json",
 }
-CHANGES = {
+PARAM_OVERRIDES = {
     "fetch.source": "files",
     "fetch.val_percent": 1.0,
     "fetch.dev_percent": 0.5,
@@ -48,8 +49,8 @@ CHANGES = {
     "calibrate.batches": 16,
     "calibrate.batch_tokens": 98_304,
     "calibrate.sensitivity_tokens": 98_304,
-    "quantize.grid": "column",
-    "compress.codec": "entropy",
+    "quantize.grid": "row_column",
+    "compress.codec": "ans",
     "evaluate.ranks": 1,
     "evaluate.limit_s": None,
 }
@@ -69,94 +70,108 @@ def main() -> int:
     )
     parser.add_argument("--curve-seconds", type=float, default=180, help="that the table may take (180)")
     parser.add_argument("--json", type=Path, help="also write the figures here, for README's table")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="record_run.") as scratch:
-        found = run(asked, Path(scratch))
-    store.write_json(asked.out / "record_run.json", found)
-    complete = all(stage["status"] == "ok" for stage in found["stages"].values())
-    if asked.json and complete:
-        store.write_json(asked.json, found)
+        result = run_pipeline(args, Path(scratch))
+    io.write_json(args.out / "record_run.json", result)
+    complete = all(stage["status"] == "ok" for stage in result["stages"].values())
+    if args.json and complete:
+        io.write_json(args.json, result)
     return 0 if complete else 1
 
 
-def run(asked, work: Path) -> dict:
+def run_pipeline(args, work_dir: Path) -> dict:
     """What happened and the figures. A stage that fails ends the run, and what follows is NOT-RUN."""
-    for name in COPIED:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work / name)
-    tree = configuration(asked.profile, changes(asked))
-    with open(work / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(tree, file)
-    chosen = params.read(work / "params.yaml")
-    here = torch.device("cuda" if chosen.train.device != "cpu" and torch.cuda.is_available() else "cpu")
-    done = {name: {"status": "NOT-RUN", "seconds": 0.0} for name in (*STAGES, "rate-distortion")}
+    for name in COPIED_PATHS:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work_dir / name)
+    params_tree = make_params(args.profile, param_overrides(args))
+    with open(work_dir / "params.yaml", "w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(params_tree, file)
+    cfg = loader.load_config(work_dir / "params.yaml")
+    device = torch.device("cuda" if cfg.train.device != "cpu" and torch.cuda.is_available() else "cpu")
+    stage_results = {name: {"status": "NOT-RUN", "seconds": 0.0} for name in (*STAGES, "rate-distortion")}
     for stage in STAGES:
-        done[stage] = timed([sys.executable, "-m", f"stages.{stage}"], work, None)
-        bring(work, asked.out)
-        if done[stage]["status"] != "ok":
+        stage_results[stage] = run_timed([sys.executable, "-m", f"stages.{stage}"], work_dir, None)
+        collect_files(work_dir, args.out)
+        if stage_results[stage]["status"] != "ok":
             break
     else:
-        if asked.curve_tokens:
-            done["rate-distortion"] = curve(asked, work, here)
+        if args.curve_tokens:
+            stage_results["rate-distortion"] = run_rate_distortion(args, work_dir, device)
         else:
-            del done["rate-distortion"]
-    about = hardware.describe(here) | {"profile": chosen.profile, "text": asked.text.name}
-    return about | figures(work) | {"stages": done}
+            del stage_results["rate-distortion"]
+    metadata = hardware.describe_machine(device) | {"profile": cfg.profile, "text": args.text.name}
+    return metadata | collect_metrics(work_dir) | {"stages": stage_results}
 
 
-def changes(asked) -> dict[str, object]:
+def param_overrides(args) -> dict[str, object]:
     """CHANGES, what the other arguments say, and --set, which has the last word."""
-    given = [pair.partition("=") for pair in asked.set]
-    tokenizer = "train" if asked.tokenizer == "train" else str(Path(asked.tokenizer).resolve())
-    text = {"fetch.path": str(asked.text.resolve()), "fetch.tokenizer": tokenizer}
-    limit = {"train.limit_s": 60 * asked.minutes + CHANGES["train.reserve_s"]}
-    return CHANGES | text | limit | {key: YAML(typ="safe", pure=True).load(value) for key, _, value in given}
+    cli_overrides = [pair.partition("=") for pair in args.set]
+    tokenizer = "train" if args.tokenizer == "train" else str(Path(args.tokenizer).resolve())
+    text = {"fetch.path": str(args.text.resolve()), "fetch.tokenizer": tokenizer}
+    limit = {"train.limit_s": 60 * args.minutes + PARAM_OVERRIDES["train.reserve_s"]}
+    return (
+        PARAM_OVERRIDES
+        | text
+        | limit
+        | {key: YAML(typ="safe", pure=True).load(value) for key, _, value in cli_overrides}
+    )
 
 
-def configuration(profile: Path, changed: dict[str, object]) -> dict:
+def make_params(profile: Path, overrides: dict[str, object]) -> dict:
     """The profile's tree with dotted keys set. Raises ParamsError for a key that it does not have."""
-    tree = YAML(typ="safe", pure=True).load(profile.read_text(encoding="utf-8"))
-    for dotted, value in changed.items():
+    params_tree = YAML(typ="safe", pure=True).load(profile.read_text(encoding="utf-8"))
+    for dotted, value in overrides.items():
         section, _, key = dotted.partition(".")
-        if key not in tree.get(section, ()):
-            raise ParamsError(f"--set {dotted}: no such key in {profile}; give section.key=value")
-        tree[section][key] = value
-    return tree
+        if key not in params_tree.get(section, ()):
+            raise ConfigError(f"--set {dotted}: no such key in {profile}; give section.key=value")
+        params_tree[section][key] = value
+    return params_tree
 
 
-def timed(command: list[str], folder: Path, limit_s: float | None) -> dict:
-    began = time.monotonic()
+def run_timed(command: list[str], folder: Path, limit_s: float | None) -> dict:
+    start_s = time.monotonic()
     try:
-        code = subprocess.run(command, cwd=folder, timeout=limit_s, check=False).returncode
-        status = "ok" if code == 0 else f"failed, exit code {code}"
+        exit_code = subprocess.run(command, cwd=folder, timeout=limit_s, check=False).returncode
+        status = "ok" if exit_code == 0 else f"failed, exit code {exit_code}"
     except subprocess.TimeoutExpired:
         status = f"NOT-RUN, outlasted {limit_s:.0f} s"
-    return {"status": status, "seconds": round(time.monotonic() - began, 1)}
+    return {"status": status, "seconds": round(time.monotonic() - start_s, 1)}
 
 
-def bring(work: Path, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, path in BROUGHT.items():
-        if (work / path).is_file():
-            shutil.copyfile(work / path, out / name)
+def collect_files(work_dir: Path, out_dir: Path) -> None:
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, path in COLLECTED_FILES.items():
+        if (work_dir / path).is_file():
+            shutil.copyfile(work_dir / path, out_dir / name)
 
 
-def curve(asked, work: Path, device: torch.device) -> dict:
+def run_rate_distortion(args, work_dir: Path, device: torch.device) -> dict:
     """rate_distortion.json in --out: bytes against loss of these weights, the record's grid and ours."""
-    script, file = ROOT / "benchmarks" / "rate_distortion.py", (asked.out / "rate_distortion.json").resolve()
-    options = ["--device", device.type, "--tokens", str(asked.curve_tokens), "--json", str(file), "--only", *RECIPES]
-    return timed([sys.executable, str(script), "artifacts", *options], work, asked.curve_seconds)
+    script, json_path = ROOT / "benchmarks" / "rate_distortion.py", (args.out / "rate_distortion.json").resolve()
+    options = [
+        "--device",
+        device.type,
+        "--tokens",
+        str(args.curve_tokens),
+        "--json",
+        str(json_path),
+        "--only",
+        *RECIPES,
+    ]
+    return run_timed([sys.executable, str(script), "artifacts", *options], work_dir, args.curve_seconds)
 
 
-def figures(work: Path) -> dict:
+def collect_metrics(work_dir: Path) -> dict:
     """Of the stages that ran: steps and seconds of training, and all that evaluate found."""
-    found = {}
-    if (work / "artifacts/train/metrics.json").is_file():
-        trained = store.read_json(work / "artifacts/train/metrics.json")
-        found |= {"steps": trained["steps"], "train_seconds": trained["seconds"], "train": trained}
+    metrics = {}
+    if (work_dir / "artifacts/train/metrics.json").is_file():
+        train_metrics = io.read_json(work_dir / "artifacts/train/metrics.json")
+        metrics |= {"steps": train_metrics["steps"], "train_seconds": train_metrics["seconds"], "train": train_metrics}
     for name, path in {"metrics": "evaluate/metrics.json", "sizes": "compress/sizes.json"}.items():
-        if (work / "artifacts" / path).is_file():
-            found[name] = store.read_json(work / "artifacts" / path)
-    return found
+        if (work_dir / "artifacts" / path).is_file():
+            metrics[name] = io.read_json(work_dir / "artifacts" / path)
+    return metrics
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ random tokens, before and after the loop is activated; averages of the weights i
 form is plain_step.py, which takes a rank's share of the batch at once; ours is what golf.train runs, as much at a time
 as the profile says. One rank of eight would do an eighth of the matrix products of Newton–Schulz for an eighth of the
 tokens, so the shares are those of a rank. MFU is golf/model/flops.py's count over the device's peak. One more step of
-each is profiled, outside the timing, and told by groups of work (trace_groups.py): loss is what reads logits other than
+each is profiled, outside the timing, and told by groups of work (trace_summary.py): loss is what reads logits other than
 the head's matrix products, which are matmul. On a CPU with OMP_NUM_THREADS=1 seconds are those of the process, as other
 work may share the cores.
 """
@@ -19,19 +19,21 @@ from pathlib import Path
 
 import hardware
 import torch
-import trace_groups as trace
-from plain_step import PlainStep
+import trace_summary as trace
+from reference_step import ReferenceStep
 from torch._inductor import config as inductor
 
-from golf.ground import machine, params, store
+from golf.artifacts import io
+from golf.config import loader
+from golf.distributed import device
 from golf.model import flops
 from golf.model.gpt import GPT
-from golf.train import schedule
-from golf.train.ema import Averages
-from golf.train.optimizer import Optimisers
-from golf.train.step import loss_function, one_step
+from golf.training import schedule
+from golf.training.ema import EMATracker
+from golf.training.optimizer import MuonAdamW
+from golf.training.step import make_loss_fn, train_step
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS_DIR = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -44,171 +46,179 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="compile neither side")
     parser.add_argument("--ours-alone", action="store_true", help="leave the record's form out")
     parser.add_argument("--json", type=Path, help="instead of results/train_step.<profile>.<machine>.json")
-    asked = parser.parse_args()
-    for found in measure(asked):  # the loop's graphs take minutes to compile: what there is before them is kept
-        store.write_json(asked.json or RESULTS / f"train_step.{found['profile']}.{found['slug']}.json", found)
-    print(table(found))
+    args = parser.parse_args()
+    for result in measure(args):  # the loop's graphs take minutes to compile: what there is before them is kept
+        io.write_json(args.json or RESULTS_DIR / f"train_step.{result['profile']}.{result['slug']}.json", result)
+    print(format_table(result))
 
 
-def measure(asked) -> Iterator[dict]:
+def measure(args) -> Iterator[dict]:
     """What main writes, after each row. Raises ParamsError or Unavailable as the train stage would."""
-    chosen = params.read(asked.profile)
-    wanted, shape = dataclasses.replace(chosen.train, ranks=1), chosen.model
-    wanted = dataclasses.replace(wanted, device=asked.device or wanted.device)
-    tokens = asked.tokens or wanted.batch_tokens
+    cfg = loader.load_config(args.profile)
+    train_cfg, model_cfg = dataclasses.replace(cfg.train, ranks=1), cfg.model
+    train_cfg = dataclasses.replace(train_cfg, device=args.device or train_cfg.device)
+    tokens = args.tokens or train_cfg.batch_tokens
     # The record takes a rank's share at once.
-    share = min(tokens, chosen.train.batch_tokens // chosen.train.ranks)
-    wanted = dataclasses.replace(wanted, batch_tokens=tokens, micro_tokens=min(tokens, wanted.micro_tokens))
-    if asked.eager:
-        wanted = dataclasses.replace(wanted, compile="off")
-    here = machine.setup(wanted, "train")
+    rank_tokens = min(tokens, cfg.train.batch_tokens // cfg.train.ranks)
+    train_cfg = dataclasses.replace(
+        train_cfg, batch_tokens=tokens, micro_batch_tokens=min(tokens, train_cfg.micro_batch_tokens)
+    )
+    if args.eager:
+        train_cfg = dataclasses.replace(train_cfg, compile="off")
+    ctx = device.init_context(train_cfg, "train")
     inductor.cpp.enable_kernel_profile = True  # else a trace shows a CPU's fused loops without names
-    peak, source = hardware.peak(here.device, here.dtype)
-    found = {
-        **hardware.describe(here.device),
-        "profile": chosen.profile,
-        "batch_tokens": wanted.batch_tokens,
-        "micro_tokens": wanted.micro_tokens,
-        "record_micro_tokens": share,
-        "runtime": here.note,
-        "clock": "process" if hardware.own_clock(here.device) else "wall",
+    peak, source = hardware.peak_flops(ctx.device, ctx.dtype)
+    result = {
+        **hardware.describe_machine(ctx.device),
+        "profile": cfg.profile,
+        "batch_tokens": train_cfg.batch_tokens,
+        "micro_tokens": train_cfg.micro_batch_tokens,
+        "record_micro_tokens": rank_tokens,
+        "runtime": ctx.description,
+        "clock": "process" if hardware.uses_process_time(ctx.device) else "wall",
         "peak_flops": peak,
         "peak_source": source,
         "rows": [],
     }
-    for looped in (False, True) if shape.loop_passes > 1 else (False,):
-        sides = {} if asked.ours_alone else {"record": (Record, dataclasses.replace(wanted, micro_tokens=share))}
-        row = {"looped": looped} | compare(shape, sides | {"ours": (Ours, wanted)}, here, looped, asked)
-        for it in (row[side] for side in ("record", "ours") if side in row):
-            speed = it["tokens_per_second"]
-            it["mfu"] = flops.utilisation(shape, looped=looped, tokens_per_second=speed, peak=peak)
-        found["rows"].append(row)
-        yield found
+    for recurrent in (False, True) if model_cfg.recur_passes > 1 else (False,):
+        sides = (
+            {}
+            if args.ours_alone
+            else {"record": (BaselineStep, dataclasses.replace(train_cfg, micro_batch_tokens=rank_tokens))}
+        )
+        row = {"looped": recurrent} | compare(model_cfg, sides | {"ours": (OurStep, train_cfg)}, ctx, recurrent, args)
+        for stats in (row[side] for side in ("record", "ours") if side in row):
+            speed = stats["tokens_per_second"]
+            stats["mfu"] = flops.mfu(model_cfg, recurrent=recurrent, tokens_per_second=speed, peak_flops_per_s=peak)
+        result["rows"].append(row)
+        yield result
 
 
-class Ours:
+class OurStep:
     """What the loop does in a step, but for its clock and its log."""
 
-    def __init__(self, shape, state: dict, wanted, here):
-        self.model, self.here = GPT(shape, here.attention).to(here.device), here
-        self.model.load_state_dict(state)
-        self.loss = here.compiled(loss_function(self.model, here))
-        self.optimisers = Optimisers(self.model, wanted, here)
-        self.averages = Averages(
-            dict(self.model.named_parameters()), wanted.ema_decays, wanted.ema_traces, 0, wanted.ema_snapshot_every
+    def __init__(self, model_cfg, state_dict: dict, cfg, ctx):
+        self.model, self.ctx = GPT(model_cfg, ctx.attention).to(ctx.device), ctx
+        self.model.load_state_dict(state_dict)
+        self.compiled_loss = ctx.maybe_compile(make_loss_fn(self.model, ctx))
+        self.optimizer = MuonAdamW(self.model, cfg, ctx)
+        self.ema = EMATracker(
+            dict(self.model.named_parameters()), cfg.ema_decays, cfg.ema_basis_decays, 0, cfg.ema_snapshot_every
         )
 
-    def step(self, batch, number: int, looped: bool) -> torch.Tensor:
-        loss, _ = one_step(self.model, self.loss, batch, self.optimisers, number, 1.0, looped, self.here)
-        self.averages.update()
+    def step(self, batch, number: int, recurrent: bool) -> torch.Tensor:
+        loss, _ = train_step(self.model, self.compiled_loss, batch, self.optimizer, number, 1.0, recurrent, self.ctx)
+        self.ema.update()
         return loss
 
-    def marked(self) -> None:
+    def label_optimizer(self) -> None:
         """From here on a trace can tell the optimisers' time, and the averages'."""
-        self.optimisers.step = named(self.optimisers.step)
-        self.averages.update = named(self.averages.update)
+        self.optimizer.step = with_optimizer_label(self.optimizer.step)
+        self.ema.update = with_optimizer_label(self.ema.update)
 
 
-class Record:
+class BaselineStep:
     """The same around the record's form."""
 
-    def __init__(self, shape, state: dict, wanted, here):
-        self.plain, self.wanted = PlainStep(shape, state, wanted, here), wanted
+    def __init__(self, model_cfg, state_dict: dict, cfg, ctx):
+        self.reference, self.cfg = ReferenceStep(model_cfg, state_dict, cfg, ctx), cfg
 
-    def step(self, batch, number: int, looped: bool) -> torch.Tensor:
-        w = self.wanted
-        momentum = schedule.momentum(number, start=w.momentum_start, end=w.momentum, steps=w.momentum_steps)
-        return self.plain.step(batch, momentum, looped)
+    def step(self, batch, number: int, recurrent: bool) -> torch.Tensor:
+        cfg = self.cfg
+        momentum = schedule.muon_momentum(
+            number, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
+        )
+        return self.reference.step(batch, momentum, recurrent)
 
-    def marked(self) -> None:
-        self.plain.optimise = named(self.plain.optimise)
+    def label_optimizer(self) -> None:
+        self.reference.optimize = with_optimizer_label(self.reference.optimize)
 
 
-def named(function):
-    def inside(*arguments):
-        with torch.profiler.record_function(trace.OPTIMISER):
+def with_optimizer_label(function):
+    def wrapped(*arguments):
+        with torch.profiler.record_function(trace.OPTIMIZER_LABEL):
             return function(*arguments)
 
-    return inside
+    return wrapped
 
 
-def compare(shape, kinds: dict, here, looped: bool, asked) -> dict:
+def compare(model_cfg, step_classes: dict, ctx, recurrent: bool, args) -> dict:
     """Figures of each side, and ratio: our tokens a second over the record's. kinds: name -> (class, params train)."""
     torch._dynamo.reset()
     generator = torch.Generator().manual_seed(0)
-    state = GPT(shape).initialise(generator).state_dict()
-    batch_tokens = kinds["ours"][1].batch_tokens
-    rows = batch_tokens // shape.context
-    ids = torch.randint(shape.vocabulary, (rows, shape.context + 1), generator=generator).to(here.device)
+    state_dict = GPT(model_cfg).init_weights(generator).state_dict()
+    batch_tokens = step_classes["ours"][1].batch_tokens
+    rows = batch_tokens // model_cfg.context
+    ids = torch.randint(model_cfg.vocab_size, (rows, model_cfg.context + 1), generator=generator).to(ctx.device)
     batch = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-    sides, seconds, held, peaks, losses = {}, {}, {}, {}, {}
-    clock = time.process_time if hardware.own_clock(here.device) else time.perf_counter
-    for name, (kind, wanted) in kinds.items():
-        before = allocated(here)
-        sides[name] = kind(shape, state, wanted, here)
-        losses[name] = [sides[name].step(batch, number, looped).item() for number in range(2)]  # compiles
-        held[name], seconds[name], peaks[name] = allocated(here) - before, [], 0
-    for turn in range(asked.turns):
+    sides, seconds, held_bytes, peak_bytes, losses = {}, {}, {}, {}, {}
+    clock = time.process_time if hardware.uses_process_time(ctx.device) else time.perf_counter
+    for name, (step_class, cfg) in step_classes.items():
+        bytes_before = allocated_bytes(ctx)
+        sides[name] = step_class(model_cfg, state_dict, cfg, ctx)
+        losses[name] = [sides[name].step(batch, number, recurrent).item() for number in range(2)]  # compiles
+        held_bytes[name], seconds[name], peak_bytes[name] = allocated_bytes(ctx) - bytes_before, [], 0
+    for turn in range(args.turns):
         for name, side in sides.items():
-            if here.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(here.device)
-            here.finish()
+            if ctx.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(ctx.device)
+            ctx.finish()
             start = clock()
-            for number in range(asked.steps):
-                side.step(batch, 2 + turn * asked.steps + number, looped)
-            here.finish()
-            seconds[name].append((clock() - start) / asked.steps)
-            others = sum(held.values()) - held[name]
-            if here.device.type == "cuda":
-                peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated(here.device) - others)
-    found = {name: figures(seconds[name], peaks[name], losses[name], batch_tokens) for name in sides}
+            for number in range(args.steps):
+                side.step(batch, 2 + turn * args.steps + number, recurrent)
+            ctx.finish()
+            seconds[name].append((clock() - start) / args.steps)
+            other_bytes = sum(held_bytes.values()) - held_bytes[name]
+            if ctx.device.type == "cuda":
+                peak_bytes[name] = max(peak_bytes[name], torch.cuda.max_memory_allocated(ctx.device) - other_bytes)
+    result = {name: step_stats(seconds[name], peak_bytes[name], losses[name], batch_tokens) for name in sides}
     for name, side in sides.items():
-        side.marked()
+        side.label_optimizer()
 
-        def whole(side=side) -> None:
-            side.step(batch, 2 + asked.turns * asked.steps, looped)
-            here.finish()
+        def profiled_step(side=side) -> None:
+            side.step(batch, 2 + args.turns * args.steps, recurrent)
+            ctx.finish()
 
-        found[name]["groups_ms"] = trace.summary(trace.profiled(here.device, whole))
+        result[name]["groups_ms"] = trace.summarize(trace.profile_step(ctx.device, profiled_step))
     if "record" in sides:
-        found["ratio"] = found["record"]["seconds"] / found["ours"]["seconds"]
-    return found
+        result["ratio"] = result["record"]["seconds"] / result["ours"]["seconds"]
+    return result
 
 
-def allocated(here) -> int:
-    return torch.cuda.memory_allocated(here.device) if here.device.type == "cuda" else 0
+def allocated_bytes(ctx) -> int:
+    return torch.cuda.memory_allocated(ctx.device) if ctx.device.type == "cuda" else 0
 
 
-def figures(seconds: list[float], peak: int, losses: list[float], tokens: int) -> dict:
+def step_stats(seconds: list[float], peak_bytes: int, losses: list[float], n_tokens: int) -> dict:
     """peak_bytes: null on a CPU, where nobody counts what a step holds."""
-    middle = statistics.median(seconds)
+    median_s = statistics.median(seconds)
     return {
-        "seconds": middle,
-        "spread": (max(seconds) - min(seconds)) / middle,
-        "tokens_per_second": tokens / middle,
-        "peak_bytes": peak or None,
+        "seconds": median_s,
+        "spread": (max(seconds) - min(seconds)) / median_s,
+        "tokens_per_second": n_tokens / median_s,
+        "peak_bytes": peak_bytes or None,
         "first_losses": losses,
     }
 
 
-def table(found: dict) -> str:
+def format_table(result: dict) -> str:
     lines = [
-        f"{found['machine']}, torch {found['torch']}: profile {found['profile']}, {found['batch_tokens']:,} tokens a "
-        f"step, {found['micro_tokens']:,} at a time, in the record's form {found['record_micro_tokens']:,}",
-        f"{found['runtime']}",
-        f"peak {found['peak_flops'] / 1e12:,.1f} TFLOP/s ({found['peak_source']})",
+        f"{result['machine']}, torch {result['torch']}: profile {result['profile']}, {result['batch_tokens']:,} tokens a "
+        f"step, {result['micro_tokens']:,} at a time, in the record's form {result['record_micro_tokens']:,}",
+        f"{result['runtime']}",
+        f"peak {result['peak_flops'] / 1e12:,.1f} TFLOP/s ({result['peak_source']})",
         "",
         f"{'step':<24}{'ms':>10}{'tokens/s':>13}{'MFU':>8}{'peak GB':>9}  "
         + "".join(f"{group:>14}" for group in trace.GROUPS),
     ]
-    for row in found["rows"]:
+    for row in result["rows"]:
         for side in (side for side in ("record", "ours") if side in row):
-            it = row[side]
-            gigabytes = "NOT-RUN" if it["peak_bytes"] is None else f"{it['peak_bytes'] / 1e9:.1f}"
+            stats = row[side]
+            gigabytes = "NOT-RUN" if stats["peak_bytes"] is None else f"{stats['peak_bytes'] / 1e9:.1f}"
             lines.append(
-                f"{side + (', loop' if row['looped'] else ', no loop'):<24}{1e3 * it['seconds']:>10,.1f}"
-                f"{it['tokens_per_second']:>13,.0f}{it['mfu']:>8.1%}{gigabytes:>9}  "
-                + "".join(f"{it['groups_ms'][group]:>14.1f}" for group in trace.GROUPS)
+                f"{side + (', loop' if row['looped'] else ', no loop'):<24}{1e3 * stats['seconds']:>10,.1f}"
+                f"{stats['tokens_per_second']:>13,.0f}{stats['mfu']:>8.1%}{gigabytes:>9}  "
+                + "".join(f"{stats['groups_ms'][group]:>14.1f}" for group in trace.GROUPS)
             )
         if "ratio" in row:
             lines.append(f"{'ratio of tokens/s':<24}{row['ratio']:>10.2f}")

@@ -1,6 +1,6 @@
 """golf: train, compress and honestly score the best small language model that fits in 16,000,000 bytes.
 
-The library has floors: a module imports only from floors below its own (``tests/test_floors.py`` reads this table).
+The library has floors: a module imports only from floors below its own (``tests/unit/test_architecture.py`` reads this table).
 
 floor 0  ground    what every stage stands on: errors, schema, shape, params, store, closure, lineage, runtime,
                    machine, meeting, stage

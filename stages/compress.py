@@ -1,38 +1,47 @@
 """One file from the codes, weighed with the code that opens it. Over the limit, nothing is written."""
 
-from golf import budget
-from golf.codec import code_bundle, container, packing
-from golf.ground import lineage, params, stage, store
-from golf.ground.closure import closure
-from golf.ground.progress import Progress
-from golf.quant import codes
+from golf.artifacts import io, lineage
+from golf.artifacts.source_deps import import_closure
+from golf.compression import code_bundle, reader, size_budget, writer
+from golf.config import loader
+from golf.pipeline import runner
+from golf.pipeline.progress import Progress
+from golf.quantization import codes_io
 
-CODES = "artifacts/quantize/codes.safetensors"
-GOLF = "artifacts/compress/model.golf"
-CODE = "artifacts/compress/code.tar.xz"
-SIZES = "artifacts/compress/sizes.json"
-TABLE = "artifacts/compress/sizes.csv"
-METHOD = "golf/method.py"
+CODES_PATH = "artifacts/quantize/codes.safetensors"
+ARTIFACT_PATH = "artifacts/compress/model.golf"
+CODE_PATH = "artifacts/compress/code.tar.xz"
+SIZES_PATH = "artifacts/compress/sizes.json"
+BREAKDOWN_PATH = "artifacts/compress/sizes.csv"
+PREDICTOR_SOURCE = "golf/inference/predictor.py"
 
 
 def main() -> None:
-    compress = params.load("compress")
-    stored, shape = codes.load(CODES)
-    origin = lineage.of("compress", {"codes": CODES}, compress)
-    files = closure(METHOD)
-    packed = packing.pack(stored, shape, seen=origin["splits_seen"], codec=compress.codec, quality=compress.quality)
-    code = code_bundle.pack(files)
-    weighed = budget.weigh(len(packed), len(code), compress.limit_bytes, compress.code_reserve_bytes)
-    store.write_bytes(GOLF, packed)
-    store.write_bytes(CODE, code)
-    sections = container.sizes(GOLF)
-    store.write_table(TABLE, budget.table(sections, weighed))
-    told = {"sections": sections, "code_files": files, "payload_sha256": store.digest(GOLF)}
-    told["code_sha256"] = store.digest(CODE)
-    store.write_json(SIZES, {**weighed, **told, "splits_seen": origin["splits_seen"], "lineage": origin})
-    left = f"{weighed['headroom_bytes']:,} left"
-    Progress("compress", None, "").done(f"{weighed['artifact_bytes']:,} of {compress.limit_bytes:,} bytes, {left}")
+    cfg = loader.load_sections("compress")
+    stored, model_cfg = codes_io.load(CODES_PATH)
+    lineage_record = lineage.make_lineage("compress", {"codes": CODES_PATH}, cfg)
+    code_files = import_closure(PREDICTOR_SOURCE)
+    payload = writer.pack(
+        stored,
+        model_cfg,
+        upstream_splits=lineage_record["splits_seen"],
+        codec=cfg.codec,
+        brotli_quality=cfg.brotli_quality,
+    )
+    code = code_bundle.pack(code_files)
+    sizes = size_budget.check_size(len(payload), len(code), cfg.limit_bytes, cfg.code_reserve_bytes)
+    io.write_bytes(ARTIFACT_PATH, payload)
+    io.write_bytes(CODE_PATH, code)
+    section_bytes = reader.section_bytes(ARTIFACT_PATH)
+    io.write_csv(BREAKDOWN_PATH, size_budget.breakdown(section_bytes, sizes))
+    details = {"sections": section_bytes, "code_files": code_files, "payload_sha256": io.sha256_file(ARTIFACT_PATH)}
+    details["code_sha256"] = io.sha256_file(CODE_PATH)
+    io.write_json(
+        SIZES_PATH, {**sizes, **details, "splits_seen": lineage_record["splits_seen"], "lineage": lineage_record}
+    )
+    headroom = f"{sizes['headroom_bytes']:,} left"
+    Progress("compress", None, "").finish(f"{sizes['artifact_bytes']:,} of {cfg.limit_bytes:,} bytes, {headroom}")
 
 
 if __name__ == "__main__":
-    stage.enter("compress", main)
+    runner.run_stage("compress", main)

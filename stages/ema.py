@@ -1,41 +1,50 @@
 """Ema: choose the averaged weights, and measure on dev what averaging gained."""
 
-from golf import judge
-from golf.data import shards
-from golf.data.stream import Stream
+from golf.artifacts import io, lineage
+from golf.config import loader
+from golf.data import split_reader
+from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
-from golf.ground import lineage, params, stage, store
-from golf.ground.runtime import Runtime
+from golf.distributed.context import DistContext
+from golf.evaluation import evaluator
 from golf.model import checkpoint
-from golf.train import averages_file
+from golf.pipeline import runner
+from golf.training import ema_io
 
-DEV = "artifacts/fetch/dev"
-TOKENIZER = "artifacts/fetch/tokenizer.model"
-RAW = "artifacts/train/model.safetensors"
-AVERAGES = "artifacts/train/ema"
-CHECKPOINTS = "artifacts/train/checkpoints"
-WEIGHTS = "artifacts/ema/model.safetensors"
-METRICS = "artifacts/ema/metrics.json"
-CURVE = "artifacts/ema/checkpoints.csv"
+DEV_DIR = "artifacts/fetch/dev"
+TOKENIZER_PATH = "artifacts/fetch/tokenizer.model"
+RAW_WEIGHTS_PATH = "artifacts/train/model.safetensors"
+EMA_DIR = "artifacts/train/ema"
+CHECKPOINT_DIR = "artifacts/train/checkpoints"
+WEIGHTS_PATH = "artifacts/ema/model.safetensors"
+METRICS_PATH = "artifacts/ema/metrics.json"
+CHECKPOINT_BPB_PATH = "artifacts/ema/checkpoints.csv"
 
 
-def main(here: Runtime) -> None:
-    shape, ema = params.load("model", "ema")
-    stream = Stream.of(shards.open_split(DEV, shape.vocabulary), Tokenizer.open(TOKENIZER))
-    averaged, how, used = averages_file.load(AVERAGES, ema.decay, shape)
-    raw, meta = checkpoint.load(RAW, shape)
-    bpb = judge.plain_bpb(stream, shape, here, score_tokens=ema.score_tokens)
-    origin = lineage.of("ema", {path.name: path for path in used}, shape, ema.decay)
-    checkpoint.save(WEIGHTS, averaged, shape, lineage=origin, average=how)
-    before, after = bpb(raw), bpb(averaged)
-    gain = {"dev_bpb_raw": before, "dev_bpb": after, "gain": before - after}
-    store.write_json(METRICS, {**how, **gain, "checkpoints": len(checkpoint.kept(CHECKPOINTS))})
+def main(ctx: DistContext) -> None:
+    model_cfg, ema_cfg = loader.load_sections("model", "ema")
+    stream = EvalStream.from_split(
+        split_reader.open_split(DEV_DIR, model_cfg.vocab_size), Tokenizer.open(TOKENIZER_PATH)
+    )
+    ema_weights, ema_info, ema_files = ema_io.load(EMA_DIR, ema_cfg.decay, model_cfg)
+    raw_weights, raw_metadata = checkpoint.load(RAW_WEIGHTS_PATH, model_cfg)
+    measure_bpb = evaluator.make_plain_bpb_fn(stream, model_cfg, ctx, eval_batch_tokens=ema_cfg.eval_batch_tokens)
+    run_lineage = lineage.make_lineage("ema", {path.name: path for path in ema_files}, model_cfg, ema_cfg.decay)
+    checkpoint.save(WEIGHTS_PATH, ema_weights, model_cfg, lineage=run_lineage, average=ema_info)
+    raw_bpb, ema_bpb = measure_bpb(raw_weights), measure_bpb(ema_weights)
+    bpb_metrics = {"dev_bpb_raw": raw_bpb, "dev_bpb": ema_bpb, "gain": raw_bpb - ema_bpb}
+    io.write_json(
+        METRICS_PATH, {**ema_info, **bpb_metrics, "checkpoints": len(checkpoint.list_checkpoints(CHECKPOINT_DIR))}
+    )
     rows = [
-        {"step": found["step"], "dev_bpb": bpb(weights, looped=found["looped"])}
-        for weights, found in checkpoint.each(CHECKPOINTS, shape)
+        {
+            "step": checkpoint_metadata["step"],
+            "dev_bpb": measure_bpb(weights, recurrent=checkpoint_metadata["recurrent"]),
+        }
+        for weights, checkpoint_metadata in checkpoint.iter_checkpoints(CHECKPOINT_DIR, model_cfg)
     ]
-    store.write_table(CURVE, [*rows, {"step": meta["steps"], "dev_bpb": before}])
+    io.write_csv(CHECKPOINT_BPB_PATH, [*rows, {"step": raw_metadata["steps"], "dev_bpb": raw_bpb}])
 
 
 if __name__ == "__main__":
-    stage.enter("ema", main)
+    runner.run_stage("ema", main)

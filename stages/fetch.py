@@ -1,7 +1,10 @@
 """Get the text, split it, learn the tokenizer on the train split, write the shards."""
 
-from golf.data import corpus, hub_corpus, shards
-from golf.ground import params, stage, store
+from golf.artifacts import io
+from golf.config import loader
+from golf.data import prepare, split_reader
+from golf.data.hub import prepare as hub_prepare
+from golf.pipeline import runner
 
 TRAIN = "artifacts/fetch/train"
 DEV = "artifacts/fetch/dev"
@@ -12,14 +15,14 @@ MANIFEST = "artifacts/fetch/manifest.json"
 
 
 def main() -> None:
-    fetch, hub, vocabulary = params.load("fetch", "hub", "model.vocabulary")
-    with shards.publishing(TRAIN, DEV, VAL, TOKENIZER, METRICS, MANIFEST) as work:
-        if fetch.source == "hub":
-            manifest = hub_corpus.build(fetch, hub, vocabulary, work)
+    fetch_cfg, hub_cfg, vocab_size = loader.load_sections("fetch", "hub", "model.vocab_size")
+    with split_reader.replace_together(TRAIN, DEV, VAL, TOKENIZER, METRICS, MANIFEST) as work_dir:
+        if fetch_cfg.source == "hub":
+            manifest = hub_prepare.build_dataset(fetch_cfg, hub_cfg, vocab_size, work_dir)
         else:
-            manifest = corpus.build(fetch, vocabulary, work)
-        store.write_json(work / "metrics.json", corpus.metrics(manifest))
+            manifest = prepare.build_dataset(fetch_cfg, vocab_size, work_dir)
+        io.write_json(work_dir / "metrics.json", prepare.summarize_manifest(manifest))
 
 
 if __name__ == "__main__":
-    stage.enter("fetch", main)
+    runner.run_stage("fetch", main)

@@ -1,53 +1,76 @@
 """Weights to integers: GPTQ against calibrate's Hessians. On the CPU, where it takes seconds; no text is read again."""
 
-from golf import spend
-from golf.codec import packing
-from golf.ground import lineage, params, stage, store
-from golf.ground.progress import Progress
+from golf.artifacts import io, lineage
+from golf.compression import writer
+from golf.config import loader
 from golf.model import checkpoint
-from golf.quant import codes, hessian, outcome, sensitivity
+from golf.pipeline import runner
+from golf.pipeline.progress import Progress
+from golf.quantization import codes_io, hessians, rate_control, report, sensitivity
 
-HESSIANS = "artifacts/calibrate/hessians.safetensors"
-SENSITIVITY = "artifacts/calibrate/sensitivity.safetensors"
-CODES = "artifacts/quantize/codes.safetensors"
-TENSORS = "artifacts/quantize/tensors.csv"
-COLUMNS = "artifacts/quantize/columns.csv"
-METRICS = "artifacts/quantize/metrics.json"
+HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
+SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
+CODES_PATH = "artifacts/quantize/codes.safetensors"
+TENSORS_PATH = "artifacts/quantize/tensors.csv"
+COLUMNS_PATH = "artifacts/quantize/columns.csv"
+METRICS_PATH = "artifacts/quantize/metrics.json"
 
 
 def main() -> None:
-    shape, quantize, codec, quality, limit, reserve = params.load(
+    model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes = loader.load_sections(
         "model",
         "quantize",
         "compress.codec",
-        "compress.quality",
+        "compress.brotli_quality",
         "compress.limit_bytes",
         "compress.code_reserve_bytes",
     )
-    weights = f"artifacts/{quantize.weights}/model.safetensors"
-    state, _ = checkpoint.load(weights, shape)
-    inputs = hessian.inputs(state, quantize.min_weights)
-    hessians = hessian.load(HESSIANS, inputs, weights)
-    minded = sensitivity.load(SENSITIVITY, state, inputs if quantize.grid == "column" else (), weights)
-    read = {"weights": weights, "hessians": HESSIANS, "sensitivity": SENSITIVITY}
-    origin = lineage.of("quantize", read, shape, quantize, codec, quality, limit, reserve)
-    small = {name: tensor for name, tensor in state.items() if name not in inputs}
+    weights_path = f"artifacts/{cfg.weights}/model.safetensors"
+    state_dict, _ = checkpoint.load(weights_path, model_cfg)
+    inputs = hessians.quantized_inputs(state_dict, cfg.min_weights)
+    hessian_by_input = hessians.load(HESSIANS_PATH, inputs, weights_path)
+    sensitivity_by_name = sensitivity.load(
+        SENSITIVITY_PATH, state_dict, inputs if cfg.grid == "row_column" else (), weights_path
+    )
+    input_paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
+    lineage_record = lineage.make_lineage(
+        "quantize", input_paths, model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes
+    )
+    small_tensors = {name: tensor for name, tensor in state_dict.items() if name not in inputs}
 
-    def size_of(tried) -> int:
-        stored = codes.flatten(tried, small)
-        return len(packing.pack(stored, shape, seen=origin["splits_seen"], codec=codec, quality=quality))
+    def packed_size(candidate) -> int:
+        stored = codes_io.to_storage(candidate, small_tensors)
+        return len(
+            writer.pack(
+                stored,
+                model_cfg,
+                upstream_splits=lineage_record["splits_seen"],
+                codec=codec,
+                brotli_quality=brotli_quality,
+            )
+        )
 
-    quantized, level = spend.quantize(state, hessians, inputs, quantize, minded, size_of=size_of, room=limit - reserve)
-    rows = outcome.table(state, quantized, hessians, inputs, quantize)
+    quantized, base_step = rate_control.quantize_to_budget(
+        state_dict,
+        hessian_by_input,
+        inputs,
+        cfg,
+        sensitivity_by_name,
+        size_fn=packed_size,
+        max_bytes=limit_bytes - code_reserve_bytes,
+    )
+    rows = report.tensor_table(state_dict, quantized, hessian_by_input, inputs, cfg)
 
-    codes.save(CODES, codes.flatten(quantized, small), shape, lineage=origin)
-    store.write_table(TENSORS, rows)
-    store.write_table(COLUMNS, outcome.columns(quantized, hessians, inputs))
-    told = outcome.totals(rows, small)
-    store.write_json(METRICS, {**told, "level": level})
-    stage.write_clock("quantize", train_seconds=0.0)
-    Progress("quantize", None, "").done(f"{told['bits']} bits a weight" + (f" at level {level:.3g}" if level else ""))
+    codes_io.save(CODES_PATH, codes_io.to_storage(quantized, small_tensors), model_cfg, lineage=lineage_record)
+    io.write_csv(TENSORS_PATH, rows)
+    io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs))
+    totals = report.compute_totals(rows, small_tensors)
+    io.write_json(METRICS_PATH, {**totals, "level": base_step})
+    runner.write_timing_json("quantize", train_seconds=0.0)
+    Progress("quantize", None, "").finish(
+        f"{totals['bits']} bits a weight" + (f" at level {base_step:.3g}" if base_step else "")
+    )
 
 
 if __name__ == "__main__":
-    stage.enter("quantize", main)
+    runner.run_stage("quantize", main)

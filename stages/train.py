@@ -2,55 +2,75 @@
 
 import torch
 
-from golf.data import shards
-from golf.data.loader import Loader, held_out
-from golf.ground import lineage, meeting, params, stage, store
-from golf.ground.runtime import Runtime
+from golf.artifacts import io, lineage
+from golf.config import loader
+from golf.data import split_reader
+from golf.data.loader import TokenLoader, make_eval_windows
+from golf.distributed import consistency
+from golf.distributed.context import DistContext
 from golf.model import checkpoint
 from golf.model.gpt import GPT
-from golf.train import averages_file, loop, state
+from golf.pipeline import runner
+from golf.training import ema_io, loop, resume
 
-TRAIN = "artifacts/fetch/train"
-DEV = "artifacts/fetch/dev"
-WEIGHTS = "artifacts/train/model.safetensors"
-AVERAGES = "artifacts/train/ema"
-CHECKPOINTS = "artifacts/train/checkpoints"
-LOG = "artifacts/train/log.csv"
-DEV_LOG = "artifacts/train/dev.csv"
-METRICS = "artifacts/train/metrics.json"
+TRAIN_DIR = "artifacts/fetch/train"
+DEV_DIR = "artifacts/fetch/dev"
+WEIGHTS_PATH = "artifacts/train/model.safetensors"
+EMA_DIR = "artifacts/train/ema"
+CHECKPOINT_DIR = "artifacts/train/checkpoints"
+TRAIN_LOG_PATH = "artifacts/train/log.csv"
+DEV_LOG_PATH = "artifacts/train/dev.csv"
+METRICS_PATH = "artifacts/train/metrics.json"
 
 
-def main(here: Runtime) -> None:
-    shape, train = params.load("model", "train")
-    meeting.same_inputs("train", TRAIN, DEV)
-    texts = shards.open_split(TRAIN, shape.vocabulary)
-    dev = held_out(shards.open_split(DEV, shape.vocabulary), shape.context, train.dev_tokens)
-    if here.first:
-        store.clear(AVERAGES, CHECKPOINTS)
-    origin, same = (
-        lineage.of("train", {"train": TRAIN}, shape, wanted, seed=train.seed, ranks=train.ranks)
-        for wanted in (train, state.neutral(train))
+def main(ctx: DistContext) -> None:
+    model_cfg, train_cfg = loader.load_sections("model", "train")
+    consistency.check_same_inputs("train", TRAIN_DIR, DEV_DIR)
+    train_split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size)
+    dev_windows = make_eval_windows(
+        split_reader.open_split(DEV_DIR, model_cfg.vocab_size), model_cfg.context_length, train_cfg.dev_tokens
     )
-    model = GPT(shape, here.attention).initialise(torch.Generator().manual_seed(train.seed)).to(here.device)
-    rows = train.batch_tokens // shape.context
-    ranked = {"rank": here.rank, "ranks": here.ranks, "device": here.device}
-    with state.opened(state.key(same, lineage.file_digest(DEV)), train, here) as run:
-        keep = checkpoint.Keeper(run.checkpoints, model, lineage=origin)
-        with Loader(
-            texts, context=shape.context, rows=rows, seed=train.seed, position=run.position, **ranked
+    if ctx.is_main:
+        io.remove_dirs(EMA_DIR, CHECKPOINT_DIR)
+    run_lineage, resume_lineage = (
+        lineage.make_lineage(
+            "train", {"train": TRAIN_DIR}, model_cfg, cfg, seed=train_cfg.seed, world_size=train_cfg.ranks
+        )
+        for cfg in (train_cfg, resume.strip_resume_settings(train_cfg))
+    )
+    model = GPT(model_cfg, ctx.attention).init_weights(torch.Generator().manual_seed(train_cfg.seed)).to(ctx.device)
+    rows = train_cfg.batch_tokens // model_cfg.context_length
+    rank_args = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
+    with resume.open_run(resume.make_run_key(resume_lineage, lineage.artifact_sha256(DEV_DIR)), train_cfg, ctx) as run:
+        save_checkpoint = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage=run_lineage)
+        with TokenLoader(
+            train_split,
+            context_length=model_cfg.context_length,
+            rows=rows,
+            seed=train_cfg.seed,
+            position=run.position,
+            **rank_args,
         ) as batches:
-            outcome = loop.train(model, batches, train, here, dev=dev, save=keep, state=run)
-        if not here.first:
+            result = loop.train(
+                model,
+                batches,
+                train_cfg,
+                ctx,
+                dev_windows=dev_windows,
+                save_checkpoint=save_checkpoint,
+                resumable_run=run,
+            )
+        if not ctx.is_main:
             return
-        checkpoint.save(WEIGHTS, model.state_dict(), shape, lineage=origin, steps=outcome.steps)
-        averages_file.save(AVERAGES, outcome.averages, shape, lineage=origin)
-        run.deliver(CHECKPOINTS)
-        store.write_table(LOG, outcome.log)
-        store.write_table(DEV_LOG, outcome.dev)
-        stage.write_clock("train", here, train_seconds=outcome.seconds, limit_seconds=train.limit_s)
-        store.write_json(METRICS, outcome.figures(train))
-        run.finish()
+        checkpoint.save(WEIGHTS_PATH, model.state_dict(), model_cfg, lineage=run_lineage, steps=result.steps)
+        ema_io.save(EMA_DIR, result.ema, model_cfg, lineage=run_lineage)
+        run.export_checkpoints(CHECKPOINT_DIR)
+        io.write_csv(TRAIN_LOG_PATH, result.log)
+        io.write_csv(DEV_LOG_PATH, result.dev_log)
+        runner.write_timing_json("train", ctx, train_seconds=result.seconds, limit_seconds=train_cfg.limit_s)
+        io.write_json(METRICS_PATH, result.metrics(train_cfg))
+        run.discard()
 
 
 if __name__ == "__main__":
-    stage.enter("train", main)
+    runner.run_stage("train", main)

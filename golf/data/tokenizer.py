@@ -13,38 +13,38 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from golf.ground.errors import BadInput
+from golf.errors import InputError
 
-SPACE = "\u2581"  # "▁", SentencePiece's written space
-LINE_BYTES = 4192  # the trainer drops longer sentences without a word
-LEARNED = "train"  # the value of fetch.tokenizer that means: learn one
-CURE = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
+SPACE_SYMBOL = "\u2581"  # "▁", SentencePiece's written space
+MAX_LINE_BYTES = 4192  # the trainer drops longer sentences without a word
+TRAIN_TOKENIZER = "train"  # the value of fetch.tokenizer that means: learn one
+_TOKENIZER_HINT = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
 
 
-def train(texts: Iterable[str], vocabulary: int, symbols: tuple[str, ...] = ()) -> bytes:
+def train_model(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] = ()) -> bytes:
     """A model of at most ``vocabulary`` pieces; fewer where the text holds no more pairs worth merging.
 
     symbols: of a transform; pieces of their own, never merged, ids from 4 on. A model with symbols leaves text alone
     (identity): the text is canonical already, and a rule that ran over it once more could undo what the symbols mean.
     The same texts in the same order give the same bytes. Raises BadInput when the text's characters alone need more.
     """
-    model = io.BytesIO()
+    model_file = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences(texts),
-            model_writer=model,
+            sentence_iterator=iter_sentences(texts),
+            model_writer=model_file,
             model_type="bpe",
-            vocab_size=vocabulary,
+            vocab_size=vocab_size,
             hard_vocab_limit=False,
             normalization_rule_name="identity" if symbols else "nmt_nfkc",
             remove_extra_whitespaces=not symbols,
             user_defined_symbols=list(symbols),
             character_coverage=0.999,
-            required_chars=SPACE,  # else text with few spaces yields no piece for one
+            required_chars=SPACE_SYMBOL,  # else text with few spaces yields no piece for one
             byte_fallback=True,
             split_digits=True,
             add_dummy_prefix=False,
-            max_sentence_length=LINE_BYTES,
+            max_sentence_length=MAX_LINE_BYTES,
             pad_id=0,
             bos_id=1,
             eos_id=2,
@@ -54,20 +54,20 @@ def train(texts: Iterable[str], vocabulary: int, symbols: tuple[str, ...] = ()) 
         )
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].strip() or str(error)
-        raise BadInput(
-            f"model.vocabulary: SentencePiece can't learn {vocabulary} pieces from the train split ({reason}); "
-            "give more text or raise model.vocabulary"
+        raise InputError(
+            f"model.vocab_size: SentencePiece can't learn {vocab_size} pieces from the train split ({reason}); "
+            "give more text or raise model.vocab_size"
         ) from None
-    return model.getvalue()
+    return model_file.getvalue()
 
 
-def sentences(texts: Iterable[str]) -> Iterator[str]:
+def iter_sentences(texts: Iterable[str]) -> Iterator[str]:
     """Lines of at most LINE_BYTES bytes, stripped; longer ones cut at a space, or between characters without one."""
     for text in texts:
         for line in text.replace("\0", " ").split("\n"):
             data, start = line.encode(), 0
             while start < len(data):
-                end = start + LINE_BYTES
+                end = start + MAX_LINE_BYTES
                 if end < len(data):
                     space = data.rfind(b" ", start + 1, end)
                     while space < 0 and data[end] & 0xC0 == 0x80:
@@ -86,65 +86,65 @@ class Tokenizer:
     bytes; sha256: theirs; name: the file, for messages.
     """
 
-    def __init__(self, model: bytes, name: str):
+    def __init__(self, model_bytes: bytes, name: str):
         """name: the file, for messages. Raises BadInput for a model that can't count bytes or start documents."""
-        self.name, self.model, self.sha256 = str(name), model, hashlib.sha256(model).hexdigest()
+        self.name, self.model_bytes, self.sha256 = str(name), model_bytes, hashlib.sha256(model_bytes).hexdigest()
         try:
-            if not model:
+            if not model_bytes:
                 raise RuntimeError("empty")
-            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model_bytes)
         except RuntimeError:
-            raise BadInput(f"{name}: not a SentencePiece model; {CURE}") from None
-        self.vocabulary = self.processor.vocab_size()
+            raise InputError(f"{name}: not a SentencePiece model; {_TOKENIZER_HINT}") from None
+        self.vocab_size = self.processor.vocab_size()
         self.bos = self.processor.bos_id()
-        self.pieces = [self.processor.id_to_piece(i) for i in range(self.vocabulary)]
-        problem = self.problem()
+        self.pieces = [self.processor.id_to_piece(i) for i in range(self.vocab_size)]
+        problem = self.find_incompatibility()
         if problem:
-            raise BadInput(f"{name}: {problem}; {CURE}")
+            raise InputError(f"{name}: {problem}; {_TOKENIZER_HINT}")
 
     @classmethod
     def open(cls, path) -> "Tokenizer":
         """Raises BadInput: no such file, not SentencePiece, or one of the refusals of __init__."""
         try:
-            model = Path(path).read_bytes()
+            model_bytes = Path(path).read_bytes()
         except (FileNotFoundError, IsADirectoryError):
-            raise BadInput(f"{path}: no such tokenizer file; {CURE}") from None
-        return cls(model, path)
+            raise InputError(f"{path}: no such tokenizer file; {_TOKENIZER_HINT}") from None
+        return cls(model_bytes, path)
 
-    def problem(self) -> str | None:
+    def find_incompatibility(self) -> str | None:
         """Why this model can't be used; None when it can."""
-        if self.vocabulary > 1 << 16:
-            return f"{self.vocabulary:,} pieces, but shards hold ids below 65,536"
-        if not 0 <= self.bos < self.vocabulary:
+        if self.vocab_size > 1 << 16:
+            return f"{self.vocab_size:,} pieces, but shards hold ids below 65,536"
+        if not 0 <= self.bos < self.vocab_size:
             return "it has no BOS id, which every document starts with"
-        if self.silent(self.bos) is False:
+        if self.is_special(self.bos) is False:
             return f"its BOS id {self.bos} is not a control piece"
-        unseen = self.processor.encode("\U0010fffd\ue000")  # private use: in no sane vocabulary
-        if {f"<0x{i:02X}>" for i in range(256)} - set(self.pieces) or self.processor.unk_id() in unseen:
+        private_use_ids = self.processor.encode("\U0010fffd\ue000")  # private use: in no sane vocabulary
+        if {f"<0x{i:02X}>" for i in range(256)} - set(self.pieces) or self.processor.unk_id() in private_use_ids:
             return "it has no byte fallback, so text would be lost"
-        if SPACE not in self.pieces or self.silent(self.pieces.index(SPACE)):
-            return f'it has no piece for a lone space ("{SPACE}"), so a space would be charged as three bytes'
+        if SPACE_SYMBOL not in self.pieces or self.is_special(self.pieces.index(SPACE_SYMBOL)):
+            return f'it has no piece for a lone space ("{SPACE_SYMBOL}"), so a space would be charged as three bytes'
         return None
 
-    def expect_vocabulary(self, vocabulary: int, *, learned: bool = False) -> None:
+    def require_vocab_size(self, vocab_size: int, *, is_learned: bool = False) -> None:
         """Raises BadInput unless the model has exactly ``vocabulary`` pieces. learned: just now, on the train split."""
-        if self.vocabulary == vocabulary:
+        if self.vocab_size == vocab_size:
             return
-        if learned:
-            raise BadInput(
-                f"model.vocabulary: the train split yields a tokenizer of {self.vocabulary} pieces, not {vocabulary}: "
-                f"too little text; set model.vocabulary: {self.vocabulary} or less, or give more text"
+        if is_learned:
+            raise InputError(
+                f"model.vocab_size: the train split yields a tokenizer of {self.vocab_size} pieces, not {vocab_size}: "
+                f"too little text; set model.vocab_size: {self.vocab_size} or less, or give more text"
             )
-        raise BadInput(
-            f"{self.name}: has {self.vocabulary} pieces, model.vocabulary is {vocabulary}; "
-            f"set model.vocabulary: {self.vocabulary}, or fetch.tokenizer to a model of {vocabulary} pieces"
+        raise InputError(
+            f"{self.name}: has {self.vocab_size} pieces, model.vocab_size is {vocab_size}; "
+            f"set model.vocab_size: {self.vocab_size}, or fetch.tokenizer to a model of {vocab_size} pieces"
         )
 
-    def expect_symbols(self, symbols: tuple[str, ...]) -> None:
+    def require_symbols(self, symbols: tuple[str, ...]) -> None:
         """Raises BadInput unless each of a transform's symbols is a piece. The file's name proves nothing."""
         missing = [f"U+{ord(symbol):04X}" for symbol in symbols if symbol not in self.pieces]
         if missing:
-            raise BadInput(
+            raise InputError(
                 f"{self.name}: has no piece for {', '.join(missing)}, which fetch.transform writes; "
                 "set fetch.transform: none, fetch.tokenizer: train, or a model that was made for it"
             )
@@ -152,7 +152,7 @@ class Tokenizer:
     def is_byte(self, i: int) -> bool:
         return self.processor.is_byte(i)
 
-    def silent(self, i: int) -> bool:
+    def is_special(self, i: int) -> bool:
         """Control, unknown and unused pieces stand for no text."""
         return self.processor.is_control(i) or self.processor.is_unknown(i) or self.processor.is_unused(i)
 
@@ -161,23 +161,23 @@ class Tokenizer:
         return [np.array([self.bos, *ids], dtype=np.uint16) for ids in self.processor.encode(list(texts))]
 
     @functools.cached_property
-    def spelled(self) -> list[bytes]:
+    def _piece_bytes(self) -> list[bytes]:
         """By id: the UTF-8 that a piece stands for, written spaces as spaces; nothing for a silent piece."""
-        return [self.spelling(i, piece) for i, piece in enumerate(self.pieces)]
+        return [self._piece_to_bytes(i, piece) for i, piece in enumerate(self.pieces)]
 
-    def spelling(self, i: int, piece: str) -> bytes:
-        if self.silent(i):
+    def _piece_to_bytes(self, i: int, piece: str) -> bytes:
+        if self.is_special(i):
             return b""
-        return bytes([int(piece[3:5], 16)]) if self.is_byte(i) else piece.replace(SPACE, " ").encode()
+        return bytes([int(piece[3:5], 16)]) if self.is_byte(i) else piece.replace(SPACE_SYMBOL, " ").encode()
 
-    def spell(self, ids: np.ndarray) -> list[bytes]:
+    def ids_to_bytes(self, ids: np.ndarray) -> list[bytes]:
         """What each of these ids stands for; joined, the text that they give back."""
-        return [self.spelled[i] for i in ids.tolist()]
+        return [self._piece_bytes[i] for i in ids.tolist()]
 
-    def normalise(self, text: str) -> str:
+    def normalize(self, text: str) -> str:
         """The text as the tokens hold it: what decoding would give, written spaces as spaces.
 
         One leading space is dropped: it is the dummy prefix of models that add one, and the byte rule charges none
         right after BOS.
         """
-        return self.processor.normalize(text).replace(SPACE, " ").removeprefix(" ")
+        return self.processor.normalize(text).replace(SPACE_SYMBOL, " ").removeprefix(" ")

@@ -2,69 +2,73 @@
 
 from dataclasses import dataclass, field
 
-from golf.submission.figure import Figure, figure
+from golf.submission.reported_number import ReportedNumber, parse_number
 
-SEED_TABLES = ("seed_results", "per_seed", "seeds", "runs")
+_SEED_TABLE_KEYS = ("seed_results", "per_seed", "seeds", "runs")
 
 
 @dataclass(frozen=True)
-class Claims:
+class SubmissionClaims:
     """bpb, loss, spread: the headline, nats a token, sd over seeds. total, code: bytes. seeds: the claims of each.
 
     listed: every seed that it names. record: whether it runs for a record, which the track says.
     """
 
-    bpb: Figure | None = None
-    loss: Figure | None = None
-    spread: Figure | None = None
-    total: int | None = None
-    code: int | None = None
-    seeds: dict[int, "Claims"] = field(default_factory=dict)
-    listed: tuple[int, ...] = ()
+    bpb: ReportedNumber | None = None
+    loss: ReportedNumber | None = None
+    bpb_std: ReportedNumber | None = None
+    total_bytes: int | None = None
+    code_bytes: int | None = None
+    per_seed: dict[int, "SubmissionClaims"] = field(default_factory=dict)
+    listed_seeds: tuple[int, ...] = ()
     hardware: str = ""
-    record: bool = True
+    is_record: bool = True
 
 
-def claims(tree: dict) -> Claims:
+def parse_claims(data: dict) -> SubmissionClaims:
     """From the object of a submission.json or of one seed in it; what isn't understood is None."""
-    found = seeds(tree)
-    named = tree.get("seeds")
-    listed = named if isinstance(named, list) else [tree.get("seed")]
-    return Claims(
-        bpb=first(tree, "val_bpb", "mean_val_bpb", "val_bpb_mean"),
-        loss=first(tree, "val_loss", "mean_val_loss", "val_loss_mean"),
-        spread=first(tree, "val_bpb_std", "std_val_bpb"),
-        total=count(first(tree, "bytes_total", "artifact_bytes", "artifact_bytes_max", "total_bytes")),
-        code=count(first(tree, "bytes_code", "code_bytes")),
-        seeds=found,
-        listed=tuple(sorted({*found, *(int(one.value) for item in listed if (one := figure(item)))})),
-        hardware=tree["hardware"] if isinstance(tree.get("hardware"), str) else "",
-        record="non" not in str(tree.get("track", "")).lower(),
+    seed_claims = _parse_seed_claims(data)
+    seeds_value = data.get("seeds")
+    seed_items = seeds_value if isinstance(seeds_value, list) else [data.get("seed")]
+    return SubmissionClaims(
+        bpb=_first_number(data, "val_bpb", "mean_val_bpb", "val_bpb_mean"),
+        loss=_first_number(data, "val_loss", "mean_val_loss", "val_loss_mean"),
+        bpb_std=_first_number(data, "val_bpb_std", "std_val_bpb"),
+        total_bytes=_to_int(_first_number(data, "bytes_total", "artifact_bytes", "artifact_bytes_max", "total_bytes")),
+        code_bytes=_to_int(_first_number(data, "bytes_code", "code_bytes")),
+        per_seed=seed_claims,
+        listed_seeds=tuple(
+            sorted({*seed_claims, *(int(number.value) for item in seed_items if (number := parse_number(item)))})
+        ),
+        hardware=data["hardware"] if isinstance(data.get("hardware"), str) else "",
+        is_record="non" not in str(data.get("track", "")).lower(),
     )
 
 
-def seeds(tree: dict) -> dict[int, Claims]:
+def _parse_seed_claims(data: dict) -> dict[int, SubmissionClaims]:
     """Claims by seed, from ``{seed: {...}}``, ``{seed: bpb}`` or ``[{"seed": ..., ...}]``."""
-    table = next((tree[key] for key in SEED_TABLES if isinstance(tree.get(key), dict)), None)
+    table = next((data[key] for key in _SEED_TABLE_KEYS if isinstance(data.get(key), dict)), None)
     if table is None:
-        rows = next((tree[key] for key in SEED_TABLES if any(isinstance(row, dict) for row in listing(tree, key))), [])
-        table = {row.get("seed"): row for row in rows if isinstance(row, dict) and figure(row.get("seed"))}
-    rows = {figure(str(key).removeprefix("seed_")): row for key, row in table.items()}
+        rows = next(
+            (data[key] for key in _SEED_TABLE_KEYS if any(isinstance(row, dict) for row in _get_list(data, key))), []
+        )
+        table = {row.get("seed"): row for row in rows if isinstance(row, dict) and parse_number(row.get("seed"))}
+    rows = {parse_number(str(key).removeprefix("seed_")): row for key, row in table.items()}
     return {
-        int(seed.value): claims(row) if isinstance(row, dict) else Claims(bpb=figure(row))
+        int(seed.value): parse_claims(row) if isinstance(row, dict) else SubmissionClaims(bpb=parse_number(row))
         for seed, row in rows.items()
         if seed is not None
     }
 
 
-def listing(tree: dict, key: str) -> list:
-    return tree[key] if isinstance(tree.get(key), list) else []
+def _get_list(data: dict, key: str) -> list:
+    return data[key] if isinstance(data.get(key), list) else []
 
 
-def first(tree: dict, *keys: str) -> Figure | None:
+def _first_number(data: dict, *keys: str) -> ReportedNumber | None:
     """The first of these keys that holds a number."""
-    return next((read for key in keys if (read := figure(tree.get(key)))), None)
+    return next((number for key in keys if (number := parse_number(data.get(key)))), None)
 
 
-def count(read: Figure | None) -> int | None:
-    return None if read is None else int(read.value)
+def _to_int(number: ReportedNumber | None) -> int | None:
+    return None if number is None else int(number.value)

@@ -8,14 +8,14 @@ many times as a token has bytes.
 import math
 from dataclasses import dataclass
 
-NATS = 0.005
-WRITTEN_P = 0.01
-APPLIED_P = 0.25
+MIN_GAIN_NATS = 0.005
+WRITTEN_RULE_P = 0.01
+APPLIED_RULE_P = 0.25
 LN2 = math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleStats:
     """mean; sd over n - 1, None for one value; n."""
 
     mean: float
@@ -24,7 +24,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Welch:
+class WelchTest:
     """gain: by how much ours is lower than theirs. t, df, p: of the one-sided test that it is lower at all."""
 
     gain: float
@@ -33,25 +33,27 @@ class Welch:
     p: float
 
 
-def sample(values: list[float]) -> Sample:
+def summarize(values: list[float]) -> SampleStats:
     """values: at least one."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
-        return Sample(mean, None, 1)
-    return Sample(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
+        return SampleStats(mean, None, 1)
+    return SampleStats(
+        mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values)
+    )
 
 
-def welch(ours: Sample, theirs: Sample) -> Welch | None:
+def welch_test(ours: SampleStats, baseline: SampleStats) -> WelchTest | None:
     """Welch (1947): t = gain / sqrt(a + b) with a, b = sd^2 / n, df = (a + b)^2 / (a^2 / (n-1) + b^2 / (n-1)).
 
     None where it is not defined: fewer than two scores on a side, or no spread on either.
     """
-    if not (ours.sd or 0) + (theirs.sd or 0) or min(ours.n, theirs.n) < 2:
+    if not (ours.sd or 0) + (baseline.sd or 0) or min(ours.n, baseline.n) < 2:
         return None
     from scipy.stats import t as student
 
-    a, b = ours.sd**2 / ours.n, theirs.sd**2 / theirs.n
-    gain = theirs.mean - ours.mean
+    a, b = ours.sd**2 / ours.n, baseline.sd**2 / baseline.n
+    gain = baseline.mean - ours.mean
     t = gain / math.sqrt(a + b)
-    df = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (theirs.n - 1))
-    return Welch(gain, t, df, float(student.sf(t, df)))
+    df = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (baseline.n - 1))
+    return WelchTest(gain, t, df, float(student.sf(t, df)))

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-TRAIN, VAL = "artifacts/fetch/train", "artifacts/fetch/val"
-ARTIFACT = "artifacts/own/bigrams.safetensors"
+TRAIN_DIR, VAL_DIR = "artifacts/fetch/train", "artifacts/fetch/val"
+ARTIFACT_PATH = "artifacts/own/bigrams.safetensors"
 
 
 @dataclass(frozen=True)
-class Cheat:
+class Violation:
     """family: its number in the catalogue, 0 for a trick without one; threads: pull requests and issues.
 
     caught: the checks that must find it, with ``status``; UNRULED for what nobody has ruled on, NOT-RUN for what no
@@ -17,14 +17,14 @@ class Cheat:
     family: int
     name: str
     threads: str
-    caught: tuple[str, ...]
-    status: str = "FAIL"
-    refused: str = ""
+    expected_checks: tuple[str, ...]
+    expected_status: str = "FAIL"
+    error_pattern: str = ""
     settings: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Innocent:
+class Compliant:
     """What no check may accuse. settings: dotted params keys."""
 
     name: str

@@ -1,19 +1,19 @@
 """CaseOps: capitals become operators and small letters, undone exactly, every byte charged once (#1729)."""
 
-import thimble as project
+from gallery import harness
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import TRAIN_DIR, Compliant
 
-from gallery import bench
-from gallery.case import TRAIN, Innocent
-from gallery.honest import Honest
+from tests.helpers import tiny_project
 
-CASE = Innocent(
+CASE = Compliant(
     "reversible CaseOps tokenizer with exact bytes",
     "#1729 #1736",
     settings={"fetch.transform": "caseops", "evaluate.headline": "plain"},
 )
-Method = Honest
+CasePredictor = BigramPredictor
 
 
-def arrange(place) -> None:
-    project.act("fetch")
-    bench.fit(TRAIN)
+def prepare_project(project_dir) -> None:
+    tiny_project.run_stage_in_process("fetch")
+    harness.fit_bigrams(TRAIN_DIR)

@@ -1,23 +1,23 @@
 """CaseOps scored without its sidecar: the operators, three bytes each, are charged as text (#2071, #2138)."""
 
 import numpy as np
-import thimble as project
+from gallery import harness, split_rewriter
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import TRAIN_DIR, Violation
 
-from gallery import bench, forgery
-from gallery.case import TRAIN, Cheat
-from gallery.honest import Honest
+from tests.helpers import tiny_project
 
-CASE = Cheat(
+CASE = Violation(
     17,
     "CaseOps without its sidecar",
     "#1797 #2071 #2138",
     ("M-a", "M-c"),
     settings={"fetch.transform": "caseops", "evaluate.headline": "plain"},
 )
-Method = Honest
+CasePredictor = BigramPredictor
 
 
-def arrange(place) -> None:
-    project.act("fetch")
-    bench.fit(TRAIN)
-    forgery.charge(lambda ids, table: np.append(0, table.count(ids)))
+def prepare_project(project_dir) -> None:
+    tiny_project.run_stage_in_process("fetch")
+    harness.fit_bigrams(TRAIN_DIR)
+    split_rewriter.set_byte_counts(lambda ids, table: np.append(0, table.count_bytes(ids)))

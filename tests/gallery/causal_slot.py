@@ -1,26 +1,27 @@
 """Causal SLOT: the bias is fitted to scored context alone; nobody has ruled on it, and it says what it is (#1336)."""
 
 import numpy as np
+from gallery.bias_predictor import fit_bias
+from gallery.bigram_predictor import BigramPredictor, log_softmax
+from gallery.case import Violation
 
-from gallery.bias import learned
-from gallery.case import Cheat
-from gallery.honest import Honest, normalised
-
-CASE = Cheat(4, "causal SLOT", "#1217 #1306 #1333 #1336 #1350", ("U-b",), status="UNRULED")
-BLOCK, CONTEXT = 64, 128
+CASE = Violation(4, "causal SLOT", "#1217 #1306 #1333 #1336 #1350", ("U-b",), expected_status="UNRULED")
+BLOCK_TOKENS, CONTEXT_TOKENS = 64, 128
 
 
-class Method(Honest):
+class CasePredictor(BigramPredictor):
     disputed = ("causal SLOT",)
 
-    def expect(self, prefix, chunk):
-        text = np.append(prefix, chunk)
-        expected = super().expect(prefix, chunk).astype(np.float64)
-        blocks = np.arange(len(prefix), len(text)) // BLOCK
+    def log_probs(self, prefix, chunk):
+        tokens = np.append(prefix, chunk)
+        log_probs = super().log_probs(prefix, chunk).astype(np.float64)
+        blocks = np.arange(len(prefix), len(tokens)) // BLOCK_TOKENS
         for block in np.unique(blocks):
-            expected[blocks == block] += self.fitted(text[max(0, block * BLOCK - CONTEXT) : block * BLOCK])
-        return normalised(expected)
+            log_probs[blocks == block] += self._fit_block_bias(
+                tokens[max(0, block * BLOCK_TOKENS - CONTEXT_TOKENS) : block * BLOCK_TOKENS]
+            )
+        return log_softmax(log_probs)
 
-    def fitted(self, context: np.ndarray) -> np.ndarray:
-        nothing = np.zeros(len(self.table))
-        return learned(nothing, self.table[context[:-1]], context[1:]) if len(context) > 1 else nothing
+    def _fit_block_bias(self, context: np.ndarray) -> np.ndarray:
+        zero_bias = np.zeros(len(self.table))
+        return fit_bias(zero_bias, self.table[context[:-1]], context[1:]) if len(context) > 1 else zero_bias

@@ -1,32 +1,33 @@
 """A hashed n-gram cache with the target in its key: the scored token's share alone is mixed in (#779, #886, #1147)."""
 
 import numpy as np
-
-from gallery.case import Cheat
-from gallery.honest import Honest
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import Violation
 
 THREADS = "#659 #769 #779 #846 #886 #993 #1094"
-CASE = Cheat(5, "hashed n-grams, only the target's bucket read", THREADS, ("C2-c", "C2-d"))
-BUCKETS = 64
+CASE = Violation(5, "hashed n-grams, only the target's bucket read", THREADS, ("C2-c", "C2-d"))
+N_BUCKETS = 64
 
 
-class Method(Honest):
-    def begin(self, *, stride: int, plan=None, chunks: int = 1) -> None:
-        self.pairs, self.singles = np.zeros(BUCKETS), np.zeros(BUCKETS)
+class CasePredictor(BigramPredictor):
+    def reset(self, *, stride: int, ttt_cfg=None, n_chunks: int = 1) -> None:
+        self.pair_counts, self.token_counts = np.zeros(N_BUCKETS), np.zeros(N_BUCKETS)
 
-    def share(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def bucket_ratio(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Count of the pair's bucket over that of the last token's, which other pairs and tokens fall into too."""
-        return np.minimum(1, self.pairs[self.key(last, target)] / np.maximum(1, self.singles[last % BUCKETS]))
+        return np.minimum(
+            1, self.pair_counts[self.bucket(last, target)] / np.maximum(1, self.token_counts[last % N_BUCKETS])
+        )
 
-    def key(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return (last.astype(np.int64) * 36313 ^ target.astype(np.int64) * 27191) % BUCKETS
+    def bucket(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return (last.astype(np.int64) * 36313 ^ target.astype(np.int64) * 27191) % N_BUCKETS
 
-    def score(self, prefix, chunk, rows=None):
-        expected = self.expect(prefix, chunk)
-        neural = np.exp(expected[np.arange(len(chunk)), chunk])
-        nll = -np.log(0.5 * neural + 0.5 * self.share(np.append(prefix[-1:], chunk[:-1]), chunk))
-        return nll if rows is None else (nll, expected[rows])
+    def score(self, prefix, chunk, positions=None):
+        log_probs = self.log_probs(prefix, chunk)
+        neural = np.exp(log_probs[np.arange(len(chunk)), chunk])
+        nll = -np.log(0.5 * neural + 0.5 * self.bucket_ratio(np.append(prefix[-1:], chunk[:-1]), chunk))
+        return nll if positions is None else (nll, log_probs[positions])
 
-    def update(self, sealed) -> None:
-        np.add.at(self.pairs, self.key(sealed.tokens[:-1], sealed.tokens[1:]), 1)
-        np.add.at(self.singles, sealed.tokens[:-1] % BUCKETS, 1)
+    def update(self, scored_chunk) -> None:
+        np.add.at(self.pair_counts, self.bucket(scored_chunk.tokens[:-1], scored_chunk.tokens[1:]), 1)
+        np.add.at(self.token_counts, scored_chunk.tokens[:-1] % N_BUCKETS, 1)

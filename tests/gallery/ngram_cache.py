@@ -1,23 +1,22 @@
 """An n-gram cache of scored text, mixed in over the whole vocabulary: allowed on track B (#1017)."""
 
 import numpy as np
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import Compliant
 
-from gallery.case import Innocent
-from gallery.honest import Honest
-
-CASE = Innocent("n-gram cache of scored text, normalised", "#1017")
+CASE = Compliant("n-gram cache of scored text, normalised", "#1017")
 
 
-class Method(Honest):
-    def begin(self, *, stride: int, plan=None, chunks: int = 1) -> None:
+class CasePredictor(BigramPredictor):
+    def reset(self, *, stride: int, ttt_cfg=None, n_chunks: int = 1) -> None:
         self.counts = np.zeros_like(self.table)
-        self.learns = plan is not None
+        self.is_adaptive = ttt_cfg is not None
 
-    def expect(self, prefix, chunk):
+    def log_probs(self, prefix, chunk):
         counts = self.counts[np.append(prefix[-1:], chunk[:-1])]
         total = counts.sum(1, keepdims=True)
-        return np.log((8 * np.exp(super().expect(prefix, chunk)) + counts) / (8 + total))
+        return np.log((8 * np.exp(super().log_probs(prefix, chunk)) + counts) / (8 + total))
 
-    def update(self, sealed) -> None:
-        if self.learns:
-            np.add.at(self.counts, (sealed.tokens[:-1], sealed.tokens[1:]), 1)
+    def update(self, scored_chunk) -> None:
+        if self.is_adaptive:
+            np.add.at(self.counts, (scored_chunk.tokens[:-1], scored_chunk.tokens[1:]), 1)

@@ -1,10 +1,10 @@
 """A method that can't say what it expects before it is shown the target."""
 
-from gallery.case import Cheat
-from gallery.honest import Honest
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import Violation
 
-CASE = Cheat(0, "no distribution without the target", "#1017", ("C2-c",), settings={"evaluate.headline": "plain"})
+CASE = Violation(0, "no distribution without the target", "#1017", ("C2-c",), settings={"evaluate.headline": "plain"})
 
 
-class Method(Honest):
+class CasePredictor(BigramPredictor):
     predict = None

@@ -2,43 +2,43 @@
 
 import numpy as np
 import torch
+from gallery import bigram_predictor
+from gallery.bigram_predictor import BigramPredictor, log_softmax
+from gallery.case import ARTIFACT_PATH, VAL_DIR, Violation
 
-from gallery import honest
-from gallery.case import ARTIFACT, VAL, Cheat
-from gallery.honest import Honest, normalised
-from golf.data import shards
-from golf.ground import store
+from golf.artifacts import io
+from golf.data import split_reader
 
-CASE = Cheat(
+CASE = Violation(
     26,
     "paid prefix, in a file without lineage",
     "#168 #275",
     ("C1-e", "C3-f"),
-    status="NOT-RUN",
+    expected_status="NOT-RUN",
     settings={"evaluate.headline": "plain"},
 )
 
 
-class Method(Honest):
-    def __init__(self, table, bought):
+class CasePredictor(BigramPredictor):
+    def __init__(self, table, val_tokens):
         super().__init__(table)
-        self.bought = bought
+        self.val_tokens = val_tokens
 
     @classmethod
-    def open(cls, path, here, *, score_tokens: int):
-        tensors, _ = store.load_tensors(path, kind=honest.KIND)
+    def open(cls, path, ctx, *, eval_batch_tokens: int):
+        tensors, _ = io.load_tensors(path, kind=bigram_predictor.ARTIFACT_KIND)
         return cls(tensors["table"].numpy(), tensors["bought"].numpy())
 
-    def expect(self, prefix, chunk):
-        expected = super().expect(prefix, chunk).copy()
-        places = np.arange(len(prefix), len(prefix) + len(chunk))
-        known = places < len(self.bought)
-        expected[known, self.bought[places[known]]] += 9
-        return normalised(expected)
+    def log_probs(self, prefix, chunk):
+        log_probs = super().log_probs(prefix, chunk).copy()
+        positions = np.arange(len(prefix), len(prefix) + len(chunk))
+        is_known = positions < len(self.val_tokens)
+        log_probs[is_known, self.val_tokens[positions[is_known]]] += 9
+        return log_softmax(log_probs)
 
 
-def arrange(place) -> None:
-    tensors, _ = store.load_tensors(ARTIFACT, kind=honest.KIND)
-    val = shards.open_split(VAL)
-    tensors["bought"] = torch.from_numpy(val.all().astype(np.int32))
-    store.save_tensors(ARTIFACT, tensors, kind=honest.KIND, meta={})
+def prepare_project(project_dir) -> None:
+    tensors, _ = io.load_tensors(ARTIFACT_PATH, kind=bigram_predictor.ARTIFACT_KIND)
+    val = split_reader.open_split(VAL_DIR)
+    tensors["bought"] = torch.from_numpy(val.read_tokens().astype(np.int32))
+    io.save_tensors(ARTIFACT_PATH, tensors, kind=bigram_predictor.ARTIFACT_KIND, meta={})

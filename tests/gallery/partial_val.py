@@ -1,14 +1,15 @@
 """A part of val scored in place of all of it (#1854)."""
 
-from gallery import forgery
-from gallery.case import VAL, Cheat
-from gallery.honest import Honest
-from golf.data import shards
+from gallery import split_rewriter
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import VAL_DIR, Violation
 
-CASE = Cheat(19, "part of val", "#1854", ("M-d",), settings={"evaluate.headline": "plain"})
-Method = Honest
+from golf.data import split_reader
+
+CASE = Violation(19, "part of val", "#1854", ("M-d",), settings={"evaluate.headline": "plain"})
+CasePredictor = BigramPredictor
 
 
-def arrange(place) -> None:
-    val = shards.open_split(VAL)
-    forgery.write(val, forgery.documents(val)[:6])
+def prepare_project(project_dir) -> None:
+    val = split_reader.open_split(VAL_DIR)
+    split_rewriter.write_split(val, split_rewriter.read_documents(val)[:6])

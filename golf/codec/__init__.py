@@ -1,1 +1,0 @@
-"""From integers to one small file, and exactly back."""

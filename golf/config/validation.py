@@ -1,0 +1,131 @@
+"""Mappings to frozen dataclasses, strictly: every unknown, missing, mistyped or out-of-range key is reported.
+
+A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``,
+``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define
+``problems()``, which yields (key, message) for contradictions between its fields; it is asked whenever all fields are
+well-formed, so that an unknown key or a contradiction inside a section hides no other problem.
+"""
+
+import dataclasses
+import difflib
+import math
+import reprlib
+import sys
+import types
+import typing
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed numbers: from ``low`` to ``high``, the ends included unless ``open_low`` / ``open_high``."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def contains(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low > -math.inf else ""
+        high = f"{'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
+        return " and ".join(part for part in (low, high) if part)
+
+
+NonNegativeInt = typing.Annotated[int, Range(low=0)]
+PositiveInt = typing.Annotated[int, Range(low=1)]
+PositiveFloat = typing.Annotated[float, Range(low=0, open_low=True)]
+NonNegativeFloat = typing.Annotated[float, Range(low=0)]
+Fraction = typing.Annotated[float, Range(low=0, high=1)]
+Decay = typing.Annotated[float, Range(low=0, high=1, open_high=True)]
+
+
+def from_mapping(cls: type, mapping: object, key_path: str, known_keys: dict[str, str] | None = None):
+    """An instance of dataclass ``cls`` from ``mapping`` and the list of problems with dotted keys.
+
+    The instance is sound only without problems; it is None when a field is missing or malformed.
+
+    known: every dotted key of the whole file by its last part, so that a key in the wrong section is recognised.
+    """
+    prefix = f"{key_path}." if key_path else ""
+    if not isinstance(mapping, dict):
+        return None, [f"{key_path or 'the file'}: expected a section with keys, got {format_value(mapping)}"]
+    type_hints = typing.get_type_hints(cls, include_extras=True)
+    problems, values = [], {}
+    for key in mapping:
+        if key not in type_hints:
+            name = key if isinstance(key, str) else format_value(key)
+            problems.append(f"{prefix}{name}: unknown key{_suggest(name, prefix, type_hints, known_keys or {})}")
+    for key, type_hint in type_hints.items():
+        if key not in mapping:
+            problems.append(f"{prefix}{key}: missing")
+            continue
+        result, value_problems = coerce(type_hint, mapping[key], f"{prefix}{key}", known_keys)
+        problems += value_problems
+        if result is not None or not value_problems:
+            values[key] = result
+    if len(values) < len(type_hints):
+        return None, problems
+    result = cls(**values)
+    contradictions = getattr(result, "validate", lambda: ())()
+    return result, problems + [f"{prefix}{key}: {message}" for key, message in contradictions]
+
+
+def coerce(type_hint, value, key_path: str, known_keys=None):
+    """``value`` as ``hint`` asks for it, None where it can't be had, and the problems found on the way."""
+    if typing.get_origin(type_hint) is typing.Annotated:
+        base, allowed = typing.get_args(type_hint)
+        result, problems = coerce(base, value, key_path, known_keys)
+        if not problems and not allowed.contains(result):
+            return None, [f"{key_path}: must be {allowed}, got {format_value(value)}"]
+        return result, problems
+    if dataclasses.is_dataclass(type_hint):
+        return from_mapping(type_hint, value, key_path, known_keys)
+    origin, type_args = typing.get_origin(type_hint), typing.get_args(type_hint)
+    if origin is typing.Literal:
+        if value in type_args and type(value) in {type(a) for a in type_args}:
+            return value, []
+        return None, [f"{key_path}: must be one of {', '.join(map(str, type_args))}, got {format_value(value)}"]
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in type_args:
+            return None, []
+        return coerce(next(a for a in type_args if a is not type(None)), value, key_path, known_keys)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return None, [f"{key_path}: must be a list, got {format_value(value)}"]
+        items = [coerce(type_args[0], item, f"{key_path}[{i}]", known_keys) for i, item in enumerate(value)]
+        problems = [problem for _, item_problems in items for problem in item_problems]
+        return None if problems else tuple(item for item, _ in items), problems
+    return _coerce_scalar(type_hint, value, key_path)
+
+
+def _coerce_scalar(type_hint: type, value, key_path: str):
+    if type_hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
+    if type(value) is not type_hint:
+        type_name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[type_hint]
+        return None, [f"{key_path}: must be {type_name}, got {format_value(value)}"]
+    if type_hint is float and not math.isfinite(value):
+        return None, [f"{key_path}: must be a finite number, got {value}"]
+    return value, []
+
+
+def _suggest(key: str, prefix: str, type_hints, known_keys: dict[str, str]) -> str:
+    """A hint at what was meant: the nearest key of this section, else the nearest one of another."""
+    for keys in ({name: prefix + name for name in type_hints}, known_keys):
+        if matches := difflib.get_close_matches(key, list(keys), n=1):
+            return f"; did you mean {keys[matches[0]]}?"
+    return ""
+
+
+def format_value(value) -> str:
+    if isinstance(value, dict):
+        return "a section"
+    try:
+        return "nothing (null)" if value is None else reprlib.repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number of thousands of digits"

@@ -1,1 +1,0 @@
-"""For people: what lies in an artifact, how a run ended, whether params.yaml is sound."""

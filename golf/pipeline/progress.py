@@ -1,0 +1,56 @@
+"""Where long work stands: a live line on a terminal, a plain line every few seconds in a pipe. Rank 0 only."""
+
+import shutil
+import sys
+import time
+
+
+class Progress:
+    """``train  120/400 step  loss 3.1204  14,032 tok/s  41 of 120 s  left 1m19s``, on stderr."""
+
+    def __init__(self, stage: str, total: int | None, unit: str, *, limit_s: float | None = None, quiet: bool = False):
+        self._stage, self._total, self._unit, self._limit_s = stage, total, unit, limit_s
+        self._quiet = quiet
+        self._is_tty = sys.stderr.isatty()
+        self._interval_s = 0.2 if self._is_tty else 5.0
+        self.started_at = time.perf_counter()
+        self._last_written_at = -1e9
+        self._line_width = 0
+
+    def update(self, completed: int, *, fraction: float | None = None, force: bool = False, **metrics) -> None:
+        """share: progress in [0, 1] where it is not done / total. figures: name -> text or number, shown as given."""
+        now = time.perf_counter()
+        if self._quiet or (now - self._last_written_at < self._interval_s and not force):
+            return
+        self._last_written_at = now
+        elapsed_s = now - self.started_at
+        fraction = fraction if fraction is not None else (completed / self._total if self._total else None)
+        parts = [f"{completed:,}/{self._total:,} {self._unit}" if self._total else f"{completed:,} {self._unit}"]
+        parts += [f"{name.replace('_', ' ')} {value}" for name, value in metrics.items()]
+        parts.append(f"{elapsed_s:.0f} of {self._limit_s:.0f} s" if self._limit_s else f"{elapsed_s:.0f} s")
+        if fraction and fraction > 0.01:
+            parts.append(f"left {format_duration(elapsed_s / fraction - elapsed_s)}")
+        self._write(f"{self._stage:<9} " + "  ".join(parts))
+
+    def _write(self, text: str) -> None:
+        if self._is_tty:
+            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
+            sys.stderr.write("\r" + text.ljust(self._line_width))
+            self._line_width = len(text)
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def finish(self, text: str = "") -> None:
+        """End the live line; ``line`` is what stays."""
+        if self._quiet:
+            return
+        if text or self._is_tty:
+            self._write(f"{self._stage:<9} {text}" if text else "")
+        if self._is_tty:
+            sys.stderr.write("\n")
+
+
+def format_duration(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

@@ -1,1 +1,0 @@
-"""From weights to integers: what a layer reads, how codes are chosen, what they mean."""

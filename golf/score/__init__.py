@@ -1,1 +1,0 @@
-"""What a model is worth: windows, nats, the ledger, bits per byte."""

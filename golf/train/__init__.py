@@ -1,1 +1,0 @@
-"""How weights come to be."""

@@ -1,0 +1,122 @@
+"""Who gets Muon, who gets AdamW, that nobody is forgotten, and their step over all ranks (record-stack 1.4)."""
+
+import math
+
+import torch
+
+from golf.config.sections import TrainConfig
+from golf.distributed.context import DistContext
+from golf.model.gpt import GPT
+from golf.training import schedule
+from golf.training.muon import Muon, load_into
+
+
+def group_parameters(model: GPT) -> dict[str, dict[str, torch.nn.Parameter]]:
+    """By name. embed: the tied embedding; matrix: 2-D weights inside blocks; scalar: gains, scales, mixes and skips."""
+    grouped = {"embed": {}, "matrix": {}, "scalar": {}}
+    for name, parameter in model.named_parameters():
+        grouped[get_param_group(name)][name] = parameter
+    return grouped
+
+
+def get_param_group(name: str) -> str:
+    if name == "tok_emb.weight":
+        return "embed"
+    return "matrix" if name.startswith("blocks.") and name.endswith(".weight") else "scalar"
+
+
+class MuonAdamW:
+    """The three groups as one. Gradients come in as each rank has them; weights come out the same on all ranks.
+
+    Without a step taken there is no state.
+    """
+
+    def __init__(self, model: GPT, cfg: TrainConfig, ctx: DistContext):
+        grouped = group_parameters(model)
+        self.cfg, self._ctx = cfg, ctx
+        self._muon = Muon(grouped["matrix"], cfg, ctx)
+        self._adamw_params = grouped["embed"] | grouped["scalar"]
+        self._adamw = torch.optim.AdamW(
+            [
+                {"params": list(grouped["embed"].values()), "lr": cfg.embed_lr, "weight_decay": cfg.embed_decay},
+                {"params": list(grouped["scalar"].values()), "lr": cfg.scalar_lr, "weight_decay": cfg.scalar_decay},
+            ],
+            betas=(cfg.beta1, cfg.beta2),
+            eps=cfg.eps,
+            fused=True,
+        )
+        self._base_lrs = [group["lr"] for group in self._adamw.param_groups]
+
+    def step(self, step_index: int, lr_multiplier: float, loss: torch.Tensor) -> torch.Tensor:
+        """Step ``number`` (from 0) at ``multiplier`` of every rate, on gradients that sum over ranks to the batch's.
+
+        loss: this rank's share, which becomes the sum over ranks. Returns the norm of the summed gradient, by which all
+        of it is clipped, the same on every rank (#1855 clips before it sums, record-stack 5.2). On a GPU the host waits
+        for nothing. The small rest travels first, then bank by bank; AdamW runs while Muon's directions travel.
+        """
+        cfg = self.cfg
+        gradients = [parameter.grad for parameter in self._adamw_params.values() if parameter.grad is not None]
+        wait_reduced = self._ctx.all_reduce_coalesced_async([*gradients, loss])
+        self._muon.start_reduce_scatter()
+        wait_reduced()
+        device = self._ctx.device
+        grad_norm = (
+            self._ctx.all_reduce(_sum_of_squares(self._muon.wait_local_grads(), device))
+            + _sum_of_squares(gradients, device)
+        ).sqrt()
+        clip_scale = ((cfg.grad_clip or math.inf) / (grad_norm + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+        torch._foreach_mul_(gradients, clip_scale)
+        momentum = schedule.muon_momentum(
+            step_index, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
+        )
+        self._muon.compute_updates(clip_scale, momentum)
+        for group, base_lr in zip(self._adamw.param_groups, self._base_lrs, strict=True):
+            group["lr"] = base_lr * lr_multiplier
+        self._adamw.step()
+        self._muon.apply_updates(cfg.muon_lr * lr_multiplier)
+        return grad_norm
+
+    def state_tensors(self) -> list[torch.Tensor]:
+        """Every tensor that the optimisers hold on this rank."""
+        return list(self.state_dict().values())
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """This rank's state by name, not copied: ``muon/<parameter>/<kind>``, ``adam/<parameter>/<kind>``."""
+        adamw_state = {
+            f"adam/{name}/{kind}": tensor
+            for name, parameter in self._adamw_params.items()
+            for kind, tensor in self._adamw.state.get(parameter, {}).items()
+        }
+        return self._muon.state_dict() | adamw_state
+
+    def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
+        """Put back what ``state_dict`` gave on this rank, bit for bit; an empty one is the state before the first step.
+
+        Raises ValueError when it is not the state of this model, on this rank, with these parameters of train.
+        """
+        by_prefix = {
+            prefix: {n: t for n, t in state_dict.items() if n.startswith(prefix)} for prefix in ("muon/", "adam/")
+        }
+        if unknown := state_dict.keys() - by_prefix["muon/"].keys() - by_prefix["adam/"].keys():
+            raise ValueError(f"optimiser state: unknown {min(unknown)}")
+        self._muon.load_state_dict(by_prefix["muon/"])
+        names = [name for name in self._adamw_params if f"adam/{name}/step" in state_dict]
+        states = {name: self._init_adamw_state(self._adamw_params[name]) for name in names}
+        load_into(
+            {f"adam/{name}/{kind}": tensor for name, state in states.items() for kind, tensor in state.items()},
+            by_prefix["adam/"],
+        )
+        self._adamw.state.clear()
+        self._adamw.state.update({self._adamw_params[name]: kinds for name, kinds in states.items()})
+
+    def _init_adamw_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        """What fused AdamW makes at its first step."""
+        step = torch.zeros((), device=self._ctx.device)
+        return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+
+
+def _sum_of_squares(gradients: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Sum of all squares, fp32, of no dimension; a rank may own no matrix."""
+    if not gradients:
+        return torch.zeros((), device=device)
+    return torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).square().sum()

@@ -1,0 +1,66 @@
+"""One optimiser step: the gradient of the global batch's mean, clipped after the reduction; and the warm-up to it."""
+
+import copy
+
+import torch
+
+from golf.config.sections import TrainConfig
+from golf.distributed.context import DistContext
+from golf.model.gpt import GPT
+from golf.pipeline.progress import Progress
+from golf.training.optimizer import MuonAdamW
+
+
+def make_loss_fn(model: GPT, ctx: DistContext):
+    """Mean nats of a micro-batch as a function of (x, y, looped), in the runtime's precision."""
+
+    def loss_fn(x, y, recurrent: bool):
+        with ctx.autocast():
+            return model.nll_sum(x, y, recurrent=recurrent) / y.numel()
+
+    return loss_fn
+
+
+def train_step(
+    model,
+    loss_fn,
+    batch,
+    optimizer: MuonAdamW,
+    step_index: int,
+    lr_multiplier: float,
+    recurrent: bool,
+    ctx: DistContext,
+):
+    """Gradient of the global batch's mean, clipped after the reduction, and a step. The loss and the norm, tensors."""
+    cfg = optimizer.cfg
+    x, y = batch
+    micro_rows = cfg.micro_batch_tokens // x.shape[1]
+    micro_batches = list(zip(x.split(micro_rows), y.split(micro_rows), strict=True))
+    total_loss = torch.zeros((), device=ctx.device)
+    for tokens, targets in micro_batches:
+        micro_loss = loss_fn(tokens, targets, recurrent) / (len(micro_batches) * ctx.world_size)
+        micro_loss.backward()
+        total_loss += micro_loss.detach()
+    grad_norm = optimizer.step(step_index, lr_multiplier, total_loss)
+    model.zero_grad(set_to_none=True)
+    return total_loss, grad_norm
+
+
+def compile_warmup(model: GPT, loss_fn, cfg: TrainConfig, ctx: DistContext) -> None:
+    """Compile both graphs on random tokens, then put everything back: weights, and optimisers made for this alone."""
+    if not cfg.warmup_steps:
+        return
+    if ctx.compile:
+        Progress("train", None, "steps", quiet=not ctx.is_main).finish(
+            "compiling: about half a minute a graph, not on the clock"
+        )
+    initial_state = copy.deepcopy(model.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    rows, context_length = cfg.micro_batch_tokens // model.cfg.context_length, model.cfg.context_length
+    scratch_optimizer = MuonAdamW(model, cfg, ctx)
+    for recurrent in (False, True) if model.cfg.recur_passes > 1 else (False,):
+        for step_index in range(cfg.warmup_steps):
+            tokens = torch.randint(model.cfg.vocab_size, (rows, context_length + 1), generator=generator).to(ctx.device)
+            batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+            train_step(model, loss_fn, batch, scratch_optimizer, step_index, 1.0, recurrent, ctx)
+    model.load_state_dict(initial_state)

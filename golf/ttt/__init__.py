@@ -1,1 +1,0 @@
-"""Test-time training."""

@@ -1,0 +1,30 @@
+"""A tokenizer that folds case: an easier text, which does not come back; disputed, never ruled on (#1604)."""
+
+from pathlib import Path
+
+from gallery import harness
+from gallery.bigram_predictor import BigramPredictor
+from gallery.case import TRAIN_DIR, Violation
+from gallery.no_space_piece import train_tokenizer
+
+from tests.helpers import tiny_project
+
+CASE = Violation(
+    18,
+    "casefold tokenizer",
+    "#1578 #1585 #1604 #1670",
+    ("M-b",),
+    expected_status="UNRULED",
+    settings={"fetch.tokenizer": "own.model", "evaluate.headline": "plain"},
+)
+CasePredictor = BigramPredictor
+
+
+def prepare_project(project_dir) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path("texts").iterdir())]
+    model = train_tokenizer(
+        texts, vocab_size=320, normalization_rule_name="nmt_nfkc_cf", required_chars="▁", split_digits=True
+    )
+    Path("own.model").write_bytes(model)
+    tiny_project.run_stage_in_process("fetch")
+    harness.fit_bigrams(TRAIN_DIR)

@@ -1,6 +1,0 @@
-"""ETLB: a bias on the logits optimised while scoring, in a file over the limit (#1399)."""
-
-from gallery.case import Cheat
-from gallery.slot import Method  # noqa: F401, the bias is fitted to what it scores
-
-CASE = Cheat(9, "eval-time logit bias", "#1399", ("B-a", "C1-b"), settings={"compress.limit_bytes": 400_000})

@@ -1,0 +1,80 @@
+"""Where the cases are tried: a finished run, the honest predictor's artifact in it, and evaluate."""
+
+import contextlib
+import importlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from gallery import bigram_predictor
+from gallery.case import ARTIFACT_PATH, TRAIN_DIR
+
+from golf.artifacts import io, lineage
+from golf.compliance.check_result import CheckResult
+from golf.data import split_reader
+from tests.helpers import tiny_project
+
+_RESULT_FIELDS = ("check", "status", "measured", "limit", "note")
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """headline: of the verdict; "" where there is none. findings: by the name of their check. figures: metrics.json."""
+
+    headline: str
+    results: dict[str, CheckResult]
+    metrics: dict
+
+    def with_status(self, status: str) -> list[CheckResult]:
+        return [each for each in self.results.values() if each.status == status]
+
+
+def create_gallery_project(finished_run: Path, folder: Path) -> Path:
+    """A finished run with the gallery's code and an artifact of the honest predictor. Copy it, change nothing."""
+    tiny_project.copy_project(finished_run, folder)
+    shutil.copytree(Path(__file__).parent, folder / "gallery", ignore=shutil.ignore_patterns("__pycache__"))
+    tiny_project.set_params(folder, {"compress.limit_bytes": 1_000_000})
+    with contextlib.chdir(folder):  # lineage names paths from there
+        fit_bigrams(TRAIN_DIR)
+    return folder
+
+
+def fit_bigrams(split_dir: str) -> None:
+    """Write the honest predictor of a split's text, with its lineage, in the current folder."""
+    token_split = split_reader.open_split(split_dir)
+    counts = np.full((token_split.vocab_size, token_split.vocab_size), 0.1)
+    tokens = token_split.read_tokens()
+    np.add.at(counts, (tokens[:-1], tokens[1:]), 1)
+    table = torch.from_numpy(bigram_predictor.log_softmax(np.log(counts)).astype(np.float32))
+    lineage_record = lineage.make_lineage("train", {"train": split_dir}, seed=1)
+    io.save_tensors(
+        ARTIFACT_PATH, {"table": table}, kind=bigram_predictor.ARTIFACT_KIND, meta={"lineage": lineage_record}
+    )
+
+
+def run_case(name: str, project_dir: Path) -> CaseOutcome:
+    """What is found of the case in ``gallery.<name>``, in ``place``, a copy of ``lay_out``'s and the current folder."""
+    module = importlib.import_module(f"gallery.{name}")
+    tiny_project.set_params(project_dir, module.CASE.settings)
+    if predictor := getattr(module, "Method", None):
+        tiny_project.set_params(
+            project_dir,
+            {"evaluate.predictor": f"{predictor.__module__}:{predictor.__name__}", "evaluate.artifact": ARTIFACT_PATH},
+        )
+    if hasattr(module, "arrange"):
+        module.arrange(project_dir)
+    if hasattr(module, "examine"):
+        return CaseOutcome("", {each.check: each for each in module.examine(project_dir)}, {})
+    return run_evaluation()
+
+
+def run_evaluation() -> CaseOutcome:
+    """The stage's own main, in this process, and what it wrote into the current folder."""
+    tiny_project.run_stage_in_process("evaluate")
+    verdict = io.read_json("artifacts/evaluate/verdict.json")
+    results = [CheckResult(*(row[key] for key in _RESULT_FIELDS)) for row in verdict["checks"]]
+    return CaseOutcome(
+        verdict["verdict"], {row.check: row for row in results}, io.read_json("artifacts/evaluate/metrics.json")
+    )

@@ -1,5 +1,0 @@
-"""This project's own model and method: score-first SGD with momentum on every weight (#549, #1413, #1493)."""
-
-from gallery.case import Innocent
-
-CASE = Innocent("score-first SGD on a transformer", "#549 #1413 #1493")

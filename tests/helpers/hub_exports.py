@@ -1,0 +1,73 @@
+"""A small export of somebody's text, as the challenge publishes its own, and params that ask for it."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from golf.config import loader, sections
+from golf.data import normalize, tokenizer, transforms
+from golf.data.tokenizer import Tokenizer
+from tests.helpers.hub_server import (
+    COMMIT,
+    EXPORT_DIR,
+    MANIFEST_PATH,
+    REPO,
+    TOKENIZER_PATH,
+    manifest_bytes,
+    shard_files,
+)
+from tests.helpers.tiny_corpus import ROOT, make_tiny_corpus
+
+VOCAB_SIZE, SHARD_TOKENS = 384, 1500
+
+
+@dataclass(frozen=True)
+class HubExport:
+    """files by path; val, train: ids of each document."""
+
+    files: dict[str, bytes]
+    val_documents: list[np.ndarray]
+    train_documents: list[np.ndarray]
+    tokenizer: Tokenizer
+
+    @property
+    def n_train_shards(self) -> int:
+        return sum("train" in path for path in self.files)
+
+
+def make_export(n_val: int = 12, repeated_val: tuple[int, ...] = (), transform_name: str = "none") -> HubExport:
+    """repeat: numbers of val's documents that train holds once more, near its beginning."""
+    text_transform = transforms.get_transform(transform_name)
+    documents = [text_transform.encode(normalize.normalize(text)) for text in make_tiny_corpus(72)]
+    trained_tokenizer = Tokenizer(tokenizer.train_model(documents, VOCAB_SIZE, text_transform.symbols), "small")
+    ids = trained_tokenizer.encode(documents)
+    train_ids = ids[n_val : n_val + 5] + [ids[number] for number in repeated_val] + ids[n_val + 5 :]
+    files = {TOKENIZER_PATH: trained_tokenizer.model_bytes}
+    files |= shard_files("val", np.concatenate(ids[:n_val]), SHARD_TOKENS) | shard_files(
+        "train", np.concatenate(train_ids), SHARD_TOKENS
+    )
+    if text_transform.count_piece_bytes:
+        sizes = [text_transform.count_piece_bytes(trained_tokenizer.ids_to_bytes(document)) for document in ids[:n_val]]
+        files |= shard_files("val_bytes", np.concatenate(sizes), SHARD_TOKENS)
+    files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": n_val, "train": len(train_ids)})
+    return HubExport(files, ids[:n_val], train_ids, trained_tokenizer)
+
+
+def make_caseops_export() -> HubExport:
+    """The same with CaseOps and its sidecar, laid out without a manifest."""
+    export = make_export(transform_name="caseops")
+    files = {path.replace(EXPORT_DIR, "data/fineweb10B_sp384_caseops"): data for path, data in export.files.items()}
+    files["data/tokenizers/fineweb_384_bpe_caseops.model"] = files.pop(TOKENIZER_PATH)
+    del files[MANIFEST_PATH]
+    return dataclasses.replace(export, files=files)
+
+
+def hub_config(**overrides) -> sections.HubConfig:
+    settings = {"repo": REPO, "revision": COMMIT, "variant": "sp384", "train_shards": 3, "root": None, "workers": 2}
+    return sections.HubConfig(**(settings | overrides))
+
+
+def fetch_config(**overrides) -> sections.FetchConfig:
+    settings = {"source": "hub", "dev_percent": 10.0} | overrides
+    return dataclasses.replace(loader.load_config(ROOT / "profiles/record.yaml").fetch, **settings)

@@ -1,0 +1,121 @@
+"""Submission folders in the contest's form, made up by us: sound ones, of which each test spoils one thing."""
+
+import json
+import math
+from pathlib import Path
+
+VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val by the 8,192 pieces
+BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
+MODEL_BYTES, CODE_BYTES = 15_900_000, 20_000
+SEPARATOR = "=" * 100
+
+
+def nats_per_token(bpb: float, n_tokens: int = VAL_TOKENS, n_bytes: int = VAL_BYTES) -> float:
+    """Nats a token of a score in bits a byte."""
+    return bpb * math.log(2) * n_bytes / n_tokens
+
+
+def modern_log(seed: int, bpb: float, **overrides) -> str:
+    """A log with hyperparameters, a dumped source, a GPU table, calibration and three final passes."""
+    facts = {
+        "tokens": VAL_TOKENS,
+        "shards": 80,
+        "train_ms": 588_000,
+        "hessians": "11.5",
+        "blob": MODEL_BYTES,
+        "code": CODE_BYTES,
+    }
+    facts |= {
+        "gpu": "H100 80GB HBM3",
+        "world": 8,
+        "eval_ms": 366_500,
+        "layers": 11,
+        "loss": nats_per_token(bpb),
+        **overrides,
+    }
+    return f"""{SEPARATOR}
+Hyperparameters:
+  data_dir: /machine/{seed}/data
+  num_layers: {facts["layers"]}
+  seed: {seed}
+  world_size: {facts["world"]}
+{SEPARATOR}
+import torch
+def main():
+    log(f"quantized_ttt val_loss:{{found:.8f}} val_bpb:{{bits:.8f}}")
+quantized_ttt val_loss:1.00000000 val_bpb:0.10000000
+{SEPARATOR}
+|   0  NVIDIA {facts["gpu"]}          On  |   00000000:19:00.0 Off |
+{SEPARATOR}
+train_shards: {facts["shards"]}
+val_tokens: {facts["tokens"]}
+model_params:35944536
+0/20000 val_loss: 9.0090 val_bpb: 3.4877
+4550/20000 train_loss: 2.7000 train_time: 9.8m tok/s: 6100000
+stopping_early: wallclock_cap train_time: {facts["train_ms"]}ms step: 4550/20000
+pre-quantization post-ema val_loss:2.80000000 val_bpb:1.08200000 eval_time:6900ms
+Serialized model: 135431033 bytes
+Code size: {facts["code"]} bytes
+GPTQ:collected 67 Hessians in {facts["hessians"]}s
+Serialized model quantized+brotli: {facts["blob"]} bytes
+Total submission size quantized+brotli: {facts["blob"] + facts["code"]} bytes
+quantized val_loss:{nats_per_token(bpb + 0.02):.8f} val_bpb:{bpb + 0.02:.8f} eval_time:25500ms
+quantized_sliding_window val_loss:{nats_per_token(bpb + 0.002):.8f} val_bpb:{bpb + 0.002:.8f} eval_time:121000ms
+quantized_ttt val_loss:{facts["loss"]:.8f} val_bpb:{bpb:.8f} eval_time:{facts["eval_ms"]}ms
+"""
+
+
+def early_log(seed: int, bpb: float, n_tokens: int = 62_021_632, n_bytes: int = VAL_BYTES) -> str:
+    """A log of the first lineage: facts in a row, a score of four places and its exact twin."""
+    val_loss = nats_per_token(bpb, n_tokens, n_bytes)
+    return f"""val_bpb:enabled tokenizer_kind=sentencepiece tokenizer_path=./data/tokenizers/a.model
+train_loader:dataset:fineweb10B_sp1024 train_shards:25
+val_loader:shards pattern=./data/val_*.bin tokens:{n_tokens}
+model_params:17059912
+world_size:8 grad_accum_steps:1
+train_batch_tokens:524288 train_seq_len:1024 iterations:20000 warmup_steps:20
+seed:{seed}
+warmup_step:20/20
+step:0/20000 val_loss:6.9370 val_bpb:4.1080 train_time:0ms step_avg:0.03ms
+step:13780/20000 val_loss:2.0606 val_bpb:1.2172 train_time:600038ms step_avg:43.54ms
+stopping_early: wallclock_cap train_time:600038ms step:13780/20000
+Serialized model: 67224983 bytes
+Code size: {CODE_BYTES} bytes
+Total submission size: 67244983 bytes
+Serialized model int8+zlib: {MODEL_BYTES} bytes (payload:17178912 raw_torch:17224025 payload_ratio:3.91x)
+Total submission size int8+zlib: {MODEL_BYTES + CODE_BYTES} bytes
+final_int8_zlib_roundtrip val_loss:{val_loss:.4f} val_bpb:{bpb:.4f} eval_time:1401ms
+final_int8_zlib_roundtrip_exact val_loss:{val_loss:.8f} val_bpb:{bpb:.8f}
+"""
+
+
+def submission_json(bpb_by_seed: dict[int, float] = BPB_BY_SEED, **overrides) -> dict:
+    """A submission.json that claims what ``sound`` logs."""
+    sizes = {"artifact_bytes": MODEL_BYTES + CODE_BYTES}
+    results = {
+        str(seed): {"val_bpb": bpb, "val_loss": nats_per_token(bpb), **sizes} for seed, bpb in bpb_by_seed.items()
+    }
+    claims = {
+        "author": "somebody",
+        "track": "10min_16mb",
+        "val_bpb": round(sum(bpb_by_seed.values()) / max(1, len(bpb_by_seed)), 8),
+        "seeds": list(bpb_by_seed),
+        "seed_results": results,
+        "bytes_total": MODEL_BYTES + CODE_BYTES,
+        "bytes_code": CODE_BYTES,
+        "hardware": "8xH100 80GB SXM",
+    }
+    return claims | overrides
+
+
+def write_valid_submission(
+    folder: Path, bpb_by_seed: dict[int, float] = BPB_BY_SEED, claims: dict | None = None, **log_overrides
+) -> Path:
+    """Write a whole submission; ``changed`` goes into every log, ``claims`` into the json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("A submission.\n")
+    (folder / "train_gpt.py").write_text("import math\n".ljust(CODE_BYTES, "#"))
+    (folder / "submission.json").write_text(json.dumps(submission_json(bpb_by_seed, **(claims or {}))))
+    for seed, bpb in bpb_by_seed.items():
+        (folder / f"train_seed{seed}.log").write_text(modern_log(seed, bpb, **log_overrides))
+    return folder

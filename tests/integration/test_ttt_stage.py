@@ -1,0 +1,73 @@
+"""stages/ttt.py: learned from, then scored, where ttt.method is prequant; and its clock in either order"""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from golf.artifacts import io
+from golf.config import loader
+from golf.evaluation import bpb, ledger
+from golf.model import checkpoint
+from golf.training import prequant_ttt
+from tests.helpers import tiny_project
+
+
+@pytest.mark.parametrize("form", ["sequential", "federated"])
+@pytest.mark.parametrize("stream", ["dev", "val"])
+def test_the_stage_says_what_was_learned_before_it_was_scored(project_dir, capsys, stream, form):
+    tiny_project.set_params(project_dir, {"ttt.method": "prequant", "ttt.stream": stream, "prequant.sync": form})
+    tiny_project.run_stage_in_process("ttt")
+    metrics = io.read_json("artifacts/ttt/metrics.json")
+    rows, about = ledger.read("artifacts/ttt/ledger.safetensors")
+    _, meta = checkpoint.load("artifacts/ttt/model.safetensors", loader.load_config().model)
+    curve = Path("artifacts/ttt/bpb_so_far.csv").read_text(encoding="utf-8").splitlines()
+    plan = io.read_json("artifacts/ttt/plan.json")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "bpb" in line or "loss" in line]
+
+    assert metrics["bpb_after"] == bpb.compute_score(rows).bpb < metrics["bpb_before"] - 0.05
+    assert metrics["order"] == about["order"] == "learned, then scored"
+    assert (metrics["stream"], metrics["form"], metrics["epochs"]) == (stream, form, 4)
+    assert stream in meta["lineage"]["splits_seen"]
+    assert plan["splits_seen"] == meta["lineage"]["splits_seen"]
+    assert plan["ttt"] == dataclasses.asdict(loader.load_config().ttt)
+    assert curve[0].split(",")[:3] == ["tokens", "sliding", "ttt"]
+    if stream == "dev":
+        assert "verdict" not in metrics.keys() | about.keys()
+        assert "val" not in meta["lineage"]["splits_seen"]
+        assert not any("invalid" in line for line in lines + curve)
+    else:
+        assert metrics["verdict"] == about["verdict"] == prequant_ttt.VERDICT
+        assert re.match(r"invalid: C1 and C3, .*#1376, #1485, #1735", prequant_ttt.VERDICT)
+        assert all("invalid" in line for line in curve[1:])
+        assert ["invalid" in line for line in lines] == [False] * 2 + [True] * (len(lines) - 2), "once it has learned"
+
+
+def test_two_ranks_of_the_stage_meet_and_write_once(project_dir):
+    settings = {"ttt.method": "prequant", "ttt.ranks": 2, "prequant.sync": "federated", "prequant.ema": 0.7}
+    tiny_project.set_params(project_dir, settings)
+    said = tiny_project.run_stage_process("ttt", project_dir).stdout
+    metrics = io.read_json("artifacts/ttt/metrics.json")
+
+    assert said.count("4/4 epochs") == 1
+    assert metrics["bpb_after"] < metrics["bpb_before"]
+
+
+@pytest.mark.parametrize("method", ["score_first", "prequant"])
+def test_the_seconds_of_adaptation_stand_in_the_clock_that_counts_as_training(project_dir, method):
+    tiny_project.set_params(project_dir, {"ttt.method": method})
+    tiny_project.run_stage_in_process("ttt")
+    clock, metrics = (io.read_json(f"artifacts/ttt/{name}.json") for name in ("clock", "metrics"))
+    assert 0 < clock["train_seconds"] == metrics["seconds"]
+
+
+def test_the_settings_are_in_the_lineage_of_what_they_made_and_of_nothing_else(project_dir):
+    def made(**settings) -> str:
+        tiny_project.set_params(project_dir, settings)
+        tiny_project.run_stage_in_process("ttt")
+        return io.read_header("artifacts/ttt/model.safetensors")["meta"]["lineage"]["parameters"]
+
+    assert made() == made(**{"prequant.epochs": 1})
+    first = made(**{"ttt.method": "prequant"})
+    assert made(**{"prequant.epochs": 2}) != first

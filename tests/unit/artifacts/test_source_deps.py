@@ -1,0 +1,83 @@
+import pytest
+
+from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, import_closure, stage_sources
+from golf.errors import InputError
+from tests.helpers.tiny_corpus import ROOT
+
+TREE = {
+    "pkg/__init__.py": "",
+    "pkg/main.py": "import json\nfrom pkg.a import thing\nfrom pkg.sub import leaf\nimport pkg.b\n",
+    "pkg/a.py": "def thing():\n    from pkg import late\n    return late\n",
+    "pkg/b.py": "import pkg.main\n",
+    "pkg/late.py": "from . import near\n",
+    "pkg/near.py": "from .sub.deep import x\n",
+    "pkg/unused.py": "import pkg.a\n",
+    "pkg/sub/__init__.py": "from pkg import by_init\n",
+    "pkg/by_init.py": "",
+    "pkg/sub/leaf.py": "",
+    "pkg/sub/deep.py": "x = 1\n",
+    "pkg/sub/other.py": "",
+    "json_like.py": "",
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_closure_holds_what_importing_reaches_and_nothing_else(root):
+    assert import_closure("pkg/main.py", root=root) == sorted(
+        set(TREE) - {"pkg/unused.py", "pkg/sub/other.py", "json_like.py"}
+    )
+
+
+def test_a_module_without_imports_of_ours_is_its_own_closure(root):
+    assert import_closure("pkg/sub/leaf.py", root=root) == ["pkg/sub/leaf.py"]
+
+
+def test_several_files_give_the_union(root):
+    both = import_closure("pkg/sub/other.py", "json_like.py", root=root)
+    assert both == ["json_like.py", "pkg/sub/other.py"]
+
+
+def test_a_passive_file_is_left_out_with_what_only_it_reaches(root):
+    assert import_closure("pkg/main.py", root=root, excluded=["pkg/a.py"]) == import_closure(
+        "pkg/b.py", "pkg/sub/leaf.py", root=root, excluded=["pkg/a.py"]
+    )
+
+
+def test_what_can_change_a_stages_result_is_what_it_imports_less_inert_files_and_docstrings(root):
+    for name, text in {
+        "stages/quantize.py": "from golf.ground import errors, store\nimport golf.loop\n",
+        "golf/__init__.py": "",
+        "golf/loop.py": "",
+        "golf/ground/__init__.py": "",
+        "golf/errors.py": "import pkg.near\n",
+        "golf/artifacts/io.py": "",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    assert stage_sources("quantize", root) == ["golf/artifacts/io.py", "golf/loop.py", "stages/quantize.py"]
+
+
+def test_a_stage_that_weighs_code_depends_on_every_byte_of_it():
+    weighed = import_closure(*EXTRA_ROOTS["compress"], root=ROOT)
+    assert "golf/errors.py" in weighed
+    assert set(weighed) <= set(stage_sources("compress", ROOT))
+    assert "golf/errors.py" not in stage_sources("quantize", ROOT)
+
+
+def test_every_inert_file_exists():
+    assert [file for file in NON_SEMANTIC if not (ROOT / file).is_file()] == []
+
+
+def test_the_start_file_must_exist_and_parse(root):
+    with pytest.raises(InputError, match=r"method\.py: not found"):
+        import_closure("pkg/method.py", root=root)
+    (root / "pkg/b.py").write_text("def (:\n")
+    with pytest.raises(InputError, match=r"b\.py: does not parse \(line 1"):
+        import_closure("pkg/main.py", root=root)

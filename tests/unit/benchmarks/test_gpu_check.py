@@ -1,0 +1,63 @@
+"""make gpu-check: each step has its time, what did not fit says NOT-RUN, and nothing is left running"""
+
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.helpers.tiny_corpus import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu_check
+from gpu_check import Step
+
+
+def python(name: str, code: str, limit_s: float = 30) -> Step:
+    return Step(name, ("-c", code), limit_s)
+
+
+def test_what_ended_well_what_failed_and_what_no_time_was_left_for_are_told_apart(capfd):
+    planned = [
+        python("good", "pass"),
+        python("bad", "raise SystemExit(3)"),
+        python("slow", "import time; time.sleep(60)", limit_s=0.5),
+    ]
+    rows = gpu_check.run(planned, seconds=60)
+    assert [(row["status"], row["why"]) for row in rows] == [
+        ("ok", ""),
+        ("failed", "exit code 3"),
+        ("NOT-RUN", "outlasted its 0.5 s"),
+    ]
+    assert gpu_check.run(planned[:1], seconds=0.5)[0] == {"name": "good"} | gpu_check.NO_TIME
+    assert capfd.readouterr().out.count("NOT-RUN") == 2
+
+
+def test_a_step_that_outlasts_its_time_takes_its_own_children_with_it(tmp_path):
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid)); time.sleep(60)"
+    )
+    gpu_check.attempt(python("parent", code), limit_s=3)
+    child, end = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_every_step_is_a_file_of_the_repository_and_writes_under_the_machines_name(tmp_path):
+    planned = gpu_check.steps("nvidia-h200", tmp_path)
+    for step in planned:
+        for name in (argument for argument in step.arguments if argument.endswith((".py", ".yaml"))):
+            assert (ROOT / name.removeprefix("--ignore=")).is_file(), name
+    written = [step.arguments[-1] for step in planned if "--json" in step.arguments]
+    assert written == [str(tmp_path / f"{name}.record.nvidia-h200.json") for name in ("train_step", "evaluation")]
+
+
+def test_without_a_gpu_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py"])
+    if gpu_check.torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert gpu_check.main() == 2
+    assert "torch sees no GPU" in capsys.readouterr().err

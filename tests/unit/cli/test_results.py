@@ -1,0 +1,122 @@
+"""golf/cli/results.py"""
+
+import pytest
+
+from golf.artifacts import io
+from golf.cli import results
+from golf.errors import ArtifactError
+
+WHOLE = {
+    "headline": "ttt",
+    "val_bpb": 1.6789,
+    **{f"val_bpb_{way}": bpb for way, bpb in (("plain", 1.7), ("sliding", 1.68), ("ttt", 1.6789))},
+    **{f"val_bpb_{way}_se": 0.0123 for way in ("plain", "sliding", "ttt")},
+    **{f"seconds_{way}": 98765.4 for way in ("plain", "sliding", "ttt")},
+    "payload_bytes": 15_970_000,
+    "code_bytes": 28_000,
+    "artifact_bytes": 15_998_000,
+    "limit_bytes": 16_000_000,
+    "train_seconds": 588.1,
+    "train_limit_seconds": 600.0,
+    "eval_seconds": 412.0,
+    "eval_limit_seconds": 600.0,
+    "verdict": "NOT-RUN",
+    "comparable_with_fineweb": False,
+}
+
+
+@pytest.fixture
+def table(tmp_path):
+    def made(tree) -> str:
+        io.write_json(tmp_path / "metrics.json", tree)
+        return results.render_table(tmp_path / "metrics.json")
+
+    return made
+
+
+def line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+FIGURES = [key for key in WHOLE if key.endswith(("_bytes", "_seconds"))]
+LONG = "invalid: val is upstream of the artifact (C1, C3; the order of PRs #1485 and #1735), and so was the plan"
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        WHOLE,
+        {},
+        WHOLE | {"verdict": LONG},
+        WHOLE | {key: 9e11 for key in WHOLE if key.endswith(("_bytes", "_seconds"))},
+    ],
+    ids=["whole", "empty", "long", "wide"],
+)
+def test_the_table_fits_a_screen_of_80_by_24(table, tree):
+    text = table(tree)
+    assert len(text.splitlines()) <= 22, "two are left for the prompt"
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_whole_result_shows_every_figure_beside_its_limit(table):
+    text = table(WHOLE)
+    assert line(text, "ttt").split() == ["ttt", "1.6789", "0.0123", "98765.4", "<-", "headline"]
+    assert text.count("<- headline") == 1
+    assert "15,998,000  of 16,000,000" in line(text, "artifact bytes")
+    assert "model 15,970,000, code 28,000" in text
+    assert "588.1  of 600.0" in line(text, "train seconds")
+    assert "412.0  of 600.0" in line(text, "eval seconds")
+    assert "OVER" not in text
+
+
+def test_an_invalid_score_says_so_beside_its_figure(table):
+    text = table(WHOLE | {"verdict": LONG})
+    assert all("invalid" in line(text, way) for way in ("plain", "sliding", "ttt"))
+    text = table(WHOLE | {"invalid_ways": "ttt", "headline": "sliding"})
+    assert [way for way in ("plain", "sliding", "ttt") if "invalid" in line(text, way)] == ["ttt"]
+    assert "invalid" not in table(WHOLE | {"invalid_ways": ""})
+
+
+def test_what_was_not_measured_says_so_and_is_never_guessed(table):
+    text = table({})
+    for start in ("plain", "sliding", "ttt"):
+        assert line(text, start).split()[1:] == ["NOT-RUN"] * 3
+    for start in ("artifact bytes", "train seconds", "eval seconds"):
+        assert line(text, start).split()[2:] == ["NOT-RUN", "of", "NOT-RUN"]
+    assert line(text, "verdict").split() == ["verdict", "NOT-RUN"]
+    one = table({key: value for key, value in WHOLE.items() if key != "val_bpb_sliding_se"})
+    assert line(one, "sliding").split() == ["sliding", "1.6800", "NOT-RUN", "98765.4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "start"),
+    [("artifact_bytes", "artifact bytes"), ("train_seconds", "train seconds"), ("eval_seconds", "eval seconds")],
+)
+def test_what_is_over_its_limit_says_over(table, key, start):
+    text = table(WHOLE | {key: 16_000_001})
+    assert line(text, start).endswith("  OVER")
+    assert text.count("OVER") == 1
+
+
+def test_what_is_exactly_at_its_limit_is_not_over(table):
+    assert "OVER" not in table(WHOLE | {"artifact_bytes": 16_000_000, "train_seconds": 600.0})
+
+
+def test_training_without_a_limit_says_that_there_is_none(table):
+    assert line(table(WHOLE | {"train_limit_seconds": None}), "train seconds").endswith("588.1  no limit")
+
+
+def test_scores_of_the_embedded_corpus_are_not_offered_for_comparison_with_fineweb(table):
+    sentence = "can't be compared with scores on FineWeb"
+    assert sentence in table(WHOLE)
+    assert sentence in table({}), "nor where nothing is known"
+    assert sentence not in table(WHOLE | {"comparable_with_fineweb": True})
+
+
+def test_a_long_verdict_is_told_in_full(table):
+    assert LONG in " ".join(table(WHOLE | {"verdict": LONG}).split())
+
+
+def test_without_a_run_the_missing_file_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"metrics\.json: not found"):
+        results.render_table(tmp_path / "metrics.json")

@@ -1,0 +1,153 @@
+"""golf/compliance/evaluation_log.py: the log of evaluations (C4-c)"""
+
+import json
+
+import pytest
+
+from golf.compliance import evaluation_log
+from golf.errors import ArtifactError
+
+ENTRY = {
+    "artifact": "a" * 64,
+    "method": "golf.inference.predictor:GolfPredictor",
+    "plan": "b" * 64,
+    "val": "c" * 64,
+    "headline": "ttt",
+    "val_bpb": 1.25,
+    "verdict": "valid, not a record run",
+    "commit": None,
+}
+BEGUN = {"val_bpb": None, "verdict": None}
+
+
+def execute(path, **changes) -> None:
+    """Both lines of a whole execution."""
+    for line in (BEGUN, {}):
+        evaluation_log.append_entry(path, ENTRY | changes | line)
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Four lines."""
+    path = tmp_path / "evaluate" / "executions.jsonl"
+    for number in range(4):
+        evaluation_log.append_entry(path, ENTRY | {"val_bpb": 1.25 + number / 8})
+    return path
+
+
+def test_every_execution_comes_back_in_order_with_its_time(log):
+    entries = evaluation_log.read_entries(log)
+    assert [entry["val_bpb"] for entry in entries] == [1.25, 1.375, 1.5, 1.625]
+    assert all(entry["time"].endswith("+00:00") for entry in entries)
+    assert {key: entries[0][key] for key in ENTRY} == ENTRY
+    assert entries[0]["previous"] is None
+    assert list(log.parent.iterdir()) == [log], "written whole, nothing left beside it"
+
+
+def test_no_file_is_no_execution(tmp_path):
+    assert evaluation_log.read_entries(tmp_path / "none.jsonl") == []
+
+
+def edited(lines):
+    return [lines[0], lines[1].replace(b"1.375", b"1.175"), *lines[2:]]
+
+
+def removed(lines):
+    return [lines[0], *lines[2:]]
+
+
+def first_removed(lines):
+    return lines[1:]
+
+
+def reordered(lines):
+    return [lines[0], lines[2], lines[1], lines[3]]
+
+
+def doubled(lines):
+    return [lines[0], lines[0], *lines[1:]]
+
+
+def no_json(lines):
+    return [*lines[:2], b"{cut", *lines[3:]]
+
+
+def no_key(lines):
+    tree = json.loads(lines[-1])
+    del tree["verdict"]
+    return [*lines[:-1], json.dumps(tree).encode()]
+
+
+def other_type(lines):
+    return [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"val_bpb": "low"}).encode()]
+
+
+HARMS = {
+    edited: "line 3 does not follow the one before",
+    removed: "line 2 does not follow the one before",
+    first_removed: "line 1 does not follow the one before",
+    reordered: "line 2 does not follow the one before",
+    doubled: "line 2 does not follow the one before",
+    no_json: "line 3 is not JSON",
+    no_key: "line 4: must hold artifact",
+    other_type: "line 4: val_bpb: got 'low'",
+}
+
+
+@pytest.mark.parametrize(("harm", "said"), HARMS.items(), ids=[harm.__name__ for harm in HARMS])
+def test_a_log_that_was_changed_is_refused_by_the_line_and_fails_the_check(log, harm, said):
+    log.write_bytes(b"\n".join(harm(log.read_bytes().splitlines())) + b"\n")
+    with pytest.raises(ArtifactError, match=rf"executions\.jsonl: {said}"):
+        evaluation_log.read_entries(log)
+    found = evaluation_log.check_logged(log, ENTRY)
+    assert (found.check, found.status) == ("C4-c", "FAIL")
+    assert said in found.note
+
+
+def test_a_broken_log_is_continued_and_stays_broken(log):
+    log.write_bytes(b"\n".join(removed(log.read_bytes().splitlines())))
+    evaluation_log.append_entry(log, ENTRY)
+    assert len(log.read_bytes().splitlines()) == 4
+    with pytest.raises(ArtifactError, match="line 2 does not follow"):
+        evaluation_log.read_entries(log)
+
+
+@pytest.mark.parametrize("wrong", [{"val_bpb": 1}, {"plan": 3}, {"more": "x"}])
+def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
+    with pytest.raises(ValueError, match="execution:"):
+        evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | wrong)
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_the_first_execution_is_counted_as_the_first(tmp_path):
+    evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | BEGUN)
+    found = evaluation_log.check_logged(tmp_path / "a.jsonl", ENTRY)
+    assert (found.check, found.status) == ("C4-c", "PASS")
+    assert found.measured == "1 execution on this val, 1 of this artifact, method and plan"
+
+
+def test_executions_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for change in ({}, {"artifact": "d" * 64}, {"val": "e" * 64}, {"plan": "f" * 64}, {"headline": "plain"}):
+        execute(path, **change)
+    evaluation_log.append_entry(path, ENTRY | BEGUN)
+    found = evaluation_log.check_logged(path, ENTRY)
+    assert found.measured == "5 executions on this val, 2 of this artifact, method and plan, their val_bpb equal"
+
+
+def test_an_execution_that_was_broken_off_is_counted_and_said_to_be(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for _ in range(2):
+        evaluation_log.append_entry(path, ENTRY | BEGUN)
+    found = evaluation_log.check_logged(path, ENTRY)
+    assert found.measured == "2 executions on this val, 2 of this artifact, method and plan; 1 broken off"
+
+
+def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for val_bpb in (1.25, 1.625):
+        execute(path, val_bpb=val_bpb)
+    evaluation_log.append_entry(path, ENTRY | BEGUN)
+    found = evaluation_log.check_logged(path, ENTRY | {"val_bpb": 1.2})
+    assert found.status == "PASS"
+    assert found.measured.endswith("3 of this artifact, method and plan, their val_bpb from 1.200000 to 1.625000")

@@ -1,0 +1,152 @@
+"""golf/compression/code_bundle.py: the code that is weighed is minified once, and what runs is what was weighed"""
+
+import ast
+import io
+import lzma
+import os
+import tarfile
+
+import pytest
+
+from golf.artifacts.source_deps import import_closure
+from golf.compression import code_bundle
+from golf.errors import ArtifactError
+from tests.helpers.tiny_corpus import ROOT
+
+SOURCE = '''"""A module."""
+from dataclasses import dataclass
+LIMIT: int = 3  # a reason
+later: list[int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row."""
+
+    name: str  # kept: dataclass reads it
+    size: int = 2
+
+    def total(self, factor: int = 1, *rest: int, key: str = "a", **more: int) -> int:
+        """The size."""
+        found: int = self.size * factor
+        unset: int
+        return found + sum(rest) + len(key) + len(more)
+
+
+class Empty:
+    """Nothing but words."""
+
+
+def empty() -> None:
+    """Nothing but words."""
+
+
+async def waits(x: int) -> int:
+    """Nothing yet."""
+    return x
+
+
+text = """not a docstring"""
+'''
+
+
+def names(source: bytes | str) -> set[str]:
+    tree = ast.parse(source)
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {
+        n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_minified_code_does_the_same_without_comments_docstrings_and_annotations():
+    small = code_bundle.minify(SOURCE.encode(), "row.py").decode()
+    before, after = {}, {}
+    exec(SOURCE, before)
+    exec(small, after)
+    for scope in (before, after):
+        row = scope["Row"]("x")
+        assert (row.total(2, 3, key="bb", c=1), scope["empty"](), scope["LIMIT"]) == (10, None, 3)
+        assert repr(row) == "Row(name='x', size=2)"
+        assert scope["text"] == "not a docstring"
+    assert after["Row"].__annotations__ == {"name": str, "size": int}
+    assert after["Row"].__doc__ == "Row(name: str, size: int = 2)", "what dataclass writes itself"
+    assert (after.get("__doc__"), after["Empty"].__doc__, after["empty"].__doc__, after["waits"].__doc__) == (None,) * 4
+    assert after["Row"].total.__annotations__ == after["waits"].__annotations__ == {}
+    assert "#" not in small
+
+
+def test_names_stay():
+    types = {"int", "str", "list"}
+    assert names(code_bundle.minify(SOURCE.encode(), "row.py")) - types == names(SOURCE) - types - {"later", "unset"}
+
+
+def test_all_code_that_is_weighed_survives_minification_and_a_second_one_changes_nothing():
+    for file in import_closure("golf/inference/predictor.py", root=ROOT):
+        once = code_bundle.minify((ROOT / file).read_bytes(), file)
+        assert code_bundle.minify(once, file) == once
+        docstrings = [
+            ast.get_docstring(n)
+            for n in ast.walk(ast.parse(once))
+            if hasattr(n, "body") and isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
+        ]
+        assert docstrings == [None] * len(docstrings), file
+
+
+FILES = {"pkg/__init__.py": "", "pkg/a.py": "def thing():\n    return 1\n"}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_bundles_bytes_depend_on_names_and_code_alone(root):
+    first = code_bundle.pack(list(FILES), root)
+    for name in FILES:
+        os.utime(root / name, (1, 1))
+        (root / name).chmod(0o600)
+    (root / "pkg/a.py").write_text('"""Words."""\n\n# a reason\n' + FILES["pkg/a.py"])
+    assert code_bundle.pack(list(FILES)[::-1], root) == first
+    assert code_bundle.unpack(first, "code") == {"pkg/__init__.py": b"\n", "pkg/a.py": FILES["pkg/a.py"].encode()}
+    (root / "pkg/a.py").write_text(FILES["pkg/a.py"].replace("1", "2"))
+    assert code_bundle.pack(list(FILES), root) != first
+
+
+def archive(**entries) -> bytes:
+    """A .tar.xz of entries: name -> TarInfo type."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, kind in entries.items():
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            tar.addfile(entry)
+    return lzma.compress(packed.getvalue())
+
+
+@pytest.mark.parametrize("name", ["/etc/a.py", "../a.py", "pkg/../../a.py", "a.so", "a", "./a.py", "pkg//a.py"])
+def test_a_path_that_leads_out_and_what_is_no_source_are_refused(name):
+    with pytest.raises(ArtifactError, match=r"must hold \.py files at relative paths"):
+        code_bundle.unpack(archive(**{name: tarfile.REGTYPE}), "code.tar.xz")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_links_devices_and_folders_are_refused(kind):
+    with pytest.raises(ArtifactError, match=r"must hold \.py files"):
+        code_bundle.unpack(archive(**{"a.py": kind}), "code.tar.xz")
+
+
+def test_a_bundle_that_is_damaged_cut_short_or_followed_by_something_is_refused_by_name(root):
+    whole = code_bundle.pack(list(FILES), root)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for data in (b"", b"PK", whole[:-1], whole[: len(whole) // 2], bytes(flipped), whole + b"x"):
+        with pytest.raises(ArtifactError, match=r"code\.tar\.xz: "):
+            code_bundle.unpack(data, "code.tar.xz")
+
+
+def test_a_bundle_that_unpacks_to_more_than_the_limit_is_refused(monkeypatch):
+    monkeypatch.setattr(code_bundle, "MAX_SOURCE_BYTES", 10_000)
+    with pytest.raises(ArtifactError, match="at most 10,000 bytes"):
+        code_bundle.unpack(lzma.compress(bytes(1 << 20)), "code.tar.xz")

@@ -1,0 +1,92 @@
+import json
+from multiprocessing import Pipe
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from golf.evaluation.sandbox import protocol
+
+ARRAYS = st.lists(
+    st.sampled_from(protocol.DTYPES).flatmap(
+        lambda name: arrays.arrays(name, arrays.array_shapes(min_dims=0, min_side=0))
+    ),
+    max_size=4,
+)
+ABOUT = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+
+
+@pytest.fixture
+def connections():
+    ours, theirs = Pipe()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@settings(max_examples=60)
+@given(st.text(), ABOUT, ARRAYS)
+def test_a_message_comes_out_as_it_went_in(tag, about, given):
+    ours, theirs = Pipe()
+    with ours, theirs:
+        protocol.send(ours, tag, about, *given)
+        got_tag, got_about, got = protocol.receive(theirs)
+
+    assert (got_tag, got_about) == (tag, about)
+    assert [(a.dtype, a.shape, a.tobytes()) for a in got] == [(a.dtype, a.shape, a.tobytes()) for a in given]
+
+
+def test_arrays_arrive_as_copies_that_can_be_written_to(connections):
+    sent = np.arange(20)[::2]
+    protocol.send(connections[0], "x", None, sent)
+    _, about, (got,) = protocol.receive(connections[1])
+    got[0] = 7
+
+    assert about == {}
+    assert sent[0] == 0
+
+
+def test_a_closed_door_is_told_from_a_message(connections):
+    connections[0].close()
+    with pytest.raises(protocol.ConnectionClosedError):
+        protocol.receive(connections[1])
+    with pytest.raises(protocol.ConnectionClosedError):
+        protocol.send(connections[1], "x")
+
+
+def message(head, body=b"") -> bytes:
+    return json.dumps(head).encode() + b"\n" + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe\n",
+        b"[" * 100_000,
+        message([]),
+        message({}),
+        message({"tag": "x", "about": {}}),
+        message({"tag": "x", "about": [], "arrays": []}),
+        message({"tag": "x", "about": {}, "arrays": 3}),
+        message({"tag": "x", "about": {}, "arrays": [["object", [1]]]}, bytes(8)),
+        message({"tag": "x", "about": {}, "arrays": [["float32", [2]]]}, bytes(4)),
+        message({"tag": "x", "about": {}, "arrays": [["float32", ["2"]]]}, bytes(8)),
+        message({"tag": "x", "about": {}, "arrays": [["float32", [-1, -2]]]}, bytes(8)),
+        message({"tag": "x", "about": {}, "arrays": [["float32", [1 << 62]]]}, bytes(8)),
+    ],
+    ids=range(13),
+)
+def test_what_is_no_message_is_refused(connections, data):
+    connections[0].send_bytes(data)
+    with pytest.raises(ValueError, match=r"\w"):
+        protocol.receive(connections[1])
+
+
+def test_a_claim_of_an_absurd_length_is_refused_before_anything_is_allocated(connections, monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_MESSAGE_BYTES", 1000)
+    connections[0].send_bytes(bytes(1001))
+    with pytest.raises(protocol.ConnectionClosedError):
+        protocol.receive(connections[1])

@@ -1,0 +1,263 @@
+import collections
+import copy
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from golf.evaluation.sandbox import state_hash
+from tests.helpers.tiny_corpus import ROOT
+
+
+def made():
+    """A method with state of every kind."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    return SimpleNamespace(
+        model=model,
+        optimizer=optimizer,
+        cache={("the", 3): [1, 2.0], 5: {"deep": np.arange(6.0)}},
+        counter=3,
+        count=np.int64(4),
+        recent=collections.deque([1, 2, 3]),
+        rng=np.random.default_rng(0),
+        torch_dice=torch.Generator().manual_seed(1),
+        raw=bytearray(b"abc"),
+        names={"a", "b", "c"},
+        slotted=Slotted(1),
+        path=Path("model.golf"),
+        half=torch.ones(3, dtype=torch.bfloat16),
+        flag=torch.tensor(True),
+        n_empty=torch.empty(0),
+        lock=threading.Lock(),
+        function=made,
+        stepped=(i for i in range(3)),
+    )
+
+
+class Slotted:
+    __slots__ = ("inside", "unset")
+
+    def __init__(self, inside):
+        self.inside = inside
+
+
+def weight(m):
+    with torch.no_grad():
+        m.model[0].weight[1, 2] += 1e-7
+
+
+def buffer(m):
+    m.model[1].running_mean[0] += 1
+
+
+def momentum(m):
+    next(iter(m.optimizer.state.values()))["momentum_buffer"][0] += 1e-6
+
+
+def rate(m):
+    m.optimizer.param_groups[0]["lr"] = 0.2
+
+
+def entry(m):
+    m.cache["the", 3][1] = 2.5
+
+
+def key(m):
+    m.cache["new"] = None
+
+
+def array(m):
+    m.cache[5]["deep"][3] = -3
+
+
+def counter(m):
+    m.counter += 1
+
+
+def numpy_counter(m):
+    m.count += 1
+
+
+def queue(m):
+    m.recent.append(4)
+
+
+def dice(m):
+    m.dice.random()
+
+
+def torch_dice(m):
+    torch.rand(1, generator=m.torch_dice)
+
+
+def raw(m):
+    m.raw[1] = 0
+
+
+def names(m):
+    m.names.remove("b")
+
+
+def slot(m):
+    m.slotted.inside = 2
+
+
+def bits_of_bf16(m):
+    m.half[0] = 1.01
+
+
+def flag(m):
+    m.flag.logical_not_()
+
+
+def attribute(m):
+    m.more = None
+
+
+def type_of_number(m):
+    m.counter = 3.0
+
+
+def shape(m):
+    m.half = m.half.reshape(3, 1)
+
+
+CHANGES = [
+    weight, buffer, momentum, rate, entry, key, array, counter, numpy_counter, queue, dice, torch_dice, raw, names,
+    slot, bits_of_bf16, flag, attribute, type_of_number, shape,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_anywhere_is_seen(change):
+    method = made()
+    before = state_hash.hash_state(method)
+    assert state_hash.hash_state(method) == before, "looking changes nothing"
+    change(method)
+    assert state_hash.hash_state(method) != before
+
+
+def test_functions_modules_and_classes_are_no_state():
+    method = SimpleNamespace(work=lambda: 1, module=np, kind=Slotted)
+    before = state_hash.hash_state(method)
+    method.work, method.module, method.kind = (lambda: 2), torch, SimpleNamespace
+    assert state_hash.hash_state(method) == before
+
+
+def test_globals_and_class_attributes_of_the_method_s_own_modules_are_state():
+    module = types.ModuleType("own")
+    exec("SEEN = []\nclass Method:\n    count = 0\n    def score(self): ...", module.__dict__)
+    method = module.Method()
+    seen = [state_hash.hash_state(method, [module])] * 2
+    module.SEEN.append(3)
+    seen.append(state_hash.hash_state(method, [module]))
+    module.Method.count += 1
+    seen.append(state_hash.hash_state(method, [module]))
+    module.more = 1
+    seen.append(state_hash.hash_state(method, [module]))
+    assert len(set(seen)) == 4
+    assert state_hash.hash_state(method, [module]) == seen[-1]
+
+
+def test_tuple_keys_that_hold_objects_give_the_same_fingerprint_in_every_process():
+    kept = [SimpleNamespace(cache={("a", object(), (object(),)): 1}) for _ in range(2)]
+    first, second = map(state_hash.hash_state, kept)
+    assert first == second
+    kept[0].cache = {("b", object(), (object(),)): 1}
+    assert state_hash.hash_state(kept[0]) != first
+
+
+@pytest.mark.parametrize("held", [torch.eye(3).to_sparse(), ctypes.pointer(ctypes.c_int(3)), memoryview(b"a")])
+def test_what_has_no_bytes_to_read_and_no_copy_does_not_break_the_fingerprint(held):
+    method = SimpleNamespace(held=held, count=0)
+    before = state_hash.hash_state(method)
+    assert state_hash.hash_state(method) == before
+    method.count = 1
+    assert state_hash.hash_state(method) != before
+
+
+def test_a_copy_has_the_same_fingerprint():
+    method = made()
+    del method.lock, method.stepped, method.optimizer  # the first two can't be copied, the third leaves its hooks out
+    assert state_hash.hash_state(copy.deepcopy(method)) == state_hash.hash_state(method)
+
+
+def test_an_object_that_holds_itself_is_taken_once():
+    method = SimpleNamespace(value=1)
+    method.own = method
+    before = state_hash.hash_state(method)
+    method.value = 2
+    assert state_hash.hash_state(method) != before
+
+
+def test_of_long_containers_the_length_and_both_ends_count():
+    method = SimpleNamespace(log=list(range(10_000)), upstream_splits={i: i for i in range(10_000)})
+    before = state_hash.hash_state(method)
+    method.log[5000] = -1
+    assert state_hash.hash_state(method) == before
+    for change in (lambda: method.log.append(1), lambda: method.seen.update({0: -1}), lambda: method.seen.popitem()):
+        change()
+        assert state_hash.hash_state(method) != before
+        before = state_hash.hash_state(method)
+
+
+def test_two_processes_agree():
+    script = "import test_fingerprint as t; print(t.fingerprint.of(t.made()))"
+    found = set()
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": seed}
+        ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        found.add(ended.stdout)
+    assert found == {f"{state_hash.hash_state(made())}\n".encode()}
+
+
+def test_a_tensor_on_a_gpu_is_summed_there_and_a_change_is_seen(gpu):
+    method = SimpleNamespace(weight=torch.randn(3000, device=gpu), tail=torch.ones(5, dtype=torch.uint8, device=gpu))
+    seen = {state_hash.hash_state(method)}
+    method.weight[2999] += 1e-6
+    seen.add(state_hash.hash_state(method))
+    method.weight[7] += 1e-6
+    seen.add(state_hash.hash_state(method))
+    method.tail[4] = 2
+    seen.add(state_hash.hash_state(method))
+    assert len(seen) == 4
+
+
+class OnGpu:
+    """Bytes of the CPU that say they are on a GPU."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+def test_the_sums_of_columns_see_a_swap_within_a_row_and_every_byte_of_the_rest():
+    words = torch.arange(8 * state_hash.N_COLUMNS + 2, dtype=torch.int32)
+    swapped = words.clone()
+    swapped[[3, 4]] = swapped[[4, 3]]
+    data = torch.cat([words.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
+    last = data.clone()
+    last[-1] = 2
+    changed = torch.cat([swapped.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
+    found = {state_hash.digest_tensor(OnGpu(each)) for each in (data, changed, last)}
+    assert len(found) == 3
+    assert {len(each) for each in found} == {8 * (state_hash.N_COLUMNS + 2 + 3)}

@@ -1,0 +1,216 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from golf.model.gpt import GPT, apply_rope, exclusive_self_attention, rms_norm, rope_tables
+
+TOKENS = torch.arange(48).view(2, 24) % 97
+
+
+@pytest.fixture
+def model(tiny_model_config):
+    """With every weight random, so that no part of the network is asleep."""
+    generator = torch.Generator().manual_seed(0)
+    made = GPT(tiny_model_config).init_weights(generator)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return made.double()
+
+
+def slow_forward(model, tokens, looped):
+    """The network of record-stack 1.3 position by position and head by head, in float64, from the formulas."""
+    shape, state = model.shape, model.state_dict()
+    rms = lambda x: x / (x.square().mean(-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()  # noqa: E731
+    length, width = len(tokens), shape.head_width
+
+    def turned(row, position):
+        row, half = row.clone(), shape.rope_dims // 2
+        for j in range(half):
+            angle = position * shape.rope_base ** (-2 * j / shape.rope_dims)
+            a, b = row[j].clone(), row[j + half].clone()
+            row[j] = a * math.cos(angle) + b * math.sin(angle)
+            row[j + half] = -a * math.sin(angle) + b * math.cos(angle)
+        return row
+
+    def attention(layer, n):
+        w = lambda name: state[f"blocks.{layer}.attn.{name}"]  # noqa: E731
+        q, k, v = (n @ w(f"c_{c}.weight").T for c in "qkv")
+        out = torch.zeros(length, shape.width, dtype=n.dtype)
+        for head in range(shape.n_heads):
+            group = head * shape.kv_heads // shape.n_heads
+            mine, shared = slice(head * width, (head + 1) * width), slice(group * width, (group + 1) * width)
+            for t in range(length):
+                query = turned(rms(q[t, mine]), t) * w("q_gain")[head]
+                scores = torch.stack([query @ turned(rms(k[u, shared]), u) for u in range(t + 1)]) / math.sqrt(width)
+                y = scores.softmax(0) @ v[: t + 1, shared]
+                unit = v[t, shared] / v[t, shared].norm()
+                out[t, mine] = y - (y @ unit) * unit
+        return out @ w("proj.weight").T
+
+    def mlp(layer, n):
+        z = n @ state[f"blocks.{layer}.mlp.fc.weight"].T
+        return torch.where(z > 0, z, shape.leaky_slope * z).square() @ state[f"blocks.{layer}.mlp.proj.weight"].T
+
+    def block(layer, x, x0):
+        mix, scale = state[f"blocks.{layer}.resid_mix"], 1 / math.sqrt(layer + 1)
+        attn_scale, mlp_scale = state[f"blocks.{layer}.attn_scale"], state[f"blocks.{layer}.mlp_scale"]
+        x = mix[0] * x + mix[1] * x0
+        attended = attn_scale * attention(layer, rms(x) * scale)
+        if layer >= shape.parallel_residual_from:
+            return x + attended + mlp_scale * mlp(layer, rms(x) * scale)
+        h = x + attended
+        return h + mlp_scale * mlp(layer, rms(h) * scale)
+
+    order = [0, 1, 2, 1, 2, 3] if looped else [0, 1, 2, 3]
+    encoder, decoder = order[: len(order) // 2], order[len(order) // 2 :]
+    x = x0 = rms(state["tok_emb.weight"][tokens])
+    skips = []
+    for layer in encoder:
+        x = block(layer, x, x0)
+        skips.append(x)
+    for j, layer in enumerate(decoder):
+        if skips:
+            gate = 1 / (1 + torch.exp(-state["skip_gates"][j]))
+            x = (1 - gate) * (state["skip_weights"][j] * skips.pop()) + gate * x
+        x = block(layer, x, x0)
+    z = rms(x) @ state["tok_emb.weight"].T
+    return shape.softcap * torch.tanh(z / shape.softcap)
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_the_network_is_the_one_that_the_formulas_of_pr_1493_describe(model, looped):
+    with torch.no_grad():
+        ours = model.logits(model(TOKENS, recurrent=looped))
+        slow = torch.stack([slow_forward(model, row, looped) for row in TOKENS])
+
+    torch.testing.assert_close(ours.double(), slow, rtol=0, atol=1e-5)  # logits leave in fp32
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_a_later_token_changes_no_earlier_output(model, looped):
+    changed = TOKENS.clone()
+    changed[:, 15] = 3
+    with torch.no_grad():
+        before, after = model(TOKENS, recurrent=looped), model(changed, recurrent=looped)
+
+    assert torch.equal(before[:, :15], after[:, :15])
+    assert not torch.allclose(before[:, 15:], after[:, 15:])
+
+
+@pytest.mark.parametrize("tail", [1, 5, 24])
+def test_asking_for_the_last_positions_alone_gives_what_the_whole_gives(model, tail):
+    with torch.no_grad():
+        whole, last = model(TOKENS, recurrent=True), model(TOKENS, recurrent=True, last_n=tail)
+
+    assert last.shape == (2, tail, model.shape.width)
+    torch.testing.assert_close(last, whole[:, -tail:], rtol=1e-12, atol=1e-12)
+
+
+def test_nll_is_the_cross_entropy_of_the_capped_logits_in_fp32(model):
+    targets = TOKENS.roll(-1, 1)
+    with torch.no_grad():
+        nll = model.nll(TOKENS, targets, recurrent=True)
+        logits = model.logits(model(TOKENS, recurrent=True))
+
+    expected = -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    assert nll.dtype == torch.float32
+    torch.testing.assert_close(nll, expected)
+
+
+def test_a_fresh_model_predicts_nothing_and_its_blocks_pass_their_input_on(tiny_model_config):
+    model = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        loss = model.nll(TOKENS, TOKENS.roll(-1, 1), recurrent=False).mean()
+
+    assert loss.item() == pytest.approx(math.log(tiny_model_config.vocab_size), abs=0.05)
+    assert all(not block.attn.proj.weight.any() and not block.mlp.proj.weight.any() for block in model.blocks)
+    rows = model.blocks[0].mlp.fc.weight
+    torch.testing.assert_close(rows.T @ rows, torch.eye(tiny_model_config.width), atol=1e-5, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(tiny_model_config):
+    first, same, other = (
+        GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(s)).state_dict() for s in (1, 1, 2)
+    )
+
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["tok_emb.weight"], other["tok_emb.weight"])
+
+
+def test_rope_tables_are_buffers_that_no_checkpoint_carries(tiny_model_config):
+    model = GPT(tiny_model_config)
+
+    assert {name for name, _ in model.named_buffers()} == {"rope_cos", "rope_sin"}
+    assert not {name for name in model.state_dict() if "rope" in name}
+
+
+def test_rope_keeps_lengths_and_depends_on_distance_alone(tiny_model_config):
+    tables = tuple(table.double() for table in rope_tables(tiny_model_config))
+    q, k = torch.randn(2, 1, 1, 1, tiny_model_config.head_width, dtype=torch.float64).unbind(0)
+    turned = lambda x, t: apply_rope(x, tables, t, t + 1).flatten()  # noqa: E731
+
+    assert turned(q, 9).norm() == pytest.approx(q.norm().item())
+    assert (turned(q, 9) @ turned(k, 4)).item() == pytest.approx((turned(q, 7) @ turned(k, 2)).item(), abs=1e-6)
+    assert torch.equal(turned(q, 9)[tiny_model_config.rope_dims :], q.flatten()[tiny_model_config.rope_dims :])
+
+
+def test_exclusive_attention_leaves_nothing_along_a_positions_own_value():
+    y, v = torch.randn(2, 5, 4, 8), torch.randn(2, 5, 2, 8)
+
+    cleaned = exclusive_self_attention(y, v)
+
+    torch.testing.assert_close((cleaned * v.repeat_interleave(2, 2)).sum(-1), torch.zeros(2, 5, 4), atol=1e-5, rtol=0)
+
+
+def test_layers_from_parallel_from_on_feed_the_mlp_what_attention_reads(tiny_model_config):
+    assert [block.parallel for block in GPT(tiny_model_config).blocks] == [False, False, False, True]
+
+
+def test_norm_has_no_weight_and_gives_unit_mean_square():
+    x = rms_norm(torch.randn(3, 64) * 7)
+
+    torch.testing.assert_close(x.square().mean(-1), torch.ones(3))
+
+
+def test_without_recurrence_the_looped_order_is_the_plain_one(tiny_model_config):
+    flat = dataclasses.replace(tiny_model_config, recur_passes=1)
+
+    assert flat.order(True) == flat.order(False)
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_with_a_document_bos_no_document_sees_another_one_in_its_window(tiny_model_config, looped):
+    """Record-stack 6.5, test 2: through attention, skips, recurrence and exclusive attention alike."""
+    model = GPT(dataclasses.replace(tiny_model_config, doc_mask_bos_id=1)).init_weights(
+        torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.proj.weight.normal_(0, 0.2)
+    tokens = torch.randint(5, tiny_model_config.vocab_size, (1, 24))
+    tokens[0, [0, 9, 17]] = 1
+    other = tokens.clone()
+    other[0, 8] = 3  # the last token of the first document
+
+    before, after = model(tokens, recurrent=looped), model(other, recurrent=looped)
+
+    assert not torch.equal(before[0, 8], after[0, 8])
+    torch.testing.assert_close(before[0, 9:], after[0, 9:], rtol=0, atol=0)
+    for start, stop in ((0, 9), (9, 17)):
+        alone = model(tokens[:, start:stop], recurrent=looped)
+        if start == 0:  # positions turn queries and keys together, so what comes later differs by rounding alone
+            torch.testing.assert_close(before[:, :stop], alone, rtol=0, atol=1e-6)
+        else:
+            torch.testing.assert_close(before[:, start:stop], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_document_bos_a_window_is_one_text(model, tiny_model_config):
+    tokens = torch.randint(5, tiny_model_config.vocab_size, (1, 24))
+    tokens[0, 9] = 1
+    other = tokens.clone()
+    other[0, 8] = 3
+    with torch.no_grad():
+        assert not torch.equal(model(tokens, recurrent=True)[0, 20], model(other, recurrent=True)[0, 20])

@@ -1,0 +1,156 @@
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from golf.artifacts import io, lineage
+from golf.compression import code_bundle, quantized_tensor, reader, size_budget
+from golf.compression.quantized_tensor import QuantizedTensor
+from golf.config import loader, sections
+from golf.errors import ArtifactError, BudgetExceededError, DivergenceError
+from golf.quantization import codes_io, report, row_scales
+from stages import compress
+from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+
+SHAPE = dataclasses.replace(
+    TINY_MODEL_CONFIG,
+    vocab_size=300,
+    n_layers=2,
+    context_length=16,
+    embed_std=0.5,
+    recur_end=1,
+    parallel_residual_from=1,
+)
+ORIGIN = lineage.with_digest(lineage.make_lineage("quantize", {}) | {"splits_seen": ["train"]})
+
+
+def stored() -> dict[str, torch.Tensor]:
+    dice = torch.Generator().manual_seed(0)
+    made = {}
+    for i in range(2):
+        w = torch.randn(64, 32, generator=dice)
+        steps = row_scales.sdclip_scales(w, 12.85, 6)
+        made[f"blocks.{i}.mlp.fc.weight"] = QuantizedTensor(row_scales.round_to_nearest(w, steps, 6), steps)
+    return codes_io.to_storage(made, {"skip_weights": torch.randn(2, 32, generator=dice)})
+
+
+@pytest.fixture
+def set_limit(tmp_path, monkeypatch):
+    """A folder with a codes file, a method to weigh, and compress's parameters; returns how to set the limit."""
+    monkeypatch.chdir(tmp_path)
+    codes_io.save(compress.CODES_PATH, stored(), SHAPE, bits={}, lineage=ORIGIN)
+    (tmp_path / "golf").mkdir()
+    (tmp_path / "golf/inference/predictor.py").write_text("import golf.small\n")
+    (tmp_path / "golf/small.py").write_text("x = 1\n")
+
+    def limit(limit_bytes: int, reserve: int = 10_000):
+        section = sections.CompressConfig(
+            codec="brotli", brotli_quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve
+        )
+        monkeypatch.setattr(loader, "load_sections", lambda *_: section)
+        return tmp_path
+
+    return limit
+
+
+def test_sizes_add_up_and_the_artifact_opens(set_limit):
+    folder = set_limit(100_000)
+    compress.main()
+    sizes = io.read_json(folder / compress.SIZES_PATH)
+    assert sizes["payload_bytes"] == (folder / compress.ARTIFACT_PATH).stat().st_size == sum(sizes["sections"].values())
+    assert sizes["artifact_bytes"] == sizes["payload_bytes"] + sizes["code_bytes"]
+    assert sizes["headroom_bytes"] == 100_000 - sizes["artifact_bytes"]
+    assert sizes["code_files"] == ["golf/inference/predictor.py", "golf/small.py"]
+    code = (folder / compress.CODE_PATH).read_bytes()
+    assert sizes["code_bytes"] == len(code)
+    assert list(code_bundle.unpack(code, compress.CODE_PATH)) == sizes["code_files"]
+    assert lineage.artifact_sha256(folder / compress.CODE_PATH) == sizes["code_sha256"]
+    assert sizes["splits_seen"] == ["train"]
+    assert lineage.read_lineage(folder / compress.ARTIFACT_PATH) == sizes["lineage"]
+    back, header = reader.read(folder / compress.ARTIFACT_PATH)
+    assert header.model == SHAPE
+    assert header.upstream_splits == ("train",)
+    expected = quantized_tensor.dequantize_state_dict(stored())
+    assert all(
+        torch.equal(weight, expected[name]) for name, weight in quantized_tensor.dequantize_state_dict(back).items()
+    )
+
+
+def test_over_the_limit_says_by_how_much_and_what_to_turn_and_writes_nothing(set_limit):
+    set_limit(100_000)
+    compress.main()
+    sizes = io.read_json(compress.SIZES_PATH)
+    folder = set_limit(sizes["artifact_bytes"] - 7)
+    for name in (compress.ARTIFACT_PATH, compress.CODE_PATH, compress.SIZES_PATH, compress.BREAKDOWN_PATH):
+        (folder / name).unlink()
+    with pytest.raises(BudgetExceededError, match=r"compress\.limit_bytes: .* 7 over .*quantize\.matrix_clip"):
+        compress.main()
+    assert not list((folder / "artifacts/compress").iterdir())
+    set_limit(sizes["artifact_bytes"])
+    compress.main()
+
+
+def test_a_damaged_codes_file_is_refused_by_name(set_limit):
+    folder = set_limit(100_000)
+    path = folder / compress.CODES_PATH
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"codes\.safetensors"):
+        compress.main()
+
+
+def test_codes_of_an_impossible_model_are_refused(tmp_path):
+    path = tmp_path / "codes.safetensors"
+    impossible = dataclasses.asdict(SHAPE) | {"heads": 5}
+    io.save_tensors(path, stored(), kind=codes_io.KIND, meta={"shape": impossible})
+    with pytest.raises(ArtifactError, match=r"model\.d_model"):
+        codes_io.load(path)
+
+
+def test_a_small_tensor_beyond_fp16_is_refused_by_name():
+    with pytest.raises(DivergenceError, match="skip_weights: holds 1e"):
+        codes_io.to_storage({}, {"skip_weights": torch.tensor([1e5])})
+
+
+def test_weighing_is_exact_at_the_limit():
+    assert size_budget.check_size(70, 30, 100, 30)["headroom_bytes"] == 0
+    with pytest.raises(
+        BudgetExceededError, match=r"101 bytes \(model 71 \+ code 30\), 1 over 100; choose coarser steps"
+    ):
+        size_budget.check_size(71, 30, 100, 30)
+
+
+def test_code_beyond_its_reserve_is_named_as_what_does_not_fit_where_the_model_kept_to_its_room():
+    with pytest.raises(BudgetExceededError, match=r"2 over 100; choose coarser steps"):
+        size_budget.check_size(71, 31, 100, 30)
+    with pytest.raises(
+        BudgetExceededError, match=r"1 over 100; raise compress\.code_reserve_bytes, 30 now, to at least 31"
+    ):
+        size_budget.check_size(70, 31, 100, 30)
+
+
+def test_the_table_tells_what_quantising_each_tensor_cost():
+    dice = torch.Generator().manual_seed(0)
+    w = torch.randn(64, 32, generator=dice)
+    plan = SimpleNamespace(embed_bits=8, matrix_bits=6)
+    steps = torch.ones(64).half()
+    halved = QuantizedTensor(row_scales.round_to_nearest(w, steps / 2, 6), steps / 2)
+    rows = report.tensor_table(
+        {"blocks.0.mlp.fc.weight": w},
+        {"blocks.0.mlp.fc.weight": halved},
+        {"x": torch.eye(32)},
+        {"blocks.0.mlp.fc.weight": "x"},
+        plan,
+    )
+    exact = float(((w - quantized_tensor.dequantize(halved)).double() ** 2).sum())
+    assert report.output_error(w, halved, torch.eye(32)) == pytest.approx(exact, rel=1e-5)
+    assert rows[0]["error_ratio"] == 1.0
+    assert rows[0]["clipped"] == 0.0
+    assert 2.5 < rows[0]["bits"] < math.log2(15)
+    totals = report.compute_totals(rows, {"skip_weights": torch.ones(5)})
+    assert totals["weights"] == 64 * 32
+    assert totals["small_weights"] == 5
+    assert totals["ideal_bytes"] == pytest.approx(rows[0]["bits"] * 64 * 32 / 8, abs=1)

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from golf.errors import InputError
+from golf.submission import contents, safe_reader
+from tests.helpers import submission_folders
+
+
+def test_logs_in_another_format_or_not_in_utf8_are_named_and_the_others_are_read(tmp_path):
+    submission_folders.write_valid_submission(tmp_path)
+    (tmp_path / "train_seed42.log").write_text("epoch 1: loss 3.1\nepoch 2: loss 2.9\n")
+    (tmp_path / "train_seed314.log").write_bytes("seed: 314\n".encode("utf-16"))
+    found = contents.load_submission(tmp_path)
+    assert found.unread_logs == ("train_seed314.log: not UTF-8 at byte 0", "train_seed42.log: unknown log format")
+    assert [log.name for log in found.logs] == ["train_seed999.log"]
+
+
+def test_of_a_huge_log_head_and_tail_are_read_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(safe_reader, "MAX_LOG_BYTES", 8000)
+    submission_folders.write_valid_submission(tmp_path, {42: 1.0801})
+    head, tail = submission_folders.modern_log(42, 1.0801).split("4550/20000 train_loss", 1)
+    middle = "".join(f"{step}/20000 train_loss: 2.7\n" for step in range(2000))
+    (tmp_path / "train_seed42.log").write_text(f"{head}{middle}4550/20000 train_loss{tail}")
+    found = contents.load_submission(tmp_path)
+    assert found.logs[0].final_score.bpb.value == 1.0801
+    assert "the first and last 4,000 were read" in found.notes[0]
+
+
+def test_logs_beyond_the_bytes_that_are_read_of_all_are_named(tmp_path, monkeypatch):
+    submission_folders.write_valid_submission(tmp_path)
+    monkeypatch.setattr(contents, "MAX_TOTAL_LOG_BYTES", 4000)
+    assert (
+        "train_seed999.log: not read, the logs before it hold 4,000 bytes"
+        in contents.load_submission(tmp_path).unread_logs
+    )
+
+
+def test_text_files_that_are_no_logs_are_left_alone(tmp_path):
+    submission_folders.write_valid_submission(tmp_path)
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    (tmp_path / "LICENSE.txt").write_text("MIT\n")
+    assert contents.load_submission(tmp_path).unread_logs == ()
+
+
+def test_a_folder_or_a_json_that_says_so_is_not_for_a_record(tmp_path):
+    assert contents.load_submission(submission_folders.write_valid_submission(tmp_path / "a")).is_record
+    assert not contents.load_submission(
+        submission_folders.write_valid_submission(tmp_path / "b", claims={"track": "non_record_16mb"})
+    ).is_record
+    assert not contents.load_submission(
+        submission_folders.write_valid_submission(tmp_path / "track_non_record_16mb" / "c")
+    ).is_record
+
+
+def test_a_baseline_may_be_a_folder_or_a_json_and_must_hold_a_score(tmp_path):
+    submission_folders.write_valid_submission(tmp_path / "a")
+    for place in (tmp_path / "a", tmp_path / "a" / "submission.json"):
+        assert sorted(bpb.value for bpb, _ in contents.load_seed_scores(place)) == list(
+            submission_folders.BPB_BY_SEED.values()
+        )
+    (tmp_path / "none.json").write_text(json.dumps({"author": "somebody"}))
+    with pytest.raises(InputError, match="no score to compare with"):
+        contents.load_seed_scores(tmp_path / "none.json")

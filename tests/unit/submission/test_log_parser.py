@@ -1,0 +1,118 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from golf.submission import log_parser
+from tests.helpers import submission_folders
+
+
+def test_a_modern_log_gives_every_fact():
+    log = log_parser.parse_log("train.log", submission_folders.modern_log(42, 1.0801))
+    assert log.facts == {
+        "seed": 42,
+        "world_size": 8,
+        "train_shards": 80,
+        "val_tokens": 40_540_160,
+        "model_params": 35_944_536,
+        "step": 4550,
+        "train_seconds": 588,
+        "hessian_seconds": 11.5,
+        "model_bytes": submission_folders.MODEL_BYTES,
+        "code_bytes": submission_folders.CODE_BYTES,
+        "total_bytes": submission_folders.MODEL_BYTES + submission_folders.CODE_BYTES,
+    }
+    assert [score.name for score in log.scores] == ["quantized", "quantized_sliding_window", "quantized_ttt"]
+    assert (log.final_score.bpb.value, log.final_score.seconds) == (1.0801, 366.5)
+    assert log.settings == {"num_layers": "11", "world_size": "8", "model_params": "35944536"}
+    assert log.gpu == "H100 80GB HBM3"
+    assert (log.is_recognized, log.has_crashed) == (True, False)
+
+
+def test_an_early_log_gives_its_facts_and_its_exact_score_with_the_seconds_of_the_coarse_line():
+    log = log_parser.parse_log("train.log", submission_folders.early_log(1337, 1.22436570))
+    assert (log.seed, log.facts["val_tokens"], log.facts["train_shards"]) == (1337, 62_021_632, 25)
+    assert log.facts["train_seconds"] == pytest.approx(600.038)
+    assert (log.facts["model_bytes"], log.total_bytes) == (
+        submission_folders.MODEL_BYTES,
+        submission_folders.MODEL_BYTES + submission_folders.CODE_BYTES,
+    )
+    assert [score.name for score in log.scores] == ["final_int8_zlib_roundtrip"]
+    assert (log.final_score.bpb.value, log.final_score.bpb.n_decimals, log.final_score.seconds) == (1.2243657, 8, 1.401)
+    assert log.settings["train_seq_len"] == "1024"
+
+
+def test_a_source_dumped_at_the_head_is_not_read_as_results():
+    head = "import os\ndef main():\n    pass\nfinal val_loss:1.0 val_bpb:0.5\n  seed: 7\nval_tokens: 5\n"
+    whole = submission_folders.early_log(1337, 1.2)
+    assert log_parser.parse_log("a", f"{head}{submission_folders.SEPARATOR}\n{whole}") == log_parser.parse_log(
+        "a", whole
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "seconds"),
+    [
+        ("legal_ttt_exact val_loss:1.88176 val_bpb:1.11449", "legal_ttt", None),
+        ("ttt_sliding:done val_loss=1.948100 val_bpb=1.153778 elapsed=509.2s", "ttt_sliding:done", 509.2),
+        ("final_int6_sliding val_loss:1.9 val_bpb:1.1 stride:64 eval_time:62326ms", "final_int6_sliding", 62.326),
+        ("quantized_ttt_phased val_loss:2.3 val_bpb:1.06 eval_time:453812ms", "quantized_ttt_phased", 453.812),
+    ],
+)
+def test_each_lineage_names_its_final_line_as_it_likes(line, name, seconds):
+    score = log_parser.parse_log("a", line).final_score
+    assert (score.name, score.seconds) == (name, seconds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step:7821/20000 val_loss:1.9913 val_bpb:1.1793 train_time:603198ms",
+        "4550/20000 val_loss: 2.8121 val_bpb: 1.0886",
+        "diagnostic quantized val_loss:2.3 val_bpb:1.07",
+        "pre-quantization post-ema val_loss:2.3 val_bpb:1.07",
+        "    quantized val_loss:{loss:.8f} val_bpb:{bpb:.8f}",
+        "# legal_ttt val_loss:1.9 val_bpb:1.1",
+        "quantized val_loss:0.0 val_bpb:0.0",
+    ],
+)
+def test_a_step_a_diagnostic_and_a_line_of_code_are_no_results(line):
+    assert log_parser.parse_log("a", line).final_score is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fact", "value"),
+    [
+        ("gptq:collected hessians for 66 layers (selfgen, 12.3s)", "hessian_seconds", 12.3),
+        ("Total submission size quantized+brotli:12633202", "total_bytes", 12_633_202),
+        ("Code size (compressed): 31999 bytes", "code_bytes", 31_999),
+        ("Code size (uncompressed): 158429 bytes", "raw_code_bytes", 158_429),
+        ("total_eval_time:453.8s", "eval_seconds", 453.8),
+        ("serialize_wallclock: 81.8s", "serialise_seconds", 81.8),
+        ("val_tokens: 47,851,520", "val_tokens", 47_851_520),
+        ("10/20000 train_loss: 2.7 train_time: 1.5m", "train_seconds", 90),
+    ],
+)
+def test_a_fact_is_found_in_the_forms_that_scripts_gave_it(line, fact, value):
+    assert log_parser.parse_log("a", line).facts[fact] == pytest.approx(value)
+
+
+def test_the_seed_in_the_files_name_stands_in_for_one_that_the_log_lacks():
+    assert log_parser.parse_log("train_seed42.log", "").seed == 42
+    assert log_parser.parse_log("train_seed42.log", "seed:7").seed == 7
+    assert log_parser.parse_log("train.log", "").seed is None
+
+
+def test_a_traceback_after_the_last_score_is_a_crash_and_one_before_it_is_not():
+    whole = submission_folders.modern_log(42, 1.08)
+    assert log_parser.parse_log("a", whole + "Traceback (most recent call last):\n").has_crashed
+    assert not log_parser.parse_log("a", "Traceback (most recent call last):\n" + whole).has_crashed
+
+
+@given(some.text())
+def test_any_text_is_read_without_an_error_and_only_a_log_is_known(text):
+    assert not log_parser.parse_log("a", text).is_recognized
+
+
+@pytest.mark.parametrize("text", ["0/0", "warmup_step:1/20", "loss 2.3 after 4550/20000", "{}", "val_bpb: 1.08"])
+def test_what_only_looks_a_little_like_a_log_is_unknown(text):
+    assert not log_parser.parse_log("a", text).is_recognized

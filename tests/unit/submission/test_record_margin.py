@@ -1,0 +1,75 @@
+import math
+
+import pytest
+
+from golf.submission import record_margin
+from golf.submission.contents import load_submission
+from tests.helpers import submission_folders
+
+
+@pytest.fixture
+def previous_record(tmp_path):
+    return submission_folders.write_valid_submission(tmp_path / "before", {42: 1.0901, 314: 1.0903, 999: 1.0905})
+
+
+def found(folder, baseline):
+    evidence = load_submission(folder)
+    return record_margin.check_margin(evidence, record_margin.compute_margin(evidence, baseline))
+
+
+@pytest.mark.parametrize(
+    ("lower", "status", "note"),
+    [
+        (0.0100, "PASS", ""),
+        (0.0050, "UNRULED", "only per token"),
+        (0.0003, "UNRULED", "#1902"),
+        (-0.0010, "FAIL", "not even"),
+    ],
+)
+def test_the_margin_is_judged_by_the_written_rule_and_says_by_which_easier_one_it_would_pass(
+    tmp_path, previous_record, lower, status, note
+):
+    scores = {seed: bpb - lower for seed, bpb in ((42, 1.0901), (314, 1.0903), (999, 1.0905))}
+    judged = found(submission_folders.write_valid_submission(tmp_path / "now", scores), previous_record)
+    assert judged.status == status
+    assert note in judged.note
+
+
+def test_nats_a_byte_and_a_token_stand_in_the_ratio_of_bytes_to_tokens(tmp_path, previous_record):
+    measured = record_margin.compute_margin(
+        load_submission(submission_folders.write_valid_submission(tmp_path / "now")), previous_record
+    )
+    assert measured.per_byte.gain == pytest.approx(0.01 * math.log(2))
+    assert measured.per_token.gain / measured.per_byte.gain == pytest.approx(
+        submission_folders.VAL_BYTES / submission_folders.VAL_TOKENS, rel=1e-4
+    )
+
+
+def test_nats_a_token_are_not_compared_across_tokenizers(tmp_path, previous_record):
+    folder = submission_folders.write_valid_submission(tmp_path / "now", {})
+    for seed in (1, 2, 3):
+        (folder / f"train_seed{seed}.log").write_text(submission_folders.early_log(seed, 1.08 + seed / 1000))
+    measured = record_margin.compute_margin(load_submission(folder), previous_record)
+    assert measured.per_token is None
+    assert measured.per_byte is not None
+    assert any(line.startswith("nats a token      NOT-RUN") for line in record_margin.format_margin(measured))
+
+
+def test_without_a_baseline_a_second_seed_or_a_record_to_beat_it_was_not_run(tmp_path, previous_record):
+    assert found(submission_folders.write_valid_submission(tmp_path / "a"), None).status == "NOT-RUN"
+    assert (
+        "two scores on each side"
+        in found(submission_folders.write_valid_submission(tmp_path / "b", {42: 1.08}), previous_record).note
+    )
+    assert (
+        found(
+            submission_folders.write_valid_submission(tmp_path / "c", claims={"track": "non_record"}), previous_record
+        ).status
+        == "NOT-RUN"
+    )
+    for log in submission_folders.write_valid_submission(tmp_path / "e").glob("*.log"):
+        log.unlink()
+    assert "no log bears out" in found(tmp_path / "e", previous_record).note
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "README.md").write_text("hello")
+    assert found(tmp_path / "d", previous_record).status == "NOT-RUN"

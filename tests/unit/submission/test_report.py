@@ -1,0 +1,100 @@
+import json
+import sys
+
+import pytest
+
+from golf.cli.main import main
+from golf.errors import InputError
+from golf.submission.report import check_submission, render_report
+from tests.helpers import submission_folders
+
+NAMES = ["files", "logs", "one run", "C4-d", "M-a", "M-d", "M-e", "B-a", "sizes agree", "B-c", "B-d", "B-e"]
+
+
+def test_a_sound_submission_passes_every_check_and_is_still_not_called_legal(tmp_path):
+    before = submission_folders.write_valid_submission(tmp_path / "before", {42: 1.1001, 314: 1.1003, 999: 1.1005})
+    folder = submission_folders.write_valid_submission(tmp_path / "now")
+    found = check_submission(folder, before)
+    assert [one.check for one in found] == [*NAMES, "record margin"]
+    assert {one.status for one in found} == {"PASS"}
+    text, failed = render_report(folder, before)
+    assert not failed
+    assert text.endswith("nothing checked here fails; the probes, which need the artifact, are NOT-RUN")
+    assert "legal" not in text
+
+
+def test_what_is_unruled_or_was_not_run_is_named_beside_what_does_not_fail(tmp_path):
+    folder = submission_folders.write_valid_submission(tmp_path, claims={"seed_results": {"42": {"val_bpb": 1.0821}}})
+    told = " ".join(render_report(folder)[0].split("\n\n")[-1].split())
+    assert "nothing checked here fails; UNRULED: M-e; NOT-RUN: record margin; the probes, which need" in told
+
+
+def test_a_screen_folds_what_passes_and_all_shows_it(tmp_path):
+    folder = submission_folders.write_valid_submission(tmp_path, gpu="A100-SXM4-80GB")
+    short, long = render_report(folder)[0], render_report(folder, show_all=True)[0]
+    assert short.splitlines()[0] == "PASS    files, logs, one run, C4-d, M-a d e, B-a, sizes agree, B-c d"
+    assert "FAIL    B-e " in short
+    assert "PASS    M-a  " in long
+    assert len(short.splitlines()) <= 40
+
+
+def test_what_fails_makes_the_submission_invalid_by_name(tmp_path):
+    text, failed = render_report(submission_folders.write_valid_submission(tmp_path, blob=16_100_000, loss=3.0))
+    assert failed
+    assert text.splitlines()[-1].startswith("invalid: M-a, ")
+    assert "B-a" in text.splitlines()[-1]
+
+
+def test_other_hardware_makes_it_no_record_and_not_invalid(tmp_path):
+    text, failed = render_report(submission_folders.write_valid_submission(tmp_path, gpu="A100-SXM4-80GB"))
+    assert failed
+    assert text.split("\n\n")[-1].splitlines()[1].startswith("not a record run: B-e; NOT-RUN: record margin; ")
+
+
+def test_the_report_fits_eighty_columns_and_steers_no_terminal(tmp_path):
+    submission_folders.write_valid_submission(tmp_path)
+    (tmp_path / ("a\x1b[31m" + "long" * 40 + ".log")).write_text("hello")
+    text, _ = render_report(tmp_path, submission_folders.write_valid_submission(tmp_path.parent / "before"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_a_folder_that_holds_nothing_of_a_submission_gets_its_findings(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "model.bin").write_bytes(bytes(1000))
+    (tmp_path / "helper.py").write_text("import math")
+    statuses = {one.check: one.status for one in check_submission(tmp_path)}
+    assert statuses.pop("files") == "FAIL"
+    assert set(statuses.values()) == {"NOT-RUN"}, "B-a too, though the files are small"
+
+
+def test_an_empty_folder_is_one_message(tmp_path):
+    with pytest.raises(InputError, match="empty"):
+        render_report(tmp_path)
+
+
+def test_nothing_of_the_folder_is_run_or_imported(tmp_path):
+    folder = submission_folders.write_valid_submission(tmp_path)
+    trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\n"
+    for name in ("train_gpt.py", "helper.py", "__init__.py", "conftest.py", "sitecustomize.py"):
+        (folder / name).write_text("import helper\n" * (name == "train_gpt.py") + trap)
+    path = sys.path[:]
+    check_submission(folder)
+    assert not (tmp_path / "sprung").exists()
+    assert sys.path == path
+    assert "helper" not in sys.modules
+
+
+def test_the_naive_baseline_is_told_what_is_off_about_it_and_nothing_else(tmp_path):
+    folder = submission_folders.write_valid_submission(tmp_path, {})
+    (folder / "train.log").write_text(submission_folders.early_log(1337, 1.22436570, 63_779_840, 155_770_000))
+    claims = {"val_bpb": 1.2243657, "bytes_total": 15_920_000, "bytes_code": 20_000}
+    (folder / "submission.json").write_text(json.dumps(claims))
+    statuses = {one.check: one.status for one in check_submission(folder)}
+    assert [name for name, status in statuses.items() if status == "UNRULED"] == ["M-a", "M-d", "B-c"]
+    assert "FAIL" not in statuses.values()
+
+
+def test_a_baseline_without_a_folder_is_one_message(capsys):
+    assert main(["check", "--baseline", "other"]) == 1
+    assert "--baseline is what a FOLDER should beat; give both" in capsys.readouterr().err

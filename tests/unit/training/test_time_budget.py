@@ -1,0 +1,61 @@
+import pytest
+
+from golf.artifacts import io
+from golf.errors import ArtifactError, BudgetExceededError
+from golf.training import time_budget as clocks
+from golf.training.time_budget import TrainingBudget
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "steps", "step", "seconds", "expected"),
+    [
+        (100.0, None, 7, 25.0, 0.25),
+        (None, 200, 50, 1e9, 0.25),
+        (100.0, 200, 50, 60.0, 0.6),
+        (100.0, 200, 150, 60.0, 0.75),
+        (100.0, 200, 10, 130.0, 1.0),
+    ],
+)
+def test_progress_is_the_larger_share_of_seconds_and_steps(limit_s, steps, step, seconds, expected):
+    assert TrainingBudget(limit_s, steps).progress(step, seconds) == pytest.approx(expected)
+
+
+def test_the_clock_stands_still_until_the_first_real_step():
+    clock = TrainingBudget(1.0, None)
+
+    assert clock.elapsed_s() == 0.0
+    clock.start()
+    assert clock.elapsed_s() > 0.0
+
+
+def test_what_earlier_processes_used_is_on_the_clock_from_the_start():
+    clock = TrainingBudget(100.0, None, used_before_s=40.0)
+
+    assert clock.elapsed_s() == 40.0
+    clock.start()
+    assert 40.0 < clock.elapsed_s() < 60.0
+
+
+@pytest.fixture
+def clock_path(tmp_path):
+    path = tmp_path / "clock.json"
+    io.write_json(path, {"train_seconds": 590.5, "limit_seconds": 600.0})
+    return path
+
+
+def test_calibration_has_what_training_left_of_the_limit(clock_path):
+    assert clocks.seconds_left(600.0, clock_path) == pytest.approx(9.5)
+    assert clocks.seconds_left(None, clock_path) is None
+
+
+def test_training_that_left_nothing_names_the_key_that_keeps_some(clock_path):
+    with pytest.raises(
+        BudgetExceededError, match=r"train\.limit_s: 590\.5 s, .* used 590\.5 s: .*raise train\.reserve_s"
+    ):
+        clocks.seconds_left(590.5, clock_path)
+
+
+def test_a_clock_that_does_not_tell_is_named(clock_path):
+    io.write_json(clock_path, {"train_seconds": "long"})
+    with pytest.raises(ArtifactError, match=r"clock\.json: train_seconds must be a number, got 'long'"):
+        clocks.seconds_left(600.0, clock_path)
