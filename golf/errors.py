@@ -1,47 +1,50 @@
-"""The errors that a user can cause. Each message says what, what was got, what is allowed, and the cure.
+"""Errors that a user can cause. A message names the file or key, what was found, what is allowed, and a hint.
 
 GolfError
-├── ParamsError    params.yaml or a profile
-├── BadInput       the user's texts, tokenizers, shards
-├── BadArtifact    a file that a stage or another machine wrote
-├── OverBudget     more bytes or seconds than the limit
-├── BadMethod      the method under evaluation breaks its contract
-├── Diverged       numbers stopped being numbers
-└── Unavailable    hardware or a library that was asked for by name is not here
+├── ConfigError          params.yaml or a profile is invalid
+├── InputError           the user's texts, tokenizer or shards cannot be used
+├── ArtifactError        a file written by a stage, here or elsewhere, is damaged or does not fit
+├── BudgetExceededError  more bytes or seconds than the limit
+├── PredictorError       the predictor under evaluation violates the interface
+├── DivergenceError      a number is not finite
+└── UnavailableError     hardware or a library that was requested is missing
 """
 
 
 class GolfError(Exception):
-    """Base of all errors that end a command with one message and no traceback."""
+    """Base class of all errors that end a command with one message and without a traceback."""
 
 
 class ConfigError(GolfError):
-    """A key of params.yaml is unknown, missing, mistyped, out of range or contradicts another."""
+    """A key of params.yaml is unknown, missing, of the wrong type, out of range, or contradicts another key."""
 
 
 class InputError(GolfError):
-    """Something that the user handed in can't be used."""
+    """An input from the user cannot be used."""
 
 
 class ArtifactError(GolfError):
-    """A file is cut short, damaged, of another kind, or of another configuration."""
+    """A file is truncated, damaged, of another kind, or from another configuration.
 
-    def __init__(self, path, problem: str, hint: str = ""):
+    path: the file; problem: what is wrong with it; hint: how to repair that. The message joins the three.
+    """
+
+    def __init__(self, path: object, problem: str, hint: str = "") -> None:
         super().__init__(f"{path}: {problem}" + (f"; {hint}" if hint else ""))
         self.path = path
 
 
 class PredictorError(GolfError):
-    """The method under evaluation is missing, raised, or answered with something else than was asked."""
+    """The predictor under evaluation is missing, raises, or returns something other than its interface says."""
 
 
 class BudgetExceededError(GolfError):
-    """The artifact or the run is larger than its limit."""
+    """The artifact or the run exceeds its limit."""
 
 
 class DivergenceError(GolfError):
-    """A loss, a weight or a factorisation is no longer finite."""
+    """A loss, a weight or a factorization is not finite."""
 
 
 class UnavailableError(GolfError):
-    """A device, a backend or a compiler that was named is missing."""
+    """A device, backend or compiler that was requested is missing."""

@@ -1,4 +1,4 @@
-"""Watch, on training tokens, what every quantised layer reads and how much the loss minds it; keep the tokens too."""
+"""Calibrate: measure each layer's input Hessian and output sensitivity on training tokens, and keep these tokens."""
 
 import dataclasses
 from itertools import islice
@@ -9,83 +9,59 @@ from golf.data import split_reader
 from golf.data.loader import TokenLoader
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
-from golf.model import checkpoint
-from golf.pipeline import runner
+from golf.model import attention_backends, checkpoint
+from golf.pipeline import runner, timing
 from golf.pipeline.progress import Progress
 from golf.quantization import hessians, sensitivity
 from golf.training import time_budget
 
-TRAIN_SPLIT_PATH = "artifacts/fetch/train"
-TRAIN_TIMING_PATH = "artifacts/train/clock.json"
+TRAIN_DIR, TRAIN_TIMING_PATH = "artifacts/fetch/train", "artifacts/train/timing.json"
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
 TOKENS_PATH = "artifacts/calibrate/tokens.safetensors"
-BACKWARD_COST = 4  # a pass that keeps what the way back needs holds fewer windows, and takes longer
-SEED_OFFSET = 1  # training's own seed would deal its first windows again (record-stack 5.1, item 2)
+BACKWARD_COST = 4  # forward and backward of a window, in forward passes; it also holds that much more memory
+SEED_OFFSET = 1  # with training's own seed, calibration would see training's first windows again
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, train_seed, limit_s, cfg, weights_source, min_weights = loader.load_sections(
-        "model", "train.seed", "train.limit_s", "calibrate", "quantize.weights", "quantize.min_weights"
+    model_cfg, train_seed, limit_s, cfg, stage, min_weights, hub_root = loader.load_sections(
+        "model", "train.seed", "train.limit_s", "calibrate", "quantize.weights", "quantize.min_weights", "hub.root"
     )
-    weights_path = f"artifacts/{weights_source}/model.safetensors"
-    consistency.check_same_inputs("calibrate", weights_path, TRAIN_SPLIT_PATH, TRAIN_TIMING_PATH)
-    state_dict, _ = checkpoint.load(weights_path, model_cfg)
-    model = checkpoint.build_model(model_cfg, state_dict, ctx)
-    inputs = hessians.quantized_inputs(state_dict, min_weights)
-    split = split_reader.open_split(TRAIN_SPLIT_PATH, vocab_size=model_cfg.vocab_size)
-    seed = train_seed + SEED_OFFSET
-    lineage_record = lineage.make_lineage(
-        "calibrate",
-        {"weights": weights_path, "train": TRAIN_SPLIT_PATH},
-        model_cfg,
-        cfg,
-        min_weights,
-        seed=seed,
-        world_size=ctx.world_size,
-    )
+    weights_path = f"artifacts/{stage}/model.safetensors"
+    consistency.check_same_inputs("calibrate", weights_path, TRAIN_DIR, TRAIN_TIMING_PATH)
+    weights, _ = checkpoint.load(weights_path, model_cfg)
+    model = checkpoint.build_model(model_cfg, weights, ctx)
+    inputs = hessians.quantized_inputs(weights, min_weights)
+    split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
+    seed, context_length = train_seed + SEED_OFFSET, model_cfg.context_length
+    paths, params = {"weights": weights_path, "train": TRAIN_DIR}, (model_cfg, cfg, min_weights)
+    record = lineage.make_lineage("calibrate", paths, *params, seed=seed, world_size=ctx.world_size)
+    rows, micro_rows = cfg.batch_tokens // context_length, cfg.micro_batch_tokens // context_length
+    loader_options = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device, "seed": seed, "rows": rows}
     progress = Progress("calibrate", cfg.batches, "batch", quiet=not ctx.is_main)
-    rows, micro_rows = cfg.batch_tokens // model_cfg.context_length, cfg.micro_batch_tokens // model_cfg.context_length
-    rank_options = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
-    time_left_s, sensitivity_batches = (
-        time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH),
-        cfg.sensitivity_tokens / cfg.batch_tokens,
-    )
-    with TokenLoader(
-        split,
-        context_length=model_cfg.context_length,
-        rows=rows,
-        seed=seed,
-        param_name="calibrate.batch_tokens",
-        **rank_options,
-    ) as token_loader:
-        batches = islice(token_loader, cfg.batches)
-        time_options = {
-            "progress": progress,
-            "time_left_s": time_left_s,
-            "followup_batches": BACKWARD_COST * sensitivity_batches,
-        }
+    followup_batches = BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
+    time_left_s = time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH)
+    options = {"progress": progress, "time_left_s": time_left_s, "followup_batches": followup_batches}
+    loader_options |= {"context_length": context_length, "param_name": "calibrate.batch_tokens"}
+    with TokenLoader(split, **loader_options) as tokens:
         hessian_by_input, windows, forward_s = hessians.collect_hessians(
-            model, inputs, batches, micro_rows=micro_rows, ctx=ctx, **time_options
+            model, inputs, islice(tokens, cfg.batches), micro_rows=micro_rows, ctx=ctx, **options
         )
+    sensitivity_windows = windows[: cfg.sensitivity_tokens // context_length]
+    backward_rows = max(1, micro_rows // BACKWARD_COST)
     sensitivity_by_name, backward_s = sensitivity.estimate_output_fisher(
-        model,
-        inputs,
-        windows[: cfg.sensitivity_tokens // model_cfg.context_length],
-        micro_rows=max(1, micro_rows // BACKWARD_COST),
-        seed=seed,
-        ctx=ctx,
+        model, inputs, sensitivity_windows, micro_rows=backward_rows, seed=seed, ctx=ctx
     )
     n_tokens, n_batches = windows[:, 1:].numel(), len(windows) // rows
     if ctx.is_main:
-        metadata = {"shape": dataclasses.asdict(model_cfg), "lineage": lineage_record, "batches": n_batches}
+        metadata = {"model": dataclasses.asdict(model_cfg), "lineage": record, "batches": n_batches}
         hessians.save(HESSIANS_PATH, hessian_by_input, inputs, n_tokens=n_tokens, **metadata)
         io.save_tensors(TOKENS_PATH, {"windows": windows}, kind=hessians.TOKENS_KIND, meta=metadata)
         sensitivity.save(SENSITIVITY_PATH, sensitivity_by_name, **metadata)
-        runner.write_timing_json("calibrate", ctx, train_seconds=forward_s + backward_s)
-    early_stop = hessians.early_stop_note(n_batches, cfg.batches, limit_s)
-    progress.finish(f"{len(hessian_by_input)} Hessians for {len(inputs)} tensors from {n_tokens:,} tokens{early_stop}")
+        timing.write_timing_json("calibrate", ctx, train_seconds=forward_s + backward_s)
+    note = hessians.early_stop_note(n_batches, cfg.batches, limit_s)
+    progress.finish(f"{len(hessian_by_input)} Hessians for {len(inputs)} tensors from {n_tokens:,} tokens{note}")
 
 
 if __name__ == "__main__":
-    runner.run_stage("calibrate", main)
+    runner.run_stage("calibrate", main, resolve_attention=attention_backends.resolve_attention)

@@ -1,4 +1,4 @@
-"""Ema: choose the averaged weights, and measure on dev what averaging gained."""
+"""Ema: choose the averaged weights and measure on dev what averaging gains."""
 
 from golf.artifacts import io, lineage
 from golf.config import loader
@@ -6,8 +6,8 @@ from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
-from golf.evaluation import evaluator
-from golf.model import checkpoint
+from golf.evaluation import quick_bpb
+from golf.model import attention_backends, checkpoint
 from golf.pipeline import runner
 from golf.training import ema_io
 
@@ -23,28 +23,23 @@ CHECKPOINT_BPB_PATH = "artifacts/ema/checkpoints.csv"
 
 def main(ctx: DistContext) -> None:
     model_cfg, ema_cfg = loader.load_sections("model", "ema")
-    stream = EvalStream.from_split(
-        split_reader.open_split(DEV_DIR, model_cfg.vocab_size), Tokenizer.open(TOKENIZER_PATH)
-    )
+    split = split_reader.open_split(DEV_DIR, model_cfg.vocab_size)
+    stream = EvalStream.from_split(split, Tokenizer.open(TOKENIZER_PATH))
     ema_weights, ema_info, ema_files = ema_io.load(EMA_DIR, ema_cfg.decay, model_cfg)
     raw_weights, raw_metadata = checkpoint.load(RAW_WEIGHTS_PATH, model_cfg)
-    measure_bpb = evaluator.make_plain_bpb_fn(stream, model_cfg, ctx, eval_batch_tokens=ema_cfg.eval_batch_tokens)
+    measure_bpb = quick_bpb.make_plain_bpb_fn(stream, model_cfg, ctx, eval_batch_tokens=ema_cfg.eval_batch_tokens)
     run_lineage = lineage.make_lineage("ema", {path.name: path for path in ema_files}, model_cfg, ema_cfg.decay)
-    checkpoint.save(WEIGHTS_PATH, ema_weights, model_cfg, lineage=run_lineage, average=ema_info)
+    checkpoint.save(WEIGHTS_PATH, ema_weights, model_cfg, lineage=run_lineage, ema=ema_info)
     raw_bpb, ema_bpb = measure_bpb(raw_weights), measure_bpb(ema_weights)
     bpb_metrics = {"dev_bpb_raw": raw_bpb, "dev_bpb": ema_bpb, "gain": raw_bpb - ema_bpb}
-    io.write_json(
-        METRICS_PATH, {**ema_info, **bpb_metrics, "checkpoints": len(checkpoint.list_checkpoints(CHECKPOINT_DIR))}
-    )
+    n_checkpoints = len(checkpoint.list_checkpoints(CHECKPOINT_DIR))
+    io.write_json(METRICS_PATH, {**ema_info, **bpb_metrics, "checkpoints": n_checkpoints})
     rows = [
-        {
-            "step": checkpoint_metadata["step"],
-            "dev_bpb": measure_bpb(weights, recurrent=checkpoint_metadata["recurrent"]),
-        }
-        for weights, checkpoint_metadata in checkpoint.iter_checkpoints(CHECKPOINT_DIR, model_cfg)
+        {"step": metadata["step"], "dev_bpb": measure_bpb(weights, recurrent=metadata["recurrent"])}
+        for weights, metadata in checkpoint.iter_checkpoints(CHECKPOINT_DIR, model_cfg)
     ]
     io.write_csv(CHECKPOINT_BPB_PATH, [*rows, {"step": raw_metadata["steps"], "dev_bpb": raw_bpb}])
 
 
 if __name__ == "__main__":
-    runner.run_stage("ema", main)
+    runner.run_stage("ema", main, resolve_attention=attention_backends.resolve_attention)

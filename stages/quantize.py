@@ -1,57 +1,44 @@
-"""Weights to integers: GPTQ against calibrate's Hessians. On the CPU, where it takes seconds; no text is read again."""
+"""Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians, on the CPU; no text is read."""
 
 from golf.artifacts import io, lineage
 from golf.compression import writer
+from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import loader
 from golf.model import checkpoint
-from golf.pipeline import runner
+from golf.pipeline import runner, timing
 from golf.pipeline.progress import Progress
 from golf.quantization import codes_io, hessians, rate_control, report, sensitivity
 
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
 CODES_PATH = "artifacts/quantize/codes.safetensors"
-TENSORS_PATH = "artifacts/quantize/tensors.csv"
-COLUMNS_PATH = "artifacts/quantize/columns.csv"
+TENSORS_PATH, COLUMNS_PATH = "artifacts/quantize/tensors.csv", "artifacts/quantize/columns.csv"
 METRICS_PATH = "artifacts/quantize/metrics.json"
 
 
 def main() -> None:
     model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes = loader.load_sections(
-        "model",
-        "quantize",
-        "compress.codec",
-        "compress.brotli_quality",
-        "compress.limit_bytes",
+        "model", "quantize", "compress.codec", "compress.brotli_quality", "compress.limit_bytes",
         "compress.code_reserve_bytes",
-    )
+    )  # fmt: skip
     weights_path = f"artifacts/{cfg.weights}/model.safetensors"
-    state_dict, _ = checkpoint.load(weights_path, model_cfg)
-    inputs = hessians.quantized_inputs(state_dict, cfg.min_weights)
+    weights, _ = checkpoint.load(weights_path, model_cfg)
+    inputs = hessians.quantized_inputs(weights, cfg.min_weights)
+    small_tensors = {name: tensor for name, tensor in weights.items() if name not in inputs}
     hessian_by_input = hessians.load(HESSIANS_PATH, inputs, weights_path)
-    sensitivity_by_name = sensitivity.load(
-        SENSITIVITY_PATH, state_dict, inputs if cfg.grid == "row_column" else (), weights_path
-    )
-    input_paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
-    lineage_record = lineage.make_lineage(
-        "quantize", input_paths, model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes
-    )
-    small_tensors = {name: tensor for name, tensor in state_dict.items() if name not in inputs}
+    sensitivity_inputs = inputs if cfg.grid == "row_column" else ()
+    sensitivity_by_name = sensitivity.load(SENSITIVITY_PATH, weights, sensitivity_inputs, weights_path)
+    paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
+    params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
+    record = lineage.make_lineage("quantize", paths, *params)
 
-    def packed_size(candidate) -> int:
+    def packed_size(candidate: dict[str, QuantizedTensor]) -> int:
         stored = codes_io.to_storage(candidate, small_tensors)
-        return len(
-            writer.pack(
-                stored,
-                model_cfg,
-                upstream_splits=lineage_record["splits_seen"],
-                codec=codec,
-                brotli_quality=brotli_quality,
-            )
-        )
+        options = {"codec": codec, "brotli_quality": brotli_quality}
+        return len(writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options))
 
     quantized, base_step = rate_control.quantize_to_budget(
-        state_dict,
+        weights,
         hessian_by_input,
         inputs,
         cfg,
@@ -59,17 +46,15 @@ def main() -> None:
         size_fn=packed_size,
         max_bytes=limit_bytes - code_reserve_bytes,
     )
-    rows = report.tensor_table(state_dict, quantized, hessian_by_input, inputs, cfg)
-
-    codes_io.save(CODES_PATH, codes_io.to_storage(quantized, small_tensors), model_cfg, lineage=lineage_record)
+    rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg)
+    codes_io.save(CODES_PATH, codes_io.to_storage(quantized, small_tensors), model_cfg, lineage=record)
     io.write_csv(TENSORS_PATH, rows)
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs))
     totals = report.compute_totals(rows, small_tensors)
-    io.write_json(METRICS_PATH, {**totals, "level": base_step})
-    runner.write_timing_json("quantize", train_seconds=0.0)
-    Progress("quantize", None, "").finish(
-        f"{totals['bits']} bits a weight" + (f" at level {base_step:.3g}" if base_step else "")
-    )
+    io.write_json(METRICS_PATH, {**totals, "base_step": base_step})
+    timing.write_timing_json("quantize", train_seconds=0.0)
+    note = f" at base step {base_step:.3g}" if base_step else ""
+    Progress("quantize", None, "").finish(f"{totals['bits_per_weight']} bits per weight{note}")
 
 
 if __name__ == "__main__":

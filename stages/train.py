@@ -1,4 +1,4 @@
-"""Train: Muon for matrices, AdamW for the rest, averages on the way, until the budget is used."""
+"""Train: fit the model with Muon (matrices) and AdamW (the rest), with weight averages, until the budget is used."""
 
 import torch
 
@@ -8,57 +8,48 @@ from golf.data import split_reader
 from golf.data.loader import TokenLoader, make_eval_windows
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
-from golf.model import checkpoint
+from golf.model import attention_backends, checkpoint
 from golf.model.gpt import GPT
-from golf.pipeline import runner
+from golf.pipeline import runner, timing
 from golf.training import ema_io, loop, resume
 
-TRAIN_DIR = "artifacts/fetch/train"
-DEV_DIR = "artifacts/fetch/dev"
+TRAIN_DIR, DEV_DIR = "artifacts/fetch/train", "artifacts/fetch/dev"
 WEIGHTS_PATH = "artifacts/train/model.safetensors"
 EMA_DIR = "artifacts/train/ema"
 CHECKPOINT_DIR = "artifacts/train/checkpoints"
-TRAIN_LOG_PATH = "artifacts/train/log.csv"
-DEV_LOG_PATH = "artifacts/train/dev.csv"
+TRAIN_LOG_PATH, DEV_LOG_PATH = "artifacts/train/log.csv", "artifacts/train/dev.csv"
 METRICS_PATH = "artifacts/train/metrics.json"
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, train_cfg = loader.load_sections("model", "train")
+    model_cfg, train_cfg, hub_root = loader.load_sections("model", "train", "hub.root")
     consistency.check_same_inputs("train", TRAIN_DIR, DEV_DIR)
-    train_split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size)
-    dev_windows = make_eval_windows(
-        split_reader.open_split(DEV_DIR, model_cfg.vocab_size), model_cfg.context_length, train_cfg.dev_tokens
-    )
+    train_split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
+    dev_split = split_reader.open_split(DEV_DIR, model_cfg.vocab_size)
+    dev_windows = make_eval_windows(dev_split, model_cfg.context_length, train_cfg.dev_tokens)
     if ctx.is_main:
         io.remove_dirs(EMA_DIR, CHECKPOINT_DIR)
+    lineage_kwargs = {"seed": train_cfg.seed, "world_size": train_cfg.ranks}
     run_lineage, resume_lineage = (
-        lineage.make_lineage(
-            "train", {"train": TRAIN_DIR}, model_cfg, cfg, seed=train_cfg.seed, world_size=train_cfg.ranks
-        )
+        lineage.make_lineage("train", {"train": TRAIN_DIR}, model_cfg, cfg, **lineage_kwargs)
         for cfg in (train_cfg, resume.strip_resume_settings(train_cfg))
     )
     model = GPT(model_cfg, ctx.attention).init_weights(torch.Generator().manual_seed(train_cfg.seed)).to(ctx.device)
-    rows = train_cfg.batch_tokens // model_cfg.context_length
-    rank_args = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
-    with resume.open_run(resume.make_run_key(resume_lineage, lineage.artifact_sha256(DEV_DIR)), train_cfg, ctx) as run:
+    run_key = resume.make_run_key(resume_lineage, lineage.artifact_sha256(DEV_DIR))
+    with resume.open_run(run_key, train_cfg, ctx) as run:
         save_checkpoint = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage=run_lineage)
         with TokenLoader(
             train_split,
             context_length=model_cfg.context_length,
-            rows=rows,
+            rows=train_cfg.batch_tokens // model_cfg.context_length,
             seed=train_cfg.seed,
             position=run.position,
-            **rank_args,
+            rank=ctx.rank,
+            world_size=ctx.world_size,
+            device=ctx.device,
         ) as batches:
             result = loop.train(
-                model,
-                batches,
-                train_cfg,
-                ctx,
-                dev_windows=dev_windows,
-                save_checkpoint=save_checkpoint,
-                resumable_run=run,
+                model, batches, train_cfg, ctx, dev_windows=dev_windows, save_checkpoint=save_checkpoint, run=run
             )
         if not ctx.is_main:
             return
@@ -67,10 +58,10 @@ def main(ctx: DistContext) -> None:
         run.export_checkpoints(CHECKPOINT_DIR)
         io.write_csv(TRAIN_LOG_PATH, result.log)
         io.write_csv(DEV_LOG_PATH, result.dev_log)
-        runner.write_timing_json("train", ctx, train_seconds=result.seconds, limit_seconds=train_cfg.limit_s)
+        timing.write_timing_json("train", ctx, train_seconds=result.seconds, limit_seconds=train_cfg.limit_s)
         io.write_json(METRICS_PATH, result.metrics(train_cfg))
         run.discard()
 
 
 if __name__ == "__main__":
-    runner.run_stage("train", main)
+    runner.run_stage("train", main, resolve_attention=attention_backends.resolve_attention)

@@ -1,19 +1,23 @@
-"""Files that are whole or absent: atomic writes, checked reads, JSON and tensors, never pickle.
+"""Read and write files atomically and with checks: JSON, CSV tables and tensors; never pickle.
 
-A tensor file is safetensors whose metadata entry ``golf`` is JSON: ``{"kind", "meta", "sha256"}``. The sha256 covers
-kind, meta, and every tensor's name, type, shape and bytes in the order of the names, so a flipped bit anywhere is seen.
+A tensor file is a safetensors file whose metadata entry ``golf`` is JSON: ``{"kind", "meta", "sha256"}``. The sha256
+covers kind, meta, and every tensor's name, dtype, shape and bytes in the order of the names, so that any flipped bit is
+detected.
 """
 
 import contextlib
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import struct
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,13 +25,34 @@ from safetensors.torch import save_file
 
 from golf.errors import ArtifactError
 
-_MAX_HEADER_BYTES = 64 << 20  # bytes of a safetensors header; a claim beyond it is damage
-RERUN_HINT = "run the stage that wrote it again, or bring it back with: dvc checkout"
+__all__ = [
+    "RERUN_HINT",
+    "atomic_write",
+    "group_by",
+    "load_tensors",
+    "parse_finite_float",
+    "parse_non_negative_float",
+    "read_csv",
+    "read_header",
+    "read_json",
+    "remove_dirs",
+    "replace_together",
+    "save_tensors",
+    "sha256_file",
+    "sha256_json",
+    "sha256_tensors",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+]
+
+RERUN_HINT = "run the stage that wrote it again, or restore it with: dvc checkout"
+_MAX_HEADER_BYTES = 64 << 20  # a longer safetensors header is taken for damage
 
 
 @contextlib.contextmanager
-def atomic_write(path):
-    """A temporary path beside ``path`` that replaces it when the block ends well, and vanishes when it does not."""
+def atomic_write(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path that replaces ``path`` when the block succeeds and is removed when it raises."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, tmp_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -42,24 +67,46 @@ def atomic_write(path):
         Path(tmp_name).unlink(missing_ok=True)
 
 
-def remove_dirs(*folders) -> None:
-    """Remove what an earlier run left in folders that this one fills anew."""
+@contextlib.contextmanager
+def replace_together(*paths: str | os.PathLike[str]) -> Iterator[Path]:
+    """Replace several files or folders of one folder as one transaction.
+
+    Yields an empty work folder beside ``paths``. When the block succeeds, each path is replaced by the entry of the
+    same name in the work folder, in the order given; when it raises, nothing has changed. The work folder is removed.
+    """
+    targets = [Path(path) for path in paths]
+    parent_dir = targets[0].parent
+    parent_dir.mkdir(parents=True, exist_ok=True)
+    work_dir = Path(tempfile.mkdtemp(dir=parent_dir, prefix=".", suffix=".partial"))
+    try:
+        yield work_dir
+        for target in targets:
+            if target.is_dir():
+                target.rename(work_dir / f"{target.name}.old")
+            (work_dir / target.name).replace(target)
+    finally:
+        shutil.rmtree(work_dir)
+
+
+def remove_dirs(*folders: Path | str) -> None:
+    """Remove folders, with what they hold, where they exist."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_bytes(path, data: bytes) -> None:
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write ``data`` atomically, creating the folder if needed."""
     with atomic_write(path) as tmp_path:
         tmp_path.write_bytes(data)
 
 
-def write_json(path, obj) -> None:
-    """Human-readable, one key a line, floats as Python prints them. NaN is refused: it is not JSON."""
+def write_json(path: Path | str, obj: object) -> None:
+    """Write readable JSON, one key per line. Raises ValueError for NaN and infinity, which JSON does not have."""
     write_bytes(path, (json.dumps(obj, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path) -> dict:
-    """Raises BadArtifact when the file is missing or is not one JSON object."""
+def read_json(path: Path | str) -> dict[str, Any]:
+    """The JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
     try:
         obj = json.loads(Path(path).read_bytes())
     except (FileNotFoundError, IsADirectoryError):
@@ -71,27 +118,75 @@ def read_json(path) -> dict:
     return obj
 
 
-def write_csv(path, rows: list[dict]) -> None:
-    """Rows of one set of keys as CSV, which dvc plots reads."""
+def write_csv(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows with equal keys as CSV, the format that ``dvc plots`` reads."""
     with atomic_write(path) as tmp_path, open(tmp_path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["empty"])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def sha256_file(path) -> str:
-    """sha256 of a file's bytes."""
+def parse_finite_float(text: str) -> float:
+    """The finite number that ``text`` spells. Raises ValueError."""
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is not finite")
+    return float(text)
+
+
+def parse_non_negative_float(text: str) -> float:
+    """The finite number, 0 or more, that ``text`` spells. Raises ValueError."""
+    if parse_finite_float(text) < 0:
+        raise ValueError(f"{text} is below 0")
+    return float(text)
+
+
+def read_csv(path: Path | str, parsers: Mapping[str, Callable[[str], Any]]) -> list[dict[str, Any]]:
+    """The rows of a CSV table, with the columns of ``parsers`` alone; each cell is converted by its column's function.
+
+    Raises ArtifactError if the file is no table, or has no rows, a missing column, a short or long row, or a cell whose
+    function raises ValueError.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            raw_rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ArtifactError(path, f"not a CSV table ({error})", RERUN_HINT) from None
+    if not raw_rows:
+        raise ArtifactError(path, "the table has no rows", RERUN_HINT)
+    if missing_columns := parsers.keys() - raw_rows[0].keys():
+        raise ArtifactError(path, f"the table has no column {', '.join(sorted(missing_columns))}", RERUN_HINT)
+    rows = []
+    for row_number, row in enumerate(raw_rows, start=1):
+        if None in row or None in row.values():
+            raise ArtifactError(path, f"row {row_number} has more or fewer cells than the header", RERUN_HINT)
+        try:
+            rows.append({name: parse(row[name]) for name, parse in parsers.items()})
+        except ValueError as error:
+            raise ArtifactError(path, f"row {row_number}: {error}", RERUN_HINT) from None
+    return rows
+
+
+def group_by(rows: Sequence[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows by their value of ``key``, in the order of the table."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return groups
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_json(obj) -> str:
-    """sha256 of what a tree says, whatever the order of its keys."""
+def sha256_json(obj: object) -> str:
+    """Hex sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
 
 
-def sha256_tensors(tensors: dict[str, torch.Tensor], kind: str, meta: dict) -> str:
-    """sha256 over kind, meta and every tensor's name, type, shape and bytes, in the order of the names."""
+def sha256_tensors(tensors: Mapping[str, torch.Tensor], kind: str, meta: dict[str, Any]) -> str:
+    """Hex sha256 of kind, meta and every tensor's name, dtype, shape and bytes, in the order of the names."""
     hasher = hashlib.sha256(json.dumps([kind, meta], sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -100,8 +195,11 @@ def sha256_tensors(tensors: dict[str, torch.Tensor], kind: str, meta: dict) -> s
     return hasher.hexdigest()
 
 
-def save_tensors(path, tensors: dict[str, torch.Tensor], *, kind: str, meta: dict) -> None:
-    """Write a tensor file. kind: what it is ("weights", "codes", ...); meta: JSON that describes it."""
+def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor], *, kind: str, meta: dict[str, Any]) -> None:
+    """Write a tensor file. kind: what it holds ("weights", "codes", ...); meta: JSON that describes it.
+
+    Raises OSError, as any other write does, where safetensors would raise its own error.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     meta = json.loads(json.dumps(meta))
     golf_header = {"kind": kind, "meta": meta, "sha256": sha256_tensors(tensors, kind, meta)}
@@ -114,10 +212,10 @@ def save_tensors(path, tensors: dict[str, torch.Tensor], *, kind: str, meta: dic
             raise OSError(int(errno_match[1]), os.strerror(int(errno_match[1])), str(path)) from None
 
 
-def load_tensors(path, *, kind: str | None = None) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors and the meta of a file of this kind (None: any), checked in full before anything is returned.
+def load_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors and the meta of a file, checked in full. kind: the kind it must be; None: any.
 
-    Raises BadArtifact: missing, cut short, an absurd header, another kind, or a checksum that does not match.
+    Raises ArtifactError if the file is missing, truncated, damaged or of another kind.
     """
     golf_header = read_header(path)
     if kind is not None and golf_header["kind"] != kind:
@@ -128,12 +226,15 @@ def load_tensors(path, *, kind: str | None = None) -> tuple[dict[str, torch.Tens
     except (SafetensorError, ValueError, RuntimeError) as error:
         raise ArtifactError(path, f"damaged ({error})", RERUN_HINT) from None
     if sha256_tensors(tensors, golf_header["kind"], golf_header["meta"]) != golf_header["sha256"]:
-        raise ArtifactError(path, "its checksum does not match its content: the file is damaged", RERUN_HINT)
+        raise ArtifactError(path, "the checksum does not match the content: the file is damaged", RERUN_HINT)
     return tensors, golf_header["meta"]
 
 
-def read_header(path) -> dict:
-    """kind, meta and sha256 of a tensor file from its header alone; the tensors are not read or checked."""
+def read_header(path: Path | str) -> dict[str, Any]:
+    """kind, meta and sha256 of a tensor file, from its header alone; the tensors are neither read nor checked.
+
+    Raises ArtifactError if the file is missing or has no such header.
+    """
     try:
         file_bytes = os.path.getsize(path)
         with open(path, "rb") as file:
@@ -146,20 +247,13 @@ def read_header(path) -> dict:
             safetensors_header = json.loads(file.read(header_bytes))
         header_json = safetensors_header["__metadata__"]["golf"]
         golf_header = json.loads(header_json)
-        if not (
-            isinstance(golf_header["kind"], str)
-            and isinstance(golf_header["meta"], dict)
-            and isinstance(golf_header["sha256"], str)
-        ):
-            raise ValueError("label")
-        if (
-            json.dumps(golf_header, sort_keys=True) != header_json
-        ):  # 1E-05 for 1e-05: a flipped bit that its value does not show
-            raise ValueError("label")
+        expected_types = {"kind": str, "meta": dict, "sha256": str}
+        if not all(isinstance(golf_header[key], expected) for key, expected in expected_types.items()):
+            raise TypeError("golf header")
+        if json.dumps(golf_header, sort_keys=True) != header_json:  # 1E-05 for 1e-05 is a flipped bit of the same value
+            raise ValueError("golf header")
     except (FileNotFoundError, IsADirectoryError):
         raise ArtifactError(path, "not found", RERUN_HINT) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ArtifactError(
-            path, "no readable golf label in its header: damaged or written by something else", RERUN_HINT
-        ) from None
-    return golf_header
+        raise ArtifactError(path, "no valid golf header: damaged, or not written by golf", RERUN_HINT) from None
+    return dict(golf_header)

@@ -1,8 +1,8 @@
-"""Where an artifact comes from: deterministic, inside the artifact, and never lost by copying the file.
+"""Lineage: a record of an artifact's inputs, code and parameters, stored in the artifact so that copies keep it.
 
-``splits_seen`` is the union, over everything upstream, of the splits (train, dev, val) that influenced it, ``seeds``
-that of the seeds; ``seed`` is the stage's own. ``digest`` covers all the rest, so that an edit shows. It is no
-signature: who computes it anew can write what they like, which the inputs at the recorded paths then contradict
+The record is deterministic. ``splits_seen`` is the union of the data splits (train, dev, val) that influenced anything
+upstream, ``seeds`` the union of the seeds; ``seed`` is the stage's own. ``digest`` covers all other fields and reveals
+edits. It is not a signature: anyone can recompute it, but then the files at the recorded paths contradict the record
 (``golf.artifacts.lineage_graph``).
 """
 
@@ -10,15 +10,32 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from golf.artifacts import io, source_deps
 from golf.errors import ArtifactError
 
+__all__ = [
+    "DATA_SPLITS",
+    "DATA_SPLITS_OR_UNKNOWN",
+    "FIELD_TYPES",
+    "REPO_ROOT",
+    "UNKNOWN_SPLIT",
+    "artifact_sha256",
+    "make_lineage",
+    "read_lineage",
+    "source_hashes",
+    "upstream_splits",
+    "validate",
+    "with_digest",
+]
+
 UNKNOWN_SPLIT = "unknown"
 DATA_SPLITS = ("train", "dev", "val")
 DATA_SPLITS_OR_UNKNOWN = (*DATA_SPLITS, UNKNOWN_SPLIT)
-REPO_ROOT = Path(__file__).resolve().parents[2]  # what holds golf/ and stages/, whatever the current folder
+REPO_ROOT = Path(__file__).resolve().parents[2]  # the folder of golf/ and stages/, whatever the working directory is
 FIELD_TYPES = {
     "stage": str,
     "inputs": dict,
@@ -33,19 +50,21 @@ FIELD_TYPES = {
 
 
 def make_lineage(
-    stage: str, inputs: dict[str, Path | str], *sections, seed: int | None = None, world_size: int = 1
-) -> dict:
-    """The lineage that ``stage`` writes into what it makes; its keys are those of TYPES.
+    stage: str, inputs: Mapping[str, Path | str], *params: object, seed: int | None = None, world_size: int = 1
+) -> dict[str, Any]:
+    """The lineage record for an output of ``stage``, with the keys of FIELD_TYPES.
 
-    inputs: name -> file or split folder; a split folder counts as its own split, another file brings its splits_seen.
-    sections: the parameters that mattered, dataclasses or plain values.
-    Raises BadArtifact naming an input whose own lineage was edited.
+    inputs: name -> file or split folder. A split folder counts as its split; a file contributes its own splits_seen.
+    params: the parameters that influenced the output, config dataclasses or plain values.
+    Raises ArtifactError naming an input whose own lineage was edited.
     """
     seeds = {upstream_seed for path in inputs.values() for upstream_seed in _upstream_seeds(path)}
     splits_seen = sorted(
         {split for path in inputs.values() for split in upstream_splits(path)}, key=DATA_SPLITS_OR_UNKNOWN.index
     )
-    parameters = [dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections]
+    parameters = [
+        dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in params
+    ]
     sorted_inputs = sorted(inputs.items())
     return with_digest(
         {
@@ -63,32 +82,34 @@ def make_lineage(
     )
 
 
-def with_digest(record: dict) -> dict:
-    """The lineage with its digest, in place of one that it had."""
+def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the record with its digest computed anew."""
     body = {key: value for key, value in record.items() if key != "digest"}
     return body | {"digest": hashlib.sha256(_canonical_json(body)).hexdigest()}
 
 
-def _canonical_json(obj) -> bytes:
+def _canonical_json(obj: object) -> bytes:
     return json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()
 
 
 @functools.cache
 def source_hashes(stage: str) -> dict[str, str]:
-    """sha256 of each file that can change what the stage makes, as it was when this process first asked."""
+    """sha256 of each source file that can change the stage's outputs, as it was at this process's first call."""
     return {file: io.sha256_file(REPO_ROOT / file) for file in source_deps.stage_sources(stage, REPO_ROOT)}
 
 
-def validate(record, path) -> dict:
-    """The lineage ``tree`` that was found in ``path``. Raises BadArtifact: not one, or edited since it was written."""
+def validate(record: object, path: Path | str) -> dict[str, Any]:
+    """Return ``record``, found in ``path``. Raises ArtifactError if it is no lineage record or was edited."""
     if not isinstance(record, dict) or record.keys() != FIELD_TYPES.keys():
         actual = sorted(record) if isinstance(record, dict) else type(record).__name__
-        raise ArtifactError(path, f"its lineage must hold {', '.join(FIELD_TYPES)}, got {actual}", io.RERUN_HINT)
+        raise ArtifactError(
+            path, f"its lineage must have the keys {', '.join(FIELD_TYPES)}, got {actual}", io.RERUN_HINT
+        )
     if with_digest(record)["digest"] != record["digest"]:
-        raise ArtifactError(path, "its lineage does not fit its digest: it was edited", io.RERUN_HINT)
+        raise ArtifactError(path, "the lineage does not match its digest: it was edited", io.RERUN_HINT)
     malformed = [key for key, kind in FIELD_TYPES.items() if not isinstance(record[key], kind)]
     malformed += [f"inputs.{name}" for name, entry in _iter_entries(record, "inputs") if not _is_input_entry(entry)]
-    malformed += [f"code.{name}" for name, found in _iter_entries(record, "code") if not isinstance(found, str)]
+    malformed += [f"code.{name}" for name, digest in _iter_entries(record, "code") if not isinstance(digest, str)]
     if not malformed and not all(split in DATA_SPLITS_OR_UNKNOWN for split in record["splits_seen"]):
         malformed.append("splits_seen")
     if not malformed and not all(isinstance(seed, int) for seed in record["seeds"]):
@@ -98,11 +119,11 @@ def validate(record, path) -> dict:
     return record
 
 
-def _iter_entries(record: dict, key: str):
+def _iter_entries(record: dict[str, Any], key: str) -> Iterable[tuple[str, Any]]:
     return record[key].items() if isinstance(record[key], dict) else ()
 
 
-def _is_input_entry(entry) -> bool:
+def _is_input_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and entry.keys() == {"path", "sha256"}
@@ -110,11 +131,11 @@ def _is_input_entry(entry) -> bool:
     )
 
 
-def read_lineage(path) -> dict | None:
-    """The lineage of a file, checked; None where it has none, as any file that no stage of ours wrote.
+def read_lineage(path: Path | str) -> dict[str, Any] | None:
+    """The validated lineage of a file; None if it has none, for example because no stage wrote it.
 
-    A tensor file and a .json hold it themselves; that of a .golf file is in the sizes.json beside it, if that is of
-    these bytes. Raises BadArtifact when the file can't be read or its lineage was edited.
+    Tensor files and JSON files hold their own. A .golf file's is in the sizes.json next to it, provided that sizes.json
+    names the file's sha256. Raises ArtifactError if the file cannot be read or its lineage was edited.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -130,19 +151,19 @@ def read_lineage(path) -> dict | None:
     return None
 
 
-def _extract_lineage(metadata: dict, path) -> dict | None:
-    """The lineage within what a file says of itself, which must not speak of other splits beside it."""
+def _extract_lineage(metadata: dict[str, Any], path: Path) -> dict[str, Any] | None:
+    """The lineage in a file's metadata. A ``splits_seen`` beside it must be the same as the one inside."""
     if "lineage" not in metadata:
         return None
     record = validate(metadata["lineage"], path)
     if metadata.get("splits_seen", record["splits_seen"]) != record["splits_seen"]:
-        problem = f"says splits_seen {metadata['splits_seen']}, its lineage {record['splits_seen']}: it was edited"
+        problem = f"splits_seen is {metadata['splits_seen']}, but {record['splits_seen']} in its lineage: it was edited"
         raise ArtifactError(path, problem, io.RERUN_HINT)
     return record
 
 
-def upstream_splits(path) -> list[str]:
-    """Splits that influenced a file: a split folder's own name; else what its lineage says, "unknown" without one."""
+def upstream_splits(path: Path | str) -> list[str]:
+    """The splits that influenced a file: for a split folder its own, else the lineage's, ["unknown"] without one."""
     path = Path(path)
     if path.is_dir():
         return [path.name if path.name in DATA_SPLITS else UNKNOWN_SPLIT]
@@ -150,13 +171,13 @@ def upstream_splits(path) -> list[str]:
     return [UNKNOWN_SPLIT] if record is None else record["splits_seen"]
 
 
-def _upstream_seeds(path) -> list[int]:
-    """Seeds of the stages behind a file, its own included; none for a split's folder or a file without lineage."""
+def _upstream_seeds(path: Path | str) -> list[int]:
+    """The seeds of all stages upstream of a file, the file's own stage included; none without lineage."""
     record = None if Path(path).is_dir() else read_lineage(path)
     return [] if record is None else record["seeds"]
 
 
-def artifact_sha256(path) -> str:
-    """sha256 of a file; of a split folder, that of its index, which holds the sha256 of every shard."""
+def artifact_sha256(path: Path | str) -> str:
+    """sha256 of a file; for a split folder, of its index.json, which holds the sha256 of every shard."""
     path = Path(path)
     return io.sha256_file(path / "index.json" if path.is_dir() else path)

@@ -1,43 +1,57 @@
-"""Which of our own source files a file reaches by importing.
+"""Find the source files that a file or a stage depends on by importing.
 
-Read from the syntax tree, so nothing is imported or run. Imports inside functions count; importlib calls do not.
+Imports are read from the syntax tree; nothing is imported or run. Imports inside functions count, importlib calls do
+not.
 """
 
 import ast
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from golf.errors import InputError
 
-NON_SEMANTIC = {  # files that a stage may import undeclared, and why they can't change a result
-    "golf/__init__.py": "a docstring",
-    "golf/errors.py": "messages",
-    "golf/pipeline/lock.py": "lets one process work at a time",
-    "golf/distributed/consistency.py": "refuses or lets pass",
-    "golf/config/loader.py": "DVC tracks the values themselves",
+__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "import_closure", "parse_imports", "stage_sources"]
+
+NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's outputs, with the reason
+    "golf/__init__.py": "holds no code",
+    "golf/errors.py": "holds error classes",
+    "golf/config/loader.py": "reads and checks values that DVC tracks",
+    "golf/config/renamed_keys.py": "holds hints for error messages",
+    "golf/config/sections.py": "declares values that DVC tracks",
+    "golf/config/validation.py": "checks values that DVC tracks",
+    "golf/distributed/consistency.py": "only accepts or rejects a run",
+    "golf/distributed/launcher.py": "starts processes and prints their messages",
+    "golf/pipeline/lock.py": "only accepts or rejects a run",
     "golf/pipeline/progress.py": "prints",
-    "golf/config/sections.py": "DVC tracks the values themselves",
-    "golf/config/validation.py": "checks of values that DVC tracks",
-    "golf/distributed/launcher.py": "starts processes and prints what they said",
-    "golf/pipeline/signals.py": "when a process ends",
-    "golf/pipeline/runner.py": "entry, exit and run.json, on which nothing depends",
+    "golf/pipeline/run_record.py": "writes run.json, which no stage reads, and names the commit in the evaluation log",
+    "golf/pipeline/runner.py": "starts and ends a stage",
+    "golf/pipeline/signals.py": "decides when a process ends",
 }
-_DEVICE_ROOTS = dict.fromkeys(
-    ("train", "ema", "ttt", "calibrate"), "golf/distributed/device.py"
-)  # what their ``auto`` becomes
-EXTRA_ROOTS = {  # files that a stage weighs or starts elsewhere, with all that they reach, and does not import
+_READ_GUARD = "golf/pipeline/read_guard.py"
+_DEVICE = "golf/distributed/device.py"
+EXTRA_ROOTS: Mapping[str, tuple[str, ...]] = {  # files that a stage uses without importing them, by way of the runner
+    "train": (_READ_GUARD, _DEVICE),  # device resolves ``auto``
+    "ema": (_READ_GUARD, _DEVICE),
+    "ttt": (_READ_GUARD, _DEVICE),
+    "calibrate": (_READ_GUARD, _DEVICE),
+    "quantize": (_READ_GUARD,),
+    "compress": (_READ_GUARD,),
+}
+WEIGHED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import closure a stage packs or runs elsewhere
     "compress": ("golf/inference/predictor.py",),
     "evaluate": ("golf/inference/predictor.py", "golf/evaluation/sandbox/worker.py"),
 }
 
 
-def import_closure(*files: str, root=".", excluded=()) -> list[str]:
-    """Paths under ``root``, sorted, of every source file reachable from ``files``, these and packages' own included.
+def import_closure(*files: str, root: Path | str = ".", excluded: Collection[str] = ()) -> list[str]:
+    """Every source file below ``root`` that importing ``files`` reaches, sorted; ``files`` and packages included.
 
-    passive: files that are left out, with what is reached through them alone.
-    Raises BadInput for a start file that does not exist or a file that does not parse.
+    files: paths relative to ``root``, as are the results. excluded: files to leave out, with what only they reach.
+    Raises InputError if one of ``files`` does not exist or a file does not parse.
     """
     root = Path(root)
-    reached, pending = set(), [Path(file).as_posix() for file in files]
+    reached: set[str] = set()
+    pending = [Path(file).as_posix() for file in files]
     while pending:
         file = pending.pop()
         if file in reached or file in excluded:
@@ -47,52 +61,48 @@ def import_closure(*files: str, root=".", excluded=()) -> list[str]:
     return sorted(reached)
 
 
-def stage_sources(stage: str, root=".") -> list[str]:
-    """The files that can change what a stage makes: what stages/<stage>.py reaches by importing, less the inert ones,
-    and those of CHOSEN and USED. dvc.yaml lists them; lineage holds their sha256.
+def stage_sources(stage: str, root: Path | str = ".") -> list[str]:
+    """The source files that can change a stage's outputs; dvc.yaml lists them, lineage holds their sha256.
+
+    These are the import closure of stages/<stage>.py and its EXTRA_ROOTS without NON_SEMANTIC files and package
+    __init__ files, and the full import closure of its WEIGHED_ROOTS.
     """
-    entry_files = [f"stages/{stage}.py", *([_DEVICE_ROOTS[stage]] if stage in _DEVICE_ROOTS else [])]
-    reached = {
-        path for path in import_closure(*entry_files, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)
-    }
-    return sorted(reached | set(import_closure(*EXTRA_ROOTS.get(stage, ()), root=root)))
+    roots = [f"stages/{stage}.py", *EXTRA_ROOTS.get(stage, ())]
+    semantic = {path for path in import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)}
+    return sorted(semantic | set(import_closure(*WEIGHED_ROOTS.get(stage, ()), root=root)))
 
 
 def _is_package_init(path: str) -> bool:
-    """A package's __init__.py, which holds a docstring and no code; a test sees to that."""
+    """Package __init__ files hold no code; tests/unit/test_architecture.py checks that."""
     return path.endswith("__init__.py")
 
 
 def parse_imports(root: Path, file: str) -> set[str]:
-    """Dotted names that a file imports; of ``from a import b`` both a and a.b, as b may be a module."""
+    """Dotted names that a file imports; for ``from a import b`` both a and a.b, because b may be a module."""
     try:
         tree = ast.parse((root / file).read_bytes(), filename=file)
     except FileNotFoundError:
-        raise InputError(f"{root / file}: not found; restore the file: git checkout {file}") from None
+        raise InputError(f"{root / file}: not found; restore the file with: git checkout {file}") from None
     except SyntaxError as error:
-        raise InputError(f"{root / file}: does not parse (line {error.lineno}: {error.msg}); mend it") from None
-    names = set()
+        raise InputError(f"{root / file}: does not parse (line {error.lineno}: {error.msg}); correct it") from None
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            package_parts = (
-                list(Path(file).parent.parts)[: len(Path(file).parent.parts) + 1 - node.level] if node.level else []
-            )
-            base = ".".join([*package_parts, *([node.module] if node.module else [])])
+            package = Path(file).parent.parts
+            parts = [*package[: len(package) + 1 - node.level]] if node.level else []
+            base = ".".join([*parts, *([node.module] if node.module else [])])
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     return names
 
 
 def _resolve_module(root: Path, module: str) -> list[str]:
-    """Files that importing a dotted name runs: the packages on the way and the module; none when it isn't ours."""
+    """The files that importing a dotted name runs: the packages above it and the module; none if it is not ours."""
     parts = module.split(".")
     files = []
     for depth in range(1, len(parts) + 1):
         module_path = Path(*parts[:depth])
-        files += [
-            path.as_posix()
-            for path in (module_path / "__init__.py", module_path.with_suffix(".py"))
-            if (root / path).is_file()
-        ]
+        candidates = (module_path / "__init__.py", module_path.with_suffix(".py"))
+        files += [path.as_posix() for path in candidates if (root / path).is_file()]
     return files

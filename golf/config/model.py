@@ -1,5 +1,6 @@
-"""The model's shape: the one section of params.yaml that travels inside the artifact."""
+"""ModelConfig: the section ``model`` of params.yaml, which is also stored in the artifact."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,42 +9,42 @@ from golf.config.validation import NonNegativeInt, PositiveFloat, Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The network of PR #1493 in numbers; ``profiles/record.yaml`` holds the record's own."""
+    """The dimensions of the network of PR #1493; ``profiles/record.yaml`` holds that submission's values."""
 
-    vocab_size: Annotated[int, Range(low=260, high=65536)]  # ids fit the shards' uint16
-    n_layers: Annotated[int, Range(low=1, high=256)]
-    d_model: Annotated[int, Range(low=1, high=16384)]
-    n_heads: Annotated[int, Range(low=1, high=1024)]
-    n_kv_heads: Annotated[int, Range(low=1, high=1024)]
-    d_ff: Annotated[int, Range(low=1, high=65536)]
-    context_length: Annotated[int, Range(low=2, high=1 << 20)]  # tokens the model sees at once
-    rope_dims: NonNegativeInt  # rotated dimensions of each head
-    rope_base: PositiveFloat
-    qk_gain: PositiveFloat  # initial gain of every head
-    leaky_slope: float  # of LeakyReLU before the square
-    softcap: PositiveFloat
-    embed_std: PositiveFloat  # of the tied embedding at the start
-    recur_start: NonNegativeInt  # first and last layer of the repeated segment
-    recur_end: NonNegativeInt
-    recur_passes: Annotated[int, Range(low=1, high=64)]  # times the segment runs once activated; 1 = no recurrence
-    parallel_residual_from: NonNegativeInt  # first layer whose attention and MLP read the same input; = layers: none
-    xsa_from: NonNegativeInt  # first layer with exclusive self-attention; = layers: none
-    doc_mask_bos_id: (
-        NonNegativeInt | None
-    )  # id that starts a document, which attention then does not leave; null: it does
+    vocab_size: Annotated[int, Range(low=260, high=65536)]  # token ids; they fit the shards' uint16
+    n_layers: Annotated[int, Range(low=1, high=256)]  # transformer blocks
+    d_model: Annotated[int, Range(low=1, high=16384)]  # width of the residual stream
+    n_heads: Annotated[int, Range(low=1, high=1024)]  # query heads
+    n_kv_heads: Annotated[int, Range(low=1, high=1024)]  # key/value heads; divides n_heads
+    d_ff: Annotated[int, Range(low=1, high=65536)]  # hidden width of the MLP
+    context_length: Annotated[int, Range(low=2, high=1 << 20)]  # tokens that the model sees at once
+    rope_dims: NonNegativeInt  # dimensions of each head that RoPE rotates
+    rope_base: PositiveFloat  # base of RoPE's angles
+    qk_gain: PositiveFloat  # initial gain of every query head
+    leaky_slope: float  # slope of LeakyReLU before it is squared
+    softcap: PositiveFloat  # bound of the logits: softcap · tanh(z / softcap)
+    embed_std: PositiveFloat  # standard deviation of the tied embedding at the start
+    recur_start: NonNegativeInt  # first layer of the repeated segment
+    recur_end: NonNegativeInt  # last layer of the repeated segment
+    recur_passes: Annotated[int, Range(low=1, high=64)]  # times that the segment runs once activated; 1: no recurrence
+    parallel_residual_from: NonNegativeInt  # first layer whose attention and MLP read the same input; n_layers: none
+    xsa_from: NonNegativeInt  # first layer with exclusive self-attention, docs/references.md#xsa; n_layers: none
+    # id that starts a document, at which attention then ends; null: it crosses documents
+    doc_mask_bos_id: NonNegativeInt | None
 
     @property
     def head_dim(self) -> int:
+        """Dimensions of one head."""
         return self.d_model // self.n_heads
 
     @property
     def n_skips(self) -> int:
-        """Rows of the skip tables: those that the looped order uses."""
+        """The number of skip connections, which is largest with recurrence."""
         encoder, decoder = self.layer_order(recurrent=True)
         return min(len(encoder), len(decoder))
 
     def layer_order(self, recurrent: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Physical layers in the order they run: the encoder half and the decoder half of the U-Net."""
+        """Physical layers in the order in which they run: the encoder half and the decoder half of the U-Net."""
         layers = list(range(self.n_layers))
         if recurrent:
             segment = layers[self.recur_start : self.recur_end + 1]
@@ -51,17 +52,18 @@ class ModelConfig:
         half = len(layers) // 2
         return tuple(layers[:half]), tuple(layers[half:])
 
-    def validate(self):
+    def validate(self) -> Iterator[tuple[str, str]]:
         if self.d_model % self.n_heads:
-            yield "d_model", f"{self.d_model} does not split over n_heads = {self.n_heads}"
+            yield "d_model", f"must be a multiple of n_heads = {self.n_heads}, got {self.d_model}"
         elif self.rope_dims > self.head_dim or self.rope_dims % 2:
-            yield "rope_dims", f"must be even and at most the head's width {self.head_dim}, got {self.rope_dims}"
+            yield "rope_dims", f"must be even and at most d_model / n_heads = {self.head_dim}, got {self.rope_dims}"
         if self.n_heads % self.n_kv_heads:
-            yield "n_kv_heads", f"{self.n_kv_heads} does not divide n_heads = {self.n_heads}"
+            yield "n_kv_heads", f"must divide n_heads = {self.n_heads}, got {self.n_kv_heads}"
         if not self.recur_start <= self.recur_end < self.n_layers:
             yield (
                 "recur_end",
-                f"needs loop_start <= loop_end < layers, got {self.recur_start}, {self.recur_end}, {self.n_layers}",
+                "recur_start <= recur_end < n_layers must hold, "
+                f"got {self.recur_start}, {self.recur_end}, {self.n_layers}",
             )
         if self.doc_mask_bos_id is not None and self.doc_mask_bos_id >= self.vocab_size:
             yield "doc_mask_bos_id", f"must be below vocab_size = {self.vocab_size}, got {self.doc_mask_bos_id}"

@@ -1,9 +1,9 @@
-"""Mappings to frozen dataclasses, strictly: every unknown, missing, mistyped or out-of-range key is reported.
+"""Strict conversion of mappings to frozen dataclasses; every unknown, missing or invalid key is reported.
 
 A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``,
-``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Bound]``. A dataclass may define
-``problems()``, which yields (key, message) for contradictions between its fields; it is asked whenever all fields are
-well-formed, so that an unknown key or a contradiction inside a section hides no other problem.
+``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Range]``. A dataclass may define
+``validate()``, which yields (key, message) for contradictions between its fields. It is called if all fields are valid,
+even where the mapping has unknown keys or a nested dataclass has contradictions, so that no problem hides another.
 """
 
 import dataclasses
@@ -14,11 +14,25 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "Decay",
+    "Fraction",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Range",
+    "coerce",
+    "format_value",
+    "from_mapping",
+]
 
 
 @dataclass(frozen=True)
 class Range:
-    """Allowed numbers: from ``low`` to ``high``, the ends included unless ``open_low`` / ``open_high``."""
+    """Allowed numbers: from ``low`` to ``high``, both included unless ``open_low`` or ``open_high`` is set."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -26,6 +40,7 @@ class Range:
     open_high: bool = False
 
     def contains(self, value: float) -> bool:
+        """Whether ``value`` is allowed."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return above and below
@@ -44,18 +59,22 @@ Fraction = typing.Annotated[float, Range(low=0, high=1)]
 Decay = typing.Annotated[float, Range(low=0, high=1, open_high=True)]
 
 
-def from_mapping(cls: type, mapping: object, key_path: str, known_keys: dict[str, str] | None = None):
-    """An instance of dataclass ``cls`` from ``mapping`` and the list of problems with dotted keys.
+def from_mapping(
+    cls: type, mapping: object, key_path: str, known_keys: dict[str, str] | None = None
+) -> tuple[Any, list[str]]:
+    """An instance of dataclass ``cls`` from ``mapping``, and a list of problems, each starting with its dotted key.
 
-    The instance is sound only without problems; it is None when a field is missing or malformed.
+    The instance is valid only if the list is empty; it is None if a field is missing or invalid.
 
-    known: every dotted key of the whole file by its last part, so that a key in the wrong section is recognised.
+    key_path: the dotted key of ``mapping`` itself. known_keys: every dotted key of the whole file by its last part, for
+    hints about keys in the wrong section.
     """
     prefix = f"{key_path}." if key_path else ""
     if not isinstance(mapping, dict):
         return None, [f"{key_path or 'the file'}: expected a section with keys, got {format_value(mapping)}"]
     type_hints = typing.get_type_hints(cls, include_extras=True)
-    problems, values = [], {}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
     for key in mapping:
         if key not in type_hints:
             name = key if isinstance(key, str) else format_value(key)
@@ -75,8 +94,10 @@ def from_mapping(cls: type, mapping: object, key_path: str, known_keys: dict[str
     return result, problems + [f"{prefix}{key}: {message}" for key, message in contradictions]
 
 
-def coerce(type_hint, value, key_path: str, known_keys=None):
-    """``value`` as ``hint`` asks for it, None where it can't be had, and the problems found on the way."""
+def coerce(
+    type_hint: Any, value: object, key_path: str, known_keys: dict[str, str] | None = None
+) -> tuple[Any, list[str]]:
+    """``value`` converted to ``type_hint``, or None if it is invalid, and the problems."""
     if typing.get_origin(type_hint) is typing.Annotated:
         base, allowed = typing.get_args(type_hint)
         result, problems = coerce(base, value, key_path, known_keys)
@@ -84,7 +105,7 @@ def coerce(type_hint, value, key_path: str, known_keys=None):
             return None, [f"{key_path}: must be {allowed}, got {format_value(value)}"]
         return result, problems
     if dataclasses.is_dataclass(type_hint):
-        return from_mapping(type_hint, value, key_path, known_keys)
+        return from_mapping(typing.cast(type, type_hint), value, key_path, known_keys)
     origin, type_args = typing.get_origin(type_hint), typing.get_args(type_hint)
     if origin is typing.Literal:
         if value in type_args and type(value) in {type(a) for a in type_args}:
@@ -103,29 +124,30 @@ def coerce(type_hint, value, key_path: str, known_keys=None):
     return _coerce_scalar(type_hint, value, key_path)
 
 
-def _coerce_scalar(type_hint: type, value, key_path: str):
+def _coerce_scalar(type_hint: type, value: Any, key_path: str) -> tuple[Any, list[str]]:
     if type_hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not type_hint:
         type_name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[type_hint]
         return None, [f"{key_path}: must be {type_name}, got {format_value(value)}"]
-    if type_hint is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None, [f"{key_path}: must be a finite number, got {value}"]
     return value, []
 
 
-def _suggest(key: str, prefix: str, type_hints, known_keys: dict[str, str]) -> str:
-    """A hint at what was meant: the nearest key of this section, else the nearest one of another."""
+def _suggest(key: str, prefix: str, type_hints: dict[str, Any], known_keys: dict[str, str]) -> str:
+    """A hint with the most similar key of this section, else of another section; empty if none is similar."""
     for keys in ({name: prefix + name for name in type_hints}, known_keys):
         if matches := difflib.get_close_matches(key, list(keys), n=1):
             return f"; did you mean {keys[matches[0]]}?"
     return ""
 
 
-def format_value(value) -> str:
+def format_value(value: object) -> str:
+    """A short form of ``value`` for messages."""
     if isinstance(value, dict):
         return "a section"
     try:
         return "nothing (null)" if value is None else reprlib.repr(value)
-    except ValueError:  # Python prints no integer of more than 4,300 digits
-        return "a number of thousands of digits"
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "an integer of more than 4,300 digits"

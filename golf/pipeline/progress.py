@@ -1,4 +1,4 @@
-"""Where long work stands: a live line on a terminal, a plain line every few seconds in a pipe. Rank 0 only."""
+"""Progress of long work: a live line on a terminal, a plain line every few seconds in a pipe; on rank 0 only."""
 
 import shutil
 import sys
@@ -6,7 +6,10 @@ import time
 
 
 class Progress:
-    """``train  120/400 step  loss 3.1204  14,032 tok/s  41 of 120 s  left 1m19s``, on stderr."""
+    """Writes lines like ``train  120/400 step  loss 3.1204  41 of 120 s  left 1m19s`` to stderr.
+
+    total: how many units there are, None if unknown; limit_s: the time limit, None without one; quiet: write nothing.
+    """
 
     def __init__(self, stage: str, total: int | None, unit: str, *, limit_s: float | None = None, quiet: bool = False):
         self._stage, self._total, self._unit, self._limit_s = stage, total, unit, limit_s
@@ -17,8 +20,11 @@ class Progress:
         self._last_written_at = -1e9
         self._line_width = 0
 
-    def update(self, completed: int, *, fraction: float | None = None, force: bool = False, **metrics) -> None:
-        """share: progress in [0, 1] where it is not done / total. figures: name -> text or number, shown as given."""
+    def update(self, completed: int, *, fraction: float | None = None, force: bool = False, **metrics: object) -> None:
+        """Write a line, unless the last one was written a moment ago (``force``: in any case).
+
+        fraction: progress in [0, 1]; None: completed / total. metrics: shown as ``name value`` in the given order.
+        """
         now = time.perf_counter()
         if self._quiet or (now - self._last_written_at < self._interval_s and not force):
             return
@@ -34,7 +40,7 @@ class Progress:
 
     def _write(self, text: str) -> None:
         if self._is_tty:
-            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be overwritten
+            text = text[: shutil.get_terminal_size().columns - 1]  # a wrapped line cannot be overwritten
             sys.stderr.write("\r" + text.ljust(self._line_width))
             self._line_width = len(text)
         else:
@@ -42,7 +48,7 @@ class Progress:
         sys.stderr.flush()
 
     def finish(self, text: str = "") -> None:
-        """End the live line; ``line`` is what stays."""
+        """End the live line and leave ``text`` in its place."""
         if self._quiet:
             return
         if text or self._is_tty:
@@ -52,5 +58,6 @@ class Progress:
 
 
 def format_duration(seconds: float) -> str:
+    """``1m19s``, or ``59s`` below a minute."""
     seconds = max(0, round(seconds))
     return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

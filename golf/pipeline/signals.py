@@ -1,24 +1,42 @@
-"""Signals that ask a process to end, answered at once or once the work can stop; and no life after the parent."""
+"""Graceful shutdown on SIGINT, SIGTERM and SIGHUP, deferred to a safe point; exit when the parent process dies."""
 
 import os
 import signal
 import sys
 import threading
 import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from golf.distributed.launcher import LAUNCHER_PID_ENV
+
+if TYPE_CHECKING:
+    import psutil
+
+__all__ = [
+    "EXIT_GRACE_S",
+    "PARENT_POLL_S",
+    "REPEAT_AFTER_S",
+    "TERMINATION_SIGNALS",
+    "DeferSignals",
+    "exit_with_parent",
+    "find_parents",
+    "install_handlers",
+    "shield_exit",
+]
 
 TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-EXIT_GRACE_S = 20.0  # what a rank, or an orphan, has for its end; torch's launcher kills after 30 s
-REPEAT_AFTER_S = 2.0  # a terminal and a launcher both send the first one
-PARENT_POLL_S = 0.5  # between two looks at the parents
-LAUNCHER_PID_ENV = "GOLF_LAUNCHER"  # in a rank: the process id of the launcher
-_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")  # that DVC may start a command through
+EXIT_GRACE_S = 20.0  # time for a rank or an orphan to exit; torch's launcher kills after 30 s
+REPEAT_AFTER_S = 2.0  # a terminal and a launcher both send the first signal, so an earlier second one is the same
+PARENT_POLL_S = 0.5
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")  # DVC may start a command through one of these
 
 
 def install_handlers() -> None:
-    """From here on SIGTERM and SIGHUP end this process as an exit does, so that nothing half-written stays.
+    """Make SIGTERM and SIGHUP raise SystemExit in the main thread, so that cleanup code runs.
 
-    A signal that is ignored stays so (nohup). A rank may hang in a collective whose other end is gone, where Python
-    runs no handler; a thread of its own hears of the signal there too, and gives the rank GRACE_S from then on.
+    A signal that is ignored stays ignored (nohup). A rank may hang in a collective whose other end is gone, where
+    Python runs no handlers; a thread therefore also waits for the signal and ends the rank EXIT_GRACE_S later.
     """
     if "RANK" in os.environ and threading.current_thread() is threading.main_thread():
         read_fd, write_fd = os.pipe()
@@ -30,12 +48,12 @@ def install_handlers() -> None:
             signal.signal(signum, _exit_on_signal)
 
 
-def _exit_on_signal(signum: int, _) -> None:
+def _exit_on_signal(signum: int, _frame: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
 def _force_exit_on_signal(read_fd: int) -> None:
-    """Once one of ENDING comes through the pipe, the end comes in GRACE_S, whatever the process is waiting for."""
+    """Wait for a termination signal to come through the wakeup pipe, then end the process after EXIT_GRACE_S."""
     while signal_byte := os.read(read_fd, 1):
         if signal_byte[0] in TERMINATION_SIGNALS:
             _force_exit_after(EXIT_GRACE_S, 128 + signal_byte[0])
@@ -43,7 +61,7 @@ def _force_exit_on_signal(read_fd: int) -> None:
 
 
 def shield_exit() -> None:
-    """In a rank on its way out: no signal breaks into what is left to do, for which it has GRACE_S."""
+    """Let a rank exit undisturbed: ignore termination signals, but end it after EXIT_GRACE_S at the latest."""
     _force_exit_after(EXIT_GRACE_S, 1)
     for signum in TERMINATION_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
@@ -56,31 +74,33 @@ def _force_exit_after(seconds: float, exit_code: int) -> None:
 
 
 class DeferSignals:
-    """While the block runs, a signal to end is noted in ``asked`` and not obeyed; a second one, AGAIN_S later, is.
+    """Context manager that stores a termination signal in ``pending`` instead of handling it.
 
-    Afterwards signals are answered as before; what was asked is for the caller to do. Outside the main thread, which
-    alone hears signals, the block changes nothing.
+    A second signal that comes more than REPEAT_AFTER_S later is handled at once. Leaving the block restores the
+    previous handlers; the caller must act on ``pending``. Outside the main thread, where Python runs no handlers,
+    nothing changes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pending: int | None = None
-        self.previous_handlers: dict = {}
+        self.previous_handlers: dict[signal.Signals, Any] = {}
+        self._first_signal_at = 0.0
 
     def __enter__(self) -> "DeferSignals":
         if threading.current_thread() is threading.main_thread():
-            current_handlers = {signum: signal.getsignal(signum) for signum in TERMINATION_SIGNALS}
+            handlers = {signum: signal.getsignal(signum) for signum in TERMINATION_SIGNALS}
             self.previous_handlers = {
-                number: handler for number, handler in current_handlers.items() if handler != signal.SIG_IGN
+                signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN
             }
-            for number in self.previous_handlers:
-                signal.signal(number, self._defer)
+            for signum in self.previous_handlers:
+                signal.signal(signum, self._defer)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_exc_info: object) -> None:
         for signum, handler in self.previous_handlers.items():
             signal.signal(signum, handler)
 
-    def _defer(self, signum: int, _) -> None:
+    def _defer(self, signum: int, _frame: FrameType | None) -> None:
         if self.pending is None:
             self.pending, self._first_signal_at = signum, time.monotonic()
         elif time.monotonic() - self._first_signal_at > REPEAT_AFTER_S:
@@ -89,39 +109,39 @@ class DeferSignals:
 
 
 def exit_with_parent() -> None:
-    """End this process when what started it is gone: a rank's launcher; DVC, where a stage runs under it.
+    """End this process when its parent dies: for a rank, the launcher; for a stage under DVC, DVC.
 
-    DVC's death by SIGTERM or SIGKILL leaves its stage alive, and the next repro would start a second one. Linux could
-    send a signal (PR_SET_PDEATHSIG), but at the end of the parent's thread; a look twice a second works everywhere.
+    If DVC dies by SIGTERM or SIGKILL, its stage would otherwise keep running, and the next repro would start a second
+    one. Linux's PR_SET_PDEATHSIG fires when the parent's *thread* ends; polling works everywhere.
     """
     if LAUNCHER_PID_ENV in os.environ or "DVC_STAGE" in os.environ:
         threading.Thread(target=_wait_for_parent, args=(find_parents(),), daemon=True).start()
 
 
-def find_parents() -> list:
-    """The processes that this one must not outlive: its parent, behind a shell the next. None: one is gone already."""
+def find_parents() -> "list[psutil.Process | None]":
+    """The parent, and behind a shell also the shell's parent. None stands for one that has already died."""
     import psutil
 
     if LAUNCHER_PID_ENV in os.environ:
         return [psutil.Process(os.getppid()) if os.getppid() == int(os.environ[LAUNCHER_PID_ENV]) else None]
-    ancestors = []
+    ancestors: list[psutil.Process] = []
     for process in psutil.Process().parents():
         ancestors.append(process)
         if process.name() not in _SHELLS:
             break
     is_orphaned = not ancestors or (ancestors[-1].pid == 1 and "dvc" not in " ".join(ancestors[-1].cmdline()))
-    return [None] if is_orphaned else ancestors
+    return [None] if is_orphaned else [*ancestors]
 
 
-def _wait_for_parent(processes: list) -> None:
+def _wait_for_parent(processes: "list[psutil.Process | None]") -> None:
     while all(process is not None and _is_alive(process) for process in processes):
         time.sleep(PARENT_POLL_S)
     _force_exit_after(EXIT_GRACE_S, 128 + signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_alive(process) -> bool:
-    """Whether a process still runs; one that is dead and not yet buried does not."""
+def _is_alive(process: "psutil.Process") -> bool:
+    """Whether a process is running; zombies are not."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""golf/artifacts/lineage_graph.py and golf/cli/lineage_tree.py: golf lineage PATH"""
+"""golf/artifacts/lineage_graph.py and golf/cli/lineage_tree.py"""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from golf.artifacts import io, lineage, lineage_graph
 from golf.cli.lineage_tree import WIDTH, render_tree
-from golf.data import split_reader
+from golf.data import split_writer
 from golf.errors import ArtifactError, InputError
 
 HESSIANS = "artifacts/calibrate/hessians.safetensors"
@@ -22,164 +22,168 @@ SIZES = "artifacts/compress/sizes.json"
 VAL = "artifacts/fetch/val"
 
 
-def split(name: str, documents: int) -> None:
+def write_split(name: str, documents: int) -> None:
     tokens = np.array([1, 2, 3], dtype=np.uint16)
     names = [f"{number:064}" for number in range(documents)]
-    rows = [split_reader.EncodedDocument(name, text=name, text_folded=name, bytes=5, tokens=tokens) for name in names]
+    rows = [split_writer.EncodedDocument(name, name, name, bytes=5, tokens=tokens) for name in names]
     about = {"vocab_size": 300, "bos": 1, "tokenizer_sha256": "0" * 64, "shard_tokens": 1000}
-    split_reader.write_split(f"artifacts/fetch/{name}", name, rows, **about)
+    split_writer.write_split(f"artifacts/fetch/{name}", name, rows, **about)
 
 
-def made(path: str, stage: str, inputs: dict, **how) -> None:
+def write_artifact(path: str, stage: str, inputs: dict, **kwargs) -> None:
     """A file as the stage would write it, with its lineage."""
-    origin = lineage.make_lineage(stage, inputs, **how)
-    io.save_tensors(path, {"w": torch.ones(2)}, kind="weights", meta={"lineage": origin})
+    record = lineage.make_lineage(stage, inputs, **kwargs)
+    io.save_tensors(path, {"w": torch.ones(2)}, kind="weights", meta={"lineage": record})
 
 
-def run(stream: str) -> None:
-    """A run in small, in which the artifact is made of weights that were adapted on ``stream``."""
+def run_pipeline(stream: str) -> None:
+    """A small run whose artifact is made from weights that were adapted on ``stream``."""
     for name, documents in (("train", 7), ("dev", 2), ("val", 3)):
-        split(name, documents)
-    made(TRAINED, "train", {"train": "artifacts/fetch/train"}, seed=42, ranks=8)
-    made(ADAPTED, "ttt", {"weights": TRAINED, "stream": f"artifacts/fetch/{stream}"})
-    made(HESSIANS, "calibrate", {"weights": ADAPTED, "train": "artifacts/fetch/train"})
-    made(CODES, "quantize", {"weights": ADAPTED, "hessians": HESSIANS})
+        write_split(name, documents)
+    write_artifact(TRAINED, "train", {"train": "artifacts/fetch/train"}, seed=42, world_size=8)
+    write_artifact(ADAPTED, "ttt", {"weights": TRAINED, "stream": f"artifacts/fetch/{stream}"})
+    write_artifact(HESSIANS, "calibrate", {"weights": ADAPTED, "train": "artifacts/fetch/train"})
+    write_artifact(CODES, "quantize", {"weights": ADAPTED, "hessians": HESSIANS})
     io.write_bytes(GOLF, b"GOLF")
     io.write_bytes(CODE, b"code")
-    origin = lineage.make_lineage("compress", {"codes": CODES})
+    record = lineage.make_lineage("compress", {"codes": CODES})
     digests = {"payload_sha256": io.sha256_file(GOLF), "code_sha256": io.sha256_file(CODE)}
-    told = digests | {"splits_seen": origin["splits_seen"], "lineage": origin}
-    io.write_json(SIZES, told)
+    sizes = digests | {"splits_seen": record["splits_seen"], "lineage": record}
+    io.write_json(SIZES, sizes)
+
+
+def path_from_split(split: str, path) -> list[str]:
+    return lineage_graph.path_from_split(split, lineage_graph.load_graph(path))
 
 
 @pytest.fixture
 def clean_project(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    run("dev")
+    run_pipeline("dev")
     return tmp_path
 
 
 @pytest.fixture
 def leaked_project(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    run("val")
+    run_pipeline("val")
     return tmp_path
 
 
-def test_the_tree_names_every_artifact_behind_a_submission_down_to_its_text(clean_project):
+def test_the_tree_names_every_artifact_from_the_submission_to_the_splits(clean_project):
     lines = render_tree(GOLF).splitlines()
     assert lines[0] == GOLF
     for path in (CODES, ADAPTED, TRAINED, HESSIANS, "artifacts/fetch/dev"):
         assert any(line.lstrip("│├└─ ") == path for line in lines), path
     text = "\n".join(lines)
-    assert "by ttt; saw train, dev" in text
+    assert "by ttt; upstream train, dev" in text
     assert "seed 42, 8 ranks, parameters " in text
-    assert f"sha256 {io.sha256_file(TRAINED)[:12]}, by train; saw train" in text
+    assert f"sha256 {io.sha256_file(TRAINED)[:12]}, by train; upstream train" in text
     assert "2 documents, 6 tokens" in text
     assert "val" not in text
 
 
 @pytest.mark.parametrize("path", [GOLF, SIZES, CODES, VAL])
-def test_any_artifact_can_be_asked_and_its_tree_fits_80_columns(leaked_project, path):
+def test_the_tree_of_any_artifact_fits_80_columns(leaked_project, path):
     assert max(map(len, render_tree(path).splitlines())) <= WIDTH == 80
 
 
-def test_what_was_made_of_the_same_file_twice_is_told_once(clean_project):
+def test_a_file_used_twice_is_described_once(clean_project):
     text = render_tree(GOLF)
     assert text.count(TRAINED) == 1
     assert text.count(ADAPTED) == 2
     assert text.count("as above") == 2  # the adapted weights, and the train split of both train and calibrate
 
 
-def test_the_way_by_which_val_got_in_is_marked_and_said(leaked_project):
+def test_the_path_from_val_is_marked_and_named(leaked_project):
     lines = render_tree(GOLF).splitlines()
     marked = [line.removesuffix(" <- val").lstrip("│├└─ ") for line in lines if line.endswith(" <- val")]
     assert {GOLF, CODES, ADAPTED, VAL} <= set(marked)
     assert TRAINED not in marked
-    said = " ".join(line.strip() for line in lines)
-    assert f"val got in: {VAL} -> {ADAPTED} -> " in said
+    text = " ".join(line.strip() for line in lines)
+    assert f"val is upstream: {VAL} -> {ADAPTED} -> " in text
 
 
-def test_the_path_of_a_split_runs_from_its_folder_to_the_artifact(leaked_project):
-    assert lineage_graph.load_path_from_split("val", HESSIANS) == [VAL, ADAPTED, HESSIANS]
-    assert lineage_graph.load_path_from_split("val", GOLF) == [VAL, ADAPTED, CODES, GOLF]
-    assert lineage_graph.load_path_from_split("dev", GOLF) == []
+def test_the_path_runs_from_the_split_folder_to_the_artifact(leaked_project):
+    assert path_from_split("val", HESSIANS) == [VAL, ADAPTED, HESSIANS]
+    assert path_from_split("val", GOLF) == [VAL, ADAPTED, CODES, GOLF]
+    assert path_from_split("dev", GOLF) == []
     for names in (("a", "b"), ("b", "a")):
-        made(CODES, "quantize", dict(zip(names, (ADAPTED, HESSIANS), strict=True)))
-        assert lineage_graph.load_path_from_split("val", CODES) == [VAL, ADAPTED, CODES], "the shortest"
-    assert lineage_graph.load_path_from_split("train", TRAINED) == ["artifacts/fetch/train", TRAINED]
-    assert lineage_graph.load_path_from_split("val", VAL) == [VAL]
+        write_artifact(CODES, "quantize", dict(zip(names, (ADAPTED, HESSIANS), strict=True)))
+        assert path_from_split("val", CODES) == [VAL, ADAPTED, CODES], "the shortest"
+    assert path_from_split("train", TRAINED) == ["artifacts/fetch/train", TRAINED]
+    assert path_from_split("val", VAL) == [VAL]
 
 
-def test_a_split_that_did_not_get_in_has_no_path(clean_project):
-    assert lineage_graph.load_path_from_split("val", GOLF) == []
-    assert lineage_graph.load_path_from_split("dev", GOLF)[0] == "artifacts/fetch/dev"
+def test_a_split_without_influence_has_no_path(clean_project):
+    assert path_from_split("val", GOLF) == []
+    assert path_from_split("dev", GOLF)[0] == "artifacts/fetch/dev"
 
 
-def test_the_path_is_still_told_when_vals_own_folder_is_gone(leaked_project):
+def test_the_path_is_known_even_if_the_split_folder_is_missing(leaked_project):
     shutil.rmtree(VAL)
-    assert lineage_graph.load_path_from_split("val", ADAPTED) == [VAL, ADAPTED]
-    assert "gone: split val" in render_tree(ADAPTED)
+    assert path_from_split("val", ADAPTED) == [VAL, ADAPTED]
+    assert "missing: split val" in render_tree(ADAPTED)
 
 
-def test_an_input_that_changed_since_is_not_followed_and_the_split_it_carried_is_not_lost(leaked_project):
+def test_a_changed_input_is_not_followed_but_its_splits_still_count(leaked_project):
     io.write_bytes(ADAPTED, b"another run")
     text = render_tree(CODES)
-    assert "changed since, nothing known before it" in text
-    assert lineage_graph.load_path_from_split("val", HESSIANS) == [
+    assert "changed since, its inputs are unknown" in text
+    assert path_from_split("val", HESSIANS) == [
         "val",
         f"{ADAPTED} (changed since)",
         HESSIANS,
     ]
 
 
-def test_an_input_that_is_gone_is_said_to_be_gone(leaked_project):
+def test_a_missing_input_is_reported(leaked_project):
     Path(ADAPTED).unlink()
-    assert "gone, nothing known before it" in render_tree(CODES)
-    assert lineage_graph.load_path_from_split("val", CODES)[:2] == ["val", f"{ADAPTED} (gone)"]
+    assert "missing, its inputs are unknown" in render_tree(CODES)
+    assert path_from_split("val", CODES)[:2] == ["val", f"{ADAPTED} (missing)"]
 
 
 def test_weights_without_lineage_are_of_unknown_origin(clean_project):
     io.save_tensors("bare.safetensors", {"w": torch.ones(1)}, kind="weights", meta={})
-    assert "no lineage: of unknown origin" in render_tree("bare.safetensors")
-    assert "no code files are recorded" in render_tree("bare.safetensors")
+    assert "unknown origin: no lineage" in render_tree("bare.safetensors")
+    assert "no source files are recorded" in render_tree("bare.safetensors")
 
 
-def test_an_edited_lineage_is_refused_wherever_it_stands_in_the_tree(leaked_project):
+def test_an_edited_lineage_is_refused_anywhere_in_the_graph(leaked_project):
     tensors, meta = io.load_tensors(ADAPTED)
     meta["lineage"]["splits_seen"] = ["train"]
     io.save_tensors(ADAPTED, tensors, kind="weights", meta=meta)
-    with pytest.raises(ArtifactError, match=r"ttt/model\.safetensors: its lineage does not fit its digest"):
+    with pytest.raises(ArtifactError, match=r"ttt/model\.safetensors: the lineage does not match its digest"):
         render_tree(ADAPTED)
-    with pytest.raises(ArtifactError, match=r"ttt/model\.safetensors: its lineage does not fit its digest"):
-        made(CODES, "quantize", {"weights": ADAPTED})
+    with pytest.raises(ArtifactError, match=r"ttt/model\.safetensors: the lineage does not match its digest"):
+        write_artifact(CODES, "quantize", {"weights": ADAPTED})
 
 
-def test_a_lineage_that_was_sealed_anew_without_val_is_contradicted_by_its_inputs(leaked_project):
-    origin = lineage.with_digest(lineage.make_lineage("quantize", {"weights": ADAPTED}) | {"splits_seen": ["train"]})
-    io.save_tensors(CODES, {"w": torch.ones(2)}, kind="weights", meta={"lineage": origin})
-    assert lineage_graph.load_path_from_split("val", CODES) == [VAL, ADAPTED, CODES]
-    assert f"{CODES}: its lineage leaves out a split of its inputs" in render_tree(CODES)
+def test_a_record_without_val_is_contradicted_by_its_inputs_despite_a_valid_digest(leaked_project):
+    record = lineage.with_digest(lineage.make_lineage("quantize", {"weights": ADAPTED}) | {"splits_seen": ["train"]})
+    io.save_tensors(CODES, {"w": torch.ones(2)}, kind="weights", meta={"lineage": record})
+    assert path_from_split("val", CODES) == [VAL, ADAPTED, CODES]
+    assert f"{CODES}: its lineage omits a split of its inputs" in render_tree(CODES)
 
 
-def test_a_whole_run_can_be_asked_from_another_folder(leaked_project, tmp_path_factory, monkeypatch):
+def test_the_graph_does_not_depend_on_the_working_directory(leaked_project, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    assert lineage_graph.load_path_from_split("val", leaked_project / CODES)[:2] == [VAL, ADAPTED]
+    assert path_from_split("val", leaked_project / CODES)[:2] == [VAL, ADAPTED]
     monkeypatch.chdir(leaked_project / "artifacts" / "quantize")
-    assert lineage_graph.load_path_from_split("val", "codes.safetensors")[:2] == [VAL, ADAPTED]
+    assert path_from_split("val", "codes.safetensors")[:2] == [VAL, ADAPTED]
 
 
-def test_the_tree_says_whether_the_code_is_still_that_of_this_checkout(clean_project, monkeypatch):
-    found = lineage.make_lineage("ema", {"weights": TRAINED})
-    assert "code files are as in this checkout" in render_tree(TRAINED)
-    total = len({*found["code"], *lineage.source_hashes("train")})
+def test_the_tree_reports_source_files_that_differ(clean_project, monkeypatch):
+    record = lineage.make_lineage("ema", {"weights": TRAINED})
+    assert "source files are unchanged in this checkout" in render_tree(TRAINED)
+    total = len({*record["code"], *lineage.source_hashes("train")})
     edited = {"golf/model/gpt.py": "0" * 64, "golf/gone.py": "0" * 64}
-    io.write_json("a.json", {"lineage": lineage.with_digest(found | {"code": found["code"] | edited})})
-    assert f"2 of {total + 1} code files differ from this checkout: golf/gone.py," in render_tree("a.json")
+    io.write_json("a.json", {"lineage": lineage.with_digest(record | {"code": record["code"] | edited})})
+    assert f"2 of {total + 1} source files differ in this checkout: golf/gone.py," in render_tree("a.json")
     assert "golf/model/gpt.py" in render_tree("a.json")
 
 
-def test_a_path_with_nothing_at_it_is_named_with_the_cure(tmp_path):
+def test_a_missing_path_is_named_with_a_hint(tmp_path):
     for path in (tmp_path / "none.golf", tmp_path):
         with pytest.raises(InputError, match="not found; name an artifact"):
             render_tree(path)
@@ -191,13 +195,13 @@ def test_a_damaged_file_is_named(clean_project):
         render_tree(CODES)
 
 
-def test_many_artifacts_made_of_the_same_few_files_are_walked_once_each(clean_project, monkeypatch):
+def test_each_file_of_a_large_graph_is_read_once(clean_project, monkeypatch):
     for layer in range(30):
-        below = {str(i): f"{layer}_{i}.safetensors" for i in range(2)} if layer else {"w": TRAINED}
+        inputs = {str(i): f"{layer}_{i}.safetensors" for i in range(2)} if layer else {"w": TRAINED}
         for i in range(2):
-            made(f"{layer + 1}_{i}.safetensors", "ema", below)
+            write_artifact(f"{layer + 1}_{i}.safetensors", "ema", inputs)
     opened = []
     read = lineage.read_lineage
     monkeypatch.setattr(lineage, "read_lineage", lambda path: opened.append(path) or read(path))
-    assert len(lineage_graph.load_path_from_split("train", "30_0.safetensors")) == 32
+    assert len(path_from_split("train", "30_0.safetensors")) == 32
     assert len(opened) == len(set(opened)) == 29 * 2 + 2

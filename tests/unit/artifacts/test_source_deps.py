@@ -1,6 +1,6 @@
 import pytest
 
-from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, import_closure, stage_sources
+from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, WEIGHED_ROOTS, import_closure, stage_sources
 from golf.errors import InputError
 from tests.helpers.tiny_corpus import ROOT
 
@@ -29,13 +29,13 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_the_closure_holds_what_importing_reaches_and_nothing_else(root):
+def test_the_closure_is_exactly_what_importing_reaches(root):
     assert import_closure("pkg/main.py", root=root) == sorted(
         set(TREE) - {"pkg/unused.py", "pkg/sub/other.py", "json_like.py"}
     )
 
 
-def test_a_module_without_imports_of_ours_is_its_own_closure(root):
+def test_a_module_that_imports_none_of_our_files_is_its_own_closure(root):
     assert import_closure("pkg/sub/leaf.py", root=root) == ["pkg/sub/leaf.py"]
 
 
@@ -44,35 +44,44 @@ def test_several_files_give_the_union(root):
     assert both == ["json_like.py", "pkg/sub/other.py"]
 
 
-def test_a_passive_file_is_left_out_with_what_only_it_reaches(root):
+def test_an_excluded_file_is_left_out_with_what_only_it_reaches(root):
     assert import_closure("pkg/main.py", root=root, excluded=["pkg/a.py"]) == import_closure(
         "pkg/b.py", "pkg/sub/leaf.py", root=root, excluded=["pkg/a.py"]
     )
 
 
-def test_what_can_change_a_stages_result_is_what_it_imports_less_inert_files_and_docstrings(root):
+def test_stage_sources_omit_non_semantic_files_and_package_inits(root):
     for name, text in {
-        "stages/quantize.py": "from golf.ground import errors, store\nimport golf.loop\n",
+        "stages/quantize.py": "from golf import errors\nfrom golf.artifacts import io\nimport golf.loop\n",
         "golf/__init__.py": "",
         "golf/loop.py": "",
-        "golf/ground/__init__.py": "",
+        "golf/artifacts/__init__.py": "",
+        "golf/pipeline/read_guard.py": "",
         "golf/errors.py": "import pkg.near\n",
         "golf/artifacts/io.py": "",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    assert stage_sources("quantize", root) == ["golf/artifacts/io.py", "golf/loop.py", "stages/quantize.py"]
+    expected = ["golf/artifacts/io.py", "golf/loop.py", "golf/pipeline/read_guard.py", "stages/quantize.py"]
+    assert stage_sources("quantize", root) == expected
 
 
-def test_a_stage_that_weighs_code_depends_on_every_byte_of_it():
-    weighed = import_closure(*EXTRA_ROOTS["compress"], root=ROOT)
+def test_a_stage_that_packs_code_depends_on_all_of_it():
+    weighed = import_closure(*WEIGHED_ROOTS["compress"], root=ROOT)
     assert "golf/errors.py" in weighed
     assert set(weighed) <= set(stage_sources("compress", ROOT))
     assert "golf/errors.py" not in stage_sources("quantize", ROOT)
 
 
-def test_every_inert_file_exists():
-    assert [file for file in NON_SEMANTIC if not (ROOT / file).is_file()] == []
+def test_every_listed_file_exists():
+    listed = [*NON_SEMANTIC, *sum((*EXTRA_ROOTS.values(), *WEIGHED_ROOTS.values()), ())]
+    assert [file for file in listed if not (ROOT / file).is_file()] == []
+
+
+def test_a_stage_depends_on_the_read_guard_and_on_what_writes_its_timing():
+    for stage in ("train", "calibrate", "quantize", "ttt"):
+        assert {"golf/pipeline/read_guard.py", "golf/pipeline/timing.py"} <= set(stage_sources(stage, ROOT))
+    assert "golf/pipeline/timing.py" in stage_sources("evaluate", ROOT)
 
 
 def test_the_start_file_must_exist_and_parse(root):

@@ -14,7 +14,7 @@ from golf.quantization import codes_io, report, row_scales
 from stages import compress
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
-SHAPE = dataclasses.replace(
+MODEL_CONFIG = dataclasses.replace(
     TINY_MODEL_CONFIG,
     vocab_size=300,
     n_layers=2,
@@ -23,25 +23,25 @@ SHAPE = dataclasses.replace(
     recur_end=1,
     parallel_residual_from=1,
 )
-ORIGIN = lineage.with_digest(lineage.make_lineage("quantize", {}) | {"splits_seen": ["train"]})
+RECORD = lineage.with_digest(lineage.make_lineage("quantize", {}) | {"splits_seen": ["train"]})
 
 
-def stored() -> dict[str, torch.Tensor]:
-    dice = torch.Generator().manual_seed(0)
-    made = {}
+def make_stored() -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    quantized = {}
     for i in range(2):
-        w = torch.randn(64, 32, generator=dice)
+        w = torch.randn(64, 32, generator=rng)
         steps = row_scales.sdclip_scales(w, 12.85, 6)
-        made[f"blocks.{i}.mlp.fc.weight"] = QuantizedTensor(row_scales.round_to_nearest(w, steps, 6), steps)
-    return codes_io.to_storage(made, {"skip_weights": torch.randn(2, 32, generator=dice)})
+        quantized[f"blocks.{i}.mlp.fc.weight"] = QuantizedTensor(row_scales.round_to_nearest(w, steps, 6), steps)
+    return codes_io.to_storage(quantized, {"skip_weights": torch.randn(2, 32, generator=rng)})
 
 
 @pytest.fixture
 def set_limit(tmp_path, monkeypatch):
-    """A folder with a codes file, a method to weigh, and compress's parameters; returns how to set the limit."""
+    """Prepare a codes file, a predictor and compress's parameters; return a function that sets the limit."""
     monkeypatch.chdir(tmp_path)
-    codes_io.save(compress.CODES_PATH, stored(), SHAPE, bits={}, lineage=ORIGIN)
-    (tmp_path / "golf").mkdir()
+    codes_io.save(compress.CODES_PATH, make_stored(), MODEL_CONFIG, bits={}, lineage=RECORD)
+    (tmp_path / "golf" / "inference").mkdir(parents=True)
     (tmp_path / "golf/inference/predictor.py").write_text("import golf.small\n")
     (tmp_path / "golf/small.py").write_text("x = 1\n")
 
@@ -69,16 +69,16 @@ def test_sizes_add_up_and_the_artifact_opens(set_limit):
     assert lineage.artifact_sha256(folder / compress.CODE_PATH) == sizes["code_sha256"]
     assert sizes["splits_seen"] == ["train"]
     assert lineage.read_lineage(folder / compress.ARTIFACT_PATH) == sizes["lineage"]
-    back, header = reader.read(folder / compress.ARTIFACT_PATH)
-    assert header.model == SHAPE
+    restored, header = reader.read(folder / compress.ARTIFACT_PATH)
+    assert header.model == MODEL_CONFIG
     assert header.upstream_splits == ("train",)
-    expected = quantized_tensor.dequantize_state_dict(stored())
+    expected = quantized_tensor.dequantize_state_dict(make_stored())
     assert all(
-        torch.equal(weight, expected[name]) for name, weight in quantized_tensor.dequantize_state_dict(back).items()
+        torch.equal(weight, expected[name]) for name, weight in quantized_tensor.dequantize_state_dict(restored).items()
     )
 
 
-def test_over_the_limit_says_by_how_much_and_what_to_turn_and_writes_nothing(set_limit):
+def test_over_the_limit_the_error_says_by_how_much_and_nothing_is_written(set_limit):
     set_limit(100_000)
     compress.main()
     sizes = io.read_json(compress.SIZES_PATH)
@@ -92,7 +92,7 @@ def test_over_the_limit_says_by_how_much_and_what_to_turn_and_writes_nothing(set
     compress.main()
 
 
-def test_a_damaged_codes_file_is_refused_by_name(set_limit):
+def test_a_damaged_codes_file_is_named(set_limit):
     folder = set_limit(100_000)
     path = folder / compress.CODES_PATH
     data = bytearray(path.read_bytes())
@@ -104,38 +104,38 @@ def test_a_damaged_codes_file_is_refused_by_name(set_limit):
 
 def test_codes_of_an_impossible_model_are_refused(tmp_path):
     path = tmp_path / "codes.safetensors"
-    impossible = dataclasses.asdict(SHAPE) | {"heads": 5}
-    io.save_tensors(path, stored(), kind=codes_io.KIND, meta={"shape": impossible})
+    impossible = dataclasses.asdict(MODEL_CONFIG) | {"n_heads": 5}
+    io.save_tensors(path, make_stored(), kind=codes_io.KIND, meta={"model": impossible})
     with pytest.raises(ArtifactError, match=r"model\.d_model"):
         codes_io.load(path)
 
 
-def test_a_small_tensor_beyond_fp16_is_refused_by_name():
+def test_a_small_tensor_beyond_fp16_is_named():
     with pytest.raises(DivergenceError, match="skip_weights: holds 1e"):
         codes_io.to_storage({}, {"skip_weights": torch.tensor([1e5])})
 
 
-def test_weighing_is_exact_at_the_limit():
+def test_the_size_check_is_exact_at_the_limit():
     assert size_budget.check_size(70, 30, 100, 30)["headroom_bytes"] == 0
     with pytest.raises(
-        BudgetExceededError, match=r"101 bytes \(model 71 \+ code 30\), 1 over 100; choose coarser steps"
+        BudgetExceededError, match=r"101 bytes \(model 71 \+ code 30\), 1 over the limit of 100; choose coarser steps"
     ):
         size_budget.check_size(71, 30, 100, 30)
 
 
-def test_code_beyond_its_reserve_is_named_as_what_does_not_fit_where_the_model_kept_to_its_room():
-    with pytest.raises(BudgetExceededError, match=r"2 over 100; choose coarser steps"):
+def test_code_beyond_its_reserve_is_blamed_if_the_model_fits():
+    with pytest.raises(BudgetExceededError, match=r"2 over the limit of 100; choose coarser steps"):
         size_budget.check_size(71, 31, 100, 30)
     with pytest.raises(
-        BudgetExceededError, match=r"1 over 100; raise compress\.code_reserve_bytes, 30 now, to at least 31"
+        BudgetExceededError, match=r"1 over the limit of 100; raise compress\.code_reserve_bytes from 30 to at least 31"
     ):
         size_budget.check_size(70, 31, 100, 30)
 
 
-def test_the_table_tells_what_quantising_each_tensor_cost():
-    dice = torch.Generator().manual_seed(0)
-    w = torch.randn(64, 32, generator=dice)
-    plan = SimpleNamespace(embed_bits=8, matrix_bits=6)
+def test_the_table_shows_the_cost_of_quantizing_each_tensor():
+    rng = torch.Generator().manual_seed(0)
+    w = torch.randn(64, 32, generator=rng)
+    cfg = SimpleNamespace(embed_bits=8, matrix_bits=6)
     steps = torch.ones(64).half()
     halved = QuantizedTensor(row_scales.round_to_nearest(w, steps / 2, 6), steps / 2)
     rows = report.tensor_table(
@@ -143,14 +143,14 @@ def test_the_table_tells_what_quantising_each_tensor_cost():
         {"blocks.0.mlp.fc.weight": halved},
         {"x": torch.eye(32)},
         {"blocks.0.mlp.fc.weight": "x"},
-        plan,
+        cfg,
     )
     exact = float(((w - quantized_tensor.dequantize(halved)).double() ** 2).sum())
     assert report.output_error(w, halved, torch.eye(32)) == pytest.approx(exact, rel=1e-5)
-    assert rows[0]["error_ratio"] == 1.0
-    assert rows[0]["clipped"] == 0.0
-    assert 2.5 < rows[0]["bits"] < math.log2(15)
+    assert rows[0]["error_vs_rtn"] == 1.0
+    assert rows[0]["clipped_frac"] == 0.0
+    assert 2.5 < rows[0]["bits_per_weight"] < math.log2(15)
     totals = report.compute_totals(rows, {"skip_weights": torch.ones(5)})
     assert totals["weights"] == 64 * 32
-    assert totals["small_weights"] == 5
-    assert totals["ideal_bytes"] == pytest.approx(rows[0]["bits"] * 64 * 32 / 8, abs=1)
+    assert totals["unquantized_weights"] == 5
+    assert totals["entropy_bytes"] == pytest.approx(rows[0]["bits_per_weight"] * 64 * 32 / 8, abs=1)

@@ -17,7 +17,7 @@ from tests.helpers.tiny_corpus import ROOT
 
 @pytest.fixture
 def project_dir(tmp_path, monkeypatch, tiny_corpus):
-    """A folder with params.yaml and a thimble of text, in which the stage can run."""
+    """A folder with params.yaml and a tiny corpus, in which the stage can run."""
     tree = YAML(typ="safe").load((ROOT / "profiles" / "record.yaml").read_text(encoding="utf-8"))
     tree["fetch"] |= {"source": "files", "path": "texts", "tokenizer": "train", "val_percent": 15, "dev_percent": 15}
     tree["model"]["vocab_size"] = 384
@@ -44,30 +44,30 @@ def test_fetch_writes_what_the_other_stages_read(project_dir):
         "manifest.json",
         "metrics.json",
     }
-    manifest = io.read_json(fetch.MANIFEST)
-    for name, path in (("train", fetch.TRAIN), ("dev", fetch.DEV), ("val", fetch.VAL)):
+    manifest = io.read_json(fetch.MANIFEST_PATH)
+    for name, path in (("train", fetch.TRAIN_DIR), ("dev", fetch.DEV_DIR), ("val", fetch.VAL_DIR)):
         assert split_reader.open_split(path, 384).tokens == manifest["splits"][name]["tokens"]
-        assert io.read_json(fetch.METRICS)[name]["tokens"] == manifest["splits"][name]["tokens"]
+        assert io.read_json(fetch.METRICS_PATH)[name]["tokens"] == manifest["splits"][name]["tokens"]
 
 
 def test_fetch_again_replaces_stale_shards_and_keeps_other_files(project_dir):
     fetch.main()
-    home = project_dir / "artifacts" / "fetch"
-    (home / "train" / "train_000009.bin").write_bytes(b"stale")
-    (home / "run.json").write_text("{}")
-    before = contents(home)
+    fetch_dir = project_dir / "artifacts" / "fetch"
+    (fetch_dir / "train" / "train_000009.bin").write_bytes(b"stale")
+    (fetch_dir / "run.json").write_text("{}")
+    before = contents(fetch_dir)
     fetch.main()
-    after = contents(home)
+    after = contents(fetch_dir)
     assert before.pop(Path("train/train_000009.bin")) == b"stale"
     assert after == before
 
 
 def test_an_edited_text_gives_other_shards(project_dir):
     fetch.main()
-    before = io.read_json(fetch.MANIFEST)
+    before = io.read_json(fetch.MANIFEST_PATH)
     (project_dir / "texts" / "0.txt").write_text("Now something else.", encoding="utf-8")
     fetch.main()
-    assert io.read_json(fetch.MANIFEST)["source"] != before["source"]
+    assert io.read_json(fetch.MANIFEST_PATH)["source"] != before["source"]
 
 
 def test_a_fetch_that_fails_leaves_the_last_good_one(project_dir):
@@ -82,15 +82,15 @@ def test_a_fetch_that_fails_leaves_the_last_good_one(project_dir):
 def test_bad_input_ends_the_command_with_one_message_and_no_traceback(project_dir):
     for path in (project_dir / "texts").iterdir():
         path.unlink()
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "stages.fetch"],
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert ended.returncode == 1
-    assert "fetch.path: no texts in texts" in ended.stderr
-    assert "dvc checkout fetch" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert process.returncode == 1
+    assert "fetch.path: no texts in texts" in process.stderr
+    assert "dvc checkout fetch" in process.stderr
+    assert "Traceback" not in process.stderr
     assert not list(project_dir.rglob("*.partial"))
