@@ -1,22 +1,22 @@
-"""Get the text, split it, learn the tokenizer on the train split, write the shards."""
+"""Fetch: read a corpus, split it, train the tokenizer on the train split, write token shards."""
 
 from golf.artifacts import io
 from golf.config import loader
-from golf.data import prepare, split_reader
+from golf.data import prepare
 from golf.data.hub import prepare as hub_prepare
 from golf.pipeline import runner
 
-TRAIN = "artifacts/fetch/train"
-DEV = "artifacts/fetch/dev"
-VAL = "artifacts/fetch/val"
-TOKENIZER = "artifacts/fetch/tokenizer.model"
-METRICS = "artifacts/fetch/metrics.json"
-MANIFEST = "artifacts/fetch/manifest.json"
+TRAIN_DIR = "artifacts/fetch/train"
+DEV_DIR = "artifacts/fetch/dev"
+VAL_DIR = "artifacts/fetch/val"
+TOKENIZER_PATH = "artifacts/fetch/tokenizer.model"
+METRICS_PATH = "artifacts/fetch/metrics.json"
+MANIFEST_PATH = "artifacts/fetch/manifest.json"
 
 
 def main() -> None:
     fetch_cfg, hub_cfg, vocab_size = loader.load_sections("fetch", "hub", "model.vocab_size")
-    with split_reader.replace_together(TRAIN, DEV, VAL, TOKENIZER, METRICS, MANIFEST) as work_dir:
+    with io.replace_together(TRAIN_DIR, DEV_DIR, VAL_DIR, TOKENIZER_PATH, METRICS_PATH, MANIFEST_PATH) as work_dir:
         if fetch_cfg.source == "hub":
             manifest = hub_prepare.build_dataset(fetch_cfg, hub_cfg, vocab_size, work_dir)
         else:

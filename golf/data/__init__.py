@@ -1,1 +1,0 @@
-"""Text in, tokens and byte counts out."""

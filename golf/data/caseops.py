@@ -1,30 +1,32 @@
-"""CaseOps (PR #1729, lossless_caps_caseops_v1): capitals written as an operator and a small letter, and back.
+"""CaseOps (PR #1729): encode a capital as an operator and a lowercase letter, and back (docs/references.md#caseops).
 
-Of every maximal run of ASCII letters: all small stays; a capital and then small letters, or one lone capital, becomes
-TITLE + small; two or more capitals CAPS + small; any other run has TITLE in front when it starts with a capital, and
-NEXT before each later capital. An operator that is in the text itself gets ESCAPE in front. All else is untouched.
+Every maximal run of ASCII letters is encoded by the first rule that applies: an all-lowercase run stays as it is; one
+capital followed by lowercase letters, or a lone capital, becomes TITLE + lowercase; two or more capitals become CAPS +
+lowercase; any other run gets TITLE in front if it starts with a capital, and NEXT before each later capital. An
+operator character in the text itself is preceded by ESCAPE. Everything else stays unchanged.
 
-What is "raw". #1729 transforms the text as it comes and lets the tokenizer's nmt_nfkc run over the operators, and its
-sidecar charges the bytes of white space that no token gives back. Neither is exact: "ABﬁ" is written CAPS "abﬁ",
-normalised to "abfi" and read as "ABFI"; on 200 FineWeb documents the sidecar claims 1,489,515 bytes for 1,489,418. Here
-the text is made canonical first (golf.data.normalize) and transformed second, and the model learned for it leaves text
-alone (identity). So its tokens give the canonical text back, whatever is in it, and their bytes add up to that text's,
-the same denominator as without the transform. Nine of those 200 documents get other ids than #1729's by it.
-A foreign model with nmt_nfkc inside, the challenge's own among them, is exact too but for a small letter that composes
-with an accent where its capital does not ("H̱"); fetch refuses such a document by name.
+Difference from #1729, which encodes the raw text and lets the tokenizer's nmt_nfkc normalizer run over the operators,
+and whose sidecar charges white space that no token decodes to. Neither is exact: "ABﬁ" is encoded as CAPS "abﬁ",
+normalized to "abfi" and decoded as "ABFI"; on 200 FineWeb documents its sidecar claims 1,489,515 bytes for 1,489,418.
+Here the text is normalized first (golf.data.normalize) and encoded second, and the tokenizer trained on it does not
+normalize (identity). Its tokens therefore decode to exactly the normalized text, and their bytes add up to that
+text's, the same denominator as without the transform. Nine of those 200 documents get other ids than in #1729.
+A third-party model that applies nmt_nfkc itself, such as the challenge's own, is exact too, except where a lowercase
+letter composes with an accent and its capital does not ("H̱"); fetch rejects such a document by name.
 """
 
 import re
 
 import numpy as np
 
+__all__ = ["CAPS", "ESCAPE", "NEXT", "OPERATORS", "TITLE", "count_piece_bytes", "decode", "encode"]
+
 TITLE, CAPS, NEXT, ESCAPE = OPERATORS = ("\ue001", "\ue002", "\ue003", "\ue004")
 _WORD_OR_OPERATOR = re.compile("[A-Za-z]+|[\ue001-\ue004]")
 _CAPITAL_LETTER = re.compile("[A-Z]")
 _ENCODED_UNIT = re.compile(f"{ESCAPE}([\ue001-\ue004])|{CAPS}([a-z]+)|[{TITLE}{NEXT}]([a-z])")
-_OPERATOR_UTF8 = re.compile(
-    rb"\xee\x80(?:\x84\xee\x80[\x81-\x84]|[\x81-\x84])"
-)  # in UTF-8, an escaped one with its escape
+# An operator in UTF-8; an escaped one is matched together with its escape.
+_OPERATOR_UTF8 = re.compile(rb"\xee\x80(?:\x84\xee\x80[\x81-\x84]|[\x81-\x84])")
 _OPERATOR_BYTES = len(TITLE.encode())
 
 
@@ -33,7 +35,7 @@ def encode(text: str) -> str:
     return _WORD_OR_OPERATOR.sub(_encode_word, text)
 
 
-def _encode_word(match: re.Match) -> str:
+def _encode_word(match: re.Match[str]) -> str:
     word = match[0]
     if word in OPERATORS:
         return ESCAPE + word
@@ -44,19 +46,19 @@ def _encode_word(match: re.Match) -> str:
 
 
 def decode(text: str) -> str:
-    """The text that ``apply`` was given. Raises ValueError for what ``apply`` never writes."""
+    """The text that ``encode`` was given. Raises ValueError for a text that ``encode`` never returns."""
     decoded = _ENCODED_UNIT.sub(lambda match: match[1] or (match[2] or match[3]).upper(), text)
     if encode(decoded) != text:
-        raise ValueError("not written by CaseOps: an operator stands where it means nothing, or a capital stands bare")
+        raise ValueError("not CaseOps text: it has a capital letter, or an operator where none is allowed")
     return decoded
 
 
 def count_piece_bytes(pieces: list[bytes]) -> np.ndarray:
-    """uint16 [pieces]: bytes of the restored text that each piece carries; they add up to all of them.
+    """uint16 [pieces]: bytes of the decoded text that each piece stands for; their sum is the text's UTF-8 length.
 
-    pieces: what the tokens of one document spell, UTF-8, in order. Case changes no ASCII letter's length, so a byte
-    carries itself, unless an operator owns it; an escaped operator is text, its escape is not. Pieces may hold
-    operators and letters together, or parts of either. One leading space carries none: it is a dummy prefix.
+    pieces: UTF-8 of the tokens of one document, in order. A piece may hold operators and letters together, or parts
+    of either. A letter's case does not change its length, so every byte counts 1 unless it belongs to an operator.
+    An escaped operator is text and counts; its escape does not. One leading space counts 0: it is a dummy prefix.
     """
     encoded_bytes = b"".join(pieces)
     byte_weights = np.ones(len(encoded_bytes), dtype=np.int64)

@@ -1,8 +1,9 @@
-"""Documents in token streams too long to list: where they start, and which are the same in two streams.
+"""Find equal documents in token streams too long to list.
 
-A document's hash is Σ (id + 1) × multiplier(position) modulo 2^64, with random odd multipliers: equal documents have
-equal hashes, whatever stands around them, and a pair of equal hashes counts only when the ids are equal too. So nothing
-is missed and nothing is blamed. A text has one encoding, so equal texts are equal ids; near copies are not looked for.
+A document's hash is Σ (id + 1) × multiplier(position) modulo 2^64 with random odd multipliers. It depends only on the
+document's own ids, so equal documents have equal hashes wherever they stand. Documents with equal hashes are compared
+id by id, so there are neither false negatives nor false positives. Equal texts have equal ids, because tokenizing is
+deterministic. Near duplicates are not searched for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +14,21 @@ import numpy as np
 
 from golf.data.shard_file import ShardReader
 
+__all__ = ["BLOCK_TOKENS", "DocumentIndex", "find_duplicates"]
+
 BLOCK_TOKENS = 1 << 21  # tokens hashed at once
 
 
 def _no_progress(n_done: int) -> None:
-    """Tell nobody how many documents are done."""
+    """Ignore the number of documents done."""
 
 
 @dataclass(frozen=True)
 class DocumentIndex:
-    """shards: of uint16, end to end; starts: int64 [documents + 1], where each begins, and where the last one ends."""
+    """The documents of a token stream.
+
+    shards: uint16, concatenated. starts: int64 [documents + 1], where each document starts, then the end of the last.
+    """
 
     shards: Sequence[np.ndarray | ShardReader]
     starts: np.ndarray
@@ -31,7 +37,7 @@ class DocumentIndex:
     def from_shards(
         cls, shards: Sequence[np.ndarray | ShardReader], bos: int, workers: int = 1
     ) -> tuple["DocumentIndex", list[int]]:
-        """The documents that begin with BOS, which is no text and stands nowhere else; and each shard's largest id."""
+        """Index the documents, each of which starts at a BOS; also returns the largest id of each shard."""
         with ThreadPoolExecutor(workers) as pool:
             scans = list(pool.map(lambda shard: _find_bos(shard[:], bos), shards))
         offsets = np.cumsum([0, *map(len, shards)])
@@ -42,11 +48,11 @@ class DocumentIndex:
         return len(self.starts) - 1
 
     def read_document(self, number: int) -> np.ndarray:
-        """uint16 ids of one document, BOS in front."""
+        """uint16 ids of one document, BOS first."""
         return self._read_range(*self.starts[number : number + 2].tolist())
 
     def _read_range(self, start: int, stop: int) -> np.ndarray:
-        """uint16 [stop - start], over as many shards as it takes."""
+        """uint16 [stop - start]: the tokens from ``start`` to ``stop``, from as many shards as needed."""
         parts, end = [], 0
         for shard in self.shards:
             begin, end = end, end + len(shard)
@@ -55,7 +61,7 @@ class DocumentIndex:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16)
 
     def _iter_blocks(self) -> Iterator[tuple[int, int]]:
-        """Numbers (first, past the last) of documents that lie side by side, about BLOCK tokens of them."""
+        """Ranges (first, past the last) of consecutive documents of about BLOCK_TOKENS tokens."""
         start = 0
         while start < len(self):
             stop = int(np.searchsorted(self.starts, self.starts[start] + BLOCK_TOKENS, side="right")) - 1
@@ -64,7 +70,7 @@ class DocumentIndex:
             start = stop
 
     def compute_hashes(self, workers: int = 1, on_progress: Callable[[int], None] = _no_progress) -> np.ndarray:
-        """uint64 [documents]. told: called with the number of documents that are done, block by block."""
+        """uint64 [documents]: their hashes. on_progress: called after each block with the number of documents done."""
         max_length = int(np.diff(self.starts).max(initial=0))
         multipliers = np.random.Generator(np.random.PCG64(0)).integers(1 << 64, size=max_length, dtype=np.uint64) | 1
 
@@ -84,7 +90,7 @@ class DocumentIndex:
 
 
 def _find_bos(ids: np.ndarray, bos: int) -> tuple[np.ndarray, int]:
-    """Where BOS stands, and the largest id."""
+    """Positions of BOS, and the largest id."""
     return np.flatnonzero(ids == bos), int(ids.max())
 
 
@@ -94,8 +100,9 @@ def find_duplicates(
     workers: int = 1,
     on_progress: Callable[[int], None] = _no_progress,
 ) -> np.ndarray:
-    """int64, ascending: the numbers of those documents that ``held`` has as well. told: as Documents.hashes takes it,
-    of the first.
+    """int64, ascending: numbers of the ``documents`` that also occur in ``reference``.
+
+    on_progress: called with the number of ``documents`` hashed so far.
     """
     reference_hashes = reference.compute_hashes(workers)
     order = np.argsort(reference_hashes, kind="stable")
@@ -104,10 +111,10 @@ def find_duplicates(
     high = np.searchsorted(reference_hashes[order], hashes, side="right")
     duplicate_numbers = [
         number
-        for number in np.flatnonzero(high > low)
+        for number in np.flatnonzero(high > low).tolist()
         if any(
             np.array_equal(documents.read_document(number), reference.read_document(candidate))
-            for candidate in order[low[number] : high[number]]
+            for candidate in order[low[number] : high[number]].tolist()
         )
     ]
     return np.array(duplicate_numbers, dtype=np.int64)

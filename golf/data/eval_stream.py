@@ -1,4 +1,4 @@
-"""A held-out split as whoever scores it needs it: its tokens, and the bytes of text that each target stands for."""
+"""A held-out split as one stream for evaluation: tokens, and the bytes of text of each target."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from golf.errors import ArtifactError
 
 @dataclass(frozen=True)
 class EvalStream:
-    """tokens uint16 [N], bytes of each target int64 [N - 1]."""
+    """tokens: uint16 [N]. target_bytes: int64 [N - 1], bytes of tokens[1:]. bos: the id that starts a document."""
 
     tokens: np.ndarray
     target_bytes: np.ndarray
@@ -20,14 +20,16 @@ class EvalStream:
 
     @classmethod
     def from_split(cls, split: TokenSplit, tokenizer: Tokenizer) -> "EvalStream":
-        """Bytes are those of the split's sidecar where it has one, else by the challenge's rule.
+        """Take the bytes from the split's sidecar if it has one, else compute them by the challenge's rule.
 
-        Raises BadArtifact when the split was written with another tokenizer, or the bytes are not its index's in all.
+        Raises ArtifactError when the split was written with another tokenizer, or when the bytes do not add up to the
+        index's total.
         """
+        location = f"artifacts/fetch/{split.name}"
         if split.tokenizer_sha256 != tokenizer.sha256:
             actual = f"artifacts/fetch/tokenizer.model is {tokenizer.sha256[:12]}"
-            problem = f"was tokenised with {split.tokenizer_sha256[:12]}, {actual}"
-            raise ArtifactError(f"artifacts/fetch/{split.name}", problem, "run fetch again")
+            problem = f"was tokenized with {split.tokenizer_sha256[:12]}, {actual}"
+            raise ArtifactError(location, problem, "run fetch again")
         tokens = split.read_tokens()
         if split.token_bytes is None:
             target_bytes = TokenByteTable.from_tokenizer(tokenizer).count_bytes(tokens)
@@ -35,7 +37,7 @@ class EvalStream:
             target_bytes = np.concatenate(split.token_bytes)[1:].astype(np.int64)
         if target_bytes.sum(dtype=np.int64) != split.bytes:
             problem = f"its tokens stand for {target_bytes.sum():,} bytes, its index says {split.bytes:,}"
-            raise ArtifactError(f"artifacts/fetch/{split.name}", problem, "run fetch again")
+            raise ArtifactError(location, problem, "run fetch again")
         return cls(tokens, target_bytes, split.bos)
 
     @property

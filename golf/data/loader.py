@@ -1,26 +1,34 @@
-"""Training batches: windows of the train split without replacement, in an order that the seed decides.
+"""Training batches: windows of the train split, sampled without replacement in an order set by the seed.
 
-An epoch gives each shard a random phase and cuts it into windows that lie side by side; all windows of all shards are
-then drawn in one random order (record-stack: the sampler of PR #1493, made independent of the number of ranks).
+An epoch gives each shard a random phase and cuts it into adjacent windows; the windows of all shards are then drawn in
+one random order. This is the sampler of PR #1493, made independent of the number of ranks
+(docs/references.md#sampler).
 """
 
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import TracebackType
 
 import numpy as np
 import torch
 
+from golf.data.shard_file import ShardReader
 from golf.data.split_reader import TokenSplit
 from golf.errors import InputError
 
+__all__ = ["TokenLoader", "count_phases", "epoch_windows", "make_eval_windows", "min_windows"]
+
+_Position = tuple[int, int]  # epoch, batch
+_Item = tuple[_Position, torch.Tensor] | BaseException  # what the thread hands over
+
 
 def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int) -> np.ndarray:
-    """int64 [n, 2]: (shard, first token) of the epoch's windows of context + 1 tokens, in the order they are drawn.
+    """int64 [n, 2]: (shard, first token) of the epoch's windows, in the order they are drawn.
 
-    Windows start ``context`` tokens apart, so each token is an input at most once an epoch. A shard shorter than a
-    window has none; any other has at least one, whatever its phase.
+    A window has context_length + 1 tokens. Windows start context_length tokens apart, so each token is an input at most
+    once per epoch. lengths: tokens of each shard. A shard shorter than a window has none; any other has at least one.
     """
     rng = np.random.Generator(np.random.PCG64([seed, epoch]))
     shard_windows = []
@@ -32,12 +40,12 @@ def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int
 
 
 def count_phases(length: int, context_length: int) -> int:
-    """Number of phases that leave a shard of this length its first window; 1 for a shard without any."""
+    """Number of phases that leave a shard of this length at least one window; 1 for a shard too short for any."""
     return max(1, min(context_length, length - context_length))
 
 
 def min_windows(lengths: list[int], context_length: int) -> int:
-    """Windows that an epoch has at the least, whatever the phases."""
+    """The smallest number of windows that an epoch can have, over all phases."""
     return sum(
         max(0, -(-(length - context_length - count_phases(length, context_length) + 1) // context_length))
         for length in lengths
@@ -45,35 +53,35 @@ def min_windows(lengths: list[int], context_length: int) -> int:
 
 
 def _iter_batches(
-    shards: list[np.ndarray],
+    shards: Sequence[np.ndarray | ShardReader],
     context_length: int,
     row_slice: slice,
     global_rows: int,
     seed: int,
-    position: tuple[int, int],
-) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Without end: (position after it, int64 [2, own rows, context]) of each batch from ``position`` on."""
+    position: _Position,
+) -> Iterator[tuple[_Position, np.ndarray]]:
+    """Endless: (position after the batch, int64 [2, own rows, context_length]) of each batch from ``position`` on."""
     epoch, batch = position
     while True:
         order = epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
         n_batches = len(order) // global_rows
         for batch_number in range(batch, n_batches):
             own_windows = order[batch_number * global_rows : (batch_number + 1) * global_rows][row_slice]
-            block = np.stack(
-                [shards[shard][start : start + context_length + 1] for shard, start in own_windows]
-            ).astype(np.int64)
+            rows = [shards[shard][start : start + context_length + 1] for shard, start in own_windows]
+            block = np.stack(rows).astype(np.int64)
             next_position = (epoch, batch_number + 1) if batch_number + 1 < n_batches else (epoch + 1, 0)
             yield next_position, np.stack([block[:, :-1], block[:, 1:]])
         epoch, batch = epoch + 1, 0
 
 
 class TokenLoader:
-    """An endless iterator of (x, y), int64 [rows // ranks, context] each, y one token after x.
+    """Endless iterator of (x, y), int64 [rows / world_size, context_length] each, y being x shifted by one token.
 
-    rows: of the global batch, of which rank r has rows r, r + ranks, …; so the batch is the same for any number of
-    ranks. position: (epoch, batch) of the next batch; a Loader made with it goes on exactly there. key: the parameter
-    that asks for so many rows, for the message. Use as a context manager, or close(): a thread reads ahead.
-    Raises BadInput when the split has too few tokens for one batch.
+    rows: of the global batch, of which rank r gets rows r, r + world_size, …; so the global batch does not depend on
+    the number of ranks. position: (epoch, batch) of the next batch; a loader created with another's position continues
+    exactly there. param_name: the parameter that sets ``rows``, for the message.
+    A thread prefetches: use as a context manager, or call close().
+    Raises InputError when the split has too few tokens for one batch.
     """
 
     def __init__(
@@ -85,28 +93,28 @@ class TokenLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        device="cpu",
+        device: torch.device | str = "cpu",
         prefetch: int = 2,
         position: tuple[int, int] = (0, 0),
         param_name: str = "train.batch_tokens",
-    ):
+    ) -> None:
         if rows < 1 or rows % world_size or not 0 <= rank < world_size or prefetch < 1:
             raise ValueError(f"rows {rows}, rank {rank} of {world_size}, prefetch {prefetch}")
         n_windows = min_windows([len(shard) for shard in split.shards], context_length)
         if n_windows < rows:
             raise InputError(
-                f"{param_name}: {rows * context_length:,} tokens are {rows} windows of {context_length}; {split.name} has {split.tokens:,} "
-                f"tokens in {len(split.shards)} shards, enough for {n_windows}; lower {param_name} or fetch more text"
+                f"{param_name}: {rows * context_length:,} tokens are {rows} windows of {context_length}; {split.name} "
+                f"has {split.tokens:,} tokens in {len(split.shards)} shards, enough for {n_windows}; lower "
+                f"{param_name} or fetch more text"
             )
         self.device = torch.device(device)
-        self.position = tuple(position)
-        self._queue, stop_event = queue.Queue(maxsize=prefetch), threading.Event()
-        batch_iter = _iter_batches(
-            split.shards, context_length, slice(rank, None, world_size), rows, seed, self.position
-        )
-        # The thread holds no reference to the loader, so that one dropped unclosed ends its thread too.
+        self.position = position
+        self._queue: queue.Queue[_Item] = queue.Queue(maxsize=prefetch)
+        stop_event = threading.Event()
+        batches = _iter_batches(split.shards, context_length, slice(rank, None, world_size), rows, seed, self.position)
+        # The thread holds no reference to the loader, so dropping an unclosed loader ends the thread too.
         self.thread = threading.Thread(
-            target=_prefetch, args=(batch_iter, self._queue, stop_event, self.device.type == "cuda"), daemon=True
+            target=_prefetch, args=(batches, self._queue, stop_event, self.device.type == "cuda"), daemon=True
         )
         self._finalizer = weakref.finalize(self, stop_event.set)
         self.thread.start()
@@ -126,21 +134,28 @@ class TokenLoader:
         return x, y
 
     def close(self) -> None:
-        """End the thread. May be called twice."""
+        """End the thread. Can be called repeatedly."""
         self._finalizer()
         self.thread.join()
 
     def __enter__(self) -> "TokenLoader":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
-def _prefetch(batch_iter: Iterator, batch_queue: queue.Queue, stop_event: threading.Event, pin_memory: bool) -> None:
-    """Fill the queue until stopped; an error takes the place of a batch and is raised by the consumer."""
+def _prefetch(
+    batches: Iterator[tuple[_Position, np.ndarray]],
+    batch_queue: queue.Queue[_Item],
+    stop_event: threading.Event,
+    pin_memory: bool,
+) -> None:
+    """Fill the queue until stopped. An error is queued in place of a batch, and the consumer raises it."""
     try:
-        for position, block in batch_iter:
+        for position, block in batches:
             pair = torch.from_numpy(block)
             if not _put((position, pair.pin_memory() if pin_memory else pair), batch_queue, stop_event):
                 return
@@ -148,8 +163,8 @@ def _prefetch(batch_iter: Iterator, batch_queue: queue.Queue, stop_event: thread
         _put(error, batch_queue, stop_event)
 
 
-def _put(item, batch_queue: queue.Queue, stop_event: threading.Event) -> bool:
-    """Put the item as soon as there is room; False when stopped before."""
+def _put(item: _Item, batch_queue: queue.Queue[_Item], stop_event: threading.Event) -> bool:
+    """Wait until the queue has room for the item; False when stopped before."""
     while not stop_event.is_set():
         try:
             batch_queue.put(item, timeout=0.05)
@@ -160,16 +175,16 @@ def _put(item, batch_queue: queue.Queue, stop_event: threading.Event) -> bool:
 
 
 def make_eval_windows(split: TokenSplit, context_length: int, n_tokens: int) -> torch.Tensor:
-    """The first ``tokens`` of a split as windows with their targets: int64 [n, context + 1], n at least 1.
+    """The first ``n_tokens`` of a split as adjacent windows with their targets: int64 [n, context_length + 1], n ≥ 1.
 
-    Raises BadInput when the split is shorter than one window.
+    Raises InputError when the split is shorter than one window.
     """
     token_ids = split.read_tokens()
     n_windows = min(len(token_ids) - 1, n_tokens) // context_length
     if n_windows < 1:
         raise InputError(
-            f"{split.name}: {len(token_ids):,} tokens hold no window of model.context_length = {context_length} and its target; raise "
-            f"fetch.{split.name}_percent, lower model.context_length, or give more text"
+            f"{split.name}: {len(token_ids):,} tokens hold no window of model.context_length = {context_length} and "
+            f"its target; raise fetch.{split.name}_percent, lower model.context_length, or give more text"
         )
     positions = np.arange(n_windows)[:, None] * context_length + np.arange(context_length + 1)
     return torch.from_numpy(token_ids[positions].astype(np.int64))

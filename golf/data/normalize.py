@@ -1,13 +1,16 @@
-"""The text that every model is scored on: what the challenge's normaliser, nmt_nfkc, leaves of a document.
+"""The normalized text on which every model is scored: a document as the challenge's normalizer, nmt_nfkc, leaves it.
 
-It is made once, before any transform or tokenizer sees the document. So a document has the same bytes under every
-tokenizer, and no tokenizer's own rule decides what its tokens must give back: one that folds case would otherwise
-compare folded text with folded text and find nothing missing (PRs #1578, #1585, #1670; disputed in #1604).
+It is computed once, before any transform or tokenizer sees the document. A document therefore has the same bytes under
+every tokenizer, and a tokenizer's own normalizer does not decide what its tokens must decode to: with one that folds
+case, folded text would be compared with folded text and nothing would be found missing (PRs #1578, #1585, #1670;
+disputed in #1604).
 """
 
 import functools
 
 import sentencepiece
+
+__all__ = ["casefold", "normalize"]
 
 
 @functools.cache
@@ -18,11 +21,12 @@ def _normalizer() -> sentencepiece.SentencePieceNormalizer:
 
 
 def normalize(raw: str) -> str:
-    """NFKC, control characters dropped, each run of white space one space, none at the ends.
+    """Apply NFKC, drop control characters, collapse each run of white space to one space and strip the ends.
 
-    Passes are made until nothing changes, as one is not enough: a control character that it drops between a letter and
-    its accent lets the next pass compose the two. What is left is left alone by every nmt_nfkc model, also by one whose
-    table is of an older Unicode (the challenge's CaseOps model differs from sentencepiece 0.2.3 in 159 characters).
+    The normalizer is applied until nothing changes: once is not enough, because dropping a control character between a
+    letter and its accent lets the next pass compose the two. Every nmt_nfkc model leaves the result unchanged, even one
+    with the table of an older Unicode (the challenge's CaseOps model differs from sentencepiece 0.2.3 in 159
+    characters).
     """
     normalized = _normalizer().normalize(raw)
     while normalized != raw:
@@ -30,6 +34,6 @@ def normalize(raw: str) -> str:
     return normalized
 
 
-def casefold(canonical: str) -> str:
-    """Equal for two texts that differ in case alone."""
-    return canonical.casefold()
+def casefold(text: str) -> str:
+    """Equal for two texts that differ only in case."""
+    return text.casefold()

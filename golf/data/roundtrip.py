@@ -1,8 +1,8 @@
-"""Reading a split's text back from its tokens: proof that nothing was lost and that the bytes counted are its own.
+"""Decode a split and compare it with its index: no text is lost, and the counted bytes are those of that text.
 
-Checks M-a to M-c: a score divides by bytes, so the tokens must give back the text that those bytes are of. A tokenizer
-that folds case gives back another, easier text (#1604); one that counts a space twice or its control glyphs as text
-claims bytes that aren't there (PRs #1687, #1711, #2071, #2138).
+This is the measurement behind checks M-a to M-c. A score divides by bytes, so the tokens must decode to the text whose
+bytes are counted. A tokenizer that folds case decodes to a different, easier text (#1604); one that counts a space
+twice, or counts control glyphs as text, claims bytes that do not exist (PRs #1687, #1711, #2071, #2138).
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from golf.data.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class RoundtripReport:
-    """What came back of a split.
+    """How the decoded documents of a split compare with its index.
 
-    documents: all; differing: those whose text is not the index's; folded: of these, such as differ in case alone.
-    text_bytes: of all texts read back, UTF-8; token_bytes: of all tokens; miscounted: documents where the two differ.
-    first: number, from 0, of the first document that differs or is miscounted; None where none is.
+    n_documents: all. n_mismatch: those whose text differs from the index; n_case_only: of these, those that differ
+    only in case. text_bytes: UTF-8 length of all decoded texts. token_bytes: bytes counted for all tokens.
+    n_miscounted: documents where these two differ.
+    first_failure: number, from 0, of the first document that differs or is miscounted, or None.
     """
 
     n_documents: int
@@ -35,10 +36,10 @@ class RoundtripReport:
 
 
 def check_roundtrip(split: TokenSplit, tokenizer: Tokenizer, transform_name: str) -> RoundtripReport:
-    """Decode every document, undo the transform and compare with the index; text that can't be decoded is 0 bytes.
+    """Decode every document, undo the transform and compare with the index; undecodable text counts as 0 bytes.
 
-    transform_name: as in the manifest. Raises BadInput for a transform that is unknown, BadArtifact where the split and
-    the tokenizer don't belong together or the tokens' bytes are not the index's in all.
+    transform_name: from the manifest. Raises InputError for an unknown transform, ArtifactError when the split was
+    written with another tokenizer or the tokens' bytes do not add up to the index's total.
     """
     transform = transforms.get_transform(transform_name)
     stream = EvalStream.from_split(split, tokenizer)
@@ -48,9 +49,10 @@ def check_roundtrip(split: TokenSplit, tokenizer: Tokenizer, transform_name: str
     text_bytes = np.array([len((text or "").encode()) for text in texts])
     is_miscounted = text_bytes != token_bytes
     text_rows = list(zip(texts, split.documents, strict=True))
-    is_mismatch = np.array([text is None or sha256_text(text) != row["text"] for text, row in text_rows])
+    is_mismatch = np.array([text is None or sha256_text(text) != row["text_sha256"] for text, row in text_rows])
     is_case_equal = [
-        text is not None and sha256_text(normalize.casefold(text)) == row["text_folded"] for text, row in text_rows
+        text is not None and sha256_text(normalize.casefold(text)) == row["casefolded_text_sha256"]
+        for text, row in text_rows
     ]
     failures = np.flatnonzero(is_mismatch | is_miscounted)
     return RoundtripReport(

@@ -1,34 +1,53 @@
-"""A split: its token shards, and the index that says what they hold.
+"""Open a split: read its index.json and check its token shards against it.
 
-Documents follow each other, BOS in front, and run over shard ends (openai/parameter-golf, data/). A split's folder:
-``<split>_%06d.bin`` and ``index.json`` with what the split is and every document's and shard's sha256 and size.
-Where ids alone don't tell how many bytes of text a token carries, a sidecar does: ``<split>_bytes_%06d.bin``, cut as
-the shards are, a uint16 of bytes for each token (PR #1729).
+A split is a folder with ``index.json`` and shards ``<split>_%06d.bin``. Documents follow each other, each one starting
+with BOS, and run over shard boundaries (docs/references.md#hub-format). index.json holds the sha256 and the size of
+every document and shard. Where token ids alone do not determine how many bytes of text a token stands for, the split
+has a sidecar ``<split>_bytes_%06d.bin``: one uint16 byte count per token, cut at the same positions as the shards
+(PR #1729).
 
-A split of millions of documents lists none of them: ``unlisted`` says how many there are, and of which documents of
-other splits fetch found none among them, as the digest of those splits' texts; its ``bytes`` are null, as nobody is
-scored on it. Its shards may lie in ``root``, a folder of hub.root, so that DVC copies no 25 GB. There a file that
-hashes.json knows, and that has not changed since (golf.artifacts.hash_cache), is not read again; any other is hashed. All
-other shards are hashed at every opening.
+The index of a very large train split lists no documents. It has ``summarized`` instead: the number of documents, and
+``disjoint_from``, the digests of the texts of the other splits, which fetch compared it with and found no document in
+common. Its ``bytes`` is null, because nothing is scored on it. Its shards may lie outside the workspace, in the folder
+``root`` below the parameter hub.root, so that DVC does not copy 25 GB. Those shards are hashed again only when they
+have changed since they were recorded (golf.artifacts.hash_cache); all other shards are hashed at every opening.
 """
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from golf.artifacts import io
 from golf.artifacts.hash_cache import HashCache
-from golf.data.hub import root
-from golf.data.shard_file import RERUN_HINT, ShardReader, read_shard, write_shard
-from golf.errors import ArtifactError
+from golf.data.shard_file import RERUN_HINT, ShardReader, read_shard
+from golf.errors import ArtifactError, InputError
+
+__all__ = [
+    "DOCUMENT_TYPES",
+    "INDEX_FILE",
+    "TokenSplit",
+    "count_documents",
+    "is_sidecar",
+    "open_split",
+    "read_index",
+    "require_ids_below",
+    "resolve_hub_root",
+    "resolve_shard_dir",
+    "sha256_texts",
+]
 
 INDEX_FILE = "index.json"
-_INDEX_TYPES = {
+DOCUMENT_TYPES: dict[str, type] = {
+    "sha256": str,
+    "text_sha256": str,
+    "casefolded_text_sha256": str,
+    "bytes": int,
+    "tokens": int,
+}
+_INDEX_TYPES: dict[str, type] = {
     "split": str,
     "vocab_size": int,
     "bos": int,
@@ -38,41 +57,18 @@ _INDEX_TYPES = {
     "shards": list,
     "sidecar": list,
 }
-DOCUMENT_TYPES = {"sha256": str, "text": str, "text_folded": str, "bytes": int, "tokens": int}
-_SHARD_TYPES = {"file": str, "tokens": int, "sha256": str}
-_UNLISTED_TYPES = {"documents": int, "apart_from": dict}
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedDocument:
-    """A document on its way into a split.
-
-    sha256: of its raw text; text: of the text that its tokens must give back; text_folded: of that without case.
-    bytes: of that text. tokens: uint16 ids [n], BOS in front; token_bytes: uint16 [n] for the sidecar, or None.
-    """
-
-    sha256: str
-    text: str
-    text_folded: str
-    bytes: int
-    tokens: np.ndarray
-    token_bytes: np.ndarray | None = None
-
-    def to_index_row(self) -> dict:
-        """What the index says of it."""
-        return {key: getattr(self, key) for key in DOCUMENT_TYPES} | {"tokens": len(self.tokens)}
-
-    def stack_columns(self) -> np.ndarray:
-        """uint16 [n, 1 or 2]: the ids, and beside them what the sidecar holds."""
-        return np.stack([column for column in (self.tokens, self.token_bytes) if column is not None], axis=1)
+_SHARD_TYPES: dict[str, type] = {"file": str, "tokens": int, "sha256": str}
+_SUMMARY_TYPES: dict[str, type] = {"documents": int, "disjoint_from": dict}
+_ROOT_HINT = "set hub.root to where the shards lie, or run: dvc repro -f fetch"
 
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """An opened split. tokens, bytes: totals; documents: the index's rows, with the keys of DOCUMENT.
+    """An opened split.
 
-    bytes is None, documents is empty for a split that lists none. shards: arrays or Shards of uint16; token_bytes: the
-    same of the sidecar, as long each; None for a split without one.
+    tokens, bytes: totals; bytes is None for a split whose documents are only summarized.
+    documents: rows of index.json with the keys of DOCUMENT_TYPES; empty when summarized.
+    shards: uint16 token ids. token_bytes: uint16 byte counts of the sidecar, cut as the shards are, or None.
     """
 
     name: str
@@ -81,245 +77,190 @@ class TokenSplit:
     tokenizer_sha256: str
     tokens: int
     bytes: int | None
-    documents: list[dict]
-    shards: list[np.ndarray | ShardReader]
-    token_bytes: list[np.ndarray | ShardReader] | None = None
+    documents: list[dict[str, Any]]
+    shards: Sequence[np.ndarray | ShardReader]
+    token_bytes: Sequence[np.ndarray | ShardReader] | None = None
 
     def document_starts(self) -> np.ndarray:
-        """int64 [documents]: where each listed document's BOS stands in ``all()``."""
+        """int64 [documents]: the position of each listed document's BOS in ``read_tokens()``."""
         lengths = np.array([row["tokens"] for row in self.documents], dtype=np.int64)
         return np.cumsum(lengths) - lengths
 
     def read_tokens(self) -> np.ndarray:
-        """uint16 [tokens]: the shards in one array; its first token is the first document's BOS."""
+        """uint16 [tokens]: all shards as one array."""
         return np.concatenate(self.shards)
 
 
-def write_split(
-    folder,
-    split_name: str,
-    documents: Iterable[EncodedDocument],
-    *,
-    vocab_size: int,
-    bos: int,
-    tokenizer_sha256: str,
-    shard_tokens: int,
-) -> dict:
-    """Write a split whole or not at all, in place of what ``folder`` held; returns its index.
+def open_split(folder: Path | str, vocab_size: int | None = None, *, hub_root: str | None = None) -> TokenSplit:
+    """Open a split and check every shard against the index: size, sha256, ids below the vocabulary size.
 
-    documents: read once, one at a time; all with token_bytes, which makes a sidecar, or none.
-    """
-    folder = Path(folder)
-    index = {"split": split_name, "vocab_size": vocab_size, "bos": bos, "tokenizer_sha256": tokenizer_sha256}
-    with replace_together(folder) as work:
-        staging_dir = work / folder.name
-        staging_dir.mkdir()
-        rows, shards, sidecar = [], [], []
-        for number, columns in enumerate(rechunk(_record_rows(documents, rows), shard_tokens)):
-            file_names = (shard_name(split_name, number), sidecar_name(split_name, number))
-            for entries, file_name, column in zip((shards, sidecar), file_names, columns.T, strict=False):
-                entries.append(
-                    {"file": file_name, "tokens": len(column), "sha256": write_shard(staging_dir / file_name, column)}
-                )
-        index |= {"tokens": sum(row["tokens"] for row in rows), "bytes": sum(row["bytes"] for row in rows)}
-        index |= {"documents": rows, "shards": shards, "sidecar": sidecar}
-        io.write_json(staging_dir / INDEX_FILE, index)
-    return index
-
-
-def shard_name(split_name: str, number: int) -> str:
-    return f"{split_name}_{number:06d}.bin"
-
-
-def sidecar_name(split_name: str, number: int) -> str:
-    return f"{split_name}_bytes_{number:06d}.bin"
-
-
-def _record_rows(documents: Iterable[EncodedDocument], rows: list[dict]) -> Iterator[np.ndarray]:
-    """The documents' columns; what the index says of each is added to rows as it passes."""
-    for document in documents:
-        rows.append(document.to_index_row())
-        yield document.stack_columns()
-
-
-def rechunk(parts: Iterable[np.ndarray], chunk_length: int) -> Iterator[np.ndarray]:
-    """The parts end to end, cut anew into arrays of ``length``, the last one shorter."""
-    buffered, n_buffered = [], 0
-    for part in parts:
-        buffered.append(part)
-        n_buffered += len(part)
-        if n_buffered >= chunk_length:
-            joined = np.concatenate(buffered)
-            for start in range(0, n_buffered - chunk_length + 1, chunk_length):
-                yield joined[start : start + chunk_length]
-            buffered, n_buffered = [joined[n_buffered - n_buffered % chunk_length :]], n_buffered % chunk_length
-    if n_buffered:
-        yield np.concatenate(buffered)
-
-
-def is_sidecar(path) -> bool:
-    """By its name alone, which is all that tells the two apart."""
-    return "_bytes_" in Path(path).name
-
-
-def count_documents(index: dict) -> int:
-    """Documents of a split, listed or not."""
-    return index["unlisted"]["documents"] if "unlisted" in index else len(index["documents"])
-
-
-def sha256_texts(documents: list[dict]) -> str:
-    """sha256 of the texts of a split's rows, in their order: what ``unlisted.apart_from`` names a split by."""
-    return io.sha256_json([row["text"] for row in documents])
-
-
-def open_split(folder, vocab_size: int | None = None) -> TokenSplit:
-    """A split with every shard checked against the index: size, sha256, ids below the vocabulary.
-
-    vocabulary: the model's, when it matters. Raises BadArtifact naming the file.
+    vocab_size: the model's, which must equal the split's; None accepts any.
+    hub_root: the parameter hub.root, needed when the split's shards lie there.
+    Raises ArtifactError naming the file.
     """
     folder = Path(folder)
     index = read_index(folder)
     if vocab_size not in (None, index["vocab_size"]):
         raise ArtifactError(
             folder / INDEX_FILE,
-            f"tokens of a vocabulary of {index['vocab_size']}, model.vocab_size is {vocab_size}",
+            f"the tokens are of a vocabulary of {index['vocab_size']}, model.vocab_size is {vocab_size}",
             "run fetch with this model.vocab_size",
         )
-    shard_dir = resolve_shard_dir(folder, index)
+    shard_dir = resolve_shard_dir(folder, index, hub_root)
     hash_cache = HashCache(shard_dir) if "root" in index else None
-    shard_readers = [_open_checked_shard(shard_dir, row, hash_cache, index["vocab_size"]) for row in index["shards"]]
-    token_bytes = [_open_checked_shard(shard_dir, row, hash_cache) for row in index["sidecar"]] or None
+    shards = [_open_checked_shard(shard_dir, row, hash_cache, index["vocab_size"]) for row in index["shards"]]
+    sidecar = [_open_checked_shard(shard_dir, row, hash_cache) for row in index["sidecar"]]
     field_names = ("vocab_size", "bos", "tokenizer_sha256", "tokens", "bytes", "documents")
     split = TokenSplit(
-        index["split"], shards=shard_readers, token_bytes=token_bytes, **{name: index[name] for name in field_names}
+        index["split"], shards=shards, token_bytes=sidecar or None, **{name: index[name] for name in field_names}
     )
     _require_bos(folder / INDEX_FILE, split)
-    if token_bytes:
-        _require_sidecar_bytes(folder / INDEX_FILE, split)
+    if sidecar:
+        _require_sidecar_bytes(folder / INDEX_FILE, split, np.concatenate(sidecar))
     return split
 
 
-def resolve_shard_dir(folder: Path, index: dict) -> Path:
-    """The folder that holds the shards of this index. Raises BadArtifact where hub.root has no such folder."""
-    return root.resolve_subfolder(folder / INDEX_FILE, index["root"]) if "root" in index else folder
+def resolve_shard_dir(folder: Path, index: dict[str, Any], hub_root: str | None) -> Path:
+    """The folder that holds the shards of this index: ``folder``, or the folder ``index["root"]`` of hub.root.
 
-
-def _require_bos(path: Path, split: TokenSplit) -> None:
-    """Every listed document starts with BOS, and the first of any; only the first token of each is read."""
-    starts = split.document_starts() if split.documents else np.zeros(1, dtype=np.int64)
-    ends = np.cumsum([len(shard) for shard in split.shards])
-    shard_numbers = np.searchsorted(ends, starts, side="right")
-    for shard_number, start in zip(shard_numbers, starts, strict=True):
-        if split.shards[shard_number][start - ends[shard_number]] != split.bos:
-            raise ArtifactError(path, f"no BOS at token {start:,}, where it starts a document", RERUN_HINT)
-
-
-def _require_sidecar_bytes(path: Path, split: TokenSplit) -> None:
-    """The sidecar gives each document the bytes that the index says it has, and none of them to its BOS."""
-    starts = split.document_starts()
-    token_bytes = np.concatenate(split.token_bytes)
-    document_bytes = np.add.reduceat(token_bytes, starts, dtype=np.int64)
-    for number, (n_bytes, row) in enumerate(zip(document_bytes, split.documents, strict=True)):
-        if n_bytes != row["bytes"]:
-            problem = f"its sidecar gives document {number} {n_bytes:,} bytes, it has {row['bytes']:,}"
-            raise ArtifactError(path, problem, RERUN_HINT)
-    if token_bytes[starts].any():
-        number = int(np.flatnonzero(token_bytes[starts])[0])
+    The index holds only the folder's name, so a moved root changes no digest.
+    Raises ArtifactError when hub_root is None or has no such folder.
+    """
+    if "root" not in index:
+        return folder
+    name, index_path = index["root"], folder / INDEX_FILE
+    if name in ("", "..") or Path(name).name != name:
         raise ArtifactError(
-            path, f"its sidecar gives bytes to the BOS of document {number}, which is no text", RERUN_HINT
+            index_path, f"root must be the name of a folder in hub.root, got {name!r:.80}", "run fetch again"
         )
+    if not hub_root:
+        raise ArtifactError(index_path, f"its shards lie in {name} of hub.root, which is null", _ROOT_HINT)
+    shard_dir = resolve_hub_root(hub_root) / name
+    if not shard_dir.is_dir():
+        raise ArtifactError(
+            index_path, f"its shards should lie in {shard_dir}, by hub.root, which does not exist", _ROOT_HINT
+        )
+    return shard_dir
 
 
-def read_index(folder: Path) -> dict:
-    """index.json of a split, complete and in agreement with itself. Raises BadArtifact."""
-    path = Path(folder) / INDEX_FILE
+def resolve_hub_root(hub_root: str) -> Path:
+    """The absolute path of the parameter hub.root, which may start with ~ or be relative to the current folder.
+
+    Raises InputError when ~ names a user without a home folder.
+    """
+    try:
+        return Path(hub_root).expanduser().resolve()
+    except RuntimeError as error:
+        raise InputError(f"hub.root: {hub_root} can't be resolved ({error}); give the full path") from None
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """index.json of a split, complete and consistent with itself. Raises ArtifactError."""
+    path = folder / INDEX_FILE
     index = io.read_json(path)
-    is_unlisted = "unlisted" in index
-    types = _INDEX_TYPES | {"bytes": type(None) if is_unlisted else int}
+    is_summarized = "summarized" in index
+    types = _INDEX_TYPES | {"bytes": type(None) if is_summarized else int}
     _require_types(path, "", index, types | ({"root": str} if "root" in index else {}))
     if index["split"] != path.parent.name:
-        raise ArtifactError(path, f"is of the split {index['split']!r}, not {path.parent.name!r}", RERUN_HINT)
-    for rows, types in (("documents", DOCUMENT_TYPES), ("shards", _SHARD_TYPES), ("sidecar", _SHARD_TYPES)):
-        for number, row in enumerate(index[rows]):
-            _require_types(path, f"{rows}[{number}]", row, types)
-    if is_unlisted:
-        _require_types(path, "unlisted", index["unlisted"], _UNLISTED_TYPES)
+        raise ArtifactError(path, f"belongs to the split {index['split']!r}, not {path.parent.name!r}", RERUN_HINT)
+    for key, types in (("documents", DOCUMENT_TYPES), ("shards", _SHARD_TYPES), ("sidecar", _SHARD_TYPES)):
+        for number, row in enumerate(index[key]):
+            _require_types(path, f"{key}[{number}]", row, types)
+    if is_summarized:
+        _require_types(path, "summarized", index["summarized"], _SUMMARY_TYPES)
     else:
         _require_sum(path, index, "documents", "tokens")
         _require_sum(path, index, "documents", "bytes")
     _require_sum(path, index, "shards", "tokens")
-    shard_lengths = {rows: [row["tokens"] for row in index[rows]] for rows in ("shards", "sidecar")}
-    if shard_lengths["sidecar"] not in ([], shard_lengths["shards"]):
+    shard_lengths = [row["tokens"] for row in index["shards"]]
+    if [row["tokens"] for row in index["sidecar"]] not in ([], shard_lengths):
         raise ArtifactError(path, "its sidecar is not cut as its shards are", RERUN_HINT)
-    outside_files = [
-        row["file"] for row in [*index["shards"], *index["sidecar"]] if Path(row["file"]).name != row["file"]
-    ]
-    if outside_files:
-        raise ArtifactError(path, f"names a shard outside its folder: {outside_files[0]!r}", RERUN_HINT)
+    for row in [*index["shards"], *index["sidecar"]]:
+        if Path(row["file"]).name != row["file"]:
+            raise ArtifactError(path, f"names a shard outside its folder: {row['file']!r}", RERUN_HINT)
     if not 0 <= index["bos"] < index["vocab_size"] <= 1 << 16:
-        raise ArtifactError(
-            path, f"vocabulary {index['vocab_size']} with BOS id {index['bos']} is impossible", RERUN_HINT
-        )
+        problem = f"a vocabulary of {index['vocab_size']} with BOS id {index['bos']} is impossible"
+        raise ArtifactError(path, problem, RERUN_HINT)
     return index
 
 
-def _require_sum(path: Path, index: dict, rows: str, key: str) -> None:
-    """There are rows, none without a token, and they add up to what the index says of the whole."""
-    if not index[rows]:
-        raise ArtifactError(path, f"lists no {rows}", RERUN_HINT)
-    min_tokens = min(row["tokens"] for row in index[rows])
-    if min_tokens < 1 or sum(row[key] for row in index[rows]) != index[key]:
-        raise ArtifactError(path, f"the {key} of its {rows} do not add up to {index[key]:,}", RERUN_HINT)
+def count_documents(index: dict[str, Any]) -> int:
+    """Number of documents of a split, listed or summarized."""
+    return index["summarized"]["documents"] if "summarized" in index else len(index["documents"])
 
 
-def _require_types(path: Path, location: str, value, types: dict[str, type]) -> None:
-    if not isinstance(value, dict):
-        raise ArtifactError(path, f"{location} is no object", RERUN_HINT)
-    for key, expected_type in types.items():
-        if type(value.get(key)) is not expected_type:
-            name = f"{location}.{key}".lstrip(".")
-            raise ArtifactError(
-                path, f"{name} must be {expected_type.__name__}, got {value.get(key)!r:.60}", RERUN_HINT
-            )
+def sha256_texts(documents: list[dict[str, Any]]) -> str:
+    """sha256 over the texts of a split's rows in their order; ``summarized.disjoint_from`` holds it for each split."""
+    return io.sha256_json([row["text_sha256"] for row in documents])
+
+
+def is_sidecar(path: Path | str) -> bool:
+    """Whether a shard file is a sidecar, which only its name tells."""
+    return "_bytes_" in Path(path).name
+
+
+def require_ids_below(path: Path | str, max_id: int, vocab_size: int) -> None:
+    """Raises ArtifactError when a shard holds an id outside the vocabulary."""
+    if max_id >= vocab_size:
+        problem = f"holds the id {max_id}, ids must be below the vocabulary size {vocab_size}"
+        raise ArtifactError(path, problem, RERUN_HINT)
 
 
 def _open_checked_shard(
-    shard_dir: Path, row: dict, hash_cache: HashCache | None, vocab_size: int | None = None
+    shard_dir: Path, row: dict[str, Any], hash_cache: HashCache | None, vocab_size: int | None = None
 ) -> ShardReader:
-    """The shard of one row. hashes: of a root, where what it knows was checked when it was noted."""
+    """The shard of one row of the index. A shard whose sha256 is cached was checked when it was recorded."""
     path = shard_dir / row["file"]
     shard = read_shard(path)
     if len(shard) != row["tokens"]:
         raise ArtifactError(path, f"holds {len(shard):,} tokens, the index says {row['tokens']:,}", RERUN_HINT)
     cached_sha256 = hash_cache.lookup(row["file"]) if hash_cache else None
     if (cached_sha256 or io.sha256_file(path)) != row["sha256"]:
-        raise ArtifactError(path, "its sha256 is not the index's: the file is damaged or from another run", RERUN_HINT)
+        problem = "its sha256 differs from the index: the file is damaged or from another run"
+        raise ArtifactError(path, problem, RERUN_HINT)
     if vocab_size and not cached_sha256:
         require_ids_below(path, int(shard[:].max()), vocab_size)
     return shard
 
 
-def require_ids_below(path: Path, max_id: int, vocab_size: int) -> None:
-    if max_id >= vocab_size:
-        raise ArtifactError(
-            path, f"holds the id {max_id}, ids must be below the vocabulary of {vocab_size}", RERUN_HINT
-        )
+def _require_bos(path: Path, split: TokenSplit) -> None:
+    """Every listed document starts with BOS, and so does the split. Reads only the first token of each document."""
+    starts = split.document_starts() if split.documents else np.zeros(1, dtype=np.int64)
+    ends = np.cumsum([len(shard) for shard in split.shards])
+    shard_numbers = np.searchsorted(ends, starts, side="right")
+    for shard_number, start in zip(shard_numbers, starts, strict=True):
+        if split.shards[shard_number][start - ends[shard_number]] != split.bos:
+            raise ArtifactError(path, f"token {start:,} starts a document and is not BOS", RERUN_HINT)
 
 
-@contextlib.contextmanager
-def replace_together(*paths):
-    """A temporary folder beside ``paths`` (all in one folder); when the block ends well, what it made under their
-    names replaces them in the order given; when it does not, everything is as before.
-    """
-    paths = [Path(path) for path in paths]
-    parent_dir = paths[0].parent
-    parent_dir.mkdir(parents=True, exist_ok=True)
-    work_dir = Path(tempfile.mkdtemp(dir=parent_dir, prefix=".", suffix=".partial"))
-    try:
-        yield work_dir
-        for path in paths:
-            if path.is_dir():
-                path.rename(work_dir / f"{path.name}.old")
-            (work_dir / path.name).replace(path)
-    finally:
-        shutil.rmtree(work_dir)
+def _require_sidecar_bytes(path: Path, split: TokenSplit, token_bytes: np.ndarray) -> None:
+    """The sidecar gives each document the bytes that the index says it has, and none of them to its BOS."""
+    starts = split.document_starts()
+    document_bytes = np.add.reduceat(token_bytes, starts, dtype=np.int64)
+    for number, (n_bytes, row) in enumerate(zip(document_bytes, split.documents, strict=True)):
+        if n_bytes != row["bytes"]:
+            problem = f"its sidecar gives document {number} {n_bytes:,} bytes, the index says {row['bytes']:,}"
+            raise ArtifactError(path, problem, RERUN_HINT)
+    if token_bytes[starts].any():
+        number = int(np.flatnonzero(token_bytes[starts])[0])
+        problem = f"its sidecar gives bytes to the BOS of document {number}, which is not text"
+        raise ArtifactError(path, problem, RERUN_HINT)
+
+
+def _require_sum(path: Path, index: dict[str, Any], rows_key: str, key: str) -> None:
+    """There are rows, each has a token, and their ``key`` adds up to the index's total."""
+    rows = index[rows_key]
+    if not rows:
+        raise ArtifactError(path, f"lists no {rows_key}", RERUN_HINT)
+    if min(row["tokens"] for row in rows) < 1 or sum(row[key] for row in rows) != index[key]:
+        raise ArtifactError(path, f"the {key} of its {rows_key} do not add up to {index[key]:,}", RERUN_HINT)
+
+
+def _require_types(path: Path, location: str, value: object, types: dict[str, type]) -> None:
+    if not isinstance(value, dict):
+        raise ArtifactError(path, f"{location} is not an object", RERUN_HINT)
+    for key, expected_type in types.items():
+        if type(value.get(key)) is not expected_type:
+            name = f"{location}.{key}".lstrip(".")
+            problem = f"{name} must be {expected_type.__name__}, got {value.get(key)!r:.60}"
+            raise ArtifactError(path, problem, RERUN_HINT)

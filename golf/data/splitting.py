@@ -1,7 +1,6 @@
-"""Which document is trained on, watched or judged: by a hash of its own text, so that adding texts moves no other.
+"""Assign documents to train, dev and val by a hash of their normalized text, so that adding texts moves no document.
 
-Documents that the challenge's normaliser makes equal count as one: kept apart, they could put the same text on both
-sides of the fence.
+Documents with the same normalized text count as one; otherwise the same text could end up in two splits.
 """
 
 import hashlib
@@ -11,13 +10,25 @@ from dataclasses import dataclass
 from golf.data import normalize
 from golf.errors import InputError
 
+__all__ = [
+    "SPLIT_NAMES",
+    "Document",
+    "SplitResult",
+    "assign_split",
+    "require_disjoint",
+    "sha256_text",
+    "split_documents",
+]
+
 SPLIT_NAMES = ("train", "dev", "val")
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """name: for messages. sha256: of the text. key: sha256 of what the normaliser leaves of it, which says where the
-    document goes; None where that is nothing.
+    """A document to be split.
+
+    name: for messages. sha256: of the text. split_key: sha256 of the normalized text, which decides the split; None
+    for a document that is empty once normalized.
     """
 
     name: str
@@ -33,7 +44,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """Documents by split, in the order of their keys, and how many were left out."""
+    """Documents by split, ordered by split_key, and how many were left out as empty or as duplicates."""
 
     splits: dict[str, list[Document]]
     n_empty: int
@@ -41,11 +52,13 @@ class SplitResult:
 
 
 def split_documents(documents: Iterable[tuple[str, str]], val_percent: float, dev_percent: float) -> SplitResult:
-    """Empty documents and repetitions dropped, the rest shared out; the same for any order of the documents.
+    """Drop empty and duplicate documents and assign the others to the splits.
 
-    Raises BadInput when a split stays empty or, against all care, two splits share a document.
+    documents: (name, text) in any order; the result does not depend on the order.
+    Raises InputError when a split stays empty.
     """
-    document_by_key, n_given, n_empty = {}, 0, 0
+    document_by_key: dict[str, Document] = {}
+    n_given = n_empty = 0
     for name, text in documents:
         n_given += 1
         document = Document.from_text(name, text)
@@ -55,7 +68,7 @@ def split_documents(documents: Iterable[tuple[str, str]], val_percent: float, de
         duplicate = document_by_key.get(document.split_key)
         if duplicate is None or (document.sha256, name) < (duplicate.sha256, duplicate.name):
             document_by_key[document.split_key] = document
-    splits = {split: [] for split in SPLIT_NAMES}
+    splits: dict[str, list[Document]] = {split: [] for split in SPLIT_NAMES}
     for key in sorted(document_by_key):
         splits[assign_split(key, val_percent, dev_percent)].append(document_by_key[key])
     _require_all_splits(splits, n_given, n_empty, val_percent, dev_percent)
@@ -64,7 +77,7 @@ def split_documents(documents: Iterable[tuple[str, str]], val_percent: float, de
 
 
 def assign_split(key: str, val_percent: float, dev_percent: float) -> str:
-    """val below val_percent, dev in the next dev_percent, else train, of the key read as a share in [0, 1)."""
+    """val for keys below val_percent, dev for the next dev_percent, else train. key: hex, read as a share of 100 %."""
     percent = int(key[:13], 16) / 16**13 * 100  # 52 bits are exact in a float
     if percent < val_percent:
         return "val"
@@ -72,7 +85,7 @@ def assign_split(key: str, val_percent: float, dev_percent: float) -> str:
 
 
 def _require_all_splits(
-    splits: dict[str, list[Document]], n_given: int, n_empty: int, val_percent, dev_percent
+    splits: dict[str, list[Document]], n_given: int, n_empty: int, val_percent: float, dev_percent: float
 ) -> None:
     if n_given == n_empty:
         raise InputError(f"all {n_given} documents are empty; put text into fetch.path, or set fetch.source: stdlib")
@@ -87,16 +100,17 @@ def _require_all_splits(
 
 
 def require_disjoint(splits: dict[str, list[Document]]) -> None:
-    """Raises BadInput when a document's text is in two splits."""
-    split_by_key = {}
+    """Raises InputError when a text is in two splits, which assign_split must have made impossible."""
+    split_by_key: dict[str | None, str] = {}
     for split, documents in splits.items():
         for document in documents:
             other_split = split_by_key.setdefault(document.split_key, split)
             if other_split != split:
                 raise InputError(
-                    f"{document.name}: the same text is in {other_split} and in {split}; no split may share text"
+                    f"{document.name}: the same text is in {other_split} and in {split}; splits must not share text"
                 )
 
 
 def sha256_text(text: str) -> str:
+    """sha256 of the text's UTF-8."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

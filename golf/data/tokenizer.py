@@ -1,7 +1,8 @@
-"""SentencePiece tokenizers: learned by the challenge's recipe, or the user's own with its ids read from the model.
+"""SentencePiece tokenizers: trained by the challenge's recipe, or the user's own.
 
-Recipe: BPE, nmt_nfkc, byte fallback, no dummy prefix, digits split, character coverage 0.999, pad 0 / bos 1 / eos 2 /
-unk 3 (openai/parameter-golf, data/download_hf_docs_and_tokenize.py).
+Special ids are always read from the model. The recipe: BPE, nmt_nfkc, byte fallback, no dummy prefix, digits split,
+character coverage 0.999, pad 0 / bos 1 / eos 2 / unk 3 (openai/parameter-golf, data/download_hf_docs_and_tokenize.py;
+docs/references.md#tokenizers).
 """
 
 import functools
@@ -15,18 +16,21 @@ import sentencepiece
 
 from golf.errors import InputError
 
-SPACE_SYMBOL = "\u2581"  # "▁", SentencePiece's written space
-MAX_LINE_BYTES = 4192  # the trainer drops longer sentences without a word
-TRAIN_TOKENIZER = "train"  # the value of fetch.tokenizer that means: learn one
+__all__ = ["MAX_LINE_BYTES", "SPACE_SYMBOL", "TRAIN_TOKENIZER", "Tokenizer", "iter_sentences", "train_tokenizer"]
+
+SPACE_SYMBOL = "\u2581"  # "▁", which SentencePiece writes for a space
+MAX_LINE_BYTES = 4192  # the trainer silently drops longer sentences
+TRAIN_TOKENIZER = "train"  # the value of fetch.tokenizer that trains one on the train split
 _TOKENIZER_HINT = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
 
 
-def train_model(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] = ()) -> bytes:
-    """A model of at most ``vocabulary`` pieces; fewer where the text holds no more pairs worth merging.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] = ()) -> bytes:
+    """Train a model of at most ``vocab_size`` pieces and return its file; fewer if there are no more pairs to merge.
 
-    symbols: of a transform; pieces of their own, never merged, ids from 4 on. A model with symbols leaves text alone
-    (identity): the text is canonical already, and a rule that ran over it once more could undo what the symbols mean.
-    The same texts in the same order give the same bytes. Raises BadInput when the text's characters alone need more.
+    symbols: a transform's symbols; each becomes a piece of its own that is never merged, with ids from 4 on. A model
+    with symbols does not normalize (identity), because the text is normalized already and normalizing it again could
+    change what the symbols mean.
+    The same texts in the same order give the same bytes. Raises InputError when the characters alone need more pieces.
     """
     model_file = io.BytesIO()
     try:
@@ -40,7 +44,7 @@ def train_model(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] 
             remove_extra_whitespaces=not symbols,
             user_defined_symbols=list(symbols),
             character_coverage=0.999,
-            required_chars=SPACE_SYMBOL,  # else text with few spaces yields no piece for one
+            required_chars=SPACE_SYMBOL,  # otherwise text with few spaces gets no piece for a space
             byte_fallback=True,
             split_digits=True,
             add_dummy_prefix=False,
@@ -49,20 +53,20 @@ def train_model(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] 
             bos_id=1,
             eos_id=2,
             unk_id=3,
-            num_threads=4,  # a constant: it is written into the model
+            num_threads=4,  # constant, because it is written into the model
             minloglevel=2,
         )
     except RuntimeError as error:
         reason = str(error).split("] ")[-1].strip() or str(error)
         raise InputError(
-            f"model.vocab_size: SentencePiece can't learn {vocab_size} pieces from the train split ({reason}); "
+            f"model.vocab_size: SentencePiece can't train {vocab_size} pieces on the train split ({reason}); "
             "give more text or raise model.vocab_size"
         ) from None
     return model_file.getvalue()
 
 
 def iter_sentences(texts: Iterable[str]) -> Iterator[str]:
-    """Lines of at most LINE_BYTES bytes, stripped; longer ones cut at a space, or between characters without one."""
+    """The texts' lines, stripped; a line longer than MAX_LINE_BYTES is cut at a space, else between characters."""
     for text in texts:
         for line in text.replace("\0", " ").split("\n"):
             data, start = line.encode(), 0
@@ -80,15 +84,15 @@ def iter_sentences(texts: Iterable[str]) -> Iterator[str]:
 
 
 class Tokenizer:
-    """A checked SentencePiece model.
+    """A validated SentencePiece model.
 
-    vocabulary: number of pieces; pieces: their texts by id; bos: the id before every document; model: the file's
-    bytes; sha256: theirs; name: the file, for messages.
+    vocab_size: number of pieces. pieces: their texts by id. bos: the id before every document. model_bytes: the
+    model file; sha256: its digest. name: of the file, for messages.
     """
 
-    def __init__(self, model_bytes: bytes, name: str):
-        """name: the file, for messages. Raises BadInput for a model that can't count bytes or start documents."""
-        self.name, self.model_bytes, self.sha256 = str(name), model_bytes, hashlib.sha256(model_bytes).hexdigest()
+    def __init__(self, model_bytes: bytes, name: str) -> None:
+        """Raises InputError for a model whose bytes can't be counted or that has no BOS."""
+        self.name, self.model_bytes, self.sha256 = name, model_bytes, hashlib.sha256(model_bytes).hexdigest()
         try:
             if not model_bytes:
                 raise RuntimeError("empty")
@@ -103,34 +107,34 @@ class Tokenizer:
             raise InputError(f"{name}: {problem}; {_TOKENIZER_HINT}")
 
     @classmethod
-    def open(cls, path) -> "Tokenizer":
-        """Raises BadInput: no such file, not SentencePiece, or one of the refusals of __init__."""
+    def open(cls, path: Path | str) -> "Tokenizer":
+        """Read a model file. Raises InputError when it is missing, not SentencePiece, or incompatible."""
         try:
             model_bytes = Path(path).read_bytes()
         except (FileNotFoundError, IsADirectoryError):
             raise InputError(f"{path}: no such tokenizer file; {_TOKENIZER_HINT}") from None
-        return cls(model_bytes, path)
+        return cls(model_bytes, str(path))
 
     def find_incompatibility(self) -> str | None:
-        """Why this model can't be used; None when it can."""
+        """The reason why this model can't be used, or None."""
         if self.vocab_size > 1 << 16:
             return f"{self.vocab_size:,} pieces, but shards hold ids below 65,536"
         if not 0 <= self.bos < self.vocab_size:
-            return "it has no BOS id, which every document starts with"
+            return "it has no BOS id, with which every document must start"
         if self.is_special(self.bos) is False:
             return f"its BOS id {self.bos} is not a control piece"
-        private_use_ids = self.processor.encode("\U0010fffd\ue000")  # private use: in no sane vocabulary
+        private_use_ids = self.processor.encode("\U0010fffd\ue000")  # private use: no vocabulary should hold it
         if {f"<0x{i:02X}>" for i in range(256)} - set(self.pieces) or self.processor.unk_id() in private_use_ids:
             return "it has no byte fallback, so text would be lost"
         if SPACE_SYMBOL not in self.pieces or self.is_special(self.pieces.index(SPACE_SYMBOL)):
             return f'it has no piece for a lone space ("{SPACE_SYMBOL}"), so a space would be charged as three bytes'
         return None
 
-    def require_vocab_size(self, vocab_size: int, *, is_learned: bool = False) -> None:
-        """Raises BadInput unless the model has exactly ``vocabulary`` pieces. learned: just now, on the train split."""
+    def require_vocab_size(self, vocab_size: int, *, is_trained: bool = False) -> None:
+        """Raises InputError unless the model has exactly ``vocab_size`` pieces. is_trained: trained in this run."""
         if self.vocab_size == vocab_size:
             return
-        if is_learned:
+        if is_trained:
             raise InputError(
                 f"model.vocab_size: the train split yields a tokenizer of {self.vocab_size} pieces, not {vocab_size}: "
                 f"too little text; set model.vocab_size: {self.vocab_size} or less, or give more text"
@@ -141,28 +145,28 @@ class Tokenizer:
         )
 
     def require_symbols(self, symbols: tuple[str, ...]) -> None:
-        """Raises BadInput unless each of a transform's symbols is a piece. The file's name proves nothing."""
+        """Raises InputError unless each of a transform's symbols is a piece."""
         missing = [f"U+{ord(symbol):04X}" for symbol in symbols if symbol not in self.pieces]
         if missing:
             raise InputError(
                 f"{self.name}: has no piece for {', '.join(missing)}, which fetch.transform writes; "
-                "set fetch.transform: none, fetch.tokenizer: train, or a model that was made for it"
+                "set fetch.transform: none, fetch.tokenizer: train, or a model trained for this transform"
             )
 
     def is_byte(self, i: int) -> bool:
         return self.processor.is_byte(i)
 
     def is_special(self, i: int) -> bool:
-        """Control, unknown and unused pieces stand for no text."""
+        """Whether the piece is a control, unknown or unused piece, which stands for no text."""
         return self.processor.is_control(i) or self.processor.is_unknown(i) or self.processor.is_unused(i)
 
     def encode(self, texts: list[str]) -> list[np.ndarray]:
-        """uint16 ids of each text, BOS in front."""
+        """uint16 ids of each text, BOS first."""
         return [np.array([self.bos, *ids], dtype=np.uint16) for ids in self.processor.encode(list(texts))]
 
     @functools.cached_property
     def _piece_bytes(self) -> list[bytes]:
-        """By id: the UTF-8 that a piece stands for, written spaces as spaces; nothing for a silent piece."""
+        """By id: the UTF-8 of a piece, "▁" as a space; empty for a special piece."""
         return [self._piece_to_bytes(i, piece) for i, piece in enumerate(self.pieces)]
 
     def _piece_to_bytes(self, i: int, piece: str) -> bytes:
@@ -171,13 +175,13 @@ class Tokenizer:
         return bytes([int(piece[3:5], 16)]) if self.is_byte(i) else piece.replace(SPACE_SYMBOL, " ").encode()
 
     def ids_to_bytes(self, ids: np.ndarray) -> list[bytes]:
-        """What each of these ids stands for; joined, the text that they give back."""
+        """The UTF-8 of each id; joined, the decoded text with the leading space of a dummy prefix, if any."""
         return [self._piece_bytes[i] for i in ids.tolist()]
 
     def normalize(self, text: str) -> str:
-        """The text as the tokens hold it: what decoding would give, written spaces as spaces.
+        """The text as the model's own normalizer leaves it, which is what its tokens decode to.
 
-        One leading space is dropped: it is the dummy prefix of models that add one, and the byte rule charges none
+        One leading space is dropped: it is the dummy prefix of models that add one, and the byte rule charges no space
         right after BOS.
         """
         return self.processor.normalize(text).replace(SPACE_SYMBOL, " ").removeprefix(" ")

@@ -1,4 +1,4 @@
-"""What is done to a text before it is tokenised, by the name that ``fetch.transform`` gives it; all of it is undone."""
+"""Reversible text transforms applied before tokenizing, by the name given in fetch.transform."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,17 @@ from golf.data import caseops
 from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
 
+__all__ = ["TRANSFORMS", "Transform", "count_token_bytes", "get_transform"]
+
 
 @dataclass(frozen=True)
 class Transform:
-    """apply and restore: restore(apply(text)) == text; restore raises ValueError for what apply never writes.
+    """A pair of functions with decode(encode(text)) == text.
 
-    symbols: characters that a tokenizer must know as pieces. carried: uint16 bytes of text that each of a document's
-    pieces carries; None where the challenge's rule tells them from the ids (golf.data.byte_counts).
+    decode raises ValueError for a text that encode never returns.
+    symbols: characters that the tokenizer must have as pieces.
+    count_piece_bytes: uint16 [pieces], bytes of the decoded text that each piece of a document stands for; None where
+    the challenge's rule computes them from the ids (golf.data.byte_counts).
     """
 
     encode: Callable[[str], str]
@@ -24,13 +28,13 @@ class Transform:
     count_piece_bytes: Callable[[list[bytes]], np.ndarray] | None = None
 
     def decode_pieces(self, pieces: list[bytes]) -> str | None:
-        """The text that a document's tokens give back, from what they spell; None where that is no text.
+        """The text of a document from the bytes of its tokens; None if they are not UTF-8 or decode rejects them.
 
-        One leading space is dropped: it is the dummy prefix of models that add one, and nobody is charged for it.
+        One leading space is dropped: it is the dummy prefix of models that add one, and it is charged to nobody.
         """
         try:
             return self.decode(b"".join(pieces).decode().removeprefix(" "))
-        except ValueError:  # no UTF-8, or not written by apply
+        except ValueError:
             return None
 
 
@@ -45,10 +49,10 @@ TRANSFORMS = {
 
 
 def get_transform(name: str) -> Transform:
-    """Raises BadInput for a name that this program does not know."""
+    """The transform of this name. Raises InputError for an unknown name."""
     if name not in TRANSFORMS:
         raise InputError(
-            f"transform {name!r} is unknown, so texts can't be read back; known are {', '.join(TRANSFORMS)}"
+            f"transform {name!r} is unknown, so its texts can't be decoded; allowed are {', '.join(TRANSFORMS)}"
         )
     return TRANSFORMS[name]
 
@@ -56,18 +60,20 @@ def get_transform(name: str) -> Transform:
 def count_token_bytes(
     transform: Transform, tokenizer: Tokenizer, token_ids: list[np.ndarray], texts: list[str], names: list[str]
 ) -> list[np.ndarray]:
-    """uint16 bytes that each token of each document carries, when its tokens give its text back with just its bytes.
+    """uint16 [tokens] of each document: bytes of text of each token, by ``transform.count_piece_bytes``.
 
-    tokens: ids of each document, BOS in front; texts: the canonical ones, before ``change``. names: for the message.
-    Raises BadInput naming the first document that doesn't come back.
+    token_ids: of each document, BOS first. texts: normalized, before ``encode``. names: of the documents, for messages.
+    Raises InputError naming the first document whose tokens don't decode to its text and to exactly its bytes.
     """
+    if transform.count_piece_bytes is None:
+        raise ValueError("this transform's bytes follow from the ids: use byte_counts.count_and_verify")
     byte_counts = []
     for name, text, ids in zip(names, texts, token_ids, strict=True):
         pieces, n_bytes = tokenizer.ids_to_bytes(ids), len(text.encode())
         byte_counts.append(transform.count_piece_bytes(pieces))
         if transform.decode_pieces(pieces) != text or byte_counts[-1].sum(dtype=np.int64) != n_bytes:
             raise InputError(
-                f"{name}: its tokens do not give its text of {n_bytes:,} bytes back; {tokenizer.name} does not keep what "
+                f"{name}: its tokens do not decode to its text of {n_bytes:,} bytes: {tokenizer.name} changes what "
                 "fetch.transform wrote; set fetch.tokenizer: train, or fetch.transform: none"
             )
     return byte_counts

@@ -1,19 +1,21 @@
-"""The files of a repository on this machine: each comes once, whole, and is what the hub says it is.
+"""Local cache of a hub repository's files: each is downloaded once, resumed after interruptions, and verified.
 
-``<root>/<owner>--<name>/<commit>/<path>``, and ``hashes.json`` beside the commits. A file's sha256 must be the one that
-the hub lists; where it lists none, the first that was seen, now and ever after. A file that another commit has as well
-is linked. What comes lies under ``<path>.incomplete`` until it is whole and checked; after a break it goes on there.
+Files lie at ``<root>/<owner>--<name>/<commit>/<path>``, with ``hashes.json`` beside the commits. A file's sha256 must
+equal the one the hub lists, or, where the hub lists none, the one recorded when the file was first downloaded. A file
+that another commit already has is linked. A download is named ``<path>.incomplete`` until it is complete and verified,
+and continues from there after an interruption.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+
+import filelock
 
 from golf.artifacts import io
 from golf.artifacts.hash_cache import HashCache
@@ -22,15 +24,18 @@ from golf.data.hub.manifest import RemoteFile
 from golf.errors import ArtifactError, InputError
 from golf.pipeline.progress import Progress
 
-_POLL_INTERVAL_S = 0.5  # between looks at how much has come
-_MIN_FREE_BYTES = 1 << 20  # bytes left free
+__all__ = ["DownloadCache", "link_or_copy", "require_writable"]
+
+_POLL_INTERVAL_S = 0.5  # between progress updates
+_MIN_FREE_BYTES = 1 << 20  # that a download must leave on the disk
+_LOCK_FILE = "lock"
 
 
 class DownloadCache:
-    """Of one repository below ``root``, which may be shared by workspaces but not be filled by two at once."""
+    """Files of one repository below ``root``. Workspaces may share a root, but only one fetch may fill it at a time."""
 
-    def __init__(self, root: Path, repository: Repository):
-        """Raises BadInput naming hub.root where it can't be written."""
+    def __init__(self, root: Path, repository: Repository) -> None:
+        """Raises InputError naming hub.root when ``root`` can't be written."""
         self.repository = repository
         self.repo_dir = root / repository.repo.replace("/", "--")
         with require_writable(root):
@@ -40,16 +45,17 @@ class DownloadCache:
         return f"{self.repository.commit}/{remote.path}"
 
     def path(self, remote: RemoteFile) -> Path:
+        """Where the file lies once ``ensure_files`` has returned."""
         return self.repo_dir / self._key(remote)
 
     def ensure_files(self, files: list[RemoteFile], workers: int) -> list[str]:
-        """See to it that all of them are here, ``workers`` at a time; returns their sha256 in the same order.
+        """Download the files that are missing, ``workers`` at a time; returns the sha256 of all, in order.
 
-        Raises BadArtifact for a file that is not what it must be, BadInput where the disk has no room for the rest,
-        and what Repository.transfer raises.
+        Raises ArtifactError for a file with the wrong size or sha256, InputError when the disk is too full or another
+        fetch is running, and what Repository.transfer raises.
         """
         with _lock_exclusively(self.repo_dir):
-            self._hash_cache = HashCache(self.repo_dir)  # now, as another fetch may have added to it until here
+            self._hash_cache = HashCache(self.repo_dir)  # under the lock, as another fetch may have added to it
             missing = [remote for remote in files if not self._has(remote) and not self._link_from_other_commit(remote)]
             try:
                 if missing:
@@ -61,7 +67,7 @@ class DownloadCache:
         return [self._hash_cache.entries[self._key(remote)]["sha256"] for remote in files]
 
     def _has(self, remote: RemoteFile) -> bool:
-        """Whether the file is here, which is checked anew when it has changed."""
+        """Whether the file is in the cache; it is verified again if it has changed since it was recorded."""
         if not self.path(remote).exists():
             return False
         if self._hash_cache.lookup(self._key(remote)) is None:
@@ -69,7 +75,7 @@ class DownloadCache:
         return True
 
     def _link_from_other_commit(self, remote: RemoteFile) -> bool:
-        """Whether another commit has the file, which then is here as well."""
+        """Link the file from another commit that has it; False when none has."""
         for key, row in self._hash_cache.entries.items():
             if remote.sha256 is not None and row["sha256"] == remote.sha256 and self._hash_cache.lookup(key):
                 link_or_copy(self.repo_dir / key, self.path(remote))
@@ -78,16 +84,15 @@ class DownloadCache:
         return False
 
     def _verify_and_store(self, remote: RemoteFile, path: Path, hint: str) -> None:
-        """Note the sha256 of a file once its size and it are right. Raises BadArtifact."""
+        """Check a file's size and sha256, move it to its place and record it. Raises ArtifactError."""
         size, sha256, location = path.stat().st_size, io.sha256_file(path), self.path(remote)
         expected_sha256 = remote.sha256 or self._hash_cache.recorded(self._key(remote)) or sha256
         if size != remote.size:
-            raise ArtifactError(location, f"{size:,} bytes, the hub lists {remote.size:,}", hint)
+            raise ArtifactError(location, f"has {size:,} bytes, the hub lists {remote.size:,}", hint)
         if sha256 != expected_sha256:
-            expected_source = "the hub lists" if remote.sha256 else "it was, when first seen,"
-            raise ArtifactError(
-                location, f"its sha256 is {sha256[:12]}, {expected_source} {expected_sha256[:12]}", hint
-            )
+            source = "the hub lists" if remote.sha256 else "when first downloaded it was"
+            problem = f"its sha256 is {sha256[:12]}, {source} {expected_sha256[:12]}"
+            raise ArtifactError(location, problem, hint)
         os.replace(path, self.path(remote))
         self._hash_cache.put(self._key(remote), sha256)
 
@@ -96,8 +101,8 @@ class DownloadCache:
         free_bytes = shutil.disk_usage(self.repo_dir).free
         if needed_bytes + _MIN_FREE_BYTES > free_bytes:
             raise InputError(
-                f"hub.root: {self.repo_dir} has {free_bytes / 1e9:.2f} GB free, {needed_bytes / 1e9:.2f} GB are to come; free some, "
-                "lower hub.train_shards, or name another folder"
+                f"hub.root: {self.repo_dir} has {free_bytes / 1e9:.2f} GB free, {needed_bytes / 1e9:.2f} GB are "
+                "needed; free some, lower hub.train_shards, or name another folder"
             )
 
     def _download(self, missing: list[RemoteFile], workers: int) -> None:
@@ -109,17 +114,17 @@ class DownloadCache:
             while pending:
                 finished, pending = wait(pending, _POLL_INTERVAL_S, FIRST_COMPLETED)
                 _raise_first_error(finished)
-                present_bytes, n_pending = sum(_bytes_present(self.path(remote)) for remote in missing), len(pending)
+                present_bytes = sum(_bytes_present(self.path(remote)) for remote in missing)
                 progress.update(
                     present_bytes // 1_000_000,
                     fraction=present_bytes / (total_bytes or 1),
-                    files=f"{len(missing) - n_pending}/{len(missing)}",
+                    files=f"{len(missing) - len(pending)}/{len(missing)}",
                 )
         finally:
             stop_event.set()
             pool.shutdown(cancel_futures=True)
         file_count = f"{len(missing)} file{'s' * (len(missing) != 1)}"
-        progress.finish(f"{file_count}, {total_bytes:,} bytes came from {self.repository.repo}")
+        progress.finish(f"{file_count}, {total_bytes:,} bytes downloaded from {self.repository.repo}")
 
     def _download_file(self, remote: RemoteFile, stop_event: threading.Event) -> None:
         path = self.path(remote)
@@ -132,7 +137,7 @@ class DownloadCache:
         try:
             self._verify_and_store(remote, partial_path, "run fetch again, or try another hub.revision")
         except ArtifactError:
-            partial_path.unlink()  # else it would never be mended
+            partial_path.unlink()  # otherwise every later fetch would resume the wrong bytes
             raise
 
 
@@ -141,20 +146,20 @@ def _partial_path(path: Path) -> Path:
 
 
 def _bytes_present(path: Path) -> int:
-    """Bytes of a file that are here, whole or on its way."""
+    """Bytes of a file that are on disk, complete or partial."""
     for candidate in (path, _partial_path(path)):
         with contextlib.suppress(FileNotFoundError):
             return candidate.stat().st_size
     return 0
 
 
-def _raise_first_error(futures: set[Future]) -> None:
+def _raise_first_error(futures: Iterable[Future[None]]) -> None:
     for future in futures:
         future.result()
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the disk knows no hard links."""
+    """Hard-link ``source`` to ``target``, or copy it where the disk has no hard links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -165,25 +170,27 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def require_writable(root: Path) -> Iterator[None]:
-    """Write below ``root``. Raises BadInput naming hub.root where that is not possible, a full disk aside."""
+    """Turn an OSError of writing below ``root`` into an InputError naming hub.root, unless the disk is full."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"hub.root: {root} can't be written ({error.strerror}); name a folder that can") from None
+        raise InputError(f"hub.root: {root} can't be written ({error.strerror}); name another folder") from None
 
 
 @contextlib.contextmanager
 def _lock_exclusively(repo_dir: Path) -> Iterator[None]:
-    """Raises BadInput while another process does the same."""
+    """Hold the repository's lock. Raises InputError while another process holds it."""
+    lock = filelock.FileLock(repo_dir / _LOCK_FILE)
     with require_writable(repo_dir):
-        file = open(repo_dir / "lock", "a")  # noqa: SIM115, closed below
-    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
             raise InputError(
                 f"hub.root: another fetch is filling {repo_dir}; wait for it, or name another folder"
             ) from None
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,10 +1,10 @@
-"""Which files of a published export to fetch: by its manifest, held against the repository's own listing.
+"""Select the files of a published export by its manifest, checked against the repository's listing.
 
-Layout (data-formats 3.1, 3.2): ``datasets/manifest.json`` names data sets ``fineweb10B_<variant>`` with their folder,
-their tokenizer and their totals, paths relative to the manifest. A folder holds ``fineweb_train_%06d.bin`` and
-``fineweb_val_%06d.bin``, and for CaseOps the sidecar ``fineweb_val_bytes_%06d.bin`` (PR #1729, data-formats 3.6), which
-a pattern of ``fineweb_val_*`` would count as val. A repository without a manifest is read by the same names alone:
-totals are then those that are known of the variant, or none.
+The format is in docs/references.md#hub-format. ``datasets/manifest.json`` names data sets ``fineweb10B_<variant>`` with
+their folder, tokenizer and totals; its paths are relative to it. A folder holds ``fineweb_train_%06d.bin`` and
+``fineweb_val_%06d.bin``, and for CaseOps the sidecar ``fineweb_val_bytes_%06d.bin`` (PR #1729), which the glob
+``fineweb_val_*`` would wrongly count as val. A repository without a manifest is read by these names alone; its totals
+are then those of KNOWN_TOTALS, or none.
 """
 
 import json
@@ -15,17 +15,28 @@ from pathlib import PurePosixPath
 from golf.config.sections import HubConfig
 from golf.errors import ArtifactError, InputError
 
+__all__ = [
+    "FILE_KINDS",
+    "KNOWN_TOTALS",
+    "REVISION_HINT",
+    "Export",
+    "KnownTotals",
+    "RemoteFile",
+    "find_manifest",
+    "select_export",
+]
+
 _DATASET_PREFIX = "fineweb10B_"
 _MANIFEST_PATHS = ("datasets/manifest.json", "manifest.json")
 _SHARD_PATTERN = re.compile(r"fineweb_(train|val|val_bytes)_(\d{6})\.bin")
 _STAT_KEYS = ("docs_val", "docs_train", "tokens_val", "tokens_train", "files_val", "files_train")
 REVISION_HINT = "try another hub.revision"
-FILE_KINDS = ("val", "sidecar", "train")  # the lists of an Export
+FILE_KINDS = ("val", "sidecar", "train")  # the lists of files of an Export
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of the repository. size: bytes; sha256: the hub's own record, None for a file that it keeps in Git."""
+    """A file of the repository. size: in bytes. sha256: as the hub lists it; None for a file kept in Git itself."""
 
     path: str
     size: int
@@ -34,7 +45,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class KnownTotals:
-    """What val of a variant is known to be: bytes of the first ``targets`` targets, from logs (record-stack 6.1)."""
+    """Known size of a variant's val split: ``n_bytes`` is of its first ``n_targets`` targets.
+
+    Derived from the logs of records: docs/references.md#known-totals.
+    """
 
     n_documents: int
     n_targets: int
@@ -49,9 +63,10 @@ KNOWN_TOTALS = {
 
 @dataclass(frozen=True)
 class Export:
-    """One variant. val, sidecar, train: in order, train the first so many; whole: that is all of train.
+    """The files of one variant that are to be fetched.
 
-    stats: of the keys in STATS those that the manifest gives, counts over all files. transform: of its texts.
+    val, sidecar, train: in order; train holds the first hub.train_shards shards. has_all_train: these are all.
+    transform: fetch.transform of its texts. stats: totals over all files of the variant, by key; may be empty.
     """
 
     variant: str
@@ -69,6 +84,7 @@ class Export:
 
 
 def find_manifest(listing: dict[str, RemoteFile]) -> RemoteFile | None:
+    """The repository's manifest, or None."""
     return next((listing[path] for path in _MANIFEST_PATHS if path in listing), None)
 
 
@@ -79,9 +95,10 @@ def select_export(
     manifest_bytes: bytes,
     vocab_size: int,
 ) -> Export:
-    """The files that ``hub`` asks for. path, data: of the manifest, None and b"" where the repository has none.
+    """The files that the section ``hub`` asks for.
 
-    Raises BadInput naming the key to mend, BadArtifact where manifest and repository disagree.
+    manifest_path, manifest_bytes: None and b"" when the repository has no manifest.
+    Raises InputError naming the key to correct, ArtifactError when manifest and repository disagree.
     """
     if manifest_path is None:
         folder, tokenizer_path, stats = _resolve_from_names(hub_cfg, listing)
@@ -99,7 +116,7 @@ def select_export(
         raise ArtifactError(location, f"has {len(sidecar)} sidecars for {len(val)} val shards", REVISION_HINT)
     if hub_cfg.train_shards > len(train):
         raise InputError(
-            f"hub.train_shards: {hub_cfg.train_shards}, {hub_cfg.variant} has {len(train)}; ask for that or fewer"
+            f"hub.train_shards: {hub_cfg.train_shards}, {hub_cfg.variant} has {len(train)}; set it to that or fewer"
         )
     if tokenizer_path not in listing:
         raise ArtifactError(f"{hub_cfg.repo}/{tokenizer_path}", "the tokenizer is not in the repository", REVISION_HINT)
@@ -118,14 +135,14 @@ def select_export(
 def _resolve_from_manifest(
     hub_cfg: HubConfig, manifest_path: str, manifest_bytes: bytes, vocab_size: int
 ) -> tuple[str, str, dict[str, int]]:
-    """Folder, path of the tokenizer, and totals of the variant."""
+    """The variant's folder, the path of its tokenizer, and its totals."""
     location, base_dir = f"{hub_cfg.repo}/{manifest_path}", PurePosixPath(manifest_path).parent
     try:
         manifest = json.loads(manifest_bytes)
         datasets = {row["name"].removeprefix(_DATASET_PREFIX): row for row in manifest["datasets"]}
         tokenizers = {row["name"]: row for row in manifest["tokenizers"]}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ArtifactError(location, "not a manifest with named datasets and tokenizers", REVISION_HINT) from None
+        raise ArtifactError(location, "not a manifest of named datasets and tokenizers", REVISION_HINT) from None
     if hub_cfg.variant not in datasets:
         raise InputError(
             f"hub.variant: {hub_cfg.variant} is not in {hub_cfg.repo}, which has {', '.join(sorted(datasets))}"
@@ -136,26 +153,27 @@ def _resolve_from_manifest(
         tokenizer_path = (base_dir / tokenizers[dataset["tokenizer_name"]]["model_path"]).as_posix()
         stats = {key: dataset["stats"][key] for key in _STAT_KEYS}
     except (KeyError, TypeError):
-        problem = f"what it says of {hub_cfg.variant} lacks a path, a tokenizer or totals"
+        problem = f"its entry for {hub_cfg.variant} lacks a path, a tokenizer or totals"
         raise ArtifactError(location, problem, REVISION_HINT) from None
     non_integer_keys = [key for key, value in stats.items() if type(value) is not int]
     if non_integer_keys:
-        raise ArtifactError(
-            location, f"of {hub_cfg.variant}, {', '.join(non_integer_keys)} is no number", REVISION_HINT
-        )
+        problem = f"{', '.join(non_integer_keys)} of {hub_cfg.variant} must be an integer"
+        raise ArtifactError(location, problem, REVISION_HINT)
     if n_pieces != vocab_size:
-        raise InputError(f"model.vocab_size: {vocab_size}, {hub_cfg.variant} has {n_pieces}; set one to fit the other")
+        raise InputError(
+            f"model.vocab_size: {vocab_size}, but {hub_cfg.variant} has {n_pieces}; set one to match the other"
+        )
     return folder, tokenizer_path, stats
 
 
 def _resolve_from_names(hub_cfg: HubConfig, listing: dict[str, RemoteFile]) -> tuple[str, str, dict[str, int]]:
-    """The same from the names of files: the data set's folder, and the model that its folder's neighbour holds."""
+    """The same from file names: the data set's folder, and the model in a ``tokenizers`` folder beside or above it."""
     folders = sorted(
         {PurePosixPath(path).parent for path in listing if _SHARD_PATTERN.fullmatch(PurePosixPath(path).name)}
     )
     datasets = {folder.name.removeprefix(_DATASET_PREFIX): folder for folder in folders}
     if hub_cfg.variant not in datasets:
-        availability = f"which has {', '.join(datasets)}" if datasets else "which has no shards at all"
+        availability = f"which has {', '.join(datasets)}" if datasets else "which has no shards"
         raise InputError(f"hub.variant: {hub_cfg.variant} is not in {hub_cfg.repo}, {availability}")
     tokenizer_dirs = [(parent / "tokenizers").as_posix() for parent in datasets[hub_cfg.variant].parents]
     models = [
@@ -164,7 +182,7 @@ def _resolve_from_names(hub_cfg: HubConfig, listing: dict[str, RemoteFile]) -> t
     variant_suffix = hub_cfg.variant.partition("_")[2]
     models = [path for path in models if not variant_suffix or variant_suffix in path]
     if len(models) != 1:
-        problem = f"has no manifest and {len(models)} tokenizers that could be {hub_cfg.variant}'s"
+        problem = f"has no manifest and {len(models)} tokenizers that could belong to {hub_cfg.variant}, expected 1"
         raise ArtifactError(hub_cfg.repo, problem, REVISION_HINT)
     known_totals = KNOWN_TOTALS.get(hub_cfg.variant)
     return (
@@ -175,7 +193,7 @@ def _resolve_from_names(hub_cfg: HubConfig, listing: dict[str, RemoteFile]) -> t
 
 
 def _list_shards(location: str, listing: dict[str, RemoteFile], folder: str, kind: str) -> list[RemoteFile]:
-    """The files of one kind, numbered from 0 on without a gap."""
+    """The files of one kind, whose numbers must start at 0 and have no gap."""
     file_by_number = {}
     for path, remote in listing.items():
         match = _SHARD_PATTERN.fullmatch(path.removeprefix(f"{folder}/"))

@@ -1,10 +1,10 @@
-"""The three splits of an export: val as it is, dev off the end of train, train without either.
+"""The three splits of an export: val unchanged, dev cut off the end of train, train without documents of either.
 
-An export holds tokens, no texts: a text is what the tokens give back, and stands in for the raw one in the index. dev
-is the last documents of the train shards that were fetched, dev_percent of their tokens. The last shard is written anew
-without them, and so is any that holds a document of val or dev once more (FineWeb repeats itself; but when that is more
-than one document for a hundred of val's, train is not what it says it is, #2127). All others are hard links. A last
-document that runs on into a shard that was not fetched is in neither split.
+An export holds tokens, not texts; the decoded tokens stand in for the text in the index. dev is the last documents of
+the fetched train shards, dev_percent of their tokens. The last shard is rewritten without them, and so is any shard
+with a document that is also in val or dev; all other shards are hard links. FineWeb repeats itself, but if train holds
+more than one in a hundred of val's documents, it is not what it claims to be (#2127). A last document that continues in
+a shard that was not fetched is in neither split.
 """
 
 import contextlib
@@ -12,30 +12,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from golf.artifacts import io
 from golf.artifacts.hash_cache import HashCache
-from golf.data import normalize, split_reader
+from golf.data import normalize
 from golf.data.byte_counts import TokenByteTable
 from golf.data.dedup import DocumentIndex, find_duplicates
 from golf.data.hub.download import link_or_copy, require_writable
 from golf.data.shard_file import write_shard
-from golf.data.split_reader import EncodedDocument
+from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE, sha256_texts
+from golf.data.split_writer import EncodedDocument, shard_name, sidecar_name, write_split
 from golf.data.splitting import sha256_text
 from golf.data.tokenizer import Tokenizer
 from golf.data.transforms import Transform
 from golf.errors import InputError
 from golf.pipeline.progress import Progress
 
-_MAX_SHARED_FRAC = 0.01  # of val's documents, and one more: if train has more of them, that is no accident
+__all__ = ["HashedFile", "HubSplits", "split_export", "write_dev", "write_train", "write_val"]
+
+_MAX_SHARED_FRAC = 0.01  # of val's documents (plus one document) may be in train before the export is rejected
+
+HashedFile = tuple[Path, str]  # a downloaded file and its sha256
 
 
 @dataclass(frozen=True)
 class HubSplits:
-    """dev: ids of each document; train: the documents before them; repeated: numbers of those among these that val or
-    dev has as well.
+    """How an export's train documents are divided.
+
+    dev: ids of each document of dev. train: the documents before dev. duplicate_numbers: int64, the numbers of those
+    train documents that are also in val or dev and are left out.
     """
 
     dev: list[np.ndarray]
@@ -46,13 +54,16 @@ class HubSplits:
 def split_export(
     train: DocumentIndex, val: DocumentIndex, dev_percent: float, has_all_train: bool, workers: int
 ) -> HubSplits:
-    """whole: the last document ends with the last shard. Raises BadInput: dev has no document, or train holds val."""
+    """Cut dev off the end of train and find the documents of train that are also in val or dev.
+
+    has_all_train: the last document is complete. Raises InputError when dev gets no document, or train holds val.
+    """
     n_documents = len(train) - (0 if has_all_train else 1)
     n_tokens = int(train.starts[n_documents])
     first_dev = int(np.searchsorted(train.starts, n_tokens * (1 - dev_percent / 100)))
     if not 0 < first_dev < n_documents:
         raise InputError(
-            f"fetch.dev_percent: {dev_percent:g} % of {n_tokens:,} train tokens is no whole document; raise it, or "
+            f"fetch.dev_percent: {dev_percent:g} % of {n_tokens:,} train tokens is not a whole document; raise it, or "
             "hub.train_shards"
         )
     dev_candidates = [train.read_document(number) for number in range(first_dev, n_documents)]
@@ -61,149 +72,166 @@ def split_export(
     dev = [ids for number, ids in enumerate(dev_candidates) if number not in numbers_in_val]
     if not dev:
         raise InputError(
-            f"fetch.dev_percent: {dev_percent:g} % of train is {len(dev_candidates):,} document(s), all in val as well; raise it"
+            f"fetch.dev_percent: {dev_percent:g} % of train is {len(dev_candidates):,} document(s), all of them in val "
+            "as well; raise it"
         )
     train_documents = DocumentIndex(train.shards, train.starts[: first_dev + 1])
     held_out, _ = DocumentIndex.from_shards([*val.shards, *dev], bos)
     progress = Progress("fetch", len(train_documents), "documents")
-    duplicate_numbers = find_duplicates(
-        train_documents, held_out, workers, partial(progress.update, searched_for="repeats")
-    )
+    on_progress = partial(progress.update, searching_for="duplicates")
+    duplicate_numbers = find_duplicates(train_documents, held_out, workers, on_progress)
     progress.finish(
-        f"train: {len(duplicate_numbers):,} of {len(train_documents):,} documents are in val or dev as well, and left out"
+        f"train: {len(duplicate_numbers):,} of {len(train_documents):,} documents are also in val or dev and left out"
     )
-    _require_disjoint(
-        val,
-        [
-            *map(train_documents.read_document, duplicate_numbers),
-            *(dev_candidates[number] for number in numbers_in_val),
-        ],
-        bos,
-    )
+    duplicates = [train_documents.read_document(number) for number in duplicate_numbers.tolist()]
+    _require_few_shared(val, [*duplicates, *(dev_candidates[number] for number in numbers_in_val)], bos)
     return HubSplits(dev, train_documents, duplicate_numbers)
 
 
-def _require_disjoint(val: DocumentIndex, duplicates: list[np.ndarray], bos: int) -> None:
-    """No more of val's documents are among the repeats than chance puts there. Raises BadInput."""
-    n_shared, max_shared = (
-        len(find_duplicates(val, DocumentIndex.from_shards(duplicates, bos)[0])),
-        int(_MAX_SHARED_FRAC * len(val)) + 1,
-    )
+def _require_few_shared(val: DocumentIndex, duplicates: list[np.ndarray], bos: int) -> None:
+    """Raises InputError when train holds more of val's documents than chance explains."""
+    n_shared = len(find_duplicates(val, DocumentIndex.from_shards(duplicates, bos)[0]))
+    max_shared = int(_MAX_SHARED_FRAC * len(val)) + 1
     if n_shared > max_shared:
         raise InputError(
-            f"hub.repo: {n_shared:,} of val's {len(val):,} documents are in train as well, more than {max_shared:,} is no "
-            "accident (#2127); set hub.repo or hub.revision to an export that keeps val out of train"
+            f"hub.repo: {n_shared:,} of val's {len(val):,} documents are also in train, at most {max_shared:,} can be "
+            "chance (#2127); set hub.repo or hub.revision to an export that keeps val out of train"
         )
 
 
 def write_dev(
-    folder, index_header: dict, export_splits: HubSplits, tokenizer, transform: Transform, shard_tokens: int
-) -> dict:
-    """dev as any split is written; returns its index. about: what every index says of vocabulary and tokenizer."""
+    folder: Path,
+    index_header: dict[str, Any],
+    export_splits: HubSplits,
+    tokenizer: Tokenizer,
+    transform: Transform,
+    shard_tokens: int,
+) -> dict[str, Any]:
+    """Write dev as a new split; returns its index. index_header: vocab_size, bos and tokenizer_sha256."""
     byte_table = TokenByteTable.from_tokenizer(tokenizer)
     documents = (_encode_document(ids, tokenizer, byte_table, transform) for ids in export_splits.dev)
-    return split_reader.write_split(folder, "dev", documents, **index_header, shard_tokens=shard_tokens)
+    return write_split(folder, "dev", documents, **index_header, shard_tokens=shard_tokens)
 
 
 def _encode_document(
     ids: np.ndarray, tokenizer: Tokenizer, byte_table: TokenByteTable, transform: Transform
 ) -> EncodedDocument:
-    """A document of these ids as its split holds it."""
-    token_bytes = transform.count_piece_bytes and transform.count_piece_bytes(tokenizer.ids_to_bytes(ids))
-    n_bytes = byte_table.count_bytes(ids).sum() if token_bytes is None else token_bytes.sum(dtype=np.int64)
-    return EncodedDocument(*_text_digests(ids, tokenizer, transform), int(n_bytes), ids, token_bytes)
+    """The document of these ids, as it is written into a split."""
+    digests = _text_digests(ids, tokenizer, transform)
+    if transform.count_piece_bytes is None:
+        return EncodedDocument(*digests, int(byte_table.count_bytes(ids).sum()), ids)
+    token_bytes = transform.count_piece_bytes(tokenizer.ids_to_bytes(ids))
+    return EncodedDocument(*digests, int(token_bytes.sum(dtype=np.int64)), ids, token_bytes)
 
 
 def _text_digests(ids: np.ndarray, tokenizer: Tokenizer, transform: Transform) -> tuple[str, str, str]:
-    """sha256 of raw text, text and text without case; of nothing where the tokens give no text back."""
+    """sha256 of raw text, normalized text and casefolded text; those of "" when the ids do not decode."""
     text = transform.decode_pieces(tokenizer.ids_to_bytes(ids)) or ""
     return sha256_text(text), sha256_text(text), sha256_text(normalize.casefold(text))
 
 
 def write_val(
-    folder, index_header, files: dict, val: DocumentIndex, token_bytes: np.ndarray, tokenizer, transform
-) -> dict:
-    """val's own files under our names; returns its index. files: by kind, (path, sha256) of each; sizes: bytes of
-    each token.
+    folder: Path,
+    index_header: dict[str, Any],
+    files: dict[str, list[HashedFile]],
+    val: DocumentIndex,
+    token_bytes: np.ndarray,
+    tokenizer: Tokenizer,
+    transform: Transform,
+) -> dict[str, Any]:
+    """Link val's files under the split's names and write its index; returns the index.
+
+    files: by kind. token_bytes: int64 [tokens] of val.
     """
     rows = []
     document_bytes = np.add.reduceat(token_bytes, val.starts[:-1])
     for number, n_bytes in enumerate(document_bytes.tolist()):
         ids = val.read_document(number)
         values = (*_text_digests(ids, tokenizer, transform), n_bytes, len(ids))
-        rows.append(dict(zip(split_reader.DOCUMENT_TYPES, values, strict=True)))
-    shard_rows = {}
-    for kind, make_name in (("val", split_reader.shard_name), ("sidecar", split_reader.sidecar_name)):
+        rows.append(dict(zip(DOCUMENT_TYPES, values, strict=True)))
+    shard_rows: dict[str, list[dict[str, Any]]] = {}
+    for kind, make_name in (("val", shard_name), ("sidecar", sidecar_name)):
         shard_rows[kind] = []
         for number, ((path, sha256), shard) in enumerate(zip(files[kind], val.shards, strict=False)):
             link_or_copy(path, folder / make_name("val", number))
             shard_rows[kind].append({"file": make_name("val", number), "tokens": len(shard), "sha256": sha256})
-    index = (
-        {"split": "val"}
-        | index_header
-        | {"tokens": int(val.starts[-1]), "bytes": int(document_bytes.sum()), "documents": rows}
-    )
-    index |= {"shards": shard_rows["val"], "sidecar": shard_rows["sidecar"]}
-    io.write_json(folder / split_reader.INDEX_FILE, index)
+    index = {
+        "split": "val",
+        **index_header,
+        "tokens": int(val.starts[-1]),
+        "bytes": int(document_bytes.sum()),
+        "documents": rows,
+        "shards": shard_rows["val"],
+        "sidecar": shard_rows["sidecar"],
+    }
+    io.write_json(folder / INDEX_FILE, index)
     return index
 
 
 def write_train(
-    folder, shard_dir: Path | None, index_header: dict, files: list, export_splits: HubSplits, other_indexes: dict
-) -> dict:
-    """train's shards in ``root``, or in ``folder`` without one, and its index in ``folder``; returns the index.
+    folder: Path,
+    shard_dir: Path | None,
+    index_header: dict[str, Any],
+    files: list[HashedFile],
+    export_splits: HubSplits,
+    other_indexes: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Write train's shards into ``shard_dir``, or into ``folder`` if it is None, and its index into ``folder``.
 
-    The index names ``root`` by its last part alone. files: (path, sha256) of each shard; others: the indexes of val and
-    dev, of which train holds no document.
+    The index holds only the name of ``shard_dir``. files: the shards of train. other_indexes: the indexes of val and
+    dev, with which train has no document in common. Returns the index.
     """
     train, target_dir = export_splits.train, shard_dir or folder
-    rows = []
+    rows: list[dict[str, Any]] = []
     with (
         require_writable(shard_dir.parent) if shard_dir else contextlib.nullcontext(),
-        split_reader.replace_together(target_dir) as work,
+        io.replace_together(target_dir) as work_dir,
     ):
-        staging_dir = work / target_dir.name
+        staging_dir = work_dir / target_dir.name
         staging_dir.mkdir()
         hash_cache = HashCache(staging_dir)
-        for number, ((path, sha256), keep_mask) in enumerate(zip(files, _iter_keep_masks(export_splits), strict=True)):
-            name = split_reader.shard_name("train", number)
-            shard = train.shards[number]
+        masked_shards = zip(files, train.shards, _iter_keep_masks(export_splits), strict=True)
+        for number, ((path, sha256), shard, keep_mask) in enumerate(masked_shards):
+            name, n_tokens = shard_name("train", number), len(shard)
             if keep_mask is None:
                 link_or_copy(path, staging_dir / name)
-            elif keep_mask.any():
+            elif n_tokens := int(keep_mask.sum()):
                 sha256 = write_shard(staging_dir / name, shard[:][keep_mask])
             else:
                 continue
-            rows.append(
-                {"file": name, "tokens": int(len(shard) if keep_mask is None else keep_mask.sum()), "sha256": sha256}
-            )
+            rows.append({"file": name, "tokens": n_tokens, "sha256": sha256})
             hash_cache.put(name, sha256)
         if shard_dir:
             hash_cache.save()
-    disjoint_from = {name: split_reader.sha256_texts(index["documents"]) for name, index in other_indexes.items()}
-    index = (
-        {"split": "train"}
-        | index_header
-        | {"tokens": sum(row["tokens"] for row in rows), "bytes": None, "documents": []}
-    )
-    index |= {"unlisted": {"documents": len(train) - len(export_splits.duplicate_numbers), "apart_from": disjoint_from}}
-    index |= {"shards": rows, "sidecar": []} | ({"root": shard_dir.name} if shard_dir else {})
-    io.write_json(folder / split_reader.INDEX_FILE, index)
+    disjoint_from = {name: sha256_texts(index["documents"]) for name, index in other_indexes.items()}
+    n_documents = len(train) - len(export_splits.duplicate_numbers)
+    index = {
+        "split": "train",
+        **index_header,
+        "tokens": sum(row["tokens"] for row in rows),
+        "bytes": None,
+        "documents": [],
+        "summarized": {"documents": n_documents, "disjoint_from": disjoint_from},
+        "shards": rows,
+        "sidecar": [],
+    }
+    if shard_dir:
+        index["root"] = shard_dir.name
+    io.write_json(folder / INDEX_FILE, index)
     return index
 
 
 def _iter_keep_masks(export_splits: HubSplits) -> Iterator[np.ndarray | None]:
-    """For each shard of train, bool [tokens]: what stays of it; None where all does."""
+    """For each shard of train: bool [tokens], which tokens stay; None when all do."""
     starts, n_tokens = export_splits.train.starts, sum(map(len, export_splits.train.shards))
-    dropped_ranges = [(int(starts[number]), int(starts[number + 1])) for number in export_splits.duplicate_numbers]
+    dropped = [(int(starts[number]), int(starts[number + 1])) for number in export_splits.duplicate_numbers]
+    dropped.append((int(starts[-1]), n_tokens))  # dev, and an incomplete last document
     begin = 0
     for shard in export_splits.train.shards:
         end = begin + len(shard)
-        shard_ranges = [
-            (a - begin, b - begin) for a, b in [*dropped_ranges, (int(starts[-1]), n_tokens)] if a < end and begin < b
-        ]
-        keep_mask = np.ones(len(shard), dtype=bool) if shard_ranges else None
-        for a, b in shard_ranges:
-            keep_mask[max(a, 0) : max(b, 0)] = False
-        yield keep_mask
+        overlaps = [(start - begin, stop - begin) for start, stop in dropped if start < end and begin < stop]
+        keep_mask = np.ones(len(shard), dtype=bool)
+        for start, stop in overlaps:
+            keep_mask[max(start, 0) : max(stop, 0)] = False
+        yield keep_mask if overlaps else None
         begin = end

@@ -1,4 +1,4 @@
-"""What an export must hold: documents and tokens by its manifest, and the challenge's canonical count of bytes."""
+"""Validate an export: its documents and tokens by the manifest, its bytes by the challenge's canonical count."""
 
 from pathlib import Path
 
@@ -12,39 +12,39 @@ from golf.data.shard_file import read_shard
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError
 
-_BYTES_REL_TOLERANCE = 1e-7  # of the known counts, which were computed from losses logged with eight decimals
-EVAL_WINDOW_TOKENS = (
-    2048  # the challenge's evaluation drops the targets beyond its last whole window (record-stack 1.1)
-)
+__all__ = ["EVAL_WINDOW_TOKENS", "check_byte_count", "check_totals", "count_token_bytes"]
+
+_BYTES_REL_TOLERANCE = 1e-7  # the known counts are computed from losses logged with eight decimals
+EVAL_WINDOW_TOKENS = 2048  # the challenge's train_gpt.py does not evaluate the targets after its last whole window
 
 
 def check_totals(location: Path, export: Export, val: DocumentIndex, train: DocumentIndex) -> None:
-    """Documents and tokens add up to the manifest's totals, as far as they were fetched. Raises BadArtifact."""
+    """Compare documents and tokens with the manifest's totals, as far as they were fetched. Raises ArtifactError."""
     actual_totals = {"docs_val": len(val), "tokens_val": int(val.starts[-1])}
     if export.has_all_train:
         actual_totals |= {"docs_train": len(train), "tokens_train": int(train.starts[-1])}
     for key, value in actual_totals.items():
         if export.stats.get(key, value) != value:
-            problem = f"{export.variant} has {key} {value:,}, its manifest says {export.stats[key]:,}"
+            problem = f"{key} of {export.variant} is {value:,}, its manifest says {export.stats[key]:,}"
             raise ArtifactError(location, problem, REVISION_HINT)
     if "tokens_train" in export.stats and not export.has_all_train:
         _check_shard_sizes(location, export, [len(shard) for shard in train.shards])
 
 
 def _check_shard_sizes(location: Path, export: Export, lengths: list[int]) -> None:
-    """Shards have one length, so that as many as there are in all hold the manifest's tokens, the last one shorter."""
+    """All shards but the last have one length, so the manifest's number of shards must fit its number of tokens."""
     n_files, n_tokens = export.stats["files_train"], export.stats["tokens_train"]
     if len(set(lengths)) > 1 or not (n_files - 1) * lengths[0] < n_tokens <= n_files * lengths[0]:
         problem = (
-            f"train shards of {min(lengths):,} to {max(lengths):,} tokens are not cut from {n_tokens:,} in {n_files}"
+            f"{n_files} train shards of {min(lengths):,} to {max(lengths):,} tokens can't hold {n_tokens:,} tokens"
         )
         raise ArtifactError(location, f"{export.variant}: {problem}", REVISION_HINT)
 
 
 def count_token_bytes(val: DocumentIndex, sidecar_paths: list[Path], tokenizer: Tokenizer) -> np.ndarray:
-    """int64 [tokens]: bytes of text that each token of val carries, by the sidecar where there is one.
+    """int64 [tokens]: bytes of text of each token of val, from the sidecar if there is one, else by the rule.
 
-    Raises BadArtifact where a sidecar is not cut as its shard is, or gives bytes to a BOS.
+    Raises ArtifactError when a sidecar is not as long as its shard, or gives bytes to a BOS.
     """
     tokens = np.concatenate(val.shards)
     if not sidecar_paths:
@@ -56,18 +56,20 @@ def count_token_bytes(val: DocumentIndex, sidecar_paths: list[Path], tokenizer: 
         if len(sidecar_shard) != len(shard):
             raise ArtifactError(
                 sidecar_shard.path,
-                f"a sidecar of {len(sidecar_shard):,} tokens, its shard has {len(shard):,}",
+                f"a sidecar of {len(sidecar_shard):,} tokens for a shard of {len(shard):,}",
                 REVISION_HINT,
             )
     byte_counts = np.concatenate(sidecar_shards).astype(np.int64)
     if byte_counts[tokens == tokenizer.bos].any():
-        raise ArtifactError(sidecar_shards[0].path, "the sidecar gives bytes to a BOS, which is no text", REVISION_HINT)
+        problem = "the sidecar gives bytes to a BOS, which is not text"
+        raise ArtifactError(sidecar_shards[0].path, problem, REVISION_HINT)
     return byte_counts
 
 
 def check_byte_count(location: Path, export: Export, token_bytes: np.ndarray) -> None:
-    """The bytes that the contest's own evaluation counts (record-stack 6.1), where they are known. sizes: of val's
-    tokens. Raises BadArtifact.
+    """Compare val's bytes with those that the challenge's own evaluation counts, if they are known.
+
+    token_bytes: int64 [tokens] of val. Raises ArtifactError.
     """
     known_totals = manifest.KNOWN_TOTALS.get(export.variant)
     if known_totals is None:
@@ -79,8 +81,5 @@ def check_byte_count(location: Path, export: Export, token_bytes: np.ndarray) ->
         or abs(n_bytes - known_totals.n_bytes) > _BYTES_REL_TOLERANCE * known_totals.n_bytes
     ):
         problem = f"{export.variant}: val has {n_bytes:,} bytes in {n_targets:,} targets"
-        raise ArtifactError(
-            location,
-            f"{problem}, the challenge's has {known_totals.n_bytes:,} in {known_totals.n_targets:,}",
-            REVISION_HINT,
-        )
+        expected = f"the challenge's has {known_totals.n_bytes:,} in {known_totals.n_targets:,}"
+        raise ArtifactError(location, f"{problem}, {expected}", REVISION_HINT)

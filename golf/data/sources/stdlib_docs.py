@@ -1,18 +1,23 @@
-"""The embedded corpus: what this Python says about itself in English.
+"""The embedded corpus: the documentation inside this Python installation.
 
-One document for each help topic of pydoc and one for each module's docstrings, read from the source files without
-importing them: about 2.3 MB of prose that every full installation has, so nothing is downloaded or redistributed.
-It differs between Python versions; compare scores only where the manifest's source.sha256 is equal.
+One document for each pydoc help topic and one for each module's docstrings, parsed from the source files without
+importing them. That is about 2.3 MB of English prose which every full installation has, so nothing is downloaded or
+redistributed. It differs between Python versions: compare scores only where the manifest's source.sha256 is equal.
 """
 
 import ast
 import inspect
+import platform
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from golf.config.sections import FetchConfig
+from golf.data.sources.interface import Corpus, SourceDocument
 from golf.errors import InputError
+
+__all__ = ["iter_documents", "read_corpus", "read_docstrings"]
 
 _SKIPPED_DIRS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 _TOPICS_FILE = "pydoc_data/topics.py"
@@ -22,11 +27,16 @@ _INSTALL_HINT = (
 )
 
 
-def iter_documents(root: Path | None = None) -> Iterator[tuple[str, str]]:
-    """(name, text) of every document, in the order of the names; a docstring met before is left out.
+def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
+    """The documentation of the running interpreter; uses no key of fetch. Raises as ``iter_documents``."""
+    return Corpus(iter_documents(), {"python": platform.python_version()})
 
-    root: the standard library's folder, this interpreter's by default.
-    Raises BadInput on an interpreter without sources (zipped, frozen or stripped) or without pydoc_data.
+
+def iter_documents(root: Path | None = None) -> Iterator[SourceDocument]:
+    """Every document: first the topics, then the modules, each sorted by name; a repeated docstring is left out.
+
+    root: the standard library's folder, by default this interpreter's.
+    Raises InputError for an interpreter without sources (zipped, frozen or stripped) or without pydoc_data.
     """
     root = Path(root or sysconfig.get_path("stdlib"))
     if not (root / _TOPICS_FILE).is_file():
@@ -35,17 +45,17 @@ def iter_documents(root: Path | None = None) -> Iterator[tuple[str, str]]:
     if not names:
         raise InputError(f"fetch.source: stdlib, but {root} holds no .py sources; {_INSTALL_HINT}")
     for topic, text in sorted(_load_topics(root / _TOPICS_FILE).items()):
-        yield f"topics/{topic}", text
-    seen = set()
+        yield SourceDocument(f"topics/{topic}", text)
+    seen: set[str] = set()
     for name in names:
         new_texts = [text for text in dict.fromkeys(read_docstrings(root / name)) if text not in seen]
         seen.update(new_texts)
         if new_texts:
-            yield name, "\n\n".join(new_texts)
+            yield SourceDocument(name, "\n\n".join(new_texts))
 
 
 def _iter_sources(root: Path) -> Iterator[str]:
-    """Paths below root, with forward slashes, of all modules but tests, installed packages and the topics."""
+    """Paths below root, with forward slashes, of all modules except tests, installed packages and the topics."""
     for path in root.rglob("*.py"):
         name = path.relative_to(root)
         if _SKIPPED_DIRS.isdisjoint(name.parts[:-1]) and name.as_posix() != _TOPICS_FILE:
@@ -61,7 +71,7 @@ def _load_topics(path: Path) -> dict[str, str]:
 
 
 def read_docstrings(path: Path) -> list[str]:
-    """Docstrings of a module, its classes and functions, in the order of the lines."""
+    """Docstrings of a module, its classes and functions, in line order, cleaned as help() shows them."""
     node_types = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     owners = [node for node in ast.walk(_parse_module(path)) if isinstance(node, node_types)]
     owners.sort(key=lambda node: getattr(node, "lineno", 0))
@@ -73,12 +83,12 @@ def read_docstrings(path: Path) -> list[str]:
 def _parse_module(path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old modules hold escapes that newer parsers complain of
+            warnings.simplefilter("ignore")  # old modules hold escapes that newer parsers warn about
             return ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise InputError(f"fetch.source: stdlib, but {path} does not parse ({error}); {_INSTALL_HINT}") from None
+        raise InputError(f"fetch.source: stdlib, but {path} can't be parsed ({error}); {_INSTALL_HINT}") from None
 
 
 def _escape_surrogates(text: str) -> str:
-    """Lone surrogates, which have no UTF-8, as the escapes that stand in the source."""
+    """Replace lone surrogates, which have no UTF-8, by their escapes, as in the source file."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,16 +7,16 @@ import lzma
 import numpy as np
 import pytest
 import sentencepiece
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from golf.data.byte_counts import TokenByteTable, count_and_verify
-from golf.data.tokenizer import Tokenizer, train_model
+from golf.data.tokenizer import Tokenizer, train_tokenizer
 from golf.errors import InputError
 
 
-def other(texts, **changes):
-    """A tokenizer by another recipe than the challenge's."""
+def train_other_recipe(texts, **changes):
+    """A tokenizer trained by another recipe than the challenge's."""
     model = io.BytesIO()
     recipe = {"vocab_size": 360, "model_type": "bpe", "byte_fallback": True, "bos_id": 1, "unk_id": 0, "eos_id": 2}
     recipe |= {"hard_vocab_limit": False, "minloglevel": 2}
@@ -31,28 +31,28 @@ CACHE = {}
 def tokenizer() -> Tokenizer:
     """One small model for the properties, which hypothesis can't take as a fixture."""
     if not CACHE:
-        CACHE["model"] = Tokenizer(train_model(SENTENCES, 340), "small.model")
+        CACHE["model"] = Tokenizer(train_tokenizer(SENTENCES, 340), "small.model")
         CACHE["table"] = TokenByteTable.from_tokenizer(CACHE["model"])
     return CACHE["model"]
 
 
-def checked(model, *texts):
-    """Bytes of each text by the rule, after the rule was found equal to the normalised text."""
+def counted(model, *texts):
+    """Bytes of each text by the rule, verified against its normalized text."""
     return count_and_verify(model, model.encode(list(texts)), list(texts), [repr(text) for text in texts]).tolist()
 
 
-def by_the_letter(model, tokens):
+def count_token_by_token(model, tokens):
     """The rule once more, token by token, as the challenge states it."""
     sizes = []
-    for before, target in zip(tokens[:-1].tolist(), tokens[1:].tolist(), strict=True):
-        piece, silent = model.processor.id_to_piece(target), model.is_special(target)
-        if silent:
+    for previous, target in zip(tokens[:-1].tolist(), tokens[1:].tolist(), strict=True):
+        piece, is_special = model.processor.id_to_piece(target), model.is_special(target)
+        if is_special:
             sizes.append(0)
         elif model.processor.is_byte(target):
             sizes.append(1)
         else:
-            spaced = piece.startswith("▁")
-            sizes.append(len(piece[1 if spaced else 0 :].encode()) + (spaced and not model.is_special(before)))
+            has_space = piece.startswith("▁")
+            sizes.append(len(piece[1 if has_space else 0 :].encode()) + (has_space and not model.is_special(previous)))
     return sizes
 
 
@@ -99,57 +99,56 @@ def test_every_character_that_unicode_has_is_counted_exactly():
         ("e\u0301", 2),  # composed
         ("\ufb01n", 3),  # a ligature taken apart
         ("\x00", 1),
-        ("\ufeff", 0),  # normalised away
+        ("\ufeff", 0),  # dropped by the normalizer
         ("<s></s><unk><0x41>", 18),  # written, not meant
     ],
 )
 def test_sizes_that_one_can_count_by_hand(text, size):
-    assert checked(tokenizer(), text) == [size]
+    assert counted(tokenizer(), text) == [size]
 
 
-@settings(max_examples=400)
 @given(st.lists(st.text(), max_size=5))
 @example([" "])
 @example(["\u2581", " \u2581 a"])
 @example(["a ", " b"])
 @example(["\ud7a3 \U0010ffff\u0301"])
 def test_any_text_is_counted_exactly(texts):
-    checked(tokenizer(), *texts)
+    counted(tokenizer(), *texts)
 
 
 @given(st.lists(st.text(alphabet="ab ▁the\n\u00a0é😀12\u200d\u0301", max_size=40), max_size=4))
 def test_spaces_are_charged_once_wherever_they_stand(texts):
-    checked(tokenizer(), *texts)
+    counted(tokenizer(), *texts)
 
 
 @given(st.lists(st.integers(0, 339), min_size=1, max_size=60))
 def test_the_table_is_the_rule_by_the_letter_for_any_ids(ids):
     model = tokenizer()
     stream = np.array(ids, dtype=np.uint16) % model.vocab_size
-    sizes = CACHE["table"].count(stream)
+    sizes = CACHE["table"].count_bytes(stream)
     assert sizes.dtype == np.int64
-    assert sizes.tolist() == by_the_letter(model, stream)
+    assert sizes.tolist() == count_token_by_token(model, stream)
 
 
 def test_documents_in_a_row_count_as_each_alone():
     model = tokenizer()
     texts = [" the cat", "sat ", "", "on\nthe mat"]
     tokens = model.encode(texts)
-    apart = sum(checked(model, *texts))
-    assert CACHE["table"].count(np.concatenate(tokens)).sum() == apart
+    apart = sum(counted(model, *texts))
+    assert CACHE["table"].count_bytes(np.concatenate(tokens)).sum() == apart
 
 
 def test_the_space_after_a_document_start_is_free_and_any_other_costs_one():
     model = tokenizer()
     the, bos = model.pieces.index("▁the"), model.bos
     stream = np.array([bos, the, the, bos, the], dtype=np.uint16)
-    assert CACHE["table"].count(stream).tolist() == [3, 4, 0, 3]
+    assert CACHE["table"].count_bytes(stream).tolist() == [3, 4, 0, 3]
 
 
 def test_a_space_is_one_byte_and_not_three():
     model = tokenizer()
     space = model.pieces.index("▁")
-    assert CACHE["table"].count(np.array([space, space, space])).tolist() == [1, 1]
+    assert CACHE["table"].count_bytes(np.array([space, space, space])).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,9 @@ def test_a_space_is_one_byte_and_not_three():
     ],
 )
 def test_models_of_other_recipes_are_counted_exactly_too(recipe):
-    model = other(SENTENCES, **recipe)
+    model = train_other_recipe(SENTENCES, **recipe)
     for text in ("the cat", " the cat", "  the  cat ", "▁x", "😀 é", "a\u00a0b\tc"):
-        checked(model, text)
+        counted(model, text)
 
 
 @pytest.mark.parametrize(
@@ -180,15 +179,17 @@ def test_models_of_other_recipes_are_counted_exactly_too(recipe):
         ),
     ],
 )
-def test_a_tokenizer_that_the_rule_miscounts_is_refused_naming_the_document(recipe, text):
-    model = other(["the cat sat on the mat", "def f    x    y    z    u"] * 9, add_dummy_prefix=False, **recipe)
+def test_a_tokenizer_that_the_rule_miscounts_is_rejected_naming_the_document(recipe, text):
+    model = train_other_recipe(
+        ["the cat sat on the mat", "def f    x    y    z    u"] * 9, add_dummy_prefix=False, **recipe
+    )
     with pytest.raises(InputError, match=r"mine\.txt: its tokens stand for .* other\.model does not fit the rule"):
         count_and_verify(model, model.encode(["cat", text]), ["cat", text], ["first.txt", "mine.txt"])
 
 
 def test_tokens_of_another_text_are_noticed():
     model = tokenizer()
-    with pytest.raises(InputError, match=r"a\.txt: its tokens stand for 3 bytes .* normalised text has 4"):
+    with pytest.raises(InputError, match=r"a\.txt: its tokens stand for 3 bytes .* normalized text has 4"):
         count_and_verify(model, model.encode(["cat"]), ["cats"], ["a.txt"])
 
 

@@ -18,16 +18,16 @@ NASTY = st.text(st.sampled_from([*"aAbBzZ9 .éÉßİﬁＡ\u0301\n", *OPERATORS]
 ANY = st.one_of(st.text(), NASTY)
 
 
-def by_the_letter(text):
+def encode_character_by_character(text):
     """The rules once more, character by character."""
-    out, place = [], 0
-    while place < len(text):
-        end = place
+    out, position = [], 0
+    while position < len(text):
+        end = position
         while end < len(text) and text[end].isascii() and text[end].isalpha():
             end += 1
-        word = text[place:end]
+        word = text[position:end]
         if not word:
-            out.append(E + text[place] if text[place] in OPERATORS else text[place])
+            out.append(E + text[position] if text[position] in OPERATORS else text[position])
             end += 1
         elif len(word) > 1 and all("A" <= letter <= "Z" for letter in word):
             out.append(C + word.lower())
@@ -35,12 +35,12 @@ def by_the_letter(text):
             for number, letter in enumerate(word):
                 capital = "A" <= letter <= "Z"
                 out.append((T if number == 0 else N) * capital + letter.lower())
-        place = end
+        position = end
     return "".join(out)
 
 
 @pytest.mark.parametrize(
-    ("text", "written"),
+    ("text", "encoded"),
     [
         ("small words 12", "small words 12"),
         ("The NASA iPhone, McDonald", f"{T}the {C}nasa i{N}phone, {T}mc{N}donald"),
@@ -56,9 +56,9 @@ def by_the_letter(text):
         ("", ""),
     ],
 )
-def test_each_rule_by_an_example_that_one_can_read(text, written):
-    assert encode(text) == written
-    assert decode(written) == text
+def test_each_rule_by_an_example_that_one_can_read(text, encoded):
+    assert encode(text) == encoded
+    assert decode(encoded) == text
 
 
 @given(ANY)
@@ -69,7 +69,7 @@ def test_any_text_comes_back(text):
 
 @given(ANY)
 def test_the_transform_is_the_rules_by_the_letter(text):
-    assert encode(text) == by_the_letter(text)
+    assert encode(text) == encode_character_by_character(text)
 
 
 @pytest.mark.parametrize(
@@ -80,26 +80,26 @@ def test_the_transform_is_the_rules_by_the_letter(text):
         *("A", "aB", f"{T}A", f"{C}aB"),  # bare capitals
     ],
 )
-def test_what_was_never_written_is_refused(text):
-    with pytest.raises(ValueError, match="not written by CaseOps"):
+def test_what_encode_never_returns_is_rejected(text):
+    with pytest.raises(ValueError, match="not CaseOps text"):
         decode(text)
 
 
 @given(ANY)
-def test_what_is_not_refused_is_written_the_same_again(text):
+def test_what_is_not_rejected_is_written_the_same_again(text):
     try:
-        found = decode(text)
+        decoded = decode(text)
     except ValueError:
         return
-    assert encode(found) == text
+    assert encode(decoded) == text
 
 
 @given(NASTY, st.lists(st.integers(0, 200)))
-def test_bytes_add_up_to_the_texts_own_however_it_is_cut_into_pieces(text, places):
+def test_bytes_add_up_to_the_texts_own_however_it_is_cut_into_pieces(text, cut_positions):
     text = normalize.normalize(text)
-    spelled = encode(text).encode()
-    cuts = [0, *sorted(place for place in places if place <= len(spelled)), len(spelled)]
-    pieces = [spelled[start:end] for start, end in itertools.pairwise(cuts)]
+    encoded = encode(text).encode()
+    cuts = [0, *sorted(cut for cut in cut_positions if cut <= len(encoded)), len(encoded)]
+    pieces = [encoded[start:end] for start, end in itertools.pairwise(cuts)]
     sizes = count_piece_bytes(pieces)
     assert sizes.dtype == np.uint16
     assert len(sizes) == len(pieces)
@@ -135,8 +135,8 @@ def test_fineweb_comes_back_through_the_challenges_model_with_exact_bytes(shared
     name = "fineweb_8192_bpe_lossless_caps_caseops_v1_reserved.model"
     model = Tokenizer.open(shared_data / "tokenizers" / name)
     assert [model.pieces[i] for i in range(4, 8)] == list(OPERATORS)
-    spelled = [model.ids_to_bytes(ids) for ids in model.encode([encode(text) for text in texts])]
-    assert [decode(b"".join(pieces).decode()) for pieces in spelled] == texts
-    sizes = [int(count_piece_bytes(pieces).sum()) for pieces in spelled]
+    piece_lists = [model.ids_to_bytes(ids) for ids in model.encode([encode(text) for text in texts])]
+    assert [decode(b"".join(pieces).decode()) for pieces in piece_lists] == texts
+    sizes = [int(count_piece_bytes(pieces).sum()) for pieces in piece_lists]
     assert sizes == [len(text.encode()) for text in texts]
     assert sum(sizes) == 1_489_418

@@ -15,38 +15,38 @@ TOKENIZER = SimpleNamespace(sha256="x")
 
 
 @pytest.fixture(autouse=True)
-def _table(monkeypatch):
+def _byte_table(monkeypatch):
     """By the challenge's rule every target has three bytes."""
-    table = SimpleNamespace(count=lambda tokens: np.full(len(tokens) - 1, 3))
-    monkeypatch.setattr(eval_stream.TokenByteTable, "from_tokenizer", lambda _: table)
+    byte_table = SimpleNamespace(count_bytes=lambda tokens: np.full(len(tokens) - 1, 3))
+    monkeypatch.setattr(eval_stream.TokenByteTable, "from_tokenizer", lambda _: byte_table)
 
 
-def split(size, token_bytes=None):
+def make_split(n_bytes, token_bytes=None):
     documents = [{"tokens": 3, "bytes": 5}, {"tokens": 2, "bytes": 2}]
-    return TokenSplit("val", 300, 1, "x", 5, size, documents, [TOKENS[:2], TOKENS[2:]], token_bytes)
+    return TokenSplit("val", 300, 1, "x", 5, n_bytes, documents, [TOKENS[:2], TOKENS[2:]], token_bytes)
 
 
 def test_bytes_come_by_the_rule_where_there_is_no_sidecar():
-    found = EvalStream.from_split(split(12), TOKENIZER)
-    assert found.tokens.tolist() == TOKENS.tolist()
-    assert found.target_bytes.tolist() == [3, 3, 3, 3]
-    assert (found.n_targets, found.bos) == (4, 1)
+    stream = EvalStream.from_split(make_split(12), TOKENIZER)
+    assert stream.tokens.tolist() == TOKENS.tolist()
+    assert stream.target_bytes.tolist() == [3, 3, 3, 3]
+    assert (stream.n_targets, stream.bos) == (4, 1)
 
 
 def test_bytes_come_from_the_sidecar_where_there_is_one():
     sidecar = [np.array([0, 4], np.uint16), np.array([1, 0, 2], np.uint16)]
-    found = EvalStream.from_split(split(7, sidecar), TOKENIZER)
-    assert found.target_bytes.tolist() == [4, 1, 0, 2]
-    assert found.target_bytes.dtype == np.int64
+    stream = EvalStream.from_split(make_split(7, sidecar), TOKENIZER)
+    assert stream.target_bytes.tolist() == [4, 1, 0, 2]
+    assert stream.target_bytes.dtype == np.int64
 
 
-def test_a_stream_whose_bytes_are_not_its_index_s_is_refused():
+def test_a_stream_whose_bytes_differ_from_the_index_is_rejected():
     with pytest.raises(ArtifactError, match="stand for 12 bytes, its index says 13"):
-        EvalStream.from_split(split(13), TOKENIZER)
+        EvalStream.from_split(make_split(13), TOKENIZER)
     with pytest.raises(ArtifactError, match="stand for 7 bytes, its index says 12"):
-        EvalStream.from_split(split(12, [np.array([0, 4, 1, 0, 2], np.uint16)]), TOKENIZER)
+        EvalStream.from_split(make_split(12, [np.array([0, 4, 1, 0, 2], np.uint16)]), TOKENIZER)
 
 
-def test_a_stream_of_another_tokenizer_is_refused():
-    with pytest.raises(ArtifactError, match=r"artifacts/fetch/val: was tokenised with x, .*tokenizer\.model is y"):
-        EvalStream.from_split(split(12), SimpleNamespace(sha256="y"))
+def test_a_stream_of_another_tokenizer_is_rejected():
+    with pytest.raises(ArtifactError, match=r"artifacts/fetch/val: was tokenized with x, .*tokenizer\.model is y"):
+        EvalStream.from_split(make_split(12), SimpleNamespace(sha256="y"))

@@ -29,7 +29,7 @@ def split_of(*lengths):
 
 
 def take(count, split=None, **changes):
-    settings = {"context": 8, "rows": 4, "seed": 7} | changes
+    settings = {"context_length": 8, "rows": 4, "seed": 7} | changes
     with TokenLoader(split or split_of(100, 60), **settings) as batches:
         return [next(batches) for _ in range(count)]
 
@@ -47,18 +47,18 @@ def ended(threads):
 
 @given(LENGTHS, st.integers(2, 40), st.integers(0, 3), st.integers(0, 3))
 def test_windows_lie_within_their_shard_and_cover_no_input_twice(lengths, context, seed, epoch):
-    drawn = epoch_windows(seed, epoch, lengths, context)
-    inputs = [(shard, start + i) for shard, start in drawn.tolist() for i in range(context)]
+    windows = epoch_windows(seed, epoch, lengths, context)
+    inputs = [(shard, start + i) for shard, start in windows.tolist() for i in range(context)]
     assert len(set(inputs)) == len(inputs)
-    assert all(start >= 0 and start + context < lengths[shard] for shard, start in drawn.tolist())
+    assert all(start >= 0 and start + context < lengths[shard] for shard, start in windows.tolist())
 
 
 @given(LENGTHS, st.integers(2, 40))
-def test_the_fewest_windows_are_a_floor_that_is_reached(lengths, context):
-    least = min_windows(lengths, context)
+def test_min_windows_is_reached_and_never_undercut(lengths, context):
+    n_windows = min_windows(lengths, context)
     counts = [len(range(p, n - context, context)) for n in lengths for p in [loader.count_phases(n, context) - 1]]
-    assert least == sum(counts)
-    assert all(len(epoch_windows(seed, 0, lengths, context)) >= least for seed in range(5))
+    assert n_windows == sum(counts)
+    assert all(len(epoch_windows(seed, 0, lengths, context)) >= n_windows for seed in range(5))
 
 
 @given(st.integers(2, 300), st.integers(2, 40))
@@ -111,14 +111,14 @@ def test_the_same_seed_gives_the_same_batches_however_far_the_thread_reads_ahead
     assert same(take(12, prefetch=1), take(12, prefetch=7))
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_any_number_of_ranks_sees_the_same_global_batch(ranks):
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_any_number_of_ranks_sees_the_same_global_batch(world_size):
     whole = take(9)
-    parts = [take(9, rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [take(9, rank=rank, world_size=world_size) for rank in range(world_size)]
     for number, (x, y) in enumerate(whole):
-        for rank in range(ranks):
-            assert torch.equal(parts[rank][number][0], x[rank::ranks])
-            assert torch.equal(parts[rank][number][1], y[rank::ranks])
+        for rank in range(world_size):
+            assert torch.equal(parts[rank][number][0], x[rank::world_size])
+            assert torch.equal(parts[rank][number][1], y[rank::world_size])
 
 
 def test_a_loader_goes_on_exactly_where_another_stopped():
@@ -146,7 +146,7 @@ def test_too_few_tokens_for_one_batch_name_the_key_and_the_tokens():
     with pytest.raises(InputError, match=r"train\.batch_tokens: 32 tokens are 4 windows of 8; train has 30 tokens"):
         take(1, split=split_of(30))
     with pytest.raises(InputError, match=r"calibrate\.batch_tokens: .* enough for 0"):
-        take(1, split=split_of(8, 8, 8, 8, 8), key="calibrate.batch_tokens")
+        take(1, split=split_of(8, 8, 8, 8, 8), param_name="calibrate.batch_tokens")
 
 
 def test_the_least_text_that_fills_a_batch_does_so_in_every_epoch():
@@ -173,7 +173,7 @@ def test_a_shard_that_shrinks_during_training_is_an_error_that_names_it(tmp_path
     ) as batches:
         next(batches)
         os.truncate(tmp_path / "train_000000.bin", 1_024)
-        with pytest.raises(ArtifactError, match=r"train_000000\.bin: was cut short while it was read"):
+        with pytest.raises(ArtifactError, match=r"train_000000\.bin: was truncated while in use"):
             list(itertools.islice(batches, 20))
 
 
@@ -211,7 +211,7 @@ def test_held_out_text_is_cut_into_whole_windows_with_their_targets():
     assert loader.make_eval_windows(split_of(43), context_length=8, n_tokens=17).shape == (2, 9)
 
 
-def test_held_out_text_shorter_than_a_window_is_refused_with_what_to_turn():
+def test_held_out_text_shorter_than_a_window_is_rejected_with_a_hint():
     with pytest.raises(
         InputError, match=r"8 tokens hold no window of model\.context_length = 8.* raise fetch\.train_percent"
     ):

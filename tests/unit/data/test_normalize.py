@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from golf.data import normalize
-from golf.data.tokenizer import Tokenizer, train_model
+from golf.data.tokenizer import Tokenizer, train_tokenizer
 
 LETTERS = st.one_of(st.text(), st.text(st.sampled_from("aAhHyé ▁\n\t\x8f\u0301\u0308\u0331\u0344\u061c\u00a0ﬁＡ가")))
 CACHE = {}
@@ -16,7 +16,7 @@ CACHE = {}
 
 def model() -> Tokenizer:
     if not CACHE:
-        CACHE["model"] = Tokenizer(train_model(["the cat sat on the mat 12 times"] * 9, 300), "small.model")
+        CACHE["model"] = Tokenizer(train_tokenizer(["the cat sat on the mat 12 times"] * 9, 300), "small.model")
     return CACHE["model"]
 
 

@@ -15,22 +15,22 @@ def named(texts):
     return [(f"{i}.txt", text) for i, text in enumerate(texts)]
 
 
-def keys(division):
-    return {name: [document.key for document in members] for name, members in division.splits.items()}
+def keys(split_result):
+    return {name: [document.split_key for document in members] for name, members in split_result.splits.items()}
 
 
 def test_every_document_lands_in_exactly_one_split(tiny_corpus):
-    division = splitting.split_documents(named(tiny_corpus), 10, 5)
-    texts = [document.text for members in division.splits.values() for document in members]
+    split_result = splitting.split_documents(named(tiny_corpus), 10, 5)
+    texts = [document.text for members in split_result.splits.values() for document in members]
     assert sorted(texts) == sorted(tiny_corpus)
-    assert all(division.splits.values())
+    assert all(split_result.splits.values())
 
 
 @given(st.randoms(use_true_random=False))
-def test_the_split_does_not_depend_on_the_order_of_the_documents(dice):
+def test_the_split_does_not_depend_on_the_order_of_the_documents(rng):
     texts = [f"document number {i}" for i in range(80)] + ["document  number 3"]
     shuffled = named(texts)
-    dice.shuffle(shuffled)
+    rng.shuffle(shuffled)
     assert splitting.split_documents(shuffled, 10, 10) == splitting.split_documents(named(texts), 10, 10)
 
 
@@ -53,25 +53,25 @@ def test_documents_within_a_split_are_in_the_order_of_their_hash(tiny_corpus):
 
 
 def test_shares_are_the_percentages_asked_for():
-    places = [splitting.assign_split(hashlib.sha256(str(i).encode()).hexdigest(), 10, 5) for i in range(20_000)]
-    assert abs(places.count("val") / 20_000 - 0.10) < 0.01
-    assert abs(places.count("dev") / 20_000 - 0.05) < 0.01
+    assigned = [splitting.assign_split(hashlib.sha256(str(i).encode()).hexdigest(), 10, 5) for i in range(20_000)]
+    assert abs(assigned.count("val") / 20_000 - 0.10) < 0.01
+    assert abs(assigned.count("dev") / 20_000 - 0.05) < 0.01
 
 
 @pytest.mark.parametrize(
-    ("key", "where"),
+    ("key", "split"),
     [("0" * 64, "val"), ("1fff" * 16, "val"), ("2" + "0" * 63, "dev"), ("3fff" * 16, "dev"), ("4" + "0" * 63, "train")],
 )
-def test_val_is_the_lowest_share_and_dev_the_next(key, where):
-    assert splitting.assign_split(key, 12.5, 12.5) == where
+def test_val_is_the_lowest_share_and_dev_the_next(key, split):
+    assert splitting.assign_split(key, 12.5, 12.5) == split
     assert splitting.assign_split("f" * 64, 12.5, 12.5) == "train"
 
 
 def test_repetitions_and_empty_documents_are_dropped_and_counted(tiny_corpus):
     texts = [*tiny_corpus, tiny_corpus[0], tiny_corpus[0], "", " \n\t"]
-    division = splitting.split_documents(named(texts), 10, 5)
-    assert (division.n_duplicates, division.n_empty) == (2, 2)
-    assert sum(map(len, division.splits.values())) == len(tiny_corpus)
+    split_result = splitting.split_documents(named(texts), 10, 5)
+    assert (split_result.n_duplicates, split_result.n_empty) == (2, 2)
+    assert sum(map(len, split_result.splits.values())) == len(tiny_corpus)
 
 
 def test_texts_that_differ_in_white_space_alone_count_as_one(tiny_corpus):
@@ -94,17 +94,17 @@ def test_an_empty_split_names_the_keys_and_the_number_of_documents(tiny_corpus):
         splitting.split_documents(named(tiny_corpus), 50, 1e-9)
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused(tiny_corpus):
+def test_shares_that_leave_nothing_to_train_on_are_rejected(tiny_corpus):
     with pytest.raises(InputError, match="no document for train"):
         splitting.split_documents(named(tiny_corpus), 50, 50)
 
 
-def test_empty_documents_alone_are_refused():
+def test_empty_documents_alone_are_rejected():
     with pytest.raises(InputError, match="all 2 documents are empty"):
         splitting.split_documents(named(["", " "]), 10, 5)
 
 
-def test_shared_text_between_splits_is_refused_by_name():
+def test_shared_text_between_splits_is_rejected_by_name():
     document = splitting.Document.from_text("twice.txt", "the same")
     with pytest.raises(InputError, match=r"twice\.txt: the same text is in train and in val"):
         splitting.require_disjoint({"train": [document], "dev": [], "val": [document]})
@@ -113,6 +113,6 @@ def test_shared_text_between_splits_is_refused_by_name():
 def test_the_split_is_the_same_on_every_machine():
     texts = named(f"document number {i}" for i in range(40))
     random.Random(0).shuffle(texts)
-    division = splitting.split_documents(texts, 10, 10)
-    digest = hashlib.sha256(repr(sorted(keys(division).items())).encode()).hexdigest()
+    split_result = splitting.split_documents(texts, 10, 10)
+    digest = hashlib.sha256(repr(sorted(keys(split_result).items())).encode()).hexdigest()
     assert digest[:16] == "8f90b636f63dc2e0"

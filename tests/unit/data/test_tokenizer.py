@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.data.caseops import OPERATORS
-from golf.data.tokenizer import MAX_LINE_BYTES, Tokenizer, iter_sentences, train_model
+from golf.data.tokenizer import MAX_LINE_BYTES, Tokenizer, iter_sentences, train_tokenizer
 from golf.errors import InputError
 
 
-def make(texts, **changes):
+def train_other_recipe(texts, **changes):
     """A model by another recipe than the challenge's."""
     model = io.BytesIO()
     recipe = {"vocab_size": 330, "model_type": "bpe", "byte_fallback": True, "add_dummy_prefix": False}
@@ -26,11 +26,11 @@ def make(texts, **changes):
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_corpus):
-    return Tokenizer(train_model(tiny_corpus, 384), "thimble.model")
+    return Tokenizer(train_tokenizer(tiny_corpus, 384), "tiny.model")
 
 
 def test_the_same_texts_give_the_same_model(tiny_corpus):
-    assert train_model(tiny_corpus, 384) == train_model(iter(tiny_corpus), 384)
+    assert train_tokenizer(tiny_corpus, 384) == train_tokenizer(iter(tiny_corpus), 384)
 
 
 def test_the_model_follows_the_challenges_recipe(tokenizer):
@@ -58,20 +58,20 @@ def test_every_text_starts_with_bos_as_uint16(tokenizer):
 
 @given(st.text())
 def test_tokens_decode_to_the_normalised_text(text):
-    model = simple()
+    model = small_tokenizer()
     ids = model.encode([text])[0][1:].tolist()
     assert model.processor.decode(ids) == model.normalize(text)
 
 
 @given(st.text())
-def test_what_the_tokens_spell_is_what_sentencepiece_decodes(text):
-    model = simple()
+def test_the_bytes_of_the_ids_are_what_sentencepiece_decodes(text):
+    model = small_tokenizer()
     ids = model.encode([text])[0]
     assert b"".join(model.ids_to_bytes(ids)).decode() == model.processor.decode(ids.tolist())
     assert len(model.ids_to_bytes(ids)) == len(ids)
 
 
-def test_silent_pieces_spell_nothing_and_byte_pieces_their_byte(tokenizer):
+def test_special_pieces_have_no_bytes_and_byte_pieces_their_byte(tokenizer):
     assert tokenizer.ids_to_bytes(np.arange(4)) == [b""] * 4
     assert tokenizer.ids_to_bytes(np.arange(4, 260)) == [bytes([value]) for value in range(256)]
     assert tokenizer.ids_to_bytes(np.array([tokenizer.pieces.index("▁the")])) == [b" the"]
@@ -79,7 +79,7 @@ def test_silent_pieces_spell_nothing_and_byte_pieces_their_byte(tokenizer):
 
 def test_a_transforms_symbols_are_pieces_of_their_own_and_nothing_else_is_changed(tiny_corpus):
     lines = [text.replace("the", "\ue001the\ue002") for text in tiny_corpus]
-    model = Tokenizer(train_model(lines, 384, OPERATORS), "symbols.model")
+    model = Tokenizer(train_tokenizer(lines, 384, OPERATORS), "symbols.model")
     assert model.pieces[4:8] == list(OPERATORS)
     assert not any(set(piece) & set(OPERATORS) for piece in model.pieces[8:])
     model.require_symbols(OPERATORS)
@@ -88,9 +88,9 @@ def test_a_transforms_symbols_are_pieces_of_their_own_and_nothing_else_is_change
         assert b"".join(model.ids_to_bytes(model.encode([text])[0])).decode() == text
 
 
-def test_a_model_without_the_transforms_symbols_is_refused_whatever_its_name(tokenizer):
+def test_a_model_without_the_transforms_symbols_is_rejected_whatever_its_name(tokenizer):
     tokenizer.require_symbols(())
-    with pytest.raises(InputError, match=r"thimble\.model: has no piece for U\+E001, U\+E002.*fetch\.transform: none"):
+    with pytest.raises(InputError, match=r"tiny\.model: has no piece for U\+E001, U\+E002.*fetch\.transform: none"):
         tokenizer.require_symbols(OPERATORS)
 
 
@@ -113,45 +113,45 @@ def test_cutting_loses_no_word_and_no_character(texts, limit):
     assert "".join("".join(pieces).split()) == kept
 
 
-def test_a_document_longer_than_the_trainers_limit_is_learned_from(tiny_corpus):
+def test_a_document_longer_than_the_trainers_limit_is_trained_from(tiny_corpus):
     line = " ".join(" ".join(tiny_corpus).split())
     assert len(line) > 2 * MAX_LINE_BYTES
-    assert "▁the" in Tokenizer(train_model([line], 384), "one line").pieces
+    assert "▁the" in Tokenizer(train_tokenizer([line], 384), "one line").pieces
 
 
 def test_text_almost_without_spaces_still_learns_a_lone_space():
     words = "".join(chr(0x4E00 + number * number % 211) for number in range(5000))
-    model = Tokenizer(train_model([words[i : i + 100] for i in range(0, 5000, 100)] + ["a b"], 480), "han")
+    model = Tokenizer(train_tokenizer([words[i : i + 100] for i in range(0, 5000, 100)] + ["a b"], 480), "han")
     assert "▁" in model.pieces
 
 
 def test_too_small_a_vocabulary_says_so_by_key():
-    with pytest.raises(InputError, match=r"model\.vocab_size: SentencePiece can't learn 262 pieces .*raise model"):
-        train_model(["abcdefghijklmnopqrstuvwxyz " * 5], 262)
+    with pytest.raises(InputError, match=r"model\.vocab_size: SentencePiece can't train 262 pieces .*raise model"):
+        train_tokenizer(["abcdefghijklmnopqrstuvwxyz " * 5], 262)
 
 
 def test_too_little_text_says_what_to_set(tiny_corpus):
-    little = Tokenizer(train_model(tiny_corpus[:2], 5000), "little.model")
-    with pytest.raises(InputError, match=rf"yields a tokenizer of {little.vocab_size} pieces, not 5000.*model.vocab"):
-        little.require_vocab_size(5000, is_learned=True)
+    small = Tokenizer(train_tokenizer(tiny_corpus[:2], 5000), "small.model")
+    with pytest.raises(InputError, match=rf"yields a tokenizer of {small.vocab_size} pieces, not 5000.*model.vocab"):
+        small.require_vocab_size(5000, is_trained=True)
 
 
-def test_a_given_tokenizer_of_another_vocabulary_is_refused_with_both_numbers(tokenizer):
+def test_a_given_tokenizer_of_another_vocabulary_is_rejected_with_both_numbers(tokenizer):
     tokenizer.require_vocab_size(384)
-    with pytest.raises(InputError, match=r"thimble\.model: has 384 pieces, model\.vocab_size is 1024"):
+    with pytest.raises(InputError, match=r"tiny\.model: has 384 pieces, model\.vocab_size is 1024"):
         tokenizer.require_vocab_size(1024)
 
 
 def test_ids_are_read_from_the_model_and_never_assumed(tiny_corpus):
-    model = Tokenizer(make(tiny_corpus, unk_id=0, bos_id=5, eos_id=4, pad_id=-1), "other")
+    model = Tokenizer(train_other_recipe(tiny_corpus, unk_id=0, bos_id=5, eos_id=4, pad_id=-1), "other")
     assert model.bos == 5
     assert model.encode(["The clerk"])[0][0] == 5
 
 
 def test_a_file_gives_the_same_tokenizer_and_its_sha256(tokenizer, tmp_path):
-    (tmp_path / "t.model").write_bytes(tokenizer.model)
+    (tmp_path / "t.model").write_bytes(tokenizer.model_bytes)
     opened = Tokenizer.open(tmp_path / "t.model")
-    assert opened.sha256 == hashlib.sha256(tokenizer.model).hexdigest() == tokenizer.sha256
+    assert opened.sha256 == hashlib.sha256(tokenizer.model_bytes).hexdigest() == tokenizer.sha256
     assert opened.pieces == tokenizer.pieces
 
 
@@ -162,63 +162,63 @@ def test_a_file_gives_the_same_tokenizer_and_its_sha256(tokenizer, tmp_path):
         ({"bos_id": -1}, "no BOS id"),
     ],
 )
-def test_a_model_that_can_not_serve_is_refused_by_name(tiny_corpus, changes, message):
-    model = make(tiny_corpus, **changes)
+def test_a_model_that_can_not_serve_is_rejected_by_name(tiny_corpus, changes, message):
+    model = train_other_recipe(tiny_corpus, **changes)
     with pytest.raises(InputError, match=f"given\\.model: it has {message}"):
         Tokenizer(model, "given.model")
 
 
-def test_a_model_without_a_lone_space_is_refused(tiny_corpus):
-    model = make([text.replace(" ", "") for text in tiny_corpus])
+def test_a_model_without_a_lone_space_is_rejected(tiny_corpus):
+    model = train_other_recipe([text.replace(" ", "") for text in tiny_corpus])
     with pytest.raises(InputError, match="no piece for a lone space"):
         Tokenizer(model, "spaceless.model")
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x0a\x05hello", b"\x89PNG" * 100])
-def test_what_is_no_sentencepiece_model_is_refused_by_name(tmp_path, data):
+def test_what_is_no_sentencepiece_model_is_rejected_by_name(tmp_path, data):
     (tmp_path / "t.model").write_bytes(data)
     with pytest.raises(InputError, match=r"t\.model: not a SentencePiece model; set fetch\.tokenizer"):
         Tokenizer.open(tmp_path / "t.model")
 
 
-def test_a_model_cut_short_is_refused(tokenizer, tmp_path):
-    for size in range(1, len(tokenizer.model), len(tokenizer.model) // 60):
+def test_a_model_cut_short_is_rejected(tokenizer, tmp_path):
+    for size in range(1, len(tokenizer.model_bytes), len(tokenizer.model_bytes) // 60):
         with pytest.raises(InputError, match="cut"):
-            Tokenizer(tokenizer.model[:size], "cut")
+            Tokenizer(tokenizer.model_bytes[:size], "cut")
 
 
-def test_a_missing_model_is_refused_by_name(tmp_path):
+def test_a_missing_model_is_rejected_by_name(tmp_path):
     for path in (tmp_path / "none.model", tmp_path):
         with pytest.raises(InputError, match=r"no such tokenizer file; set fetch\.tokenizer"):
             Tokenizer.open(path)
 
 
-def test_more_pieces_than_uint16_holds_are_refused(tokenizer, monkeypatch):
+def test_more_pieces_than_uint16_holds_are_rejected(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "vocab_size", 65537)
     assert "65,537 pieces" in tokenizer.find_incompatibility()
 
 
 def test_training_is_silent(tiny_corpus, capfd):
-    train_model(tiny_corpus, 384)
+    train_tokenizer(tiny_corpus, 384)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
     ("name", "vocab_size"), [("1024_bpe", 1024), ("8192_bpe", 8192), ("8192_bpe.alt_0518df93", 8192)]
 )
-def test_the_challenges_own_tokenizers_are_accepted(shared_data, name, vocabulary):
+def test_the_challenges_own_tokenizers_are_accepted(shared_data, name, vocab_size):
     tokenizer = Tokenizer.open(shared_data / "tokenizers" / f"fineweb_{name}.model")
-    tokenizer.require_vocab_size(vocabulary)
+    tokenizer.require_vocab_size(vocab_size)
     assert tokenizer.bos == 1
 
 
 CACHE = {}
 
 
-def simple() -> Tokenizer:
+def small_tokenizer() -> Tokenizer:
     """One small model for the properties, which hypothesis can't take as a fixture."""
     if not CACHE:
         CACHE["model"] = Tokenizer(
-            train_model(["the cat sat on the mat 12 times\n" * 3, "a bee, a tree; then he sees me"], 300), "s"
+            train_tokenizer(["the cat sat on the mat 12 times\n" * 3, "a bee, a tree; then he sees me"], 300), "s"
         )
     return CACHE["model"]

@@ -1,4 +1,4 @@
-"""golf/data/hub/client.py and what the stage says of a hub that can't be used: one message, exit code 1"""
+"""golf/data/hub/client.py, and fetch with a hub that can't be used: one message, exit code 1"""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from golf.data.hub import client
 from golf.data.hub.client import Repository
 from golf.errors import UnavailableError
-from stages import fetch as stage
+from stages import fetch
 from tests.helpers import stage_errors
 from tests.helpers.hub_exports import VOCAB_SIZE, hub_config, make_export
 from tests.helpers.hub_server import COMMIT, REPO, TOKENIZER_PATH, FakeHub
@@ -40,28 +40,28 @@ def hub(export, tmp_path, monkeypatch):
 
 @pytest.fixture
 def expect_fetch_error(tmp_path, capfd):
-    """Enter fetch with these keys changed, which must fail; returns its one message."""
+    """Run fetch with these keys changed, which must fail; returns its one message."""
 
-    def enter(**changes) -> str:
+    def run_fetch(**changes) -> str:
         write_params(tmp_path, SETTINGS | {key.replace("__", "."): value for key, value in changes.items()})
         return stage_errors.run_failing_stage("fetch", capfd)
 
     with stage_errors.restore_signal_handlers():
-        yield enter
+        yield run_fetch
 
 
 def test_a_repository_is_listed_at_the_commit_that_a_branch_stands_for(hub, export):
-    found = Repository.open(hub_config(revision="main"))
-    assert (found.repo, found.commit) == (REPO, COMMIT)
+    repository = Repository.open(hub_config(revision="main"))
+    assert (repository.repo, repository.commit) == (REPO, COMMIT)
     assert {path: len(data) for path, data in export.files.items()} == {
-        path: remote.size for path, remote in found.files.items()
+        path: remote.size for path, remote in repository.files.items()
     }
-    assert found.files[TOKENIZER_PATH].sha256 == export.tokenizer.sha256
+    assert repository.files[TOKENIZER_PATH].sha256 == export.tokenizer.sha256
 
 
 def test_the_stage_fetches_an_export(hub, tmp_path):
     write_params(tmp_path, SETTINGS)
-    stage.main()
+    fetch.main()
     assert {path.name for path in Path("artifacts/fetch").iterdir()} == {
         "train",
         "dev",
@@ -73,19 +73,19 @@ def test_the_stage_fetches_an_export(hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({"hub__repo": "nobody/nothing"}, "hub.repo: nobody/nothing is no data set at http"),
-        ({"hub__repo": "no/such/name"}, "hub.repo: 'no/such/name' is no owner/name of a data set"),
-        ({"hub__revision": "v9"}, f"hub.revision: v9 is no commit, branch or tag of {REPO}"),
+        ({"hub__repo": "nobody/nothing"}, "hub.repo: no data set nobody/nothing at http"),
+        ({"hub__repo": "no/such/name"}, "hub.repo: 'no/such/name' is not an owner/name of a data set"),
+        ({"hub__revision": "v9"}, f"hub.revision: v9 is not a commit, branch or tag of {REPO}"),
         ({"hub__variant": "sp4096"}, f"hub.variant: sp4096 is not in {REPO}, which has sp384"),
-        ({"hub__train_shards": 99}, "hub.train_shards: 99, sp384 has 9; ask for that or fewer"),
-        ({"model__vocabulary": 512}, "model.vocab_size: 512, sp384 has 384"),
-        ({"fetch__transform": "caseops"}, "fetch.transform: caseops, but the texts of sp384 are written with none"),
+        ({"hub__train_shards": 99}, "hub.train_shards: 99, sp384 has 9; set it to that or fewer"),
+        ({"model__vocab_size": 512}, "model.vocab_size: 512, but sp384 has 384"),
+        ({"fetch__transform": "caseops"}, "fetch.transform: caseops, but the texts of sp384 are encoded with none"),
     ],
 )
-def test_what_the_hub_section_names_wrongly_is_refused_by_its_key(hub, expect_fetch_error, changes, words):
-    assert words in expect_fetch_error(**changes)
+def test_a_wrong_value_in_the_hub_section_is_rejected_by_its_key(hub, expect_fetch_error, changes, message):
+    assert message in expect_fetch_error(**changes)
 
 
 def test_a_repository_without_a_tokenizer_names_the_file(hub, expect_fetch_error):
@@ -93,18 +93,18 @@ def test_a_repository_without_a_tokenizer_names_the_file(hub, expect_fetch_error
     assert f"{REPO}/{TOKENIZER_PATH}: the tokenizer is not in the repository" in expect_fetch_error()
 
 
-def test_a_gated_repository_says_how_to_get_in(hub, expect_fetch_error):
+def test_a_gated_repository_says_how_to_get_access(hub, expect_fetch_error):
     hub.is_gated = True
     assert f"hub.repo: {REPO} is gated; ask for access on its page, then run with HF_TOKEN" in expect_fetch_error()
 
 
 def test_a_file_that_is_missing_or_damaged_on_the_way_is_named(hub, expect_fetch_error):
     path = next(path for path in hub.files if "train_000001" in path)
-    hub.status[path] = 404
-    assert f"{path} is not there (404)" in expect_fetch_error()
-    hub.status[path] = 403
-    assert f"hub.repo: {REPO} is not for everybody (403); run with HF_TOKEN set" in expect_fetch_error()
-    del hub.status[path]
+    hub.error_statuses[path] = 404
+    assert f"{path} does not exist (404)" in expect_fetch_error()
+    hub.error_statuses[path] = 403
+    assert f"hub.repo: access to {REPO} is denied (403); run with HF_TOKEN set" in expect_fetch_error()
+    del hub.error_statuses[path]
     hub.replaced_content[path] = bytes(len(hub.files[path]))
     assert "fineweb_train_000001.bin: its sha256 is" in expect_fetch_error()
     hub.replaced_content[path] = b""
@@ -122,30 +122,30 @@ def test_a_root_that_can_not_be_written_names_the_key(hub, expect_fetch_error, t
     (tmp_path / "file").write_text("")
     assert "hub.root: " in expect_fetch_error(hub__root=str(tmp_path / "file"))
     (tmp_path / "root/somebody--exports/lock").mkdir(parents=True)  # it is there, and can't be locked
-    assert "exports can't be written (Is a directory); name a folder that can" in expect_fetch_error(hub__root="root")
+    assert "exports can't be written (Is a directory); name another folder" in expect_fetch_error(hub__root="root")
 
 
-def test_a_hub_that_nobody_answers_at_is_named(expect_fetch_error, monkeypatch, tmp_path):
+def test_a_hub_that_does_not_answer_is_named(expect_fetch_error, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
-        said = expect_fetch_error()
-    assert f"{os.environ['HF_ENDPOINT']}/datasets/{REPO} can't be reached (" in said
-    assert "check the network, then run fetch again" in said
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        stderr = expect_fetch_error()
+    assert f"{os.environ['HF_ENDPOINT']}/datasets/{REPO} can't be reached (" in stderr
+    assert "check the network, then run fetch again" in stderr
 
 
-def test_a_hub_that_is_switched_off_says_how_to_switch_it_on(hub, expect_fetch_error, monkeypatch):
+def test_offline_mode_says_how_to_leave_it(hub, expect_fetch_error, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "not to be had while HF_HUB_OFFLINE is set; unset it" in expect_fetch_error()
+    assert "can't be used while HF_HUB_OFFLINE is set; unset it" in expect_fetch_error()
 
 
-def test_a_server_that_is_no_hub_is_told_apart(hub, expect_fetch_error):
+def test_a_server_that_is_no_hub_is_recognized(hub, expect_fetch_error):
     hub.repo_info = lambda: {"hello": "world"}
     assert "does not answer as a hub does" in expect_fetch_error()
 
 
-def test_a_machine_without_huggingface_hub_is_told_what_to_install(monkeypatch):
+def test_a_machine_without_huggingface_hub_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
         UnavailableError, match=r"which is not installed; pip install -e '\.\[hub\]', or set fetch\.source"
@@ -153,7 +153,7 @@ def test_a_machine_without_huggingface_hub_is_told_what_to_install(monkeypatch):
         client.import_huggingface_hub()
 
 
-def test_nothing_is_told_of_who_calls(hub, monkeypatch):
+def test_telemetry_is_off(hub, monkeypatch):
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     client.import_huggingface_hub()
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -1,9 +1,10 @@
-"""golf/data/hub/prepare.py: a whole export from a stand-in server"""
+"""golf/data/hub/prepare.py: a whole export from a fake hub"""
 
 import json
 import lzma
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,32 +56,32 @@ def fake_hub(export, tmp_path, monkeypatch):
         yield server
 
 
-def build(name="out", vocabulary=VOCAB_SIZE, to=None, **changes):
+def build(name="out", vocab_size=VOCAB_SIZE, fetch_cfg=None, **changes):
     out = Path(name)
     out.mkdir(exist_ok=True)
-    return hub_prepare.build_dataset(to or fetch_config(), hub_config(**changes), vocabulary, out)
+    return hub_prepare.build_dataset(fetch_cfg or fetch_config(), hub_config(**changes), vocab_size, out)
 
 
 def build_in_root(root: str, name="out"):
-    """With params.yaml, where the readers of train look for hub.root."""
+    """The same with hub.root in params.yaml, where ``golf inspect`` reads it."""
     write_params(Path.cwd(), {"hub.root": root})
-    return build(name, root_dir=root)
+    return build(name, root=root)
 
 
-def splits(folder="out"):
-    return {name: split_reader.open_split(Path(folder) / name) for name in ("train", "dev", "val")}
+def open_splits(folder="out", hub_root=None):
+    return {name: split_reader.open_split(Path(folder) / name, hub_root=hub_root) for name in ("train", "dev", "val")}
 
 
 def test_val_is_the_export_s_and_dev_is_taken_off_the_end_of_train(fake_hub, export):
     manifest = build()
-    found = splits()
-    stream = np.concatenate(export.train)[: 3 * SHARD_TOKENS]
-    train, dev = found["train"].read_tokens(), found["dev"].read_tokens()
-    assert np.array_equal(found["val"].read_tokens(), np.concatenate(export.val))
+    splits = open_splits()
+    stream = np.concatenate(export.train_documents)[: 3 * SHARD_TOKENS]
+    train, dev = splits["train"].read_tokens(), splits["dev"].read_tokens()
+    assert np.array_equal(splits["val"].read_tokens(), np.concatenate(export.val_documents))
     assert np.array_equal(np.concatenate([train, dev]), stream[: len(train) + len(dev)])
     assert 0 < len(stream) - len(train) - len(dev) < 1000  # the document that goes on in a shard that was not fetched
     assert 0.02 * len(stream) < len(dev) <= 0.1 * len(stream)
-    assert manifest["splits"]["val"]["documents"] == len(export.val)
+    assert manifest["splits"]["val"]["documents"] == len(export.val_documents)
     assert manifest["splits"]["train"]["documents"] == (train == 1).sum()
     assert manifest["source"]["commit"] == COMMIT
     assert manifest["comparable_with_fineweb"] is False
@@ -90,27 +91,31 @@ def test_val_is_the_export_s_and_dev_is_taken_off_the_end_of_train(fake_hub, exp
 
 
 def test_all_of_train_ends_with_its_last_document(fake_hub, export):
-    manifest = build(train_shards=export.shards)
-    found = splits()
-    assert len(found["train"].read_tokens()) + len(found["dev"].read_tokens()) == sum(map(len, export.train))
-    assert sum(manifest["splits"][name]["documents"] for name in ("train", "dev")) == len(export.train)
+    manifest = build(train_shards=export.n_train_shards)
+    splits = open_splits()
+    assert len(splits["train"].read_tokens()) + len(splits["dev"].read_tokens()) == sum(
+        map(len, export.train_documents)
+    )
+    assert sum(manifest["splits"][name]["documents"] for name in ("train", "dev")) == len(export.train_documents)
 
 
 def test_the_held_out_texts_are_read_back_with_the_bytes_that_they_have(fake_hub):
     build()
-    found, tokenizer = splits(), Tokenizer.open("out/tokenizer.model")
+    splits, tokenizer = open_splits(), Tokenizer.open("out/tokenizer.model")
     for name in ("dev", "val"):
-        read = check_roundtrip(found[name], tokenizer, "none")
-        assert (read.n_mismatch, read.n_miscounted) == (0, 0)
-        assert EvalStream.from_split(found[name], tokenizer).target_bytes.sum() == read.text_bytes == found[name].bytes
+        report = check_roundtrip(splits[name], tokenizer, "none")
+        assert (report.n_mismatch, report.n_miscounted) == (0, 0)
+        assert (
+            EvalStream.from_split(splits[name], tokenizer).target_bytes.sum() == report.text_bytes == splits[name].bytes
+        )
 
 
 def test_whole_shards_are_hard_links_and_the_last_one_is_not(fake_hub):
     build()
     for name, linked in (("000000", True), ("000001", True), ("000002", False)):
-        ours = Path(f"out/train/train_{name}.bin")
-        theirs = Path(f"runs/hub/somebody--exports/{COMMIT}/{EXPORT_DIR}/fineweb_train_{name}.bin")
-        assert os.path.samefile(ours, theirs) == linked
+        shard = Path(f"out/train/train_{name}.bin")
+        cached = Path(f"runs/hub/somebody--exports/{COMMIT}/{EXPORT_DIR}/fineweb_train_{name}.bin")
+        assert os.path.samefile(shard, cached) == linked
     assert os.path.samefile("out/val/val_000000.bin", f"runs/hub/somebody--exports/{COMMIT}/{VAL}")
 
 
@@ -122,9 +127,11 @@ def test_a_named_root_holds_the_shards_of_train_and_the_workspace_their_index(fa
     assert sorted(path.name for path in (tmp_path / "root" / index["root"]).iterdir())[1:] == [
         row["file"] for row in index["shards"]
     ]
-    assert np.array_equal(splits()["train"].read_tokens(), splits("plain")["train"].read_tokens())
+    assert np.array_equal(
+        open_splits(hub_root="root")["train"].read_tokens(), open_splits("plain")["train"].read_tokens()
+    )
     assert f"shards in {tmp_path.resolve() / 'root' / index['root']}" in inspect.describe(Path("out/train"))
-    assert "none of them listed; none is in dev, val" in inspect.describe(Path("out/train"))
+    assert "documents are not listed; none of them is in dev, val" in inspect.describe(Path("out/train"))
 
 
 def test_a_root_s_shard_is_hashed_again_once_it_has_changed_and_else_is_not(fake_hub, tmp_path, monkeypatch):
@@ -132,70 +139,69 @@ def test_a_root_s_shard_is_hashed_again_once_it_has_changed_and_else_is_not(fake
     path = tmp_path / "root" / split_reader.read_index(Path("out/train"))["root"] / "train_000002.bin"
     with monkeypatch.context() as patch:
         patch.setattr("golf.artifacts.io.sha256_file", lambda path: pytest.fail(f"{path} was read"))
-        split_reader.open_split("out/train")
+        split_reader.open_split("out/train", hub_root="root")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"train_000002\.bin: its sha256 is not the index's"):
-        split_reader.open_split("out/train")
+    with pytest.raises(ArtifactError, match=r"train_000002\.bin: its sha256 differs from the index"):
+        split_reader.open_split("out/train", hub_root="root")
     path.unlink()
     with pytest.raises(ArtifactError, match=r"train_000002\.bin: no such shard"):
-        split_reader.open_split("out/train")
+        split_reader.open_split("out/train", hub_root="root")
 
 
-def test_moving_the_root_changes_no_digest_and_asks_for_nothing(fake_hub, tmp_path):
-    first, before = build_in_root("root"), sum(fake_hub.asked.values())
+def test_moving_the_root_changes_no_digest_and_downloads_nothing(fake_hub, tmp_path):
+    first, before = build_in_root("root"), sum(fake_hub.n_requests.values())
     index = io.sha256_file("out/train/index.json")
     (tmp_path / "root").rename(tmp_path / "elsewhere")
     with pytest.raises(
-        ArtifactError, match=r"root/train-\w+, by hub\.root, which is not there; set hub\.root to where"
+        ArtifactError, match=r"root/train-\w+, by hub\.root, which does not exist; set hub\.root to where"
     ):
-        split_reader.open_split("out/train")
-    write_params(tmp_path, {"hub.root": "elsewhere"})
-    split_reader.open_split("out/train")
+        split_reader.open_split("out/train", hub_root="root")
+    split_reader.open_split("out/train", hub_root="elsewhere")
     assert build_in_root("elsewhere", "again") == first
     assert io.sha256_file("again/train/index.json") == index
-    assert sum(fake_hub.asked.values()) == before
+    assert sum(fake_hub.n_requests.values()) == before
 
 
 def test_a_second_fetch_downloads_nothing_and_makes_the_same(fake_hub):
-    first, asked_before = build(), sum(fake_hub.asked.values())
+    first, asked_before = build(), sum(fake_hub.n_requests.values())
     assert build("again") == first
-    assert sum(fake_hub.asked.values()) == asked_before
+    assert sum(fake_hub.n_requests.values()) == asked_before
 
 
-def test_a_branch_is_resolved_to_the_commit_which_the_manifest_holds(fake_hub, capfd):
+def test_a_branch_is_resolved_to_the_commit_in_the_manifest(fake_hub, capfd):
     assert build(revision="main")["source"]["commit"] == COMMIT
-    assert f"hub.revision: main is no commit, today it is {COMMIT}" in capfd.readouterr().err
+    assert f"hub.revision: main is resolved to commit {COMMIT}" in capfd.readouterr().err
     build()
     assert "hub.revision" not in capfd.readouterr().err
 
 
 def test_the_caseops_export_brings_its_sidecar_and_needs_no_manifest(tmp_path, monkeypatch):
-    made = make_caseops_export()
+    export = make_caseops_export()
     monkeypatch.chdir(tmp_path)
-    server = FakeHub(made.files)
+    server = FakeHub(export.files)
     with server.serve() as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(InputError, match=r"fetch\.transform: none, but .* set fetch\.transform: caseops"):
             build(variant="sp384_caseops")
-        manifest = build(variant="sp384_caseops", to=fetch_config(transform="caseops"))
-    found, tokenizer = splits(), Tokenizer.open("out/tokenizer.model")
+        manifest = build(variant="sp384_caseops", fetch_cfg=fetch_config(transform="caseops"))
+    splits, tokenizer = open_splits(), Tokenizer.open("out/tokenizer.model")
     assert np.array_equal(
-        found["val"].read_tokens(), np.concatenate(made.val_documents)
+        splits["val"].read_tokens(), np.concatenate(export.val_documents)
     )  # not one of the sidecar's numbers among them
-    assert found["train"].token_bytes is None
+    assert splits["train"].token_bytes is None
     assert manifest["transform"] == "caseops"
     for name in ("dev", "val"):
-        read = check_roundtrip(found[name], tokenizer, "caseops")
-        assert (read.n_mismatch, read.n_miscounted) == (0, 0)
-        assert sum(sidecar[:].sum() for sidecar in found[name].token_bytes) == read.text_bytes
+        report = check_roundtrip(splits[name], tokenizer, "caseops")
+        assert (report.n_mismatch, report.n_miscounted) == (0, 0)
+        assert sum(sidecar[:].sum() for sidecar in splits[name].token_bytes) == report.text_bytes
 
 
 @pytest.mark.parametrize("variant", ["sp384", "sp384_caseops"])
-def test_a_canonical_byte_count_is_demanded_where_one_is_known(fake_hub, monkeypatch, variant):
+def test_a_canonical_byte_count_is_required_where_one_is_known(fake_hub, monkeypatch, variant):
     right = build()["splits"]["val"]["bytes"]
-    targets = len(splits()["val"].read_tokens()) - 1
+    targets = len(open_splits()["val"].read_tokens()) - 1
     monkeypatch.setattr("golf.data.hub.validate.EVAL_WINDOW_TOKENS", 1)
     monkeypatch.setitem(hub_manifest.KNOWN_TOTALS, variant, hub_manifest.KnownTotals(12, targets, right))
     assert build("good")["comparable_with_fineweb"] == (variant == "sp384")
@@ -213,63 +219,68 @@ def test_a_variant_without_a_known_count_says_so(fake_hub, capfd):
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
-    [("docs_val", "has docs_val 12, its manifest says 13"), ("tokens_val", "has tokens_val"), ("tokens_train", "cut")],
+    ("key", "message"),
+    [
+        ("docs_val", "docs_val of sp384 is 12, its manifest says 13"),
+        ("tokens_val", "tokens_val of sp384 is"),
+        ("tokens_train", "can't hold"),
+    ],
 )
-def test_totals_other_than_the_manifest_s_are_refused(fake_hub, key, words):
+def test_totals_other_than_the_manifest_s_are_rejected(fake_hub, key, message):
     tree = json.loads(fake_hub.files[MANIFEST_PATH])
     tree["datasets"][0]["stats"][key] += SHARD_TOKENS if key == "tokens_train" else 1
     fake_hub.files[MANIFEST_PATH] = json.dumps(tree).encode()
-    with pytest.raises(ArtifactError, match=words):
+    with pytest.raises(ArtifactError, match=message):
         build()
 
 
 @pytest.mark.parametrize("key", ["docs_train", "tokens_train"])
-def test_totals_of_train_are_demanded_where_all_of_it_is_fetched(fake_hub, export, key):
+def test_totals_of_train_are_required_where_all_of_it_is_fetched(fake_hub, export, key):
     tree = json.loads(fake_hub.files[MANIFEST_PATH])
     tree["datasets"][0]["stats"][key] -= 1
     fake_hub.files[MANIFEST_PATH] = json.dumps(tree).encode()
-    build(train_shards=export.shards - 1)
-    with pytest.raises(ArtifactError, match=f"has {key}"):
-        build(train_shards=export.shards)
+    build(train_shards=export.n_train_shards - 1)
+    with pytest.raises(ArtifactError, match=f"{key} of sp384 is"):
+        build(train_shards=export.n_train_shards)
 
 
 def test_an_id_beyond_the_vocabulary_names_the_shard(fake_hub, export):
     fake_hub.files[VAL] = shard_bytes(
-        np.where(np.arange(SHARD_TOKENS) == 7, VOCAB_SIZE, np.concatenate(export.val)[:SHARD_TOKENS])
+        np.where(np.arange(SHARD_TOKENS) == 7, VOCAB_SIZE, np.concatenate(export.val_documents)[:SHARD_TOKENS])
     )
     with pytest.raises(ArtifactError, match=r"fineweb_val_000000\.bin: holds the id 384, ids must be below"):
         build()
 
 
-def test_shards_without_bos_are_refused(fake_hub, export):
+def test_shards_without_bos_are_rejected(fake_hub, export):
     fake_hub.files[VAL] = shard_bytes(np.full(SHARD_TOKENS, 9))
     with pytest.raises(ArtifactError, match="does not start with the BOS id 1"):
         build()
 
 
-def test_a_model_of_another_vocabulary_is_refused_with_both_numbers(fake_hub):
-    with pytest.raises(InputError, match=r"model\.vocab_size: 512, sp384 has 384"):
+def test_a_model_of_another_vocabulary_is_rejected_with_both_numbers(fake_hub):
+    with pytest.raises(InputError, match=r"model\.vocab_size: 512, but sp384 has 384"):
         build(vocab_size=512)
 
 
 def test_a_document_of_val_that_train_repeats_is_left_out_of_train(tmp_path, monkeypatch):
-    made = make_export(repeated_val=(3,))
+    export = make_export(repeated_val=(3,))
     monkeypatch.chdir(tmp_path)
-    with FakeHub(made.files).serve() as address:
+    with FakeHub(export.files).serve() as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
-        manifest = build(train_shards=made.n_train_shards)
-    found = splits()
-    assert manifest["source"]["repeated"] == 1
-    assert len(made.train_documents) == sum(manifest["splits"][name]["documents"] for name in ("train", "dev")) + 1
-    without = [ids for ids in made.train_documents if not np.array_equal(ids, made.val_documents[3])]
-    stream = np.concatenate([found["train"].read_tokens(), found["dev"].read_tokens()])
+        manifest = build(train_shards=export.n_train_shards)
+    splits = open_splits()
+    assert manifest["source"]["n_duplicates"] == 1
+    assert len(export.train_documents) == sum(manifest["splits"][name]["documents"] for name in ("train", "dev")) + 1
+    without = [ids for ids in export.train_documents if not np.array_equal(ids, export.val_documents[3])]
+    stream = np.concatenate([splits["train"].read_tokens(), splits["dev"].read_tokens()])
     assert np.array_equal(stream, np.concatenate(without))
-    indexes = [split_reader.read_index(Path("out") / name) for name in ("train", "dev", "val")]
-    assert provenance_checks.check_disjoint(*indexes[:2], indexes[2]["documents"]).status == "PASS"
+    train_index, dev_index = (split_reader.read_index(Path("out") / name) for name in ("train", "dev"))
+    val_data = SimpleNamespace(val=splits["val"], train_index=train_index, dev_index=dev_index)
+    assert provenance_checks.check_disjoint(SimpleNamespace(val_data=val_data)).status == "PASS"
 
 
-def test_many_documents_of_val_in_train_are_no_accident(tmp_path, monkeypatch):
+def test_many_documents_of_val_in_train_are_rejected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with FakeHub(make_export(repeated_val=(1, 3, 5)).files).serve() as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
@@ -277,46 +288,50 @@ def test_many_documents_of_val_in_train_are_no_accident(tmp_path, monkeypatch):
             build()
 
 
-def test_documents_of_dev_that_train_repeats_are_left_out_and_no_offence(tmp_path, monkeypatch, capfd):
-    made = make_export(repeated_val=(3,))
-    stream = np.concatenate([*made.train_documents[-9:-5], *made.train_documents])
-    files = {path: data for path, data in made.files.items() if "train" not in path}
+def test_documents_of_dev_that_train_repeats_are_left_out_and_allowed(tmp_path, monkeypatch, capfd):
+    export = make_export(repeated_val=(3,))
+    stream = np.concatenate([*export.train_documents[-9:-5], *export.train_documents])
+    files = {path: data for path, data in export.files.items() if "train" not in path}
     files |= shard_files("train", stream, SHARD_TOKENS)
-    files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": 12, "train": len(made.train_documents) + 4})
+    files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": 12, "train": len(export.train_documents) + 4})
     monkeypatch.chdir(tmp_path)
     with FakeHub(files).serve() as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
         manifest = build(
-            train_shards=len([path for path in files if "train" in path]), to=fetch_config(dev_percent=20.0)
+            train_shards=len([path for path in files if "train" in path]), fetch_cfg=fetch_config(dev_percent=20.0)
         )
-    assert manifest["source"]["repeated"] == 5
+    assert manifest["source"]["n_duplicates"] == 5
     searched = manifest["splits"]["train"]["documents"] + 5
-    assert f"train: 5 of {searched} documents are in val or dev as well, and left out" in capfd.readouterr().err
+    assert f"train: 5 of {searched} documents are also in val or dev and left out" in capfd.readouterr().err
 
 
 def test_a_dev_whose_every_document_is_val_s_names_the_key(tmp_path, monkeypatch):
-    made = make_export()
-    stream = np.concatenate([*made.train_documents, made.val_documents[3]])
-    files = {path: data for path, data in made.files.items() if "train" not in path} | shard_files(
+    export = make_export()
+    stream = np.concatenate([*export.train_documents, export.val_documents[3]])
+    files = {path: data for path, data in export.files.items() if "train" not in path} | shard_files(
         "train", stream, SHARD_TOKENS
     )
-    files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": 12, "train": len(made.train_documents) + 1})
-    share = 100 * (len(made.val_documents[3]) + 1) / len(stream)
+    files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": 12, "train": len(export.train_documents) + 1})
+    share = 100 * (len(export.val_documents[3]) + 1) / len(stream)
     monkeypatch.chdir(tmp_path)
     with FakeHub(files).serve() as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
-        with pytest.raises(InputError, match=r"fetch\.dev_percent: .* 1 document\(s\), all in val as well; raise it"):
-            build(train_shards=len([path for path in files if "train" in path]), to=fetch_config(dev_percent=share))
+        with pytest.raises(
+            InputError, match=r"fetch\.dev_percent: .* 1 document\(s\), all of them in val as well; raise it"
+        ):
+            build(
+                train_shards=len([path for path in files if "train" in path]), fetch_cfg=fetch_config(dev_percent=share)
+            )
 
 
 def test_a_dev_of_no_document_names_the_key(fake_hub):
-    with pytest.raises(InputError, match=r"fetch\.dev_percent: 0\.001 % of 4,\d+ train tokens is no whole document"):
-        build(to=fetch_config(dev_percent=0.001))
+    with pytest.raises(InputError, match=r"fetch\.dev_percent: 0\.001 % of 4,\d+ train tokens is not a whole document"):
+        build(fetch_cfg=fetch_config(dev_percent=0.001))
 
 
 def test_a_dev_of_several_shards_is_taken_off_all_of_them(fake_hub):
-    build(to=fetch_config(dev_percent=45.0))
-    train = splits()["train"]
+    build(fetch_cfg=fetch_config(dev_percent=45.0))
+    train = open_splits()["train"]
     first, second = map(len, train.shards)
     assert (first, second < SHARD_TOKENS) == (SHARD_TOKENS, True)
 
@@ -346,5 +361,5 @@ def test_the_challenge_s_own_manifest_and_tokenizer_go_through(shared_data, tmp_
         with pytest.raises(InputError, match=r"hub\.variant: sp4096 is not in somebody/exports, which has sp1024"):
             build("other", vocab_size=1024, variant="sp4096", revision="main")
     assert manifest["splits"]["val"]["documents"] == 20
-    read = check_roundtrip(splits()["val"], tokenizer, "none")
-    assert (read.n_mismatch, read.n_miscounted) == (0, 0)
+    report = check_roundtrip(open_splits()["val"], tokenizer, "none")
+    assert (report.n_mismatch, report.n_miscounted) == (0, 0)
