@@ -1,18 +1,20 @@
-"""One process among its ranks: rank, device, precision, sums over ranks; ``golf.distributed.device`` finds out which."""
+"""The execution context of one process: rank, device, precision and collectives.
+
+``golf.distributed.device`` creates it from a section of params.yaml.
+"""
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-FLASH_MODULES = {"flash4": "flash_attn.cute", "flash3": "flash_attn_interface", "flash2": "flash_attn"}  # best first
-
 
 @dataclass(frozen=True)
 class DistContext:
-    """One process's view of the machine. ``note`` says what ``auto`` chose and why."""
+    """What one process runs on. ``description`` says what each ``auto`` resolved to and why."""
 
     rank: int
     world_size: int
@@ -26,28 +28,27 @@ class DistContext:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def autocast(self):
-        """Matrix products in ``dtype``; weights stay fp32."""
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Run matrix products in ``dtype``; weights stay fp32."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def maybe_compile(self, function):
-        """``function`` as one full graph of static shapes, or itself where compile is off."""
+    def maybe_compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile ``function`` as one full graph of static shapes; return it unchanged when compilation is off."""
         return torch.compile(function, fullgraph=True, dynamic=False) if self.compile else function
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """In place: the sum over ranks."""
+        """Sum ``tensor`` over ranks in place, and return it."""
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def all_reduce_coalesced(self, tensors: list[torch.Tensor]) -> None:
-        """In place: each tensor's sum over ranks, by one reduction of one flat buffer."""
-        self.all_reduce_coalesced_async(tensors)()
-
     def all_reduce_coalesced_async(self, tensors: list[torch.Tensor]) -> Callable[[], None]:
-        """``sum_flat`` under way when this returns; the call that it returns waits and puts the sums in place."""
+        """Start summing each tensor over ranks, by one reduction of one flat buffer.
+
+        The returned function waits for it and writes the sums into the tensors.
+        """
         if self.world_size == 1 or not tensors:
             return lambda: None
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -61,19 +62,19 @@ class DistContext:
         return wait
 
     def all_reduce_max(self, value: float) -> float:
-        """The largest of the ranks' numbers, the same on every rank."""
+        """Return the largest of the ranks' values; every rank gets the same."""
         if self.world_size == 1:
             return value
-        buffer = torch.tensor(value, dtype=torch.float64)  # on the CPU: the device's queue goes on
+        buffer = torch.tensor(value, dtype=torch.float64)  # on the CPU, so that the device's queue keeps running
         dist.all_reduce(buffer, op=dist.ReduceOp.MAX)
         return buffer.item()
 
     def synchronize(self) -> None:
-        """Wait for the work that this process has queued on its device, so that a clock sees it."""
+        """Wait for the work that this process has queued on its device, so that a timer includes it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 def single_process(device: str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> DistContext:
-    """One eager process; what tests and small tools use."""
+    """Return the context of one uncompiled process, for tests and small tools."""
     return DistContext(0, 1, torch.device(device), dtype, False, attention)

@@ -1,4 +1,8 @@
-"""The ranks of a stage: started through torchrun's own launcher, and one message from all of them at the end."""
+"""Launch the ranks of a stage, on one machine or several, and report one error for all of them.
+
+Ranks are started through torchrun's own launcher. Several machines that share a stage's ranks are described by
+torchrun's environment variables (docs/distributed.md).
+"""
 
 import os
 import secrets
@@ -7,28 +11,48 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from golf.distributed import nodes
 from golf.errors import GolfError
-from golf.pipeline import signals
 
-ERROR_DIR_ENV = "GOLF_WORDS"  # in a rank that launch() started: the folder for its last words
-PROBE_SEED_ENV = "GOLF_SECRET"  # in every rank: one random number that all of them share
+__all__ = [
+    "ERROR_DIR_ENV",
+    "LAUNCHER_PID_ENV",
+    "PROBE_SEED_ENV",
+    "STARTED_AT_ENV",
+    "is_main_process",
+    "launch_ranks",
+    "local_world_size",
+    "log",
+    "make_launch_config",
+    "report_fatal",
+    "validate_probe_seed",
+]
+
+ERROR_DIR_ENV = "GOLF_ERROR_DIR"  # in a rank that was launched here: the folder for its fatal error
+PROBE_SEED_ENV = "GOLF_PROBE_SEED"  # in every rank: the seed of the evaluator's probes, in hex
+LAUNCHER_PID_ENV = "GOLF_LAUNCHER_PID"  # in a rank that was launched here: the launcher's process id
+STARTED_AT_ENV = "GOLF_PROCESS_STARTED_AT"  # in a rank: when the command started, in seconds since the epoch
+_N_NODES_ENV, _NODE_RANK_ENV = "PET_NNODES", "PET_NODE_RANK"  # how many machines, and which one this is
+_MASTER_ENVS = ("PET_MASTER_ADDR", "PET_MASTER_PORT")  # of the first machine
+_JOIN_TIMEOUT_S = 900  # how long a machine waits for the others to start the stage
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks and writes for all ranks."""
-    return int(os.environ.get("RANK", os.environ.get(nodes.NODE_RANK_ENV, 0))) == 0
+    """Return whether this process prints and writes for all ranks."""
+    return int(os.environ.get("RANK", os.environ.get(_NODE_RANK_ENV, 0))) == 0
 
 
 def log(message: str) -> None:
+    """Print a line to stderr at once."""
     print(message, file=sys.stderr, flush=True)
 
 
 def report_fatal(priority: int, message: str) -> None:
-    """Leave a rank's last words for the launcher, which prints those of least order: one failure, one message.
+    """Leave this rank's fatal error for the launcher, which prints only the one of lowest priority.
 
-    order 0: what the user can mend; 1: what may come from another rank's end, as a traceback; 2: interrupted.
+    Priority 0 is an error that the user can fix, 1 one that another rank's exit may have caused, such as a traceback,
+    and 2 an interruption.
     """
     try:
         Path(os.environ[ERROR_DIR_ENV], f"{priority}-{time.time():.6f}-{os.environ['RANK']}").write_text(
@@ -39,25 +63,26 @@ def report_fatal(priority: int, message: str) -> None:
 
 
 def _read_first_fatal(error_dir: str) -> str:
-    """Of the ranks' last words, those to print; "" where none left any."""
+    """Return the ranks' fatal error of lowest priority; "" when no rank left one."""
     paths = sorted(Path(error_dir).iterdir())
     return paths[0].read_text(encoding="utf-8") if paths else ""
 
 
 def validate_probe_seed() -> None:
-    """Raises GolfError when a secret was given by hand that is no hex; its characters are not repeated."""
+    """Raise GolfError when the user's probe seed is not hex. The message does not repeat it."""
     value = os.environ.get(PROBE_SEED_ENV, "00")
     if not value or len(value) % 2 or set(value.lower()) - set("0123456789abcdef"):
         raise GolfError(
-            f"{PROBE_SEED_ENV}: must be an even number of hex digits, got {len(value)} characters that are not; unset it, or "
-            f"draw one: openssl rand -hex 16"
+            f"{PROBE_SEED_ENV}: must be an even number of hex digits, got {len(value)} characters that are not; unset "
+            f"it, or generate one: openssl rand -hex 16"
         )
 
 
 def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
-    """Start ``ranks`` processes of this stage; the exit code of the whole. began: seconds since the epoch.
+    """Start this machine's share of ``world_size`` ranks of a stage, wait for them, and return the exit code.
 
-    When one rank fails the others get SIGTERM, and SIGKILL half a minute later; they die with this process too.
+    ``started_at`` is when the command started, in seconds since the epoch. When one rank fails the others get SIGTERM,
+    and SIGKILL half a minute later; all ranks die with this process.
     """
     import logging
 
@@ -66,17 +91,14 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    launch_kwargs = nodes.launch_config(stage, world_size)
+    launch_kwargs = make_launch_config(stage, world_size)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // launch_kwargs["nproc_per_node"])))
     os.environ.setdefault(PROBE_SEED_ENV, secrets.token_hex(16))
-    os.environ["GOLF_STARTED"] = str(started_at)
-    os.environ[signals.LAUNCHER_PID_ENV] = str(os.getpid())
-    for logger in [
-        logger_name
-        for logger_name in logging.root.manager.loggerDict
-        if logger_name.startswith("torch.distributed.elastic")
-    ]:
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    os.environ[STARTED_AT_ENV] = str(started_at)
+    os.environ[LAUNCHER_PID_ENV] = str(os.getpid())
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     launch_cfg = LaunchConfig(**launch_kwargs, max_restarts=0, monitor_interval=0.2)
     with tempfile.TemporaryDirectory() as error_dir:
         os.environ[ERROR_DIR_ENV] = error_dir
@@ -90,12 +112,61 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
             rank, failure = error.get_first_failure()
             if failure.exitcode < 0:
                 signal_name = signal.Signals(-failure.exitcode).name
-                problem = f"rank {rank} was ended by {signal_name}, and with it all {world_size}"
-                raise GolfError(f"{problem}; if memory ran out, fewer {stage}.ranks need less") from None
+                raise GolfError(
+                    f"rank {rank} was killed by {signal_name}, so all {world_size} ranks were stopped; if memory ran "
+                    f"out, lower {stage}.ranks"
+                ) from None
             log(f"{_read_first_fatal(error_dir)}\n{stage}: all {world_size} ranks stopped")
             return failure.exitcode
         except DistError as error:
-            raise GolfError(f"the first machine can't be reached, or went away: {str(error).splitlines()[0]}") from None
+            first_line = str(error).splitlines()[0]
+            raise GolfError(f"the first machine can't be reached, or has stopped: {first_line}") from None
         finally:
             del os.environ[ERROR_DIR_ENV]
     return 0
+
+
+def local_world_size(stage: str, world_size: int) -> int:
+    """Return how many of the ranks this machine runs. Raises GolfError when they don't divide among the machines."""
+    n_nodes, _ = _node_count_and_rank()
+    if world_size % n_nodes:
+        raise GolfError(f"{stage}.ranks: {world_size} is not a multiple of {_N_NODES_ENV}={n_nodes} machines")
+    return world_size // n_nodes
+
+
+def make_launch_config(stage: str, world_size: int) -> dict[str, Any]:
+    """Return the keyword arguments of torch's LaunchConfig for this machine.
+
+    On several machines rank 0 runs on the first one: the rendezvous is static, because torch's c10d rendezvous orders
+    machines by host name. Raises GolfError naming the environment variable that is missing or malformed.
+    """
+    n_nodes, node_rank = _node_count_and_rank()
+    size_kwargs = {"min_nodes": n_nodes, "max_nodes": n_nodes, "nproc_per_node": local_world_size(stage, world_size)}
+    if n_nodes == 1:
+        return size_kwargs | {
+            "rdzv_backend": "c10d",
+            "rdzv_endpoint": "localhost:0",
+            "run_id": f"golf-{stage}-{os.getpid()}",
+        }
+    missing_envs = [name for name in _MASTER_ENVS if not os.environ.get(name)]
+    if missing_envs:
+        raise GolfError(
+            f"{', '.join(missing_envs)}: not set, but {_N_NODES_ENV}={n_nodes} machines need it (docs/distributed.md)"
+        )
+    return size_kwargs | {
+        "rdzv_backend": "static",
+        "rdzv_configs": {"rank": node_rank, "timeout": _JOIN_TIMEOUT_S},
+        "rdzv_endpoint": ":".join(os.environ[name] for name in _MASTER_ENVS),
+        "run_id": f"golf-{stage}",
+    }
+
+
+def _node_count_and_rank() -> tuple[int, int]:
+    """Return how many machines share the ranks, and which one this is. Raises GolfError when they are malformed."""
+    values = [os.environ.get(_N_NODES_ENV, "1"), os.environ.get(_NODE_RANK_ENV, "0")]
+    if not all(value.isdecimal() for value in values) or not int(values[1]) < int(values[0]):
+        raise GolfError(
+            f"{_N_NODES_ENV}={values[0]}, {_NODE_RANK_ENV}={values[1]}: must be a count and a smaller index, such as "
+            f"2 and 0 on the first machine, 2 and 1 on the second"
+        )
+    return int(values[0]), int(values[1])

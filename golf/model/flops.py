@@ -1,24 +1,28 @@
-"""How much arithmetic the model asks for: floating-point operations of matrix products and of attention, by token.
+"""Floating-point operations of the model per token, and the model FLOP utilization (MFU) that follows.
 
-A multiplication with its addition is two. Counted is what the mathematics needs, the numerator of MFU: the lower half
-of the attention matrix alone, nothing that a kernel computes twice to save memory, no element-wise work. Record-stack
-4.1 counts the backward of attention as 2.5 forwards, as flash-attention recomputes its scores; by that count the peers'
-step is at 29 % of an H100's dense bf16 rate, by this one at 28 %.
+A multiplication with its addition counts as two. Only necessary work counts: the lower half of the attention matrix, no
+recomputation that saves memory, no element-wise work. Counting the recomputed scores of flash-attention, so that the
+backward pass of attention costs 2.5 forward passes, would put the record's step at 29 % of an H100's dense bf16 rate;
+this count gives 28 % (docs/references.md#flops).
 """
 
 from dataclasses import dataclass
 
 from golf.config.model import ModelConfig
 
-_BACKWARD_PER_FORWARD = 2  # forwards: one product for the gradient of each factor
+__all__ = ["FlopsPerToken", "flops_per_token", "mfu"]
+
+_BACKWARD_PER_FORWARD = 2  # in forward passes: one matrix product for the gradient of each factor
 
 
 @dataclass(frozen=True)
 class FlopsPerToken:
-    """FLOP a token of one forward pass over windows of ``context`` tokens."""
+    """FLOP per token of one forward pass over windows of ``context_length`` tokens."""
 
-    matmul: int  # the layers' weights, each as often as it runs
-    attention: float  # q kᵀ and the average of v, over the keys that a query may see, (context + 1) / 2 on average
+    matmul: int  # the blocks' weights, counted once each time they run
+    attention: (
+        float  # q kᵀ and the weighted sum of v, over the (context_length + 1) / 2 keys that a query sees on average
+    )
     head: int
 
     @property
@@ -27,12 +31,12 @@ class FlopsPerToken:
 
     @property
     def training(self) -> float:
-        """Forward and backward."""
+        """Forward and backward pass."""
         return (1 + _BACKWARD_PER_FORWARD) * self.forward
 
 
 def flops_per_token(model_cfg: ModelConfig, *, recurrent: bool) -> FlopsPerToken:
-    """Of a token in a full window. looped: recurrence is active, so its layers count once a pass."""
+    """Return the FLOP of a token in a full window. With ``recurrent``, repeated layers count once a pass."""
     encoder, decoder = model_cfg.layer_order(recurrent)
     n_layer_runs = len(encoder) + len(decoder)
     kv_dim = 2 * model_cfg.n_kv_heads * model_cfg.head_dim
@@ -46,5 +50,5 @@ def flops_per_token(model_cfg: ModelConfig, *, recurrent: bool) -> FlopsPerToken
 
 
 def mfu(model_cfg: ModelConfig, *, recurrent: bool, tokens_per_second: float, peak_flops_per_s: float) -> float:
-    """MFU of training: the model's FLOP in a second over what the device could do. peak: FLOP/s, of all devices."""
+    """Return the MFU of training: the model's FLOP per second over the peak of all devices together."""
     return flops_per_token(model_cfg, recurrent=recurrent).training * tokens_per_second / peak_flops_per_s

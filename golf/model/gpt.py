@@ -1,6 +1,7 @@
-"""The network of PR #1493 (record-stack 1.3), one forward path for training, scoring and adaptation.
+"""The GPT of PR #1493 (docs/references.md#base-recipe), with one forward path for training, scoring and adaptation.
 
-B batch, T positions, S trailing positions asked for, D width, H query heads, G key/value heads, E head width, V words
+B batch, T positions, S trailing positions with an output, D width, H query heads, G key/value heads, E head width,
+V vocabulary
 """
 
 import math
@@ -13,11 +14,13 @@ from golf.config.model import ModelConfig
 from golf.model.attention import get_attention
 from golf.model.fused_cross_entropy import FusedLinearCrossEntropy, matmul_dtype
 
+__all__ = ["GPT", "apply_rope", "exclusive_self_attention", "rms_norm", "rope_tables"]
+
 
 class _Attention(nn.Module):
-    """Causal GQA with normalised queries and keys, partial RoPE, a gain per head, and exclusive self-attention."""
+    """Causal grouped-query attention: normalized queries and keys, partial RoPE, a gain per head, and XSA."""
 
-    def __init__(self, model_cfg: ModelConfig, use_xsa: bool, backend: str):
+    def __init__(self, model_cfg: ModelConfig, use_xsa: bool, backend: str) -> None:
         super().__init__()
         self._head_dim, self._n_kv_heads = model_cfg.head_dim, model_cfg.n_kv_heads
         self._use_xsa, self.attention_fn = use_xsa, get_attention(backend)
@@ -28,8 +31,14 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(model_cfg.d_model, model_cfg.d_model, bias=False)
         self.q_gain = nn.Parameter(torch.full((model_cfg.n_heads,), model_cfg.qk_gain))
 
-    def forward(self, n_BTD: torch.Tensor, rope, doc_ids, last_n: int) -> torch.Tensor:
-        """The heads' output for the last ``tail`` positions: [B, tail, D]."""
+    def forward(
+        self,
+        n_BTD: torch.Tensor,
+        rope: tuple[torch.Tensor, torch.Tensor],
+        doc_ids: torch.Tensor | None,
+        last_n: int,
+    ) -> torch.Tensor:
+        """Return the projected output of the heads for the last ``last_n`` positions: [B, last_n, D]."""
         batch, n_tokens, d_model = n_BTD.shape
         q = self.c_q(n_BTD[:, n_tokens - last_n :]).view(batch, last_n, -1, self._head_dim)
         k = self.c_k(n_BTD).view(batch, n_tokens, -1, self._head_dim)
@@ -43,9 +52,9 @@ class _Attention(nn.Module):
 
 
 class _MLP(nn.Module):
-    """proj(LeakyReLU(fc(x))²), PR #493."""
+    """proj(LeakyReLU(fc(x))²), from PR #493 (docs/references.md#leaky-relu2)."""
 
-    def __init__(self, model_cfg: ModelConfig):
+    def __init__(self, model_cfg: ModelConfig) -> None:
         super().__init__()
         self._leaky_slope = model_cfg.leaky_slope
         self.fc = nn.Linear(model_cfg.d_model, model_cfg.d_ff, bias=False)
@@ -56,11 +65,13 @@ class _MLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """Residual mix with the embedding, attention, MLP: one after the other, or side by side on one input (parallel)."""
+    """Mixes in the embedding, then runs attention and MLP in sequence, or both on the same input (parallel)."""
 
-    def __init__(self, model_cfg: ModelConfig, layer: int, backend: str):
+    def __init__(self, model_cfg: ModelConfig, layer: int, backend: str) -> None:
         super().__init__()
-        self._depth_scale = 1 / math.sqrt(layer + 1)  # by the physical layer, so a looped pass keeps it
+        self._depth_scale = 1 / math.sqrt(
+            layer + 1
+        )  # of the physical layer, so every pass of a recurrent layer has the same
         self.is_parallel = layer >= model_cfg.parallel_residual_from
         self.attn = _Attention(model_cfg, layer >= model_cfg.xsa_from, backend)
         self.mlp = _MLP(model_cfg)
@@ -68,7 +79,15 @@ class _Block(nn.Module):
         self.mlp_scale = nn.Parameter(torch.ones(model_cfg.d_model))
         self.resid_mix = nn.Parameter(torch.stack([torch.ones(model_cfg.d_model), torch.zeros(model_cfg.d_model)]))
 
-    def forward(self, x_BTD: torch.Tensor, x0_BTD: torch.Tensor, rope, doc_ids, last_n: int) -> torch.Tensor:
+    def forward(
+        self,
+        x_BTD: torch.Tensor,
+        x0_BTD: torch.Tensor,
+        rope: tuple[torch.Tensor, torch.Tensor],
+        doc_ids: torch.Tensor | None,
+        last_n: int,
+    ) -> torch.Tensor:
+        """Return the block's output for the last ``last_n`` positions. x0_BTD is the normalized embedding."""
         mix, start = self.resid_mix.to(x_BTD.dtype), x_BTD.shape[1] - last_n
         x = mix[0] * x_BTD + mix[1] * x0_BTD
         normed = rms_norm(x) * self._depth_scale
@@ -81,9 +100,9 @@ class _Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Tied embedding, U-Net skips with sigmoid gates, depth recurrence, soft-capped logits. Weights are fp32."""
+    """Tied embedding, U-Net skips with sigmoid gates, depth recurrence and soft-capped logits. Weights are fp32."""
 
-    def __init__(self, model_cfg: ModelConfig, attention: str = "sdpa"):
+    def __init__(self, model_cfg: ModelConfig, attention: str = "sdpa") -> None:
         super().__init__()
         self.cfg = model_cfg
         self.tok_emb = nn.Embedding(model_cfg.vocab_size, model_cfg.d_model)
@@ -96,7 +115,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> "GPT":
-        """Embedding N(0, std), matrices orthogonal, the two output projections of each block zero."""
+        """Initialize in place: embedding N(0, embed_std), matrices orthogonal, each block's output projections zero."""
         self.tok_emb.weight.normal_(0, self.cfg.embed_std, generator=generator)
         for block in self.blocks:
             for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.fc):
@@ -106,9 +125,10 @@ class GPT(nn.Module):
         return self
 
     def forward(self, tokens_BT: torch.Tensor, *, recurrent: bool, last_n: int | None = None) -> torch.Tensor:
-        """The normed output of the last ``tail`` positions (None: all): [B, S, D]. looped: recurrence is active.
+        """Return the normalized output of the last ``last_n`` positions (None: all): [B, S, D].
 
-        Only the last block and what follows it are spared the other positions; every earlier one feeds attention.
+        ``recurrent`` activates depth recurrence. ``last_n`` saves work in the last block and after it; earlier blocks
+        need every position, because later attention reads them.
         """
         n_tokens = tokens_BT.shape[1]
         rope = self.rope_cos[:n_tokens], self.rope_sin[:n_tokens]
@@ -129,18 +149,18 @@ class GPT(nn.Module):
         return rms_norm(x)
 
     def logits(self, hidden_BSD: torch.Tensor) -> torch.Tensor:
-        """c tanh(z / c) in fp32: [B, S, V]."""
+        """Return the soft-capped logits c tanh(z / c) in fp32: [B, S, V]."""
         z = F.linear(hidden_BSD, self.tok_emb.weight.to(hidden_BSD.dtype)).float()
         return self.cfg.softcap * torch.tanh(z / self.cfg.softcap)
 
-    def nll(self, tokens_BT, targets_BS, *, recurrent: bool) -> torch.Tensor:
-        """Nats of each target, fp32, [B, S]. targets belong to the last S positions."""
+    def nll(self, tokens_BT: torch.Tensor, targets_BS: torch.Tensor, *, recurrent: bool) -> torch.Tensor:
+        """Return the nats of each target, fp32 [B, S]. The targets belong to the last S positions."""
         logits = self.logits(self(tokens_BT, recurrent=recurrent, last_n=targets_BS.shape[1]))
         nll_flat = F.cross_entropy(logits.flatten(0, 1), targets_BS.flatten(), reduction="none")
         return nll_flat.view_as(targets_BS)
 
-    def nll_sum(self, tokens_BT, targets_BT, *, recurrent: bool) -> torch.Tensor:
-        """Σ nats of the targets, fp32: what training follows downhill, without the logits of all positions at once."""
+    def nll_sum(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor, *, recurrent: bool) -> torch.Tensor:
+        """Return the training loss, the sum of nats in fp32, without holding the logits of all positions at once."""
         hidden, weight = self(tokens_BT, recurrent=recurrent).flatten(0, 1), self.tok_emb.weight
         dtype = matmul_dtype(hidden.device, hidden.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
@@ -148,12 +168,12 @@ class GPT(nn.Module):
 
 
 def rms_norm(x: torch.Tensor) -> torch.Tensor:
-    """RMSNorm without a weight over the last dimension."""
+    """Normalize the last dimension to a root mean square of 1, without a weight."""
     return F.rms_norm(x, x.shape[-1:])
 
 
 def rope_tables(model_cfg: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of t · base^(-2j / dims) for j < dims / 2: fp32, [context, dims / 2] each."""
+    """Return cos and sin of t · base^(-2j / dims) for j < dims / 2, with dims = rope_dims: fp32 [T, dims / 2] each."""
     inv_freqs = model_cfg.rope_base ** (
         -torch.arange(0, model_cfg.rope_dims, 2, dtype=torch.float64) / max(1, model_cfg.rope_dims)
     )
@@ -161,8 +181,8 @@ def rope_tables(model_cfg: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
     return angles.cos().float(), angles.sin().float()
 
 
-def apply_rope(x_BTHE: torch.Tensor, rope, start: int, stop: int) -> torch.Tensor:
-    """Partial RoPE in half-split pairs: dimension j turns with j + dims / 2, the rest passes."""
+def apply_rope(x_BTHE: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor], start: int, stop: int) -> torch.Tensor:
+    """Rotate dimension pairs (j, j + rope_dims / 2) of positions start to stop; the other dimensions stay."""
     cos, sin = (table[start:stop, None].to(x_BTHE.dtype) for table in rope)
     half = cos.shape[-1]
     a, b, rest = x_BTHE.split([half, half, x_BTHE.shape[-1] - 2 * half], dim=-1)
@@ -170,7 +190,7 @@ def apply_rope(x_BTHE: torch.Tensor, rope, start: int, stop: int) -> torch.Tenso
 
 
 def exclusive_self_attention(y_BSHE: torch.Tensor, v_BSGE: torch.Tensor) -> torch.Tensor:
-    """XSA: each head's output less its part along its own position's value, y - (y·v̂) v̂."""
+    """Remove from each head's output its component along its own position's value: y - (y·v̂) v̂ (XSA)."""
     batch, n_tokens, n_heads, head_dim = y_BSHE.shape
     unit = F.normalize(v_BSGE, dim=-1)[:, :, :, None]
     grouped = y_BSHE.view(batch, n_tokens, v_BSGE.shape[2], -1, head_dim)

@@ -1,6 +1,7 @@
-"""The averages of a run on disk: a folder with its index, exact averages, and snapshots of the traces."""
+"""The EMA weights of a run on disk: an index, the tracked averages, and snapshots of the basis averages."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,50 +11,56 @@ from golf.errors import ArtifactError
 from golf.model import checkpoint
 from golf.training.ema import EMATracker, combine_snapshots, describe_covered_decays, require_posthoc
 
+__all__ = ["load", "save"]
 
-def save(folder, ema: EMATracker, model_cfg: ModelConfig, *, lineage: dict) -> None:
-    """``decay_<d>.safetensors`` for each tracked decay, ``trace_<d>_step_<s>.safetensors`` for each snapshot, index."""
+_INDEX_KEYS = ("steps", "decays", "basis_decays", "snapshots")
+
+
+def save(folder: str | Path, ema: EMATracker, model_cfg: ModelConfig, *, lineage: dict[str, Any]) -> None:
+    """Write ``decay_<d>.safetensors`` for each tracked decay, ``basis_<d>_step_<s>.safetensors`` for each snapshot of
+    a basis average, and ``index.json``.
+    """
     folder = Path(folder)
     for decay in ema.decays:
-        metadata = {"average": {"decay": decay, "step": ema.steps}}
+        metadata = {"ema": {"decay": decay, "step": ema.steps}}
         checkpoint.save(_decay_path(folder, decay), ema.copy_average(decay), model_cfg, lineage=lineage, **metadata)
     for step, weights_by_decay in ema.snapshots.items():
         for basis_decay, weights in weights_by_decay.items():
-            metadata = {"average": {"decay": basis_decay, "step": step}}
+            metadata = {"ema": {"decay": basis_decay, "step": step}}
             checkpoint.save(_snapshot_path(folder, basis_decay, step), weights, model_cfg, lineage=lineage, **metadata)
-    io.write_json(
-        folder / "index.json",
-        {
-            "steps": ema.steps,
-            "decays": list(ema.decays),
-            "traces": list(ema.basis_decays),
-            "snapshots": sorted(ema.snapshots),
-        },
-    )
+    index = {
+        "steps": ema.steps,
+        "decays": list(ema.decays),
+        "basis_decays": list(ema.basis_decays),
+        "snapshots": sorted(ema.snapshots),
+    }
+    io.write_json(folder / "index.json", index)
 
 
-def load(folder, decay: float, model_cfg: ModelConfig) -> tuple[dict[str, torch.Tensor], dict, list[Path]]:
-    """The average with ``decay`` after the last step; how it was had, and with what profile error; the files used.
+def load(
+    folder: str | Path, decay: float, model_cfg: ModelConfig
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Path]]:
+    """Return the average with ``decay`` after the last step, its origin and profile error, and the files used.
 
-    Raises ParamsError naming the covered range when the kept traces do not allow this decay.
+    Raises ConfigError, naming the covered range, when the snapshots don't allow this decay.
     """
     folder = Path(folder)
     index = _read_index(folder)
-    basis_decays, snapshot_steps, n_steps = index["traces"], index["snapshots"], index["steps"]
-    info = {"decay": decay, "covered": describe_covered_decays(basis_decays, snapshot_steps, n_steps)}
+    basis_decays, snapshot_steps, n_steps = index["basis_decays"], index["snapshots"], index["steps"]
+    info = {"decay": decay, "covered_decays": describe_covered_decays(basis_decays, snapshot_steps, n_steps)}
     if decay in index["decays"]:
         path = _decay_path(folder, decay)
-        return checkpoint.load(path, model_cfg)[0], info | {"how": "tracked", "profile_error": 0.0}, [path]
+        return checkpoint.load(path, model_cfg)[0], info | {"source": "tracked", "profile_error": 0.0}, [path]
     posthoc = require_posthoc(decay, basis_decays, snapshot_steps, n_steps)
     paths = {key: _snapshot_path(folder, *key) for key in posthoc.coefficients}
     weights = combine_snapshots(posthoc, lambda *key: checkpoint.load(paths[key], model_cfg)[0])
-    return weights, info | {"how": "combined", "profile_error": posthoc.error}, list(paths.values())
+    return weights, info | {"source": "combined", "profile_error": posthoc.error}, list(paths.values())
 
 
-def _read_index(folder: Path) -> dict:
+def _read_index(folder: Path) -> dict[str, Any]:
     index = io.read_json(folder / "index.json")
-    if not {"steps", "decays", "traces", "snapshots"} <= index.keys():
-        problem = f"expected steps, decays, traces, snapshots, got {sorted(index)}"
+    if not index.keys() >= set(_INDEX_KEYS):
+        problem = f"expected {', '.join(_INDEX_KEYS)}, got {sorted(index)}"
         raise ArtifactError(folder / "index.json", problem, io.RERUN_HINT)
     return index
 
@@ -63,4 +70,4 @@ def _decay_path(folder: Path, decay: float) -> Path:
 
 
 def _snapshot_path(folder: Path, basis_decay: float, step: int) -> Path:
-    return folder / f"trace_{basis_decay:g}_step_{step:06d}.safetensors"
+    return folder / f"basis_{basis_decay:g}_step_{step:06d}.safetensors"

@@ -1,7 +1,7 @@
-"""Matrices dealt to the ranks: each gets the summed gradients of its own, and hands their updates to all.
+"""Sharded Muon in the manner of ZeRO: reduce-scatter gradients to each matrix's owner, all-gather the updates.
 
-A bank (matrices of one size) travels as one buffer, in bf16 where the run computes in it, fp32 else. PR #1493 sends
-fp32 gradients to all ranks, and then a buffer as long as all updates, zeros included (record-stack 5.1, item 8).
+A bank (the matrices of one size) travels as one buffer, in the precision of the run. PR #1493 instead sends fp32
+gradients to all ranks, and then a buffer as long as all updates, zeros included (docs/references.md#sharded-muon).
 """
 
 import math
@@ -12,17 +12,16 @@ import torch.distributed as dist
 
 from golf.distributed.context import DistContext
 
-REDUCE_SCATTER_NAMES = (
-    "reduce_scatter_single",
-    "reduce_scatter_tensor",
-)  # what torch calls it, and called it before 2.13
+# torch's name for each collective, and its name before torch 2.13
+REDUCE_SCATTER_NAMES = "reduce_scatter_single", "reduce_scatter_tensor"
 ALL_GATHER_NAMES = "all_gather_single", "all_gather_into_tensor"
 
 
 def assign_owners(banks: list[tuple[int, float]], world_size: int) -> list[list[int]]:
-    """For each bank of (matrices, cost of one): the rank that owns each matrix.
+    """Return, for each bank of (number of matrices, cost of one), the rank that owns each matrix.
 
-    The dearest bank goes first and each matrix to the rank with the least to do, at most ceil(matrices / ranks) a rank.
+    Banks are assigned in order of falling cost, each matrix to the least loaded rank, with at most
+    ceil(matrices / world_size) of a bank on one rank.
     """
     load = [0.0] * world_size
     owners: list[list[int]] = [[] for _ in banks]
@@ -38,15 +37,18 @@ def assign_owners(banks: list[tuple[int, float]], world_size: int) -> list[list[
 
 
 class BankCollectives:
-    """One bank's way between ranks. On one rank nothing is copied: what goes in comes out.
+    """The collectives of one bank. A single rank gets back the tensors it passes in, uncopied.
 
-    matrices: of one number of elements each; owners: the rank of each. A step calls scatter, mine, gather and all.
-    Waiting is the device's, never the host's, where the backend is NCCL.
+    A step calls reduce_scatter_async, wait_gradients, all_gather_async and wait_updates. With NCCL the device waits,
+    never the host.
     """
 
-    def __init__(self, matrices: list[torch.Tensor], owners: list[int], ctx: DistContext):
+    def __init__(self, matrices: list[torch.Tensor], owners: list[int], ctx: DistContext) -> None:
+        """``matrices`` have one number of elements each; ``owners`` holds the rank that owns each."""
         self._ctx, self._matrices = ctx, matrices
         self.owned = [i for i, owner in enumerate(owners) if owner == ctx.rank]  # indices into matrices
+        self._local_tensors: list[torch.Tensor] = []  # what a single rank passes on
+        self._work: dist.Work | None = None
         if ctx.world_size == 1:
             return
         slots_per_rank = math.ceil(len(matrices) / ctx.world_size)
@@ -58,10 +60,10 @@ class BankCollectives:
         slots = {i: full_buffer[r, s] for r, indices in enumerate(indices_by_rank) for s, i in enumerate(indices)}
         self._slots = [slots[i].view_as(matrix) for i, matrix in enumerate(matrices)]
         self._owned_slots = [shard_buffer[s].view_as(matrices[i]) for s, i in enumerate(self.owned)]
-        self._full_buffer, self._shard_buffer, self._work = full_buffer.flatten(0, 1), shard_buffer, None
+        self._full_buffer, self._shard_buffer = full_buffer.flatten(0, 1), shard_buffer
 
     def reduce_scatter_async(self, gradients: list[torch.Tensor]) -> None:
-        """Send off the gradients of all matrices; each rank will get the sums of its own."""
+        """Start sending the gradients of all matrices; each rank will receive the sums of its own."""
         if self._ctx.world_size == 1:
             self._local_tensors = gradients
             return
@@ -69,14 +71,14 @@ class BankCollectives:
         self._work = resolve_collective(REDUCE_SCATTER_NAMES)(self._shard_buffer, self._full_buffer, async_op=True)
 
     def wait_gradients(self) -> list[torch.Tensor]:
-        """The summed gradients of this rank's matrices, in the order of ``own``, valid until gather."""
+        """Return the summed gradients of this rank's matrices, in the order of ``owned``; valid until the gather."""
         if self._ctx.world_size == 1:
             return self._local_tensors
-        self._work.wait()
+        self._wait()
         return self._owned_slots
 
     def all_gather_async(self, updates: list[torch.Tensor]) -> None:
-        """Send off the updates of this rank's matrices."""
+        """Start sending the updates of this rank's matrices to all ranks."""
         if self._ctx.world_size == 1:
             self._local_tensors = updates
             return
@@ -85,14 +87,18 @@ class BankCollectives:
         self._work = resolve_collective(ALL_GATHER_NAMES)(self._full_buffer, self._shard_buffer, async_op=True)
 
     def wait_updates(self) -> list[torch.Tensor]:
-        """The updates of all matrices, in their order, valid until the next scatter."""
+        """Return the updates of all matrices, in their order, valid until the next reduce_scatter_async."""
         if self._ctx.world_size == 1:
-            updates, self._local_tensors = self._local_tensors, None
+            updates, self._local_tensors = self._local_tensors, []
             return updates
-        self._work.wait()
+        self._wait()
         return self._slots
+
+    def _wait(self) -> None:
+        assert self._work is not None, "a collective must be started before it is awaited"
+        self._work.wait()
 
 
 def resolve_collective(names: tuple[str, ...]) -> Callable[..., dist.Work]:
-    """The first of these calls that this torch has."""
+    """Return the first of these functions that this version of torch has."""
     return next(getattr(dist, name) for name in names if hasattr(dist, name))

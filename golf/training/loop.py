@@ -1,15 +1,17 @@
-"""The training loop: rates by progress, recurrence by progress, averages and checkpoints on the way."""
+"""The training loop: optimizer steps until the budget is used, with EMA, logs, checkpoints and resumable state."""
 
+import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from golf.config.model import ModelConfig
 from golf.config.sections import TrainConfig
+from golf.data.loader import TokenLoader
 from golf.distributed.context import DistContext
 from golf.errors import DivergenceError
 from golf.model.attention import MIN_MEAN_DOCUMENT_TOKENS
@@ -19,53 +21,31 @@ from golf.pipeline.signals import DeferSignals
 from golf.training import schedule
 from golf.training.ema import EMATracker
 from golf.training.optimizer import MuonAdamW
+from golf.training.result import TrainResult
 from golf.training.resume import ResumableRun
 from golf.training.step import compile_warmup, make_loss_fn, train_step
 from golf.training.time_budget import TrainingBudget
 
-
-@dataclass
-class TrainResult:
-    """What a run leaves besides the weights in the model."""
-
-    ema: EMATracker
-    log: list[dict] = field(default_factory=list)  # one row a logged step
-    dev_log: list[dict] = field(default_factory=list)  # step, seconds, dev_loss
-    steps: int = 0
-    seconds: float = 0.0
-    warmup_seconds: float = 0.0  # compilation and what it ran, before the clock
-    recurrent_from: int | None = None  # first step with recurrence
-
-    def metrics(self, cfg: TrainConfig) -> dict:
-        """The run in numbers."""
-        return {
-            "steps": self.steps,
-            "tokens": self.steps * cfg.batch_tokens,
-            "looped_from_step": self.recurrent_from,
-            "loss": self.log[-1]["loss"] if self.log else None,
-            "dev_loss": self.dev_log[-1]["dev_loss"],
-            "seconds": round(self.seconds, 3),
-            "warmup_seconds": round(self.warmup_seconds, 3),
-            "tokens_per_second": round(self.steps * cfg.batch_tokens / self.seconds, 1),
-        }
+__all__ = ["train"]
 
 
 def train(
     model: GPT,
-    batches: Iterator,
+    batches: TokenLoader,
     cfg: TrainConfig,
     ctx: DistContext,
     *,
     dev_windows: torch.Tensor,
     save_checkpoint: Callable[[int, bool], None],
-    resumable_run: ResumableRun | None = None,
+    run: ResumableRun | None = None,
 ) -> TrainResult:
-    """Train ``model`` in place until the clock or the steps run out, from where ``state`` has got to.
+    """Train ``model`` in place until the seconds or the steps of ``cfg`` are used up.
 
-    batches: (x, y) int64 [rows of this rank, context]. dev: int64 [rows, context + 1], whose loss is watched.
-    save(step, looped): called on rank 0 every ``checkpoint_every`` steps. state: keeps the run on the way, and when a
-    signal asks for its end, which then comes after the step; ``batches`` must be a Loader at its position.
-    Raises Diverged when the loss is not finite, or the gradient of a logged step is zero.
+    ``batches`` yields (x, y), int64 [rows of this rank, context_length] each. ``dev_windows`` is int64
+    [rows, context_length + 1]; its loss is logged. ``save_checkpoint(step, recurrent)`` is called on rank 0 every
+    ``checkpoint_every`` steps. With ``run``, training continues from its saved state and saves its own on the way; a
+    termination signal then takes effect after the current step, with the state saved.
+    Raises DivergenceError when the loss is not finite, or the gradient of a logged step is zero.
     """
     loss_fn = ctx.maybe_compile(make_loss_fn(model, ctx))
     started_at = time.perf_counter()
@@ -81,16 +61,16 @@ def train(
         cfg.ema_snapshot_every,
     )
     result = TrainResult(ema, warmup_seconds=warmup_s)
-    if resumable_run is not None:
-        resumable_run.attach(model, optimizer, result, batches)
-    budget = _make_budget(cfg, resumable_run)
-    progress_line = Progress("train", cfg.steps, "steps", limit_s=budget.limit_s, quiet=not ctx.is_main)
-    progress_line.started_at -= budget.used_before_s
-    step = resumable_run.step if resumable_run is not None else 0
-    budget.start()
-    if resumable_run is not None:
-        resumable_run.start_heartbeat(budget.elapsed_s)
-    with DeferSignals() as deferred:
+    writer = None if run is None else run.restore(model, optimizer, result, batches)
+    step, used_before_s = (0, 0.0) if run is None else (run.step, run.used_s)
+    limit_s = None if cfg.limit_s is None else cfg.limit_s - cfg.reserve_s  # calibration gets the rest
+    budget = TrainingBudget(limit_s, cfg.steps, used_before_s)
+    progress_line = Progress("train", cfg.steps, "steps", limit_s=limit_s, quiet=not ctx.is_main)
+    progress_line.started_at -= used_before_s
+    with writer or contextlib.nullcontext(), DeferSignals() as deferred:
+        budget.start()
+        if writer is not None:
+            writer.start(budget.elapsed_s)
         while True:
             seconds = ctx.all_reduce_max(math.inf if deferred.pending else budget.elapsed_s())
             progress = budget.progress(step, seconds)
@@ -117,60 +97,64 @@ def train(
                 result.dev_log.append(_evaluate_dev(model, dev_windows, step, seconds, recurrent, ctx))
             if cfg.checkpoint_every and step % cfg.checkpoint_every == 0 and ctx.is_main:
                 save_checkpoint(step, recurrent)
-            if resumable_run is not None and resumable_run.should_save(seconds):
-                resumable_run.save_async(step, seconds)
+            if writer is not None and writer.should_save(seconds):
+                writer.save(step, seconds)
         ctx.synchronize()
         result.steps, result.seconds = step, ctx.all_reduce_max(budget.elapsed_s())
-        if resumable_run is not None:
-            resumable_run.stop_heartbeat()
-            resumable_run.save_async(step, result.seconds, wait=True)
+        if writer is not None:
+            writer.stop(step, result.seconds)
         signal_number = int(ctx.all_reduce_max(deferred.pending or 0))
     if signal_number:
         progress_line.finish(
-            f"stopped after {step:,} steps and {result.seconds:.1f} s; the same command goes on from there"
+            f"stopped after {step:,} steps and {result.seconds:.1f} s; run the same command again to continue"
         )
         signal.raise_signal(signal_number)
-    recurrent = model.cfg.recur_passes > 1  # what follows always runs with recurrence
+    recurrent = model.cfg.recur_passes > 1  # all later stages run with recurrence
     result.dev_log.append(_evaluate_dev(model, dev_windows, step, result.seconds, recurrent, ctx))
     ema.take_snapshot()
     ctx.synchronize()
     progress_line.finish(f"{step:,} steps in {result.seconds:.1f} s, dev loss {result.dev_log[-1]['dev_loss']:.4f}")
     if recurrent and result.recurrent_from is None:
         progress_line.finish(
-            f"no step ran with recurrence: none came after train.recurrence_from = {cfg.recurrence_from:g} of the budget; what "
-            f"follows runs with it, so give more steps or seconds"
+            f"no step ran with recurrence, because none came after train.recurrence_from = {cfg.recurrence_from:g} of "
+            f"the budget, but later stages run with it; raise train.steps or train.limit_s"
         )
     return result
 
 
-def _make_budget(cfg: TrainConfig, resumable_run: ResumableRun | None) -> TrainingBudget:
-    """The clock of a run: what calibration is to have is taken off, and what the run used before is on it."""
-    limit_s = None if cfg.limit_s is None else cfg.limit_s - cfg.reserve_s
-    return TrainingBudget(limit_s, cfg.steps, resumable_run.used_s if resumable_run is not None else 0.0)
-
-
 def _make_log_row(
-    step, seconds, batch_loss, grad_norm, lr_multiplier, recurrent, cfg: TrainConfig, model_cfg: ModelConfig
-) -> dict:
+    step: int,
+    seconds: float,
+    batch_loss: torch.Tensor,
+    grad_norm: torch.Tensor,
+    lr_multiplier: float,
+    recurrent: bool,
+    cfg: TrainConfig,
+    model_cfg: ModelConfig,
+) -> dict[str, Any]:
+    """Return a row of log.csv. Raises DivergenceError when the loss is not finite or the gradient is zero."""
     loss_value = batch_loss.item()
     if not math.isfinite(loss_value):
-        hint = f", or documents have fewer than {MIN_MEAN_DOCUMENT_TOKENS} tokens on average: set model.doc_mask_bos_id to null"
+        hint = (
+            f", or, if documents have fewer than {MIN_MEAN_DOCUMENT_TOKENS} tokens on average, set "
+            f"model.doc_mask_bos_id to null"
+        )
         raise DivergenceError(
-            f"training: the loss is {loss_value} at step {step}; lower train.muon_lr, train.embed_lr or train.scalar_lr, "
-            f"or clip harder with train.grad_clip{hint if model_cfg.doc_mask_bos_id is not None else ''}"
+            f"training: the loss is {loss_value} at step {step}; lower train.muon_lr, train.embed_lr or "
+            f"train.scalar_lr, or lower train.grad_clip{hint if model_cfg.doc_mask_bos_id is not None else ''}"
         )
     if not grad_norm.item():
         raise DivergenceError(
-            f"training: the gradient of step {step} is zero, so nothing would be learned; where train.compile: off "
-            f"mends it, this release of torch compiles the model wrongly"
+            f"training: the gradient of step {step} is zero, so the model does not learn; if train.compile: off fixes "
+            f"it, this release of torch compiles the model wrongly"
         )
     return {
         "step": step,
         "seconds": round(seconds, 3),
         "loss": round(loss_value, 6),
-        "gradient_norm": round(grad_norm.item(), 6),
-        "rate": round(lr_multiplier, 6),
-        "looped": int(recurrent),
+        "grad_norm": round(grad_norm.item(), 6),
+        "lr_multiplier": round(lr_multiplier, 6),
+        "recurrent": int(recurrent),
         "tokens": step * cfg.batch_tokens,
     }
 
@@ -178,8 +162,8 @@ def _make_log_row(
 @torch.no_grad()
 def _evaluate_dev(
     model: GPT, dev_windows: torch.Tensor, step: int, seconds: float, recurrent: bool, ctx: DistContext
-) -> dict:
-    """The model's own loss on dev, rows shared out over ranks, in this state of recurrence."""
+) -> dict[str, Any]:
+    """Return a row of dev.csv: the mean loss on dev, whose rows are divided among the ranks."""
     total = torch.zeros(2, dtype=torch.float64, device=ctx.device)
     local_windows = dev_windows[ctx.rank :: ctx.world_size]
     for windows in local_windows.split(16) if len(local_windows) else ():
@@ -189,5 +173,5 @@ def _evaluate_dev(
         total += torch.tensor([nll.double().sum().item(), nll.numel()], dtype=torch.float64, device=ctx.device)
     nats, n_tokens = ctx.all_reduce(total).tolist()
     if not math.isfinite(nats):
-        raise DivergenceError(f"training: the dev loss is not finite at step {step}; lower the rates in train.*_lr")
+        raise DivergenceError(f"training: the dev loss is not finite at step {step}; lower the rates train.*_lr")
     return {"step": step, "seconds": round(seconds, 3), "dev_loss": round(nats / n_tokens, 6)}

@@ -1,6 +1,7 @@
-"""Muon with row normalisation (MuonEq-R): momentum made orthogonal by Newton–Schulz, matrices of one size at once.
+"""Muon with row normalization (MuonEq-R): momentum is orthogonalized by Newton–Schulz, in batches of one matrix size.
 
-N matrices, R rows, C columns. A bank holds the matrices of one shape and those of its transpose, [D, 4D] and [4D, D].
+N matrices, R rows, C columns. A bank holds the matrices of one shape and of its transpose, such as [D, 4D] and [4D, D].
+See docs/references.md#muon.
 """
 
 import itertools
@@ -11,9 +12,21 @@ from golf.config.sections import TrainConfig
 from golf.distributed.context import DistContext
 from golf.training.grad_sharding import BankCollectives, assign_owners
 
-NS_COEFFICIENTS = {  # a, b, c of x ← a x + b (x xᵀ) x + c (x xᵀ)² x
-    "quintic": [(3.4445, -4.775, 2.0315)],  # every iteration; Jordan et al., kellerjordan.github.io/posts/muon
-    "polar_express": [  # one after the other; record-stack 3.10, PR #1787, arXiv:2505.16932
+__all__ = [
+    "NS_COEFFICIENTS",
+    "Muon",
+    "NSIteration",
+    "apply_normuon",
+    "chunk_iterations",
+    "get_ns_coefficients",
+    "load_into",
+    "orthogonalize",
+]
+
+NSIteration = tuple[float, float, float]  # a, b, c of x ← a x + b (x xᵀ) x + c (x xᵀ)² x
+NS_COEFFICIENTS: dict[str, list[NSIteration]] = {
+    "quintic": [(3.4445, -4.775, 2.0315)],  # for every iteration; Jordan et al., kellerjordan.github.io/posts/muon
+    "polar_express": [  # one for each iteration; PR #1787, arXiv:2505.16932
         (8.15655, -22.48329, 15.87877),
         (4.04293, -2.80892, 0.50002),
         (3.89167, -2.77248, 0.50606),
@@ -22,21 +35,21 @@ NS_COEFFICIENTS = {  # a, b, c of x ← a x + b (x xᵀ) x + c (x xᵀ)² x
     ],
 }
 _EPS = 1e-7
-_GRAM_ASPECT = 1.5  # columns a row from which iterations pay on the Gram matrix alone (PR #1809)
-_ITERS_PER_GRAM = 3  # iterations on one Gram matrix; with five, bf16's errors in small eigenvalues blow up
+_GRAM_ASPECT = 1.5  # columns per row from which iterating on the Gram matrix alone pays off (PR #1809)
+_ITERS_PER_GRAM = 3  # iterations on one Gram matrix; with five, bf16 rounding errors in small eigenvalues blow up
 
 
-def get_ns_coefficients(name: str, steps: int) -> tuple[tuple[float, float, float], ...]:
-    """(a, b, c) of each iteration."""
+def get_ns_coefficients(name: str, steps: int) -> tuple[NSIteration, ...]:
+    """Return the coefficients of each of ``steps`` Newton–Schulz iterations."""
     table = NS_COEFFICIENTS[name]
     return tuple(table * steps if len(table) == 1 else table[:steps])
 
 
-def orthogonalize(x_NRC: torch.Tensor, iterations: tuple) -> torch.Tensor:
-    """Each matrix's nearest orthogonal one, roughly: singular values come near 1. In the dtype of x.
+def orthogonalize(x_NRC: torch.Tensor, iterations: tuple[NSIteration, ...]) -> torch.Tensor:
+    """Bring the singular values of each matrix near 1, in the dtype of x: roughly the nearest orthogonal matrix.
 
-    Rows are the shorter side; no Frobenius norm exceeds 1. All iterates are polynomials in the first Gram matrix times
-    the first iterate, so long matrices take several iterations on [R, R] and are multiplied once at the end of those.
+    Rows must be the shorter side and Frobenius norms at most 1. Every iterate is a polynomial in the first Gram matrix
+    times the first iterate, so long matrices run several iterations on [R, R] and are multiplied once after them.
     """
     rows, columns = x_NRC.shape[-2:]
     for chunk in chunk_iterations(iterations, _ITERS_PER_GRAM if columns >= _GRAM_ASPECT * rows else 1):
@@ -44,14 +57,14 @@ def orthogonalize(x_NRC: torch.Tensor, iterations: tuple) -> torch.Tensor:
     return x_NRC
 
 
-def chunk_iterations(iterations: tuple, size: int) -> list[tuple]:
-    """Runs of ``size`` iterations, the first one shorter where they don't divide."""
+def chunk_iterations(iterations: tuple[NSIteration, ...], size: int) -> list[tuple[NSIteration, ...]]:
+    """Split the iterations into runs of ``size``; the first is shorter when they don't divide."""
     cuts = [0, *range(len(iterations) % size or size, len(iterations) + 1, size)]
     return [iterations[start:stop] for start, stop in itertools.pairwise(cuts)]
 
 
-def _gram_polynomial(gram_NRR: torch.Tensor, chunk: tuple) -> torch.Tensor:
-    """q_k … q_1 with q = a + b G + c G², where G becomes q G q after each."""
+def _gram_polynomial(gram_NRR: torch.Tensor, chunk: tuple[NSIteration, ...]) -> torch.Tensor:
+    """Return q_k … q_1 with q_i = a + b G + c G², where G becomes q_i G q_i after each iteration."""
     product = q = None
     for a, b, c in chunk:
         gram_NRR = gram_NRR if q is None else q @ gram_NRR @ q
@@ -62,13 +75,17 @@ def _gram_polynomial(gram_NRR: torch.Tensor, chunk: tuple) -> torch.Tensor:
 
 
 def _prepare_momentum(
-    gradients, momenta, clip_scale: torch.Tensor, momentum: torch.Tensor, dtype
+    gradients: list[list[torch.Tensor]],
+    momenta: list[torch.Tensor],
+    clip_scale: torch.Tensor,
+    momentum: torch.Tensor,
+    dtype: torch.dtype,
 ) -> list[torch.Tensor]:
-    """What Newton–Schulz gets, for each shape [N, rows, columns] in ``dtype``; momenta advance in place.
+    """Update the momenta in place and return the input of Newton–Schulz in ``dtype``, a stack for each shape.
 
-    gradients: for each shape a list of [R, C]; momenta: for each a stack [N, R, C]; clip, momentum: of no dimension.
-    m ← momentum · m + g; u = g + momentum · m (Nesterov); rows of u to unit length (PR #1493), then each matrix to a
-    Frobenius norm of 1; tall ones transposed.
+    ``gradients`` has a list of [R, C] for each shape, ``momenta`` a stack [N, R, C]; ``clip_scale`` and ``momentum``
+    are scalars. m ← momentum · m + g and u = g + momentum · m (Nesterov). The rows of u are scaled to unit length (PR
+    #1493), then each matrix to a Frobenius norm of 1; tall matrices are transposed.
     """
     prepared = []
     for matrices, buffer_NRC in zip(gradients, momenta, strict=True):
@@ -84,7 +101,10 @@ def _prepare_momentum(
 
 
 def apply_normuon(o_NRC: torch.Tensor, moment_NR1: torch.Tensor, decay: float) -> torch.Tensor:
-    """NorMuon (record-stack 2.5): rows over the root of their second moment, which advances; the norm stays."""
+    """Divide each row by the root of its second moment, keeping the matrix norm (docs/references.md#normuon).
+
+    ``moment_NR1``, the running mean of the rows' squares with this decay, is updated in place.
+    """
     exact_NRC = o_NRC.to(moment_NR1.dtype)
     moment_NR1.lerp_(exact_NRC.square().mean(dim=-1, keepdim=True), 1 - decay)
     normalized_NRC = exact_NRC / (moment_NR1.sqrt() + _EPS)
@@ -95,7 +115,7 @@ def apply_normuon(o_NRC: torch.Tensor, moment_NR1: torch.Tensor, decay: float) -
 def _apply_update(
     weights: list[torch.Tensor], updates: list[torch.Tensor], decay_factor: torch.Tensor, lr: torch.Tensor
 ) -> None:
-    """p ← keep · p - rate · sqrt(max(1, R / C)) · o, in place (PR #1493); keep and rate are of no dimension."""
+    """p ← decay_factor · p - lr · sqrt(max(1, R / C)) · o, in place (PR #1493); both factors are scalar tensors."""
     for weight, o_RC in zip(weights, updates, strict=True):
         rows, columns = weight.shape
         weight.mul_(decay_factor).sub_(o_RC * (lr * max(1.0, rows / columns) ** 0.5))
@@ -106,34 +126,36 @@ def _is_tall(matrix: torch.Tensor) -> bool:
 
 
 def _ns_cost(size: tuple[int, int]) -> float:
-    """Multiplications of an iteration on one matrix of this (shorter, longer) side, in units that compare sizes."""
+    """Return the relative cost of an iteration on one matrix with these (shorter, longer) sides."""
     rows, columns = size
     return rows * rows * (2 * columns + rows)
 
 
 class _ParamBank:
-    """Matrices that share their Newton–Schulz, the tall ones last, and the state of those that this rank owns."""
+    """Matrices that are orthogonalized in one batch, tall ones last, and the state of those that this rank owns."""
 
     def __init__(
         self, parameters: dict[str, torch.nn.Parameter], owners: list[int], cfg: TrainConfig, ctx: DistContext
-    ):
+    ) -> None:
         ordered = sorted(parameters.items(), key=lambda named: _is_tall(named[1]))
         self.names, self.parameters = [name for name, _ in ordered], [parameter for _, parameter in ordered]
         self.weights = [parameter.detach() for parameter in self.parameters]
         self.collectives = BankCollectives(self.weights, owners, ctx)
         runs = itertools.groupby(self.collectives.owned, lambda i: _is_tall(self.weights[i]))
-        self.owned_by_shape = [list(indices) for _, indices in runs]  # of this rank, a list for each shape
+        self.owned_by_shape = [
+            list(indices) for _, indices in runs
+        ]  # indices of this rank's matrices, a list for each shape
         self._normuon_beta2 = cfg.normuon_beta2
-        self.state: dict[str, list[torch.Tensor]] = {}  # kind -> a stack for each shape; nothing before the first step
+        self.state: dict[str, list[torch.Tensor]] = {}  # kind -> a stack for each shape; empty before the first step
 
     def init_state(self) -> dict[str, list[torch.Tensor]]:
-        """The state before the first step: momentum [N, R, C], and for NorMuon moment [N, R, 1]."""
+        """Return a zero state: momentum [N, R, C] for each shape, and for NorMuon second_moment [N, R, 1]."""
         zeros = [torch.zeros_like(torch.stack([self.weights[i] for i in indices])) for indices in self.owned_by_shape]
-        moments = {} if self._normuon_beta2 is None else {"moment": [stack[..., :1].clone() for stack in zeros]}
+        moments = {} if self._normuon_beta2 is None else {"second_moment": [stack[..., :1].clone() for stack in zeros]}
         return {"momentum": zeros, **moments}
 
     def named_state(self, state: dict[str, list[torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Views of a state: ``muon/<name>/<kind>``."""
+        """Return views of a state by ``muon/<name>/<kind>``."""
         return {
             f"muon/{self.names[i]}/{kind}": stack[row]
             for kind, stacks in state.items()
@@ -142,30 +164,29 @@ class _ParamBank:
         }
 
     def group_by_shape(self, tensors: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-        """This rank's tensors, which come in the order of its matrices."""
+        """Split this rank's tensors, in the order of its matrices, into a list for each shape."""
         remaining = iter(tensors)
         return [list(itertools.islice(remaining, len(indices))) for indices in self.owned_by_shape]
 
 
 class Muon:
-    """Over matrices by name, dealt to the ranks. Decay is decoupled and follows the rate: p ← p (1 - lr·wd) - lr·u.
+    """Muon over named matrices, each owned by one rank. Weight decay is decoupled: p ← p (1 - lr·wd) - lr·u.
 
-    A step: ``send`` the gradients off, ``mine`` for the norm on which all ranks must agree, ``turn`` them into
-    directions, ``move`` the weights. State is fp32 and lies only on the rank that owns the matrix.
+    A step calls start_reduce_scatter, wait_local_grads (for the norm that all ranks clip by), compute_updates and
+    apply_updates. The state is fp32 and exists only on the rank that owns the matrix.
     """
 
-    def __init__(self, parameters: dict[str, torch.nn.Parameter], cfg: TrainConfig, ctx: DistContext):
+    def __init__(self, parameters: dict[str, torch.nn.Parameter], cfg: TrainConfig, ctx: DistContext) -> None:
         self._ctx, self._weight_decay = ctx, cfg.muon_decay
-        self._iterations, self._normuon_beta2 = (
-            get_ns_coefficients(cfg.ns_coefficients, cfg.ns_steps),
-            cfg.normuon_beta2,
-        )
+        self._iterations = get_ns_coefficients(cfg.ns_coefficients, cfg.ns_steps)
+        self._normuon_beta2 = cfg.normuon_beta2
         self._prepare_momentum, self._apply_normuon, self._apply_update = (
             ctx.maybe_compile(function) for function in (_prepare_momentum, apply_normuon, _apply_update)
         )
-        grouped: dict[tuple, dict[str, torch.nn.Parameter]] = {}
+        grouped: dict[tuple[int, int], dict[str, torch.nn.Parameter]] = {}
         for name, parameter in parameters.items():
-            grouped.setdefault(tuple(sorted(parameter.shape)), {})[name] = parameter
+            shorter, longer = sorted(parameter.shape)
+            grouped.setdefault((shorter, longer), {})[name] = parameter
         sizes = sorted(grouped, key=_ns_cost, reverse=True)
         owners = assign_owners([(len(grouped[size]), _ns_cost(size)) for size in sizes], ctx.world_size)
         self.banks = [
@@ -173,16 +194,17 @@ class Muon:
         ]
 
     def start_reduce_scatter(self) -> None:
+        """Start sending the gradients to the owners of their matrices."""
         for bank in self.banks:
             bank.collectives.reduce_scatter_async([parameter.grad for parameter in bank.parameters])
 
     def wait_local_grads(self) -> list[torch.Tensor]:
-        """This rank's gradients, summed over ranks."""
+        """Return the gradients of this rank's matrices, summed over ranks."""
         return [gradient for bank in self.banks for gradient in bank.collectives.wait_gradients()]
 
     @torch.no_grad()
     def compute_updates(self, clip_scale: torch.Tensor, momentum: float) -> None:
-        """Gradients times ``clip`` into directions; those of a bank travel while the next bank is worked on."""
+        """Turn gradients times ``clip_scale`` into updates. A bank's updates travel while the next bank is computed."""
         for bank in self.banks:
             bank.collectives.all_gather_async(
                 self._compute_bank_updates(bank, clip_scale, self._scalar(momentum)) if bank.owned_by_shape else []
@@ -191,7 +213,7 @@ class Muon:
     def _compute_bank_updates(
         self, bank: _ParamBank, clip_scale: torch.Tensor, momentum: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Of this rank's matrices; what is not compiled here runs as fast as it is (benchmarks/optimizer.py)."""
+        """Return the updates of this rank's matrices. Newton–Schulz is as fast uncompiled (benchmarks/optimizer.py)."""
         bank.state = bank.state or bank.init_state()
         prepared = self._prepare_momentum(
             bank.group_by_shape(bank.collectives.wait_gradients()),
@@ -205,27 +227,27 @@ class Muon:
         if self._normuon_beta2 is not None:
             updates = [
                 self._apply_normuon(o, v, self._normuon_beta2)
-                for o, v in zip(updates, bank.state["moment"], strict=True)
+                for o, v in zip(updates, bank.state["second_moment"], strict=True)
             ]
         return [o_RC for o_NRC in updates for o_RC in o_NRC]
 
     @torch.no_grad()
     def apply_updates(self, lr: float) -> None:
-        """The updates of all ranks into the weights."""
-        decay_factor, lr = self._scalar(1 - lr * self._weight_decay), self._scalar(lr)
+        """Apply the updates of all ranks to the weights."""
+        decay_factor, lr_tensor = self._scalar(1 - lr * self._weight_decay), self._scalar(lr)
         for bank in self.banks:
-            self._apply_update(bank.weights, bank.collectives.wait_updates(), decay_factor, lr)
+            self._apply_update(bank.weights, bank.collectives.wait_updates(), decay_factor, lr_tensor)
 
     def _scalar(self, value: float) -> torch.Tensor:
-        """On the device, so that a compiled graph serves every value."""
+        """Return a scalar tensor on the device, so that one compiled graph serves every value."""
         return torch.full((), value, device=self._ctx.device)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The state itself, not a copy: ``muon/<name>/momentum`` [R, C] and ``muon/<name>/moment`` [R, 1]."""
+        """Return the state, not copied: ``muon/<name>/momentum`` [R, C] and ``muon/<name>/second_moment`` [R, 1]."""
         return {name: view for bank in self.banks for name, view in bank.named_state(bank.state).items()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
-        """Raises ValueError when it isn't the state of these matrices on this rank."""
+        """Copy a state in. Raises ValueError unless it is the state of these matrices on this rank."""
         states = [bank.init_state() if state_dict else {} for bank in self.banks]
         views = {
             name: view
@@ -233,18 +255,18 @@ class Muon:
             for name, view in bank.named_state(state).items()
         }
         load_into(views, state_dict)
-        for bank, blank in zip(self.banks, states, strict=True):
-            bank.state = blank
+        for bank, state in zip(self.banks, states, strict=True):
+            bank.state = state
 
 
 def load_into(views: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> None:
-    """Copy ``saved`` into ``views``. Raises ValueError when names, shapes or types differ."""
+    """Copy ``saved`` into ``views``. Raises ValueError when names, shapes or dtypes differ."""
     for name in sorted(views.keys() | saved.keys()):
         descriptions = [
             f"{list(tensors[name].shape)} {tensors[name].dtype}" if name in tensors else "nothing"
             for tensors in (views, saved)
         ]
         if descriptions[0] != descriptions[1]:
-            raise ValueError(f"optimiser state {name}: expected {descriptions[0]}, got {descriptions[1]}")
+            raise ValueError(f"optimizer state {name}: expected {descriptions[0]}, got {descriptions[1]}")
     for name, view in views.items():
         view.copy_(saved[name])

@@ -1,4 +1,7 @@
-"""Who gets Muon, who gets AdamW, that nobody is forgotten, and their step over all ranks (record-stack 1.4)."""
+"""Parameter groups (Muon for matrices, AdamW for the rest) and the distributed optimizer step.
+
+The groups and their rates are those of PR #1493 (docs/references.md#adamw).
+"""
 
 import math
 
@@ -10,28 +13,34 @@ from golf.model.gpt import GPT
 from golf.training import schedule
 from golf.training.muon import Muon, load_into
 
+__all__ = ["MuonAdamW", "get_param_group", "group_parameters"]
+
 
 def group_parameters(model: GPT) -> dict[str, dict[str, torch.nn.Parameter]]:
-    """By name. embed: the tied embedding; matrix: 2-D weights inside blocks; scalar: gains, scales, mixes and skips."""
-    grouped = {"embed": {}, "matrix": {}, "scalar": {}}
+    """Return the parameters by group and name.
+
+    embed: the tied embedding; matrix: 2-D weights inside blocks; scalar: gains, scales, mixes and skips.
+    """
+    grouped: dict[str, dict[str, torch.nn.Parameter]] = {"embed": {}, "matrix": {}, "scalar": {}}
     for name, parameter in model.named_parameters():
         grouped[get_param_group(name)][name] = parameter
     return grouped
 
 
 def get_param_group(name: str) -> str:
+    """Return the group of a parameter by its name; every name has one."""
     if name == "tok_emb.weight":
         return "embed"
     return "matrix" if name.startswith("blocks.") and name.endswith(".weight") else "scalar"
 
 
 class MuonAdamW:
-    """The three groups as one. Gradients come in as each rank has them; weights come out the same on all ranks.
+    """One optimizer over the three groups. Each rank has gradients of its own; all ranks end with equal weights.
 
-    Without a step taken there is no state.
+    Before the first step it has no state.
     """
 
-    def __init__(self, model: GPT, cfg: TrainConfig, ctx: DistContext):
+    def __init__(self, model: GPT, cfg: TrainConfig, ctx: DistContext) -> None:
         grouped = group_parameters(model)
         self.cfg, self._ctx = cfg, ctx
         self._muon = Muon(grouped["matrix"], cfg, ctx)
@@ -48,11 +57,12 @@ class MuonAdamW:
         self._base_lrs = [group["lr"] for group in self._adamw.param_groups]
 
     def step(self, step_index: int, lr_multiplier: float, loss: torch.Tensor) -> torch.Tensor:
-        """Step ``number`` (from 0) at ``multiplier`` of every rate, on gradients that sum over ranks to the batch's.
+        """Make step ``step_index`` (from 0) with every learning rate times ``lr_multiplier``.
 
-        loss: this rank's share, which becomes the sum over ranks. Returns the norm of the summed gradient, by which all
-        of it is clipped, the same on every rank (#1855 clips before it sums, record-stack 5.2). On a GPU the host waits
-        for nothing. The small rest travels first, then bank by bank; AdamW runs while Muon's directions travel.
+        The ranks' gradients sum to the global batch's. ``loss`` is this rank's share and becomes the sum over ranks.
+        Returns the norm of the summed gradient, by which every rank clips alike (docs/references.md#grad-clip). The
+        small AdamW gradients are sent first, then Muon's bank by bank; AdamW runs while Muon's updates travel. On a GPU
+        the host waits for none of it.
         """
         cfg = self.cfg
         gradients = [parameter.grad for parameter in self._adamw_params.values() if parameter.grad is not None]
@@ -76,47 +86,43 @@ class MuonAdamW:
         self._muon.apply_updates(cfg.muon_lr * lr_multiplier)
         return grad_norm
 
-    def state_tensors(self) -> list[torch.Tensor]:
-        """Every tensor that the optimisers hold on this rank."""
-        return list(self.state_dict().values())
-
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """This rank's state by name, not copied: ``muon/<parameter>/<kind>``, ``adam/<parameter>/<kind>``."""
+        """Return this rank's state, not copied, as ``muon/<parameter>/<kind>`` and ``adamw/<parameter>/<kind>``."""
         adamw_state = {
-            f"adam/{name}/{kind}": tensor
+            f"adamw/{name}/{kind}": tensor
             for name, parameter in self._adamw_params.items()
             for kind, tensor in self._adamw.state.get(parameter, {}).items()
         }
         return self._muon.state_dict() | adamw_state
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
-        """Put back what ``state_dict`` gave on this rank, bit for bit; an empty one is the state before the first step.
+        """Restore what ``state_dict`` returned on this rank, bit for bit; {} is the state before the first step.
 
-        Raises ValueError when it is not the state of this model, on this rank, with these parameters of train.
+        Raises ValueError unless it is the state of this model on this rank with these training parameters.
         """
         by_prefix = {
-            prefix: {n: t for n, t in state_dict.items() if n.startswith(prefix)} for prefix in ("muon/", "adam/")
+            prefix: {n: t for n, t in state_dict.items() if n.startswith(prefix)} for prefix in ("muon/", "adamw/")
         }
-        if unknown := state_dict.keys() - by_prefix["muon/"].keys() - by_prefix["adam/"].keys():
-            raise ValueError(f"optimiser state: unknown {min(unknown)}")
+        if unknown := state_dict.keys() - by_prefix["muon/"].keys() - by_prefix["adamw/"].keys():
+            raise ValueError(f"optimizer state: unknown {min(unknown)}")
         self._muon.load_state_dict(by_prefix["muon/"])
-        names = [name for name in self._adamw_params if f"adam/{name}/step" in state_dict]
+        names = [name for name in self._adamw_params if f"adamw/{name}/step" in state_dict]
         states = {name: self._init_adamw_state(self._adamw_params[name]) for name in names}
         load_into(
-            {f"adam/{name}/{kind}": tensor for name, state in states.items() for kind, tensor in state.items()},
-            by_prefix["adam/"],
+            {f"adamw/{name}/{kind}": tensor for name, state in states.items() for kind, tensor in state.items()},
+            by_prefix["adamw/"],
         )
         self._adamw.state.clear()
         self._adamw.state.update({self._adamw_params[name]: kinds for name, kinds in states.items()})
 
     def _init_adamw_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
-        """What fused AdamW makes at its first step."""
+        """Return the state that fused AdamW creates at its first step."""
         step = torch.zeros((), device=self._ctx.device)
         return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
 
 
 def _sum_of_squares(gradients: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    """Sum of all squares, fp32, of no dimension; a rank may own no matrix."""
+    """Return the sum of all squares, an fp32 scalar; 0 without gradients, as a rank may own no matrix."""
     if not gradients:
         return torch.zeros((), device=device)
     return torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).square().sum()

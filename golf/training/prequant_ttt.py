@@ -1,7 +1,8 @@
-"""Pre-quantisation test-time training: epochs of AdamW over a whole stream, before anything of it is scored.
+"""Pre-quantization test-time training: epochs of AdamW over a whole stream before any of it is scored.
 
-Disputed. On val the weights that score a token were fitted on that token (C1, C3): ruled out on PR #1376, and #1485 was
-withdrawn for it. On dev, text held out from training text, nothing of val is touched. Record-stack 2.1, 2.2 and 5.3.
+On val it is invalid: the weights that score a token were fitted on that token (C1, C3). It was ruled out on PR #1376,
+and PR #1485 was withdrawn for it. On dev, which is held out from training, nothing of val is touched. See
+docs/references.md#prequant-ttt.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,13 +22,24 @@ from golf.inference.scorer import random_windows
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 
-_ORDER = "learned, then scored"
-VERDICT = "invalid: C1 and C3, val text is learned from before it is scored (#1376, #1485, #1735)"
+__all__ = [
+    "INVALID_ON_VAL_NOTE",
+    "PrequantResult",
+    "PrequantTrainer",
+    "finetune_on_stream",
+    "get_rank_batches",
+    "make_annotations",
+    "make_metrics",
+    "make_progress_name",
+]
+
+_ORDER = "trained, then scored"
+INVALID_ON_VAL_NOTE = "invalid: C1 and C3, the model trains on val text before scoring it (#1376, #1485, #1735)"
 
 
 @dataclass(frozen=True)
 class PrequantResult:
-    """Nats a token that each epoch met while it learned, and the seconds of them all."""
+    """The mean nats per token in each epoch, measured while training, and the seconds of all epochs."""
 
     losses: list[float]
     seconds: float
@@ -35,14 +48,16 @@ class PrequantResult:
 def finetune_on_stream(
     model: GPT, windows: torch.Tensor, cfg: PrequantTTTConfig, ctx: DistContext, *, progress_name: str
 ) -> PrequantResult:
-    """Fit ``model`` in place to ``windows`` int64 [n, context + 1], the same on every rank; name: of the progress line.
+    """Train ``model`` in place on ``windows``, int64 [n, context_length + 1], the same on every rank.
 
-    sequential (#1485): steps of ``batch_tokens`` in the stream's order, each on the gradient averaged over all ranks,
-    so that any number of ranks makes the same steps. federated (#1735): rank r steps alone through chunks r, r + ranks,
-    … of ``chunk_tokens``, one step a chunk, and after every epoch the weights, never the moments, are averaged. Each
-    collective is joined by every rank, also by one that has no windows in it. The rate is one for a whole epoch and
-    falls as a cosine from lr to floor x lr, which the last epoch has (CosineAnnealingLR(T_max=epochs) would have it one
-    epoch later). Weights stay fp32, so a small rate does not round away. Raises Diverged, naming the epoch.
+    ``sync: sequential`` (PR #1485): steps of ``batch_tokens`` in the stream's order, each on the gradient averaged over
+    all ranks, so any number of ranks makes the same steps. ``sync: federated`` (PR #1735): rank r steps alone through
+    chunks r, r + world_size, … of ``chunk_tokens``, one step a chunk; after every epoch the weights are averaged over
+    ranks, but not the moments. Every rank joins every collective, even without windows of its own.
+
+    The learning rate is constant within an epoch and falls as a cosine from lr to min_lr_frac · lr in the last epoch;
+    CosineAnnealingLR(T_max=epochs) would reach that one epoch later. Weights stay fp32, so that small updates don't
+    round away. ``progress_name`` labels the progress line. Raises DivergenceError naming the epoch.
     """
     started_at = time.perf_counter()
     progress = Progress(progress_name, cfg.epochs, "epochs", quiet=not ctx.is_main)
@@ -50,7 +65,9 @@ def finetune_on_stream(
     with _freeze_blocks(model, cfg.freeze_blocks):
         trainer = PrequantTrainer(model, cfg, ctx)
         trainer.warm_up(windows)
-        ema_weights = trainer.flat_weights.clone()  # of the weights after each epoch (2.2)
+        ema_weights = (
+            trainer.flat_weights.clone()
+        )  # average of the weights after each epoch (docs/references.md#prequant-ttt)
         for epoch in range(cfg.epochs):
             lr = cfg.lr * (cfg.min_lr_frac + (1 - cfg.min_lr_frac) * cosine_decay(epoch, cfg.epochs))
             nats = trainer.train_epoch(windows, lr)
@@ -69,11 +86,11 @@ def finetune_on_stream(
 class PrequantTrainer:
     """AdamW over the weights that require a gradient: default betas, no decay, moments local to the rank.
 
-    It steps on ``flat``, all these weights in one fp32 buffer, and puts what comes out back into the model: a step is
-    few kernels however many tensors there are.
+    It steps on ``flat_weights``, one fp32 buffer of all these weights, and copies the result back into the model, so a
+    step takes few kernels however many tensors there are.
     """
 
-    def __init__(self, model: GPT, cfg: PrequantTTTConfig, ctx: DistContext):
+    def __init__(self, model: GPT, cfg: PrequantTTTConfig, ctx: DistContext) -> None:
         self._model, self._cfg, self._ctx = model, cfg, ctx
         self._sync_per_step = cfg.sync == "sequential"
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -86,21 +103,21 @@ class PrequantTrainer:
             return self._model.nll_sum(x, y, recurrent=True)
 
     def warm_up(self, windows: torch.Tensor) -> None:
-        """Make a graph for each number of rows that a step of this rank has, where graphs are made, on random tokens.
+        """When compiling, compile a graph for each number of rows in this rank's steps, on random tokens.
 
-        Nothing is left of it but the graphs.
+        Weights and optimizer stay as they are.
         """
         for rows in {len(local_windows) for local_windows, _ in get_rank_batches(windows, self._cfg, self._ctx)} - {0}:
             if self._ctx.compile:
                 compute_flat_gradient(self._loss_fn(*random_windows(self._model.cfg, rows, self._ctx)), self._weights)
 
     def write_back(self, flat_weights: torch.Tensor) -> None:
-        """Weights from one buffer into the model."""
+        """Copy weights from one flat buffer into the model."""
         with torch.no_grad():
             torch._foreach_copy_(self._weights, unflatten_like(flat_weights, self._weights))
 
     def train_epoch(self, windows: torch.Tensor, lr: float) -> float:
-        """One pass over all windows; the nats met on it, over all ranks."""
+        """Make one pass over all windows; return the sum of nats over all ranks."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         nats = torch.zeros((), dtype=torch.float64, device=self._ctx.device)
@@ -111,7 +128,7 @@ class PrequantTrainer:
         return self._ctx.all_reduce(nats).item()
 
     def _step(self, local_windows: torch.Tensor, batch_rows: int) -> torch.Tensor:
-        """A step on the mean over a batch of ``rows`` windows, of which ``mine`` are this rank's; the nats of these."""
+        """Step on the mean loss of ``batch_rows`` windows; return the nats of ``local_windows``, this rank's share."""
         nats, gradient = torch.zeros((), device=self._ctx.device), torch.zeros_like(self.flat_weights)
         if len(local_windows):
             x, y = local_windows[:, :-1].contiguous(), local_windows[:, 1:].contiguous()
@@ -126,7 +143,7 @@ class PrequantTrainer:
 
 
 def get_rank_batches(windows: torch.Tensor, cfg: PrequantTTTConfig, ctx: DistContext) -> list[tuple[torch.Tensor, int]]:
-    """This rank's steps in an epoch: its own windows, perhaps none, and how many windows the whole step has."""
+    """Return this rank's steps of an epoch: its own windows, possibly none, and the window count of the whole step."""
     context_length = windows.shape[1] - 1
     if cfg.sync == "sequential":
         batches = windows.split(cfg.batch_tokens // context_length)
@@ -137,7 +154,7 @@ def get_rank_batches(windows: torch.Tensor, cfg: PrequantTTTConfig, ctx: DistCon
 
 @contextlib.contextmanager
 def _freeze_blocks(model: GPT, n_blocks: int) -> Iterator[None]:
-    """The first ``blocks`` blocks don't learn inside; afterwards every weight may."""
+    """Freeze the first ``n_blocks`` blocks in this context; afterwards every weight is trainable."""
     for block in model.blocks[:n_blocks]:
         block.requires_grad_(False)
     try:
@@ -147,21 +164,21 @@ def _freeze_blocks(model: GPT, n_blocks: int) -> Iterator[None]:
 
 
 def make_annotations(stream: str) -> dict[str, str]:
-    """What stands beside every number scored on ``stream`` after this: the order, and on val the verdict."""
-    return {"order": _ORDER} | ({"verdict": VERDICT} if stream == "val" else {})
+    """Return what must accompany every number scored on ``stream`` afterwards: the order, and on val the verdict."""
+    return {"order": _ORDER} | ({"verdict": INVALID_ON_VAL_NOTE} if stream == "val" else {})
 
 
 def make_progress_name(stream: str) -> str:
-    """The name of the progress lines from here on: a number on val is printed beside the word alone."""
+    """Return the label of later progress lines; a number on val is printed only beside the word invalid."""
     return "ttt invalid" if stream == "val" else "ttt"
 
 
 def make_metrics(
     stream: str, cfg: PrequantTTTConfig, result: PrequantResult, bpb_before: float, bpb_after: float
-) -> dict:
-    """The metrics: bpb of the stream before and after, behind what must be said of them."""
+) -> dict[str, Any]:
+    """Return the metrics: the annotations first, then the stream's bpb before and after."""
     return make_annotations(stream) | {
-        "form": cfg.sync,
+        "sync": cfg.sync,
         "bpb_before": bpb_before,
         "bpb_after": bpb_after,
         "gain": bpb_before - bpb_after,

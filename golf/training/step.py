@@ -1,6 +1,7 @@
-"""One optimiser step: the gradient of the global batch's mean, clipped after the reduction; and the warm-up to it."""
+"""One training step over micro-batches, and the warm-up that compiles its graphs."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 
@@ -10,11 +11,13 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.training.optimizer import MuonAdamW
 
+LossFn = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]  # (x, y, recurrent) -> mean nats
 
-def make_loss_fn(model: GPT, ctx: DistContext):
-    """Mean nats of a micro-batch as a function of (x, y, looped), in the runtime's precision."""
 
-    def loss_fn(x, y, recurrent: bool):
+def make_loss_fn(model: GPT, ctx: DistContext) -> LossFn:
+    """Return the mean loss of a micro-batch as a function of (x, y, recurrent), in the context's precision."""
+
+    def loss_fn(x: torch.Tensor, y: torch.Tensor, recurrent: bool) -> torch.Tensor:
         with ctx.autocast():
             return model.nll_sum(x, y, recurrent=recurrent) / y.numel()
 
@@ -22,16 +25,20 @@ def make_loss_fn(model: GPT, ctx: DistContext):
 
 
 def train_step(
-    model,
-    loss_fn,
-    batch,
+    model: GPT,
+    loss_fn: LossFn,
+    batch: tuple[torch.Tensor, torch.Tensor],
     optimizer: MuonAdamW,
     step_index: int,
     lr_multiplier: float,
     recurrent: bool,
     ctx: DistContext,
-):
-    """Gradient of the global batch's mean, clipped after the reduction, and a step. The loss and the norm, tensors."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make one optimizer step on the gradient of the global batch's mean loss, clipped after the reduction.
+
+    ``batch`` is this rank's (x, y), int64 [rows, context_length] each. Returns the global batch's loss and the norm of
+    its gradient, as scalar tensors that the host has not waited for.
+    """
     cfg = optimizer.cfg
     x, y = batch
     micro_rows = cfg.micro_batch_tokens // x.shape[1]
@@ -46,13 +53,16 @@ def train_step(
     return total_loss, grad_norm
 
 
-def compile_warmup(model: GPT, loss_fn, cfg: TrainConfig, ctx: DistContext) -> None:
-    """Compile both graphs on random tokens, then put everything back: weights, and optimisers made for this alone."""
+def compile_warmup(model: GPT, loss_fn: LossFn, cfg: TrainConfig, ctx: DistContext) -> None:
+    """Compile the graphs without and with recurrence by steps on random tokens, then restore the weights.
+
+    The steps use an optimizer of their own, so nothing of them remains (docs/references.md#warmup).
+    """
     if not cfg.warmup_steps:
         return
     if ctx.compile:
         Progress("train", None, "steps", quiet=not ctx.is_main).finish(
-            "compiling: about half a minute a graph, not on the clock"
+            "compiling: about half a minute for each graph, not counted as training time"
         )
     initial_state = copy.deepcopy(model.state_dict())
     generator = torch.Generator().manual_seed(0)

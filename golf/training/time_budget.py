@@ -1,7 +1,12 @@
-"""The one clock of training: from the first real step to the last, data waits and pauses included (design.md 2)."""
+"""The training budget in seconds and steps.
+
+The clock runs from the first real step to the last, waits for data and pauses included; compilation and warm-up come
+before it.
+"""
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from golf.artifacts import io
 from golf.errors import ArtifactError, BudgetExceededError
@@ -9,10 +14,10 @@ from golf.errors import ArtifactError, BudgetExceededError
 
 @dataclass
 class TrainingBudget:
-    """Progress = the larger share used of seconds and of steps; ``limit_s`` None: steps alone, ``steps`` None: seconds.
+    """A limit on seconds, on steps, or on both; None is no limit. Progress is the larger share used.
 
-    limit_s is what the loop may spend: the training limit less what is kept for calibration. used_s: what earlier
-    processes of the same run spent; the time in which none was alive is nobody's.
+    ``limit_s`` is what the loop may use: the training limit minus the reserve for calibration. ``used_before_s`` is
+    what earlier processes of the same run used; time in which no process ran does not count.
     """
 
     limit_s: float | None
@@ -24,19 +29,20 @@ class TrainingBudget:
         self.started_at = time.perf_counter()
 
     def elapsed_s(self) -> float:
+        """Return the seconds used so far, by all processes of the run."""
         return self.used_before_s + (0.0 if self.started_at is None else time.perf_counter() - self.started_at)
 
     def progress(self, step: int, elapsed_s: float) -> float:
-        """In [0, 1]: how far a run is that has made ``step`` steps in ``seconds``."""
+        """Return the used share of the budget after ``step`` steps and ``elapsed_s`` seconds, in [0, 1]."""
         time_frac = elapsed_s / self.limit_s if self.limit_s else 0.0
         steps_frac = step / self.max_steps if self.max_steps else 0.0
         return min(1.0, max(time_frac, steps_frac))
 
 
-def seconds_left(limit_s: float | None, path) -> float | None:
-    """Seconds of ``train.limit_s`` that training has not used, by its clock.json at ``path``; None without a limit.
+def seconds_left(limit_s: float | None, path: str | Path) -> float | None:
+    """Return the seconds of ``train.limit_s`` that training left, by the timing file at ``path``; None without a limit.
 
-    Raises OverBudget when there are none, BadArtifact when the file does not tell.
+    Raises BudgetExceededError when none are left, ArtifactError when the file holds no number.
     """
     used_s = io.read_json(path).get("train_seconds")
     if not isinstance(used_s, int | float):
@@ -45,7 +51,7 @@ def seconds_left(limit_s: float | None, path) -> float | None:
         return None
     if used_s >= limit_s:
         raise BudgetExceededError(
-            f"train.limit_s: {limit_s:g} s, and training used {used_s:g} s: nothing is left to calibrate in; raise "
-            f"train.reserve_s, what training leaves for it"
+            f"train.limit_s: {limit_s:g} s, but training used {used_s:g} s and left nothing for calibration; raise "
+            f"train.reserve_s"
         )
     return limit_s - used_s

@@ -13,7 +13,7 @@ FACTS = {"train.lr": 0.1, "golf/model/gpt.py": "12ab"}
 
 @pytest.fixture
 def two_machines(monkeypatch) -> dist.HashStore:
-    """This process is rank 0 on one machine of two; the store in which the other leaves what it was given."""
+    """This process is rank 0 on one of two machines. Returns the store in which the other one leaves its facts."""
     for name, value in {
         "RANK": "0",
         "WORLD_SIZE": "2",
@@ -27,8 +27,8 @@ def two_machines(monkeypatch) -> dist.HashStore:
 
 
 def leave(store, facts: dict, topic: str) -> None:
-    told = json.dumps({"host": "there", "facts": facts})
-    dist.PrefixStore(f"train {topic}", store).set("1", told)
+    record = json.dumps({"host": "there", "facts": facts})
+    dist.PrefixStore(f"train {topic}", store).set("1", record)
 
 
 def test_ranks_that_were_given_the_same_go_to_work(two_machines):
@@ -38,31 +38,31 @@ def test_ranks_that_were_given_the_same_go_to_work(two_machines):
 
 def test_a_key_that_differs_between_machines_is_named_with_both_values_and_hosts(two_machines):
     leave(two_machines, FACTS | {"train.lr": 0.2}, "setup")
-    with pytest.raises(InputError, match=r"train\.lr: 0\.1 on rank 0 \(.+\), 0\.2 on rank 1 \(there\)") as said:
+    with pytest.raises(InputError, match=r"train\.lr: 0\.1 on rank 0 \(.+\), 0\.2 on rank 1 \(there\)") as error:
         consistency.compare_across_ranks("train", "setup", FACTS)
-    assert "gpt.py" not in str(said.value)
-    assert "Make params.yaml, code and inputs equal on all machines, then start train again." in str(said.value)
+    assert "gpt.py" not in str(error.value)
+    assert "Make params.yaml, code and inputs equal on all machines, then start train again." in str(error.value)
 
 
 def test_a_file_that_one_machine_lacks_is_refused_on_all(two_machines, tmp_path):
     (tmp_path / "weights").write_text("w")
-    found = consistency.short_sha256(tmp_path / "weights")
+    sha256 = consistency.short_sha256(tmp_path / "weights")
     leave(two_machines, {str(tmp_path / "weights"): "not found"}, "inputs")
-    with pytest.raises(InputError, match=rf"weights: {found} on rank 0 .*, not found on rank 1 \(there\)"):
+    with pytest.raises(InputError, match=rf"weights: {sha256} on rank 0 .*, not found on rank 1 \(there\)"):
         consistency.check_same_inputs("train", tmp_path / "weights")
 
 
-def test_another_params_yaml_other_code_or_another_secret_are_refused(two_machines, project_dir, monkeypatch):
-    told = {}
-    monkeypatch.setattr(consistency, "compare_across_ranks", lambda stage, topic, facts: told.update(facts))
+def test_another_params_yaml_other_code_or_another_probe_seed_are_refused(two_machines, project_dir, monkeypatch):
+    facts = {}
+    monkeypatch.setattr(consistency, "compare_across_ranks", lambda stage, topic, new_facts: facts.update(new_facts))
     consistency.check_same_setup("train")
-    assert told["train.seed"] == 314
-    assert len(told["golf/training/loop.py"]) == 12
-    before = dict(told)
-    monkeypatch.setenv("GOLF_SECRET", "abcd")
+    assert facts["train.seed"] == 314
+    assert len(facts["golf/training/loop.py"]) == 12
+    before = dict(facts)
+    monkeypatch.setenv("GOLF_PROBE_SEED", "abcd")
     consistency.check_same_setup("train")
-    assert [key for key in told if told[key] != before[key]] == ["GOLF_SECRET (sha256 of what all machines export)"]
-    assert "abcd" not in str(told)
+    assert [key for key in facts if facts[key] != before[key]] == ["sha256 of GOLF_PROBE_SEED"]
+    assert "abcd" not in str(facts)
 
 
 def test_ranks_of_one_machine_do_not_wait_for_each_other(monkeypatch, two_machines):
@@ -74,21 +74,21 @@ def test_ranks_of_one_machine_do_not_wait_for_each_other(monkeypatch, two_machin
 def test_a_rank_that_does_not_come_is_named(two_machines, monkeypatch):
     two_machines.set_timeout(consistency.timedelta(seconds=0.01))
     with pytest.raises(
-        GolfError, match=r"rank 1 did not come within 120 s, or is gone; its machine's terminal says why"
+        GolfError, match=r"rank 1 did not answer within 120 s, or has stopped; see the terminal of its machine"
     ):
         consistency.compare_across_ranks("train", "setup", FACTS)
 
 
 def test_ranks_that_something_else_than_torchrun_spread_over_machines_are_refused(two_machines, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE")
-    with pytest.raises(GolfError, match=r"train\.ranks: ranks on several machines are started by torchrun"):
+    with pytest.raises(GolfError, match=r"train\.ranks: ranks on several machines must be started by torchrun"):
         consistency.compare_across_ranks("train", "setup", FACTS)
 
 
 def test_a_message_stays_short_however_much_differs(two_machines):
     leave(two_machines, {f"k{n}": 1 for n in range(9)}, "setup")
-    with pytest.raises(InputError) as said:
+    with pytest.raises(InputError) as error:
         consistency.compare_across_ranks("train", "setup", {f"k{n}": 0 for n in range(9)})
-    assert "k2" in str(said.value)
-    assert "k3" not in str(said.value)
-    assert "and 6 more" in str(said.value)
+    assert "k2" in str(error.value)
+    assert "k3" not in str(error.value)
+    assert "and 6 more" in str(error.value)

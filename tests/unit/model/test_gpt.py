@@ -13,23 +13,23 @@ TOKENS = torch.arange(48).view(2, 24) % 97
 def model(tiny_model_config):
     """With every weight random, so that no part of the network is asleep."""
     generator = torch.Generator().manual_seed(0)
-    made = GPT(tiny_model_config).init_weights(generator)
+    model = GPT(tiny_model_config).init_weights(generator)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return made.double()
+    return model.double()
 
 
-def slow_forward(model, tokens, looped):
-    """The network of record-stack 1.3 position by position and head by head, in float64, from the formulas."""
-    shape, state = model.shape, model.state_dict()
+def slow_forward(model, tokens, recurrent):
+    """The network position by position and head by head, in float64, from the formulas of PR #1493."""
+    cfg, state = model.cfg, model.state_dict()
     rms = lambda x: x / (x.square().mean(-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()  # noqa: E731
-    length, width = len(tokens), shape.head_width
+    length, width = len(tokens), cfg.head_dim
 
     def turned(row, position):
-        row, half = row.clone(), shape.rope_dims // 2
+        row, half = row.clone(), cfg.rope_dims // 2
         for j in range(half):
-            angle = position * shape.rope_base ** (-2 * j / shape.rope_dims)
+            angle = position * cfg.rope_base ** (-2 * j / cfg.rope_dims)
             a, b = row[j].clone(), row[j + half].clone()
             row[j] = a * math.cos(angle) + b * math.sin(angle)
             row[j + half] = -a * math.sin(angle) + b * math.cos(angle)
@@ -38,9 +38,9 @@ def slow_forward(model, tokens, looped):
     def attention(layer, n):
         w = lambda name: state[f"blocks.{layer}.attn.{name}"]  # noqa: E731
         q, k, v = (n @ w(f"c_{c}.weight").T for c in "qkv")
-        out = torch.zeros(length, shape.width, dtype=n.dtype)
-        for head in range(shape.n_heads):
-            group = head * shape.kv_heads // shape.n_heads
+        out = torch.zeros(length, cfg.d_model, dtype=n.dtype)
+        for head in range(cfg.n_heads):
+            group = head * cfg.n_kv_heads // cfg.n_heads
             mine, shared = slice(head * width, (head + 1) * width), slice(group * width, (group + 1) * width)
             for t in range(length):
                 query = turned(rms(q[t, mine]), t) * w("q_gain")[head]
@@ -52,19 +52,19 @@ def slow_forward(model, tokens, looped):
 
     def mlp(layer, n):
         z = n @ state[f"blocks.{layer}.mlp.fc.weight"].T
-        return torch.where(z > 0, z, shape.leaky_slope * z).square() @ state[f"blocks.{layer}.mlp.proj.weight"].T
+        return torch.where(z > 0, z, cfg.leaky_slope * z).square() @ state[f"blocks.{layer}.mlp.proj.weight"].T
 
     def block(layer, x, x0):
         mix, scale = state[f"blocks.{layer}.resid_mix"], 1 / math.sqrt(layer + 1)
         attn_scale, mlp_scale = state[f"blocks.{layer}.attn_scale"], state[f"blocks.{layer}.mlp_scale"]
         x = mix[0] * x + mix[1] * x0
         attended = attn_scale * attention(layer, rms(x) * scale)
-        if layer >= shape.parallel_residual_from:
+        if layer >= cfg.parallel_residual_from:
             return x + attended + mlp_scale * mlp(layer, rms(x) * scale)
         h = x + attended
         return h + mlp_scale * mlp(layer, rms(h) * scale)
 
-    order = [0, 1, 2, 1, 2, 3] if looped else [0, 1, 2, 3]
+    order = [0, 1, 2, 1, 2, 3] if recurrent else [0, 1, 2, 3]
     encoder, decoder = order[: len(order) // 2], order[len(order) // 2 :]
     x = x0 = rms(state["tok_emb.weight"][tokens])
     skips = []
@@ -77,24 +77,24 @@ def slow_forward(model, tokens, looped):
             x = (1 - gate) * (state["skip_weights"][j] * skips.pop()) + gate * x
         x = block(layer, x, x0)
     z = rms(x) @ state["tok_emb.weight"].T
-    return shape.softcap * torch.tanh(z / shape.softcap)
+    return cfg.softcap * torch.tanh(z / cfg.softcap)
 
 
-@pytest.mark.parametrize("looped", [False, True])
-def test_the_network_is_the_one_that_the_formulas_of_pr_1493_describe(model, looped):
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_network_is_the_one_that_the_formulas_of_pr_1493_describe(model, recurrent):
     with torch.no_grad():
-        ours = model.logits(model(TOKENS, recurrent=looped))
-        slow = torch.stack([slow_forward(model, row, looped) for row in TOKENS])
+        ours = model.logits(model(TOKENS, recurrent=recurrent))
+        slow = torch.stack([slow_forward(model, row, recurrent) for row in TOKENS])
 
     torch.testing.assert_close(ours.double(), slow, rtol=0, atol=1e-5)  # logits leave in fp32
 
 
-@pytest.mark.parametrize("looped", [False, True])
-def test_a_later_token_changes_no_earlier_output(model, looped):
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_later_token_changes_no_earlier_output(model, recurrent):
     changed = TOKENS.clone()
     changed[:, 15] = 3
     with torch.no_grad():
-        before, after = model(TOKENS, recurrent=looped), model(changed, recurrent=looped)
+        before, after = model(TOKENS, recurrent=recurrent), model(changed, recurrent=recurrent)
 
     assert torch.equal(before[:, :15], after[:, :15])
     assert not torch.allclose(before[:, 15:], after[:, 15:])
@@ -105,7 +105,7 @@ def test_asking_for_the_last_positions_alone_gives_what_the_whole_gives(model, t
     with torch.no_grad():
         whole, last = model(TOKENS, recurrent=True), model(TOKENS, recurrent=True, last_n=tail)
 
-    assert last.shape == (2, tail, model.shape.width)
+    assert last.shape == (2, tail, model.cfg.d_model)
     torch.testing.assert_close(last, whole[:, -tail:], rtol=1e-12, atol=1e-12)
 
 
@@ -128,7 +128,7 @@ def test_a_fresh_model_predicts_nothing_and_its_blocks_pass_their_input_on(tiny_
     assert loss.item() == pytest.approx(math.log(tiny_model_config.vocab_size), abs=0.05)
     assert all(not block.attn.proj.weight.any() and not block.mlp.proj.weight.any() for block in model.blocks)
     rows = model.blocks[0].mlp.fc.weight
-    torch.testing.assert_close(rows.T @ rows, torch.eye(tiny_model_config.width), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows.T @ rows, torch.eye(tiny_model_config.d_model), atol=1e-5, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(tiny_model_config):
@@ -149,7 +149,7 @@ def test_rope_tables_are_buffers_that_no_checkpoint_carries(tiny_model_config):
 
 def test_rope_keeps_lengths_and_depends_on_distance_alone(tiny_model_config):
     tables = tuple(table.double() for table in rope_tables(tiny_model_config))
-    q, k = torch.randn(2, 1, 1, 1, tiny_model_config.head_width, dtype=torch.float64).unbind(0)
+    q, k = torch.randn(2, 1, 1, 1, tiny_model_config.head_dim, dtype=torch.float64).unbind(0)
     turned = lambda x, t: apply_rope(x, tables, t, t + 1).flatten()  # noqa: E731
 
     assert turned(q, 9).norm() == pytest.approx(q.norm().item())
@@ -166,7 +166,7 @@ def test_exclusive_attention_leaves_nothing_along_a_positions_own_value():
 
 
 def test_layers_from_parallel_from_on_feed_the_mlp_what_attention_reads(tiny_model_config):
-    assert [block.parallel for block in GPT(tiny_model_config).blocks] == [False, False, False, True]
+    assert [block.is_parallel for block in GPT(tiny_model_config).blocks] == [False, False, False, True]
 
 
 def test_norm_has_no_weight_and_gives_unit_mean_square():
@@ -175,15 +175,15 @@ def test_norm_has_no_weight_and_gives_unit_mean_square():
     torch.testing.assert_close(x.square().mean(-1), torch.ones(3))
 
 
-def test_without_recurrence_the_looped_order_is_the_plain_one(tiny_model_config):
+def test_without_recurrence_the_recurrent_order_is_the_plain_one(tiny_model_config):
     flat = dataclasses.replace(tiny_model_config, recur_passes=1)
 
-    assert flat.order(True) == flat.order(False)
+    assert flat.layer_order(True) == flat.layer_order(False)
 
 
-@pytest.mark.parametrize("looped", [False, True])
-def test_with_a_document_bos_no_document_sees_another_one_in_its_window(tiny_model_config, looped):
-    """Record-stack 6.5, test 2: through attention, skips, recurrence and exclusive attention alike."""
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_with_a_document_bos_no_document_sees_another_one_in_its_window(tiny_model_config, recurrent):
+    """Neither through attention nor through skips, recurrence or exclusive self-attention."""
     model = GPT(dataclasses.replace(tiny_model_config, doc_mask_bos_id=1)).init_weights(
         torch.Generator().manual_seed(0)
     )
@@ -195,12 +195,12 @@ def test_with_a_document_bos_no_document_sees_another_one_in_its_window(tiny_mod
     other = tokens.clone()
     other[0, 8] = 3  # the last token of the first document
 
-    before, after = model(tokens, recurrent=looped), model(other, recurrent=looped)
+    before, after = model(tokens, recurrent=recurrent), model(other, recurrent=recurrent)
 
     assert not torch.equal(before[0, 8], after[0, 8])
     torch.testing.assert_close(before[0, 9:], after[0, 9:], rtol=0, atol=0)
     for start, stop in ((0, 9), (9, 17)):
-        alone = model(tokens[:, start:stop], recurrent=looped)
+        alone = model(tokens[:, start:stop], recurrent=recurrent)
         if start == 0:  # positions turn queries and keys together, so what comes later differs by rounding alone
             torch.testing.assert_close(before[:, :stop], alone, rtol=0, atol=1e-6)
         else:

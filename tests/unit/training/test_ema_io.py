@@ -11,35 +11,35 @@ from golf.training.ema import EMATracker
 @pytest.fixture
 def saved_ema(tmp_path, tiny_model_config):
     model = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(0))
-    averages = EMATracker(dict(model.named_parameters()), [0.95, 0.93], (0.9, 0.98), 10, 5)
+    ema = EMATracker(dict(model.named_parameters()), [0.95, 0.93], (0.9, 0.98), 10, 5)
     for step in range(60):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step)))
-        averages.update()
-    averages.take_snapshot()
-    ema_io.save(tmp_path / "ema", averages, tiny_model_config, lineage={"splits_seen": ["train"]})
-    return tmp_path / "ema", averages
+        ema.update()
+    ema.take_snapshot()
+    ema_io.save(tmp_path / "ema", ema, tiny_model_config, lineage={"splits_seen": ["train"]})
+    return tmp_path / "ema", ema
 
 
 def test_a_tracked_decay_comes_back_bit_for_bit(saved_ema, tiny_model_config):
-    folder, averages = saved_ema
-    weights, how, _ = ema_io.load(folder, 0.95, tiny_model_config)
+    folder, ema = saved_ema
+    weights, info, _ = ema_io.load(folder, 0.95, tiny_model_config)
 
-    assert how["how"] == "tracked"
-    assert all(torch.equal(weights[name], tensor) for name, tensor in averages.copy(0.95).items())
+    assert info["source"] == "tracked"
+    assert all(torch.equal(weights[name], tensor) for name, tensor in ema.copy_average(0.95).items())
 
 
 def test_another_decay_is_combined_and_says_with_what_error(saved_ema, tiny_model_config):
-    folder, averages = saved_ema
+    folder, ema = saved_ema
     (folder / "decay_0.93.safetensors").unlink()
     io.write_json(folder / "index.json", io.read_json(folder / "index.json") | {"decays": [0.95]})
 
-    weights, how, _ = ema_io.load(folder, 0.93, tiny_model_config)
+    weights, info, _ = ema_io.load(folder, 0.93, tiny_model_config)
 
-    assert how["how"] == "combined"
-    assert 0 < how["profile_error"] <= 0.01
-    for name, tensor in averages.copy(0.93).items():
+    assert info["source"] == "combined"
+    assert 0 < info["profile_error"] <= 0.01
+    for name, tensor in ema.copy_average(0.93).items():
         torch.testing.assert_close(weights[name], tensor, atol=2e-3, rtol=0)
 
 
@@ -55,4 +55,4 @@ def test_an_index_without_its_keys_is_refused_by_name(saved_ema, tiny_model_conf
 
 
 def test_the_snapshots_on_disk_keep_their_bound(saved_ema):
-    assert len(list(saved_ema[0].glob("trace_*"))) <= 2 * 10
+    assert len(list(saved_ema[0].glob("basis_*"))) <= 2 * 10

@@ -17,301 +17,277 @@ from golf.distributed import context
 from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.pipeline import lock, signals
-from golf.training import loop, resume, step
+from golf.training import loop, resume, state_writer, step
+from golf.training.state_writer import StateWriter
 from tests.helpers.stage_errors import restore_signal_handlers
-from tests.unit.training.test_loop import corpus
+from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+from tests.helpers.tiny_training import TINY_TRAIN_CONFIG, make_windows
 
-STEPS = 12
+STEPS = 6
+SHOULD_SAVE = StateWriter.should_save
+CONFIG = dataclasses.replace(
+    TINY_TRAIN_CONFIG, steps=STEPS, ema_snapshot_every=2, ema_snapshots=2, checkpoint_every=3, dev_every=3
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fast_saves():
+    """A state after every second step; no waiting for locks or for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lock, "ACQUIRE_TIMEOUT_S", 0.0)
+        patch.setattr(os, "fsync", lambda handle: None)  # guards against power cuts alone, and is slow
+        patch.setattr(StateWriter, "should_save", lambda writer, _: len(writer._result.log) % 2 == 0)
+        yield
 
 
 @pytest.fixture
-def train_config(tiny_train_config, tmp_path, monkeypatch):
-    """A state after every step, in a folder of runs of its own."""
+def run_dir(tmp_path, monkeypatch):
+    """The folder of the run that ``train`` works on."""
     monkeypatch.setenv(lock.RESUME_DIR_ENV, str(tmp_path / "runs"))
-    monkeypatch.setattr(lock, "ACQUIRE_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # guards against power cuts alone, and is slow
-    return dataclasses.replace(
-        tiny_train_config, steps=STEPS, ema_snapshot_every=2, ema_snapshots=3, resume_save_s=1e-9
-    )
+    return tmp_path / "runs/train/key"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What ``train`` returns when nothing interrupts it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(lock.RESUME_DIR_ENV, str(tmp_path_factory.mktemp("uninterrupted")))
+        return train()
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours may catch it."""
+    """Stands for SIGKILL: no handler of ours may catch it."""
 
 
-def go(shape, wanted, *, name="key", until=None, finish=False):
-    """Train with a Loader; ``until``: die after so many steps. Returns (model, outcome, run, checkpoints)."""
-    tokens = corpus(64).flatten().numpy().astype(np.uint16)
-    model = GPT(shape).init_weights(torch.Generator().manual_seed(0))
-    made = 0
-    real = step.train_step
+def train(cfg=CONFIG, *, kill_after=None, discard=False):
+    """Train with a TokenLoader; ``kill_after``: die after so many steps. Returns (model, result, checkpoints)."""
+    tokens = make_windows(64).flatten().numpy().astype(np.uint16)
+    fields = {field.name: None for field in dataclasses.fields(TokenSplit)} | {"name": "train", "shards": [tokens]}
+    model = GPT(TINY_MODEL_CONFIG).init_weights(torch.Generator().manual_seed(0))
+    n_steps = 0
 
-    def mortal(*arguments):
-        nonlocal made
-        if until is not None and made == until:
+    def mortal_step(*arguments):
+        nonlocal n_steps
+        if n_steps == kill_after:
             raise Killed
-        made += 1
-        return real(*arguments)
+        n_steps += 1
+        return step.train_step(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch, resume.open_run(name, wanted, context.single_process()) as run:
-        patch.setattr(loop, "train_step", mortal)
-        keep = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage={})
-        with TokenLoader(text(tokens), context_length=32, rows=8, seed=1, position=run.position) as batches:
-            outcome = loop.train(
-                model,
-                batches,
-                wanted,
-                context.single_process(),
-                dev_windows=corpus(8),
-                save_checkpoint=keep,
-                resumable_run=run,
+    ctx = context.single_process()
+    with pytest.MonkeyPatch.context() as patch, resume.open_run("key", cfg, ctx) as run:
+        patch.setattr(loop, "train_step", mortal_step)
+        save_checkpoint = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage={})
+        with TokenLoader(TokenSplit(**fields), context_length=32, rows=8, seed=1, position=run.position) as batches:
+            result = loop.train(
+                model, batches, cfg, ctx, dev_windows=make_windows(8), save_checkpoint=save_checkpoint, run=run
             )
-        kept = {path.name: path.read_bytes() for path in run.checkpoint_dir.glob("*")}
-        if finish:
+        checkpoints = {path.name: path.read_bytes() for path in run.checkpoint_dir.glob("*")}
+        if discard:
             run.discard()
-    return model, outcome, run, kept
+    return model, result, checkpoints
 
 
-def text(tokens) -> TokenSplit:
-    return TokenSplit(
-        **{field.name: None for field in dataclasses.fields(TokenSplit)} | {"name": "train", "shards": [tokens]}
-    )
-
-
-def killed(shape, wanted, until, **more) -> None:
+def kill(steps, cfg=CONFIG) -> None:
+    """Start or resume the run, and die after so many steps."""
     with pytest.raises(Killed):
-        go(shape, wanted, until=until, **more)
+        train(cfg, kill_after=steps)
 
 
-def told(outcome) -> tuple:
-    """All that a run leaves, its times aside."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in [*outcome.log, *outcome.dev]]
-    return rows, outcome.steps, outcome.recurrent_from
+def logged(result) -> tuple:
+    """Everything that a run logs except times."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in [*result.log, *result.dev_log]]
+    return rows, result.steps, result.recurrent_from
 
 
-def same(first, second) -> bool:
-    (model, outcome, _, kept), (other, found, _, again) = first, second
-    averages, theirs = outcome.averages, found.averages
-    pairs = [*zip(model.parameters(), other.parameters(), strict=True)]
-    for decay in averages.averages:
-        pairs += zip(averages.averages[decay], theirs.averages[decay], strict=True)
-    for at, traces in averages.snapshots.items():
-        for trace, held in traces.items():
-            pairs += [(tensor, theirs.snapshots[at][trace][name]) for name, tensor in held.items()]
-    return (
-        told(outcome) == told(found)
-        and averages.steps == theirs.steps
-        and averages.snapshots.keys() == theirs.snapshots.keys()
-        and kept == again
-        and all(torch.equal(a, b) for a, b in pairs)
-    )
+def assert_same(first, second) -> None:
+    """Two runs agree in every bit."""
+    (model, result, checkpoints), (other_model, other_result, other_checkpoints) = first, second
+    ema, other_ema = result.ema, other_result.ema
+    assert logged(result) == logged(other_result)
+    assert (ema.steps, ema.snapshots.keys()) == (other_ema.steps, other_ema.snapshots.keys())
+    assert checkpoints == other_checkpoints
+    pairs = [*zip(model.parameters(), other_model.parameters(), strict=True)]
+    for decay in ema.averages:
+        pairs += zip(ema.averages[decay], other_ema.averages[decay], strict=True)
+    for snapshot_step, by_decay in ema.snapshots.items():
+        for decay, weights in by_decay.items():
+            pairs += [(w, other_ema.snapshots[snapshot_step][decay][name]) for name, w in weights.items()]
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("until", [1, 5, 11])
-def test_a_run_that_was_killed_ends_in_the_same_bits_as_one_that_was_not(tiny_model_config, train_config, until, capfd):
-    whole = go(tiny_model_config, train_config, name="whole")
-    killed(tiny_model_config, train_config, until)
-    resumed = go(tiny_model_config, train_config)
-    assert f"resuming from step {until} of " in capfd.readouterr().err
-    assert same(whole, resumed)
-
-
-def test_a_run_may_be_killed_again_and_again(tiny_model_config, train_config):
-    whole = go(tiny_model_config, train_config, name="whole")
-    for _ in range(4):
-        killed(tiny_model_config, train_config, 2)
-    assert same(whole, go(tiny_model_config, train_config))
-
-
-def test_a_run_that_died_while_its_outputs_were_written_has_nothing_left_to_train(tiny_model_config, train_config):
-    whole = go(tiny_model_config, train_config)
-    assert same(whole, go(tiny_model_config, train_config, until=0))
-
-
-def test_the_seconds_of_all_its_processes_count_and_those_after_the_last_state_too(
-    tiny_model_config, train_config, tmp_path
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits_as_an_uninterrupted_one(
+    uninterrupted, run_dir, capfd
 ):
-    killed(tiny_model_config, train_config, 5)
-    told_at = tmp_path / "runs/train/key/seconds.json"
-    io.write_json(told_at, {"seconds": 1000.0})
-    _, outcome, _, _ = go(tiny_model_config, train_config)
-    assert 1000.0 < outcome.seconds < 1060.0
-    assert [row["seconds"] < 1000.0 for row in outcome.log] == [True] * 5 + [False] * 7
+    kill(3)
+    kill(3)
+    resumed = train()
+    stderr = capfd.readouterr().err
+    assert f"resuming from step 2 of {run_dir}" in stderr
+    assert f"resuming from step 4 of {run_dir}" in stderr
+    assert_same(uninterrupted, resumed)
 
 
-def test_a_budget_that_was_used_up_before_ends_the_run_at_once(tiny_model_config, train_config, tmp_path):
-    train_config = dataclasses.replace(train_config, limit_s=900.0)
-    killed(tiny_model_config, train_config, 5)
-    io.write_json(tmp_path / "runs/train/key/seconds.json", {"seconds": 1000.0})
-    assert go(tiny_model_config, train_config)[1].steps == 5
+def test_a_run_that_died_while_its_outputs_were_written_has_nothing_left_to_train(uninterrupted, run_dir):
+    train()
+    assert_same(uninterrupted, train(kill_after=0))
 
 
-def test_seconds_are_written_down_while_a_step_lasts(tiny_model_config, train_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "HEARTBEAT_INTERVAL_S", 0.01)
-    killed(tiny_model_config, dataclasses.replace(train_config, resume_save_s=1e9), 5)
-    assert 0.0 < io.read_json(tmp_path / "runs/train/key/seconds.json")["seconds"] < 60.0
+def test_the_seconds_of_all_processes_count_even_those_after_the_last_state(run_dir):
+    kill(3)
+    io.write_json(run_dir / "seconds.json", {"seconds": 1000.0})
+    assert train(dataclasses.replace(CONFIG, limit_s=900.0))[1].steps == 2, "the budget was used up before"
+    _, result, _ = train()
+    assert 1000.0 < result.seconds < 1060.0
+    assert [row["seconds"] < 1000.0 for row in result.log] == [True] * 2 + [False] * 4
 
 
-def test_resume_false_starts_fresh_and_forgets(tiny_model_config, train_config, capfd):
-    killed(tiny_model_config, train_config, 5)
-    killed(tiny_model_config, dataclasses.replace(train_config, resume=False), 3)
-    go(tiny_model_config, train_config)
-    assert "resuming from step 3 of " in capfd.readouterr().err
+def test_seconds_are_written_while_a_step_lasts(run_dir, monkeypatch):
+    monkeypatch.setattr(state_writer, "HEARTBEAT_INTERVAL_S", 0.01)
+    monkeypatch.setattr(StateWriter, "should_save", lambda *_: False)
+    kill(3)
+    assert 0.0 < io.read_json(run_dir / "seconds.json")["seconds"] < 60.0
 
 
-def test_nothing_of_a_run_warms_up_one_with_other_parameters(train_config):
-    def key(train, dev="d"):
-        return resume.make_run_key(
-            {"digest": io.sha256_json(dataclasses.asdict(resume.strip_resume_settings(train)))}, dev
-        )
-
-    assert key(dataclasses.replace(train_config, resume=False, resume_save_s=7.0)) == key(train_config)
-    others = [
-        dataclasses.replace(train_config, **{name: value})
-        for name, value in {"seed": 2, "steps": 13, "matrix_lr": 0.5, "ranks": 2, "clip": None}.items()
-    ]
-    assert len({key(each) for each in [train_config, *others]} | {key(train_config, "another dev")}) == len(others) + 2
+def test_a_state_is_due_when_its_seconds_have_passed_since_the_last_one(tmp_path):
+    writer = StateWriter(tmp_path, context.single_process(), 10.0, 5.0, None, None, None, None)
+    assert [SHOULD_SAVE(writer, seconds) for seconds in (6.0, 14.9, 15.0)] == [False, False, True]
 
 
-def test_a_run_that_is_finished_leaves_nothing(tiny_model_config, train_config, tmp_path):
-    go(tiny_model_config, train_config, finish=True)
-    assert list((tmp_path / "runs/train").iterdir()) == []
-
-
-def test_a_folder_that_was_being_removed_is_no_run(tiny_model_config, train_config, tmp_path, capfd):
-    whole = go(tiny_model_config, train_config)
-    (tmp_path / "runs/train/key").rename(tmp_path / "runs/train/key.done")
-    assert same(whole, go(tiny_model_config, train_config, finish=True))
+def test_resume_false_discards_the_state(run_dir, capfd):
+    kill(5)
+    kill(3, dataclasses.replace(CONFIG, resume=False))
     assert "resuming" not in capfd.readouterr().err
-    assert list((tmp_path / "runs/train").iterdir()) == []
+    kill(1)
+    assert "resuming from step 2 of " in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["common.safetensors", "rank_0.safetensors"])
-@pytest.mark.parametrize("harm", ["flipped", "short", "gone"])
-def test_a_damaged_state_is_passed_over_and_the_one_before_it_counts(
-    tiny_model_config, train_config, tmp_path, capfd, name, harm
-):
-    whole = go(tiny_model_config, train_config, name="whole")
-    folder = tmp_path / "runs/train/key"
-    killed(tiny_model_config, train_config, 5)
-    shutil.copytree(folder / "step_00000005", tmp_path / "five")
-    killed(tiny_model_config, train_config, 2)
-    shutil.copytree(tmp_path / "five", folder / "step_00000005")
-    path = folder / "step_00000007" / name
+def test_only_a_run_with_the_same_parameters_and_dev_has_the_same_key():
+    def key(cfg, dev_sha256="d"):
+        digest = io.sha256_json(dataclasses.asdict(resume.strip_resume_settings(cfg)))
+        return resume.make_run_key({"digest": digest}, dev_sha256)
+
+    assert key(dataclasses.replace(CONFIG, resume=False, resume_save_s=7.0)) == key(CONFIG)
+    changes = {"seed": 2, "steps": 13, "muon_lr": 0.5, "ranks": 2, "grad_clip": None}
+    others = [dataclasses.replace(CONFIG, **{name: value}) for name, value in changes.items()]
+    assert len({key(cfg) for cfg in [CONFIG, *others]} | {key(CONFIG, "another dev")}) == len(others) + 2
+
+
+def test_a_finished_run_leaves_nothing_and_a_half_removed_one_is_not_resumed(uninterrupted, run_dir, capfd):
+    kill(3)
+    run_dir.rename(run_dir.with_suffix(".discarded"))
+    assert_same(uninterrupted, train(discard=True))
+    assert "resuming" not in capfd.readouterr().err
+    assert list(run_dir.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("common.safetensors", "bit flipped"), ("rank_0.safetensors", "cut short"), ("common.safetensors", "missing")],
+)
+def test_a_damaged_state_is_skipped_and_the_one_before_it_counts(uninterrupted, run_dir, tmp_path, capfd, name, damage):
+    kill(3)
+    shutil.copytree(run_dir / "step_00000002", tmp_path / "earlier")
+    kill(2)
+    shutil.copytree(tmp_path / "earlier", run_dir / "step_00000002")
+    path = run_dir / "step_00000004" / name
     data = bytearray(path.read_bytes())
     data[-9] ^= 1
     path.unlink()
-    if harm != "gone":
-        path.write_bytes(data if harm == "flipped" else data[:-9])
+    if damage != "missing":
+        path.write_bytes(data if damage == "bit flipped" else data[:-9])
     capfd.readouterr()
-    resumed = go(tiny_model_config, train_config)
-    said = capfd.readouterr().err
-    assert f"passing over a state: {path}" in said
-    assert "resuming from step 5 of " in said
-    assert same(whole, resumed)
+    resumed = train()
+    stderr = capfd.readouterr().err
+    assert f"skipping a saved state: {path}" in stderr
+    assert "resuming from step 2 of " in stderr
+    assert_same(uninterrupted, resumed)
 
 
-def test_what_a_run_wrote_after_the_state_that_it_goes_on_from_never_was(tiny_model_config, train_config, tmp_path):
-    """Snapshots and checkpoints of steps that are made again, or, by the clock, never."""
-    whole = go(tiny_model_config, train_config, name="whole")
-    folder = tmp_path / "runs/train/key"
-    killed(tiny_model_config, train_config, 5)
-    kept = folder / "snapshots"
-    shutil.copyfile(kept / "step_00000004.safetensors", kept / "step_00000006.safetensors")  # of another timeline
-    folder.joinpath("checkpoints").mkdir(exist_ok=True)
-    folder.joinpath("checkpoints/step_000007.safetensors").write_bytes(b"of a step that was lost")
-    folder.joinpath("step_00000009").mkdir()
-    folder.joinpath("step_00000009/rank_0.safetensors").write_bytes(b"of a state that was lost")
-    resumed = go(tiny_model_config, train_config)
-    assert same(whole, resumed)
-    assert "step_000007.safetensors" not in resumed[3]
+def test_files_written_after_the_resumed_state_and_incomplete_states_are_removed_unread(uninterrupted, run_dir, capfd):
+    """Snapshots and checkpoints of steps that are made again, or, with a time limit, never."""
+    kill(3)
+    snapshots = run_dir / "snapshots"
+    shutil.copyfile(snapshots / "step_00000002.safetensors", snapshots / "step_00000004.safetensors")
+    run_dir.joinpath("checkpoints/step_000007.safetensors").write_bytes(b"of a step that is not made")
+    run_dir.joinpath("step_00000005").mkdir()
+    run_dir.joinpath("step_00000005/rank_0.safetensors").write_bytes(b"half a state")
+    run_dir.joinpath("step_00000005/.common.safetensors.x.partial").touch()
+    resumed = train()
+    stderr = capfd.readouterr().err
+    assert "skipping" not in stderr
+    assert "resuming from step 2 of " in stderr
+    assert_same(uninterrupted, resumed)
 
 
-def test_an_incomplete_state_is_removed_unread(tiny_model_config, train_config, tmp_path, capfd):
-    whole = go(tiny_model_config, train_config, name="whole")
-    killed(tiny_model_config, train_config, 5)
-    folder = tmp_path / "runs/train/key"
-    (folder / "step_00000006").mkdir()
-    (folder / "step_00000006" / "rank_0.safetensors").write_bytes(b"half")
-    (folder / "step_00000006" / ".common.safetensors.x.partial").touch()
-    resumed = go(tiny_model_config, train_config)
-    said = capfd.readouterr().err
-    assert "passing over" not in said
-    assert "resuming from step 5 of " in said
-    assert same(whole, resumed)
-
-
-def test_a_full_disk_costs_a_state_and_not_the_run(tiny_model_config, train_config, monkeypatch, capfd):
-    whole = go(tiny_model_config, train_config, name="whole")
-
+def test_a_full_disk_costs_a_state_and_not_the_run(uninterrupted, run_dir, monkeypatch, capfd):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "rank_0.safetensors")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(io, "save_tensors", full)
-        patch.setattr(checkpoint.CheckpointWriter, "__call__", lambda *_: None)
-        other = go(tiny_model_config, train_config)
-    assert "no state kept at step 12: No space left on device (rank_0.safetensors)" in capfd.readouterr().err
-    assert told(whole[1]) == told(other[1])
+    monkeypatch.setattr(io, "save_tensors", full)
+    monkeypatch.setattr(checkpoint.CheckpointWriter, "__call__", lambda *_: None)
+    _, result, _ = train()
+    assert "no state saved at step 6: No space left on device (rank_0.safetensors)" in capfd.readouterr().err
+    assert logged(result) == logged(uninterrupted[1])
 
 
-def test_a_bug_in_the_writer_is_not_swallowed(tiny_model_config, train_config, monkeypatch):
+def test_another_error_in_the_writer_ends_the_run(run_dir, monkeypatch):
     def broken(*_, **__):
-        raise ZeroDivisionError("ours")
+        raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(io, "save_tensors", broken)
     monkeypatch.setattr(checkpoint.CheckpointWriter, "__call__", lambda *_: None)
-    with pytest.raises(ZeroDivisionError, match="ours"):
-        go(tiny_model_config, train_config)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        train()
 
 
-def test_no_state_is_begun_while_one_is_being_written(tiny_model_config, train_config, monkeypatch):
-    begun, gate = [], threading.Event()
+def test_no_state_is_started_while_one_is_being_written(run_dir, monkeypatch):
+    started, gate, stop = [], threading.Event(), StateWriter.stop
 
-    def copies(run):
-        begun.append(run.result.log[-1]["step"])
+    def copy_state(writer):
+        started.append(writer._result.log[-1]["step"])
         return {}, {}, {}, None
 
-    monkeypatch.setattr(resume.ResumableRun, "copy_state", copies)
-    monkeypatch.setattr(resume.ResumableRun, "write_state", lambda *_: gate.wait(60))
-    monkeypatch.setattr(resume.ResumableRun, "stop_heartbeat", lambda run: gate.set())  # the end of the loop
-    go(tiny_model_config, train_config)
-    assert begun == [1, 12]
+    monkeypatch.setattr(StateWriter, "copy_state", copy_state)
+    monkeypatch.setattr(StateWriter, "write_state", lambda *_: gate.wait(60))
+    monkeypatch.setattr(StateWriter, "stop", lambda *arguments: gate.set() or stop(*arguments))
+    train()
+    assert started == [2, 6]
 
 
-@pytest.mark.parametrize(("number", "ends"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_ends_a_run_after_its_step_with_its_state_kept(tiny_model_config, train_config, number, ends, capfd):
-    whole = go(tiny_model_config, train_config, name="whole")
-    real = loop.EMATracker.update
+@pytest.mark.parametrize(("number", "exception"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_a_run_after_the_current_step_with_its_state_saved(
+    uninterrupted, run_dir, monkeypatch, number, exception, capfd
+):
+    update = loop.EMATracker.update
 
-    def update(averages):
-        real(averages)
-        if averages.steps == 4:
+    def update_and_signal(ema):
+        update(ema)
+        if ema.steps == 3:
             signal.raise_signal(number)
 
     with restore_signal_handlers(), pytest.MonkeyPatch.context() as patch:
         signals.install_handlers()
-        patch.setattr(loop.EMATracker, "update", update)
-        with pytest.raises(ends):
-            go(tiny_model_config, dataclasses.replace(train_config, resume_save_s=1e9))
-    assert "stopped after 4 steps and " in capfd.readouterr().err
-    assert same(whole, go(tiny_model_config, train_config))
-    assert "resuming from step 4 of " in capfd.readouterr().err
+        patch.setattr(loop.EMATracker, "update", update_and_signal)
+        patch.setattr(StateWriter, "should_save", lambda *_: False)
+        with pytest.raises(exception):
+            train()
+    assert "stopped after 3 steps and " in capfd.readouterr().err
+    assert_same(uninterrupted, train())
+    assert "resuming from step 3 of " in capfd.readouterr().err
 
 
-def test_a_second_run_on_the_same_state_is_refused_and_another_key_is_free(train_config):
-    here = context.single_process()
-    with resume.open_run("key", train_config, here):
-        with pytest.raises(lock.AlreadyRunningError, match=f"process {os.getpid()} is at work on this here"):
-            resume.open_run("key", train_config, here).__enter__()
-        with resume.open_run("other", train_config, here):
+def test_a_second_process_on_the_same_run_is_refused_and_another_key_is_free(run_dir):
+    ctx = context.single_process()
+    with resume.open_run("key", CONFIG, ctx):
+        with pytest.raises(lock.AlreadyRunningError, match=f"process {os.getpid()} is already running"):
+            resume.open_run("key", CONFIG, ctx).__enter__()
+        with resume.open_run("other", CONFIG, ctx):
             pass
 
 
-def test_a_state_holds_no_code_and_says_what_it_is(tiny_model_config, train_config, tmp_path):
-    killed(tiny_model_config, train_config, 5)
-    kinds = {path.suffix for path in (tmp_path / "runs").rglob("*") if path.is_file()}
-    assert kinds == {".safetensors", ".json"}
-    about = io.read_header(tmp_path / "runs/train/key/step_00000005/common.safetensors")
-    assert about["kind"] == resume.FILE_KIND
-    assert json.dumps(about["meta"]["position"]) == json.dumps([0, 5])
+def test_a_state_holds_no_code_and_says_what_it_is(run_dir):
+    kill(3)
+    assert {path.suffix for path in run_dir.rglob("*") if path.is_file()} == {".safetensors", ".json"}
+    header = io.read_header(run_dir / "step_00000002/common.safetensors")
+    assert header["kind"] == state_writer.FILE_KIND
+    assert json.dumps(header["meta"]["position"]) == json.dumps([0, 2])

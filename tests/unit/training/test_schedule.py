@@ -10,7 +10,7 @@ def test_the_record_rate_holds_then_falls_straight_to_zero(progress, expected):
     assert schedule.lr_multiplier(progress, warmdown_frac=0.72, min_lr_frac=0.0) == pytest.approx(expected)
 
 
-def test_the_rate_never_falls_under_its_floor():
+def test_the_rate_never_falls_below_its_minimum():
     assert schedule.lr_multiplier(0.99, warmdown_frac=0.72, min_lr_frac=0.1) == pytest.approx(0.1)
     assert schedule.lr_multiplier(0.5, warmdown_frac=0.0, min_lr_frac=0.1) == 1.0
 
@@ -20,6 +20,6 @@ def test_the_record_momentum_rises_over_1500_steps(step, expected):
     assert schedule.muon_momentum(step, start=0.92, end=0.99, warmup_steps=1500) == pytest.approx(expected)
 
 
-def test_the_loop_switches_on_at_its_share_and_stays_off_without_passes():
+def test_recurrence_starts_at_its_share_and_never_with_a_single_pass():
     assert [schedule.is_recurrence_active(p, 0.35, 3) for p in (0.0, 0.34, 0.35, 1.0)] == [False, False, True, True]
     assert not schedule.is_recurrence_active(1.0, 0.35, 1)

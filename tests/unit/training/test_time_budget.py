@@ -2,8 +2,7 @@ import pytest
 
 from golf.artifacts import io
 from golf.errors import ArtifactError, BudgetExceededError
-from golf.training import time_budget as clocks
-from golf.training.time_budget import TrainingBudget
+from golf.training.time_budget import TrainingBudget, seconds_left
 
 
 @pytest.mark.parametrize(
@@ -37,25 +36,25 @@ def test_what_earlier_processes_used_is_on_the_clock_from_the_start():
 
 
 @pytest.fixture
-def clock_path(tmp_path):
-    path = tmp_path / "clock.json"
+def timing_path(tmp_path):
+    path = tmp_path / "timing.json"
     io.write_json(path, {"train_seconds": 590.5, "limit_seconds": 600.0})
     return path
 
 
-def test_calibration_has_what_training_left_of_the_limit(clock_path):
-    assert clocks.seconds_left(600.0, clock_path) == pytest.approx(9.5)
-    assert clocks.seconds_left(None, clock_path) is None
+def test_calibration_has_what_training_left_of_the_limit(timing_path):
+    assert seconds_left(600.0, timing_path) == pytest.approx(9.5)
+    assert seconds_left(None, timing_path) is None
 
 
-def test_training_that_left_nothing_names_the_key_that_keeps_some(clock_path):
+def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
     with pytest.raises(
-        BudgetExceededError, match=r"train\.limit_s: 590\.5 s, .* used 590\.5 s: .*raise train\.reserve_s"
+        BudgetExceededError, match=r"train\.limit_s: 590\.5 s, .* used 590\.5 s .*raise train\.reserve_s"
     ):
-        clocks.seconds_left(590.5, clock_path)
+        seconds_left(590.5, timing_path)
 
 
-def test_a_clock_that_does_not_tell_is_named(clock_path):
-    io.write_json(clock_path, {"train_seconds": "long"})
-    with pytest.raises(ArtifactError, match=r"clock\.json: train_seconds must be a number, got 'long'"):
-        clocks.seconds_left(600.0, clock_path)
+def test_a_clock_that_does_not_tell_is_named(timing_path):
+    io.write_json(timing_path, {"train_seconds": "long"})
+    with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds must be a number, got 'long'"):
+        seconds_left(600.0, timing_path)
