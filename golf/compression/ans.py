@@ -1,20 +1,23 @@
-"""Integer matrices out of an ANS coder: discrete Gaussians, one of a few dozen widths for each code.
+"""The ``ans`` codec: integer matrices under asymmetric numeral systems, a discrete Gaussian per code (decoder).
 
-The step sets how wide the codes of a grid lie (record-stack 6.2), and a Gaussian of the right width comes within 0.1 %
-of the codes' own histogram on the record's grid, 0.3 % on the column grid. So no table is stored, only which width, by
-row and by column:
+Each code of a matrix is modelled as
 
-    code[o, i] = template[choice[o], i] + residual,    residual ~ Gaussian of level row[o] + column[i]
+    codes[o, i] = template[index[o]][i] + residual,    residual ~ Gaussian of variance σ² = (5/4)^level / 64,
+                                                       level = row_level[o] + column_level[i], capped at the last level
 
-with σ² = (5/4)^level / 64. Rows that are nearly the same, those of tokens hardly seen in training, share a template;
-one template of zeros is the plain case. Sums are modulo the type's range, so any integers come back.
+P(residual = x) ∝ exp(-x² / 2σ²) over the integers. No histogram is stored, only levels by row and by column: rounded
+weights are close to Gaussian, and a Gaussian of the right width comes within 0.1 % of the codes' own entropy on the
+record's grid, within 0.3 % on a grid with column scales. A template is a row that several rows are close to, such as
+those of tokens that training hardly saw; one template of zeros is the plain case. ``ans_fit`` chooses all of these.
+Additions are modulo the dtype's range, so every integer matrix can be encoded.
 
-    numbers │ packed size │ numbers, under Brotli │ ANS words      little-endian
-       4           4        bytes
+ANS is Duda's (arXiv:1311.2540), in the implementation of the constriction library; docs/references.md#ans.
 
-A matrix has these numbers, in int16: how many templates, centre and level of its columns' levels, the templates, a
-choice and a level for each row, and what lies beyond its tables' reach. ANS holds columns' levels, then residuals.
-``golf.compression.ans_fit`` makes them up.
+Layout of a section, little-endian: count uint32, packed size uint32, side information, ANS words uint32.
+The side information is ``count`` int16 under the ``brotli`` codec; for each matrix in turn: number of templates, center
+and level of the column levels, the templates, the template index of each row, the level of each row, and the residuals
+that lie outside the Gaussians' tables (escapes). The ANS stream holds the column levels, then the residuals, block by
+block (``level_blocks``).
 """
 
 # O output features (rows), I input features (columns), T templates
@@ -22,6 +25,7 @@ choice and a level for each row, and what lies beyond its tables' reach. ANS hol
 import functools
 import math
 import struct
+from collections.abc import Iterator
 
 import constriction
 import numpy as np
@@ -29,27 +33,41 @@ import numpy as np
 from golf.compression import brotli_planes
 from golf.compression.brotli_planes import DecodeError
 
-N_SIGMA_LEVELS = 96  # the widest has σ = 5,000
+__all__ = [
+    "N_SIGMA_LEVELS",
+    "PREAMBLE",
+    "SIDE_INFO_DTYPE",
+    "WORD_DTYPE",
+    "decode",
+    "gaussian_model",
+    "level_blocks",
+    "matrix_shape",
+]
+
+N_SIGMA_LEVELS = 96  # σ from 1/8 to 5,000
 _FIXED_POINT_ONE, _FREQUENCY_TOTAL = 1 << 64, 1 << 28
 PREAMBLE = struct.Struct("<II")
-_MAX_SIDE_INFO = 1 << 27  # of a section; a claim beyond it is damage
+_MAX_SIDE_INFO = 1 << 27  # numbers of a section; more is damage
 SIDE_INFO_DTYPE, WORD_DTYPE = np.dtype("<i2"), np.dtype("<u4")
 
 
 @functools.cache
-def gaussian_model(level: int):
-    """(R, model): symbol 0 of the model stands for what lies beyond R, the others for -R … R.
+def gaussian_model(level: int) -> tuple[int, constriction.stream.model.Categorical]:
+    """(radius R, distribution over 2R + 2 symbols): symbol 0 is the escape, symbol s stands for the value s - R - 1.
 
-    In integers alone: exp(-1 / 2σ²) by squaring, then each weight from the one before. They are scaled to add up to
-    2^28, so that the library's floats hold them and their sums exactly and every machine builds the same model. The
-    library adds 2^-24 to each, so that no symbol is impossible.
+    R = ⌊8σ⌋ + 16: 8σ hold all but 1e-15 of a Gaussian, and 16 more let a nearly constant column hold outliers.
+
+    The weights are computed in integers, so that every machine builds the same table: with q = exp(-1/2σ²) in 64-bit
+    fixed point, exp(-x²/2σ²) = q^(x²), and each weight follows from the one before by a factor q^(2x+1). q itself is
+    (1 - 2^-20/2σ²) squared 20 times. The weights are scaled to a total of 2^28, which the library's floats represent
+    exactly. The library quantizes to 24 bits and gives each symbol at least 2^-24, so escapes are possible too.
     """
     numerator, denominator = 5**level, 4**level
     ratio = _FIXED_POINT_ONE - (32 * denominator * _FIXED_POINT_ONE // numerator >> 20)
     for _ in range(20):
         ratio = ratio * ratio >> 64
     square = ratio * ratio
-    radius = math.isqrt(numerator // denominator) + 16  # 8 σ, and what a nearly constant column may need
+    radius = math.isqrt(numerator // denominator) + 16
     weights = [_FIXED_POINT_ONE]
     for _ in range(radius):
         weights.append(weights[-1] * ratio >> 64)
@@ -60,8 +78,10 @@ def gaussian_model(level: int):
     return radius, constriction.stream.model.Categorical(np.array(counts, np.float64), perfect=False)
 
 
-def level_blocks(row_level_O: np.ndarray, column_level_I: np.ndarray):
-    """(level, index) of the rectangles of one level each that make up a matrix, in the order of the stream."""
+def level_blocks(
+    row_level_O: np.ndarray, column_level_I: np.ndarray
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """(level, index) of the blocks that share a level, in the order of the stream; ``matrix[index]`` is the block."""
     for row_level in np.unique(row_level_O):
         for column_level in np.unique(column_level_I):
             yield (
@@ -71,14 +91,14 @@ def level_blocks(row_level_O: np.ndarray, column_level_I: np.ndarray):
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns as which an array is coded; a vector is one column."""
+    """(rows, columns) under which an array is coded: its first dimension and all others; a vector is one column."""
     return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
 
 
 def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays. Raises Damaged; allocates by the shapes, whatever the packed bytes claim."""
+    """The arrays of a section. Memory is bounded by the shapes, whatever the packed bytes claim. Raises DecodeError."""
     if np.dtype(dtype).kind != "i":
-        raise DecodeError("this coder holds integers alone")
+        raise DecodeError("the ans codec holds integers only")
     matrix_shapes = [matrix_shape(shape) for shape in shapes]
     max_side_info = 8 * sum((rows + 1) * (columns + 1) for rows, columns in matrix_shapes)
     side_info, coder = _parse(packed, min(max_side_info, _MAX_SIDE_INFO))
@@ -97,7 +117,8 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
 
     arrays = []
     for shape, (rows, columns) in zip(shapes, matrix_shapes, strict=True):
-        n_templates, center, level = *take_side_info(2).tolist(), take_side_info(1, 0, N_SIGMA_LEVELS).item()
+        n_templates, center = take_side_info(2).tolist()
+        level = int(take_side_info(1, 0, N_SIGMA_LEVELS)[0])
         templates_TI = take_side_info(n_templates * columns).reshape(n_templates, columns).astype(dtype)
         template_index_O, row_level_O = take_side_info(rows, 0, n_templates), take_side_info(rows, 0, N_SIGMA_LEVELS)
         column_level_I = _check_range(decode_gaussian(level, columns) + center, columns, 0, N_SIGMA_LEVELS)
@@ -107,19 +128,19 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
             residual_OI[block] = decode_gaussian(level, math.prod(block_shape)).reshape(block_shape)
         arrays.append((residual_OI + templates_TI[template_index_O]).reshape(shape))
     if len(side_info) or not coder.is_empty():
-        raise DecodeError("more than was declared")
+        raise DecodeError("holds more than was declared")
     return arrays
 
 
 def _check_range(values: np.ndarray, count: int, low: int, high: int) -> np.ndarray:
-    """``count`` numbers, each in [low, end)."""
+    """``values``, when there are ``count`` of them in low <= value < high. Raises DecodeError otherwise."""
     if len(values) != count or (count and not low <= values.min() <= values.max() < high):
-        raise DecodeError("its numbers are not those of these shapes")
+        raise DecodeError("its side information does not fit the shapes")
     return values
 
 
-def _parse(packed: bytes, max_side_info: int):
-    """(numbers, at most ``limit`` of them; the coder)."""
+def _parse(packed: bytes, max_side_info: int) -> tuple[np.ndarray, constriction.stream.stack.AnsCoder]:
+    """(side information, at most ``max_side_info`` numbers; the coder). Raises DecodeError."""
     if len(packed) < PREAMBLE.size:
         raise DecodeError("cut short")
     count, packed_size = PREAMBLE.unpack_from(packed)
@@ -131,4 +152,4 @@ def _parse(packed: bytes, max_side_info: int):
     try:
         return side_info, constriction.stream.stack.AnsCoder(words)
     except ValueError:
-        raise DecodeError("no ANS stream") from None
+        raise DecodeError("not an ANS stream") from None

@@ -1,15 +1,20 @@
-"""Which templates and widths make integer codes shortest under ``golf.compression.ans``.
+"""Choose the templates and levels under which ``golf.compression.ans`` codes a matrix in the fewest bits.
 
-A Gaussian's code length needs of its residuals only their number and the sum of their squares:
+The ideal code length of n residuals r under a discrete Gaussian of level l, with σ² = (5/4)^l / 64, is
 
-    bits(level) = n · log2 Z + Σ residual² · log2(e) / 2σ²,    Z = Σ_x exp(-x² / 2σ²)
+    bits(l) = n log2 Z_l + b_l Σ r²,    Z_l = Σ_x exp(-x² / 2σ²),    b_l = log2(e) / 2σ²
 
-so one product of the squares with the other side's levels gives the cost of every level for every row at once, or for
-every column. A level also costs what it takes to name. Another machine may add up the costs in another order and choose
-otherwise where two levels cost the same; the decoder is told what was chosen and doesn't care.
+which depends on the residuals through n and Σ r² only. Rows and columns both have levels, and a residual's level is
+their sum, so one product of the squared residuals with an indicator matrix of the other side's levels gives the cost of
+every level for every row (or column) at once. Naming a level costs bits as well, so levels that few rows use pay their
+own way.
+
+The decoder reads what was chosen, so a choice that differs between machines, where two levels cost the same and sums
+round differently, is still decoded correctly.
 """
 
-# O output features (rows), I input features (columns), T templates, L levels, C classes in use
+# O output features (rows), I input features (columns), T templates, L levels, C distinct levels of the other side,
+# A the side (rows or columns) that is being chosen, B the other side, S sampled rows, N sampled seed rows
 
 import functools
 from collections.abc import Callable
@@ -19,17 +24,19 @@ import numpy as np
 
 from golf.compression.ans import N_SIGMA_LEVELS
 
-_TEMPLATE_COUNTS = (2, 4, 8)  # of templates, as long as more pay
-_TALL_ASPECT = 4  # rows a column, beyond which several templates are worth a try: the embedding, no other matrix
-_SAMPLE_ROWS, _SEED_ROWS = 1024, 64  # rows that templates are learned from, and of them those to start from
-_N_ITERATIONS = 3  # more change nothing to speak of
+__all__ = ["cap_outliers", "choose_levels", "fit_center_and_level", "fit_codes", "log2_partition"]
+
+_TEMPLATE_COUNTS = (2, 4, 8)  # tried in turn, until one more saves nothing
+_TALL_ASPECT = 4  # rows per column from which several templates are tried; only the embedding is that tall
+_SAMPLE_ROWS, _SEED_ROWS = 1024, 64  # rows that templates are learned from; rows that are candidates to start from
+_N_ITERATIONS = 3  # of the alternating searches, which have converged by then
 _HALF_PRECISION_L = 32 * 0.8 ** np.arange(N_SIGMA_LEVELS)  # 1 / 2σ²
 _BITS_PER_SQUARE_L = _HALF_PRECISION_L * np.log2(np.e)
 
 
 @dataclass(frozen=True, slots=True)
 class _MatrixFit:
-    """What a matrix is coded under, all integers, and about how many bits it then takes."""
+    """What a matrix is coded under, all integers, and an estimate of the bits that it then takes."""
 
     templates_TI: np.ndarray
     template_index_O: np.ndarray
@@ -39,7 +46,7 @@ class _MatrixFit:
 
 
 def fit_codes(codes_OI: np.ndarray) -> _MatrixFit:
-    """The best found for a matrix with at least one element."""
+    """The cheapest fit found for a non-empty integer matrix: one template of zeros, or learned templates."""
     best = _fit_levels(codes_OI, np.zeros((1, codes_OI.shape[1]), codes_OI.dtype), np.zeros(len(codes_OI), np.int64))
     for n_templates in _candidate_template_counts(codes_OI):
         candidate = _fit_levels(codes_OI, *_kmeans_templates(codes_OI, n_templates))
@@ -50,7 +57,7 @@ def fit_codes(codes_OI: np.ndarray) -> _MatrixFit:
 
 
 def _candidate_template_counts(codes_OI: np.ndarray) -> tuple[int, ...]:
-    """Numbers of templates worth a try: several for a tall matrix, its mean for one far from zero."""
+    """Several templates for a tall matrix; one, its mean, where columns lie further from 0 than they spread."""
     if len(codes_OI) > _TALL_ASPECT * codes_OI.shape[1]:
         return _TEMPLATE_COUNTS
     sample_NI = _subsample_rows(codes_OI, _SEED_ROWS)
@@ -58,12 +65,12 @@ def _candidate_template_counts(codes_OI: np.ndarray) -> tuple[int, ...]:
 
 
 def _subsample_rows(codes_OI: np.ndarray, max_rows: int) -> np.ndarray:
-    """At most so many rows, evenly spaced, in float64."""
+    """At most ``max_rows`` evenly spaced rows, in float64."""
     return codes_OI[:: -(-len(codes_OI) // max_rows)].astype(np.float64)
 
 
 def _fit_levels(codes_OI: np.ndarray, templates_TI: np.ndarray, template_index_O: np.ndarray) -> _MatrixFit:
-    """Levels for given templates: columns for rows that are alike, rows for these columns, columns for these rows."""
+    """Levels for given templates, by alternation: columns with all rows alike, then rows, then columns again."""
     square_OI = cap_outliers((codes_OI - templates_TI[template_index_O]).astype(np.float64) ** 2)
     row_level_O = np.zeros(len(codes_OI), np.int64)
     column_level_I, bits = choose_levels(square_OI.T, row_level_O, _gaussian_level_bits)
@@ -80,7 +87,11 @@ def _fit_levels(codes_OI: np.ndarray, templates_TI: np.ndarray, template_index_O
 
 
 def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
-    """An outlier of both its row and its column counts no more than what it takes to escape, about (8 σ + 16)²."""
+    """Cap squared residuals that stand out of both their row and their column.
+
+    Such a residual is escaped, so it must not widen its row's level: it counts at most 256 + 128 m, with m the larger
+    of its row's and its column's median square. That is (8σ + 16)², the end of the table, up to a factor of 2.
+    """
     if square_OI.max() <= 256 + 128 * square_OI.mean():
         return square_OI
     median_O1 = np.median(_subsample_rows(square_OI.T, _SEED_ROWS), axis=0)[:, None]
@@ -88,39 +99,42 @@ def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
     return np.minimum(square_OI, 256 + 128 * np.maximum(median_O1, median_1I))
 
 
-def choose_levels(square_AB: np.ndarray, other_level_B: np.ndarray, level_bits: Callable) -> tuple[np.ndarray, float]:
-    """A level for each of A, to be added to the other side's, and the bits of all codes and names under it.
+def choose_levels(
+    square_AB: np.ndarray, other_level_B: np.ndarray, level_bits: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """(level int [A] to be added to the other side's, bits of all codes and level names under it).
 
-    naming: bits of each level's name, given the levels in use. A level that few share must save what it costs to say.
+    level_bits: from the levels in use [A] to the bits that each level's name takes [L]. Name costs and choices depend
+    on each other, so they alternate. One level for all of A, which needs no names, wins where it is cheaper.
     """
     used_C, class_B, n_C = np.unique(other_level_B, return_inverse=True, return_counts=True)
     level_CL = np.minimum(used_C[:, None] + np.arange(N_SIGMA_LEVELS), N_SIGMA_LEVELS - 1)
-    bits_AL = (square_AB @ np.eye(len(used_C))[class_B]) @ _BITS_PER_SQUARE_L[level_CL] + n_C @ log2_partition()[
-        level_CL
-    ]
+    square_AC = square_AB @ np.eye(len(used_C))[class_B]
+    bits_AL = square_AC @ _BITS_PER_SQUARE_L[level_CL] + n_C @ log2_partition()[level_CL]
     level_A = bits_AL.argmin(axis=1)
     for _ in range(_N_ITERATIONS):
         total_bits_AL = bits_AL + level_bits(level_A)
         level_A = total_bits_AL.argmin(axis=1)
-    bits, uniform_bits_L = float(np.take_along_axis(total_bits_AL, level_A[:, None], axis=1).sum()), bits_AL.sum(axis=0)
+    bits = float(np.take_along_axis(total_bits_AL, level_A[:, None], axis=1).sum())
+    uniform_bits_L = bits_AL.sum(axis=0)
     if uniform_bits_L.min() < bits:
         return np.full(len(square_AB), uniform_bits_L.argmin()), float(uniform_bits_L.min())
     return level_A, bits
 
 
 def _brotli_level_bits(level_A: np.ndarray) -> np.ndarray:
-    """Bits of each level or choice where the used ones go through Brotli, as rows' do."""
+    """Bits [L] of each level's name in the Brotli side information: -log2 of its smoothed frequency."""
     return -np.log2((np.bincount(level_A, minlength=N_SIGMA_LEVELS) + 0.5) / len(level_A))
 
 
 def _gaussian_level_bits(level_A: np.ndarray) -> np.ndarray:
-    """Bits of each level where the used ones are drawn from a Gaussian themselves, as columns' are."""
+    """Bits [L] of each level's name in the ANS stream, which codes column levels under a Gaussian of their own."""
     center, level = fit_center_and_level(level_A)
     return log2_partition()[level] + _BITS_PER_SQUARE_L[level] * (np.arange(N_SIGMA_LEVELS) - center) ** 2
 
 
 def fit_center_and_level(values_A: np.ndarray) -> tuple[int, int]:
-    """The centre of some numbers, and the level that makes them shortest."""
+    """(median, the level under which the differences from it are shortest) of integers [A]."""
     center = int(np.median(values_A))
     bits_L = ((values_A - center) ** 2).sum() * _BITS_PER_SQUARE_L + len(values_A) * log2_partition()
     return center, int(bits_L.argmin())
@@ -128,16 +142,19 @@ def fit_center_and_level(values_A: np.ndarray) -> tuple[int, int]:
 
 @functools.cache
 def log2_partition() -> np.ndarray:
-    """log2 Z of each level: the integral where it is wide, the sum where it is narrow; both are exact to 1e-8."""
+    """log2 Z [L]: from the integral √(2π)σ where σ > 1, from the sum otherwise; both are exact to 1e-8."""
     partition_L = 1 + 2 * np.exp(-np.outer(_HALF_PRECISION_L, np.arange(1, 10) ** 2)).sum(axis=1)
     return np.log2(np.where(_HALF_PRECISION_L < 0.5, np.sqrt(np.pi / _HALF_PRECISION_L), partition_L))
 
 
 def _kmeans_templates(codes_OI: np.ndarray, n_templates: int) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` templates, and each row's choice, learned on a sample; columns are weighed by about 1 / variance.
+    """(templates integer [T, I], index of each row's template [O]), by k-means on a sample of rows.
 
-    A row of squared distance d costs log2(d) / 2 a code, as it gets a level of its own. Hence k-means with means in
-    which rows weigh 1 / d, from the mean and from those rows that save most.
+    Distances weigh a column by about 1 / its variance (a power of two, so that machines agree). A row at squared
+    distance d from its template gets a level to match, so it costs ½ log2 d bits a code, and the gradient of that cost
+    weighs the row by 1 / d in its template's mean. The first template is the mean of all rows. The others start from
+    sampled rows, each time the one that saves the most bits, not counting the row itself: what a template saves a
+    single row, it costs to store.
     """
     x_SI = _subsample_rows(codes_OI, _SAMPLE_ROWS)
     center_TI = np.rint(x_SI.mean(axis=0, keepdims=True))
@@ -145,7 +162,7 @@ def _kmeans_templates(codes_OI: np.ndarray, n_templates: int) -> tuple[np.ndarra
     stride = -(-len(x_SI) // _SEED_ROWS)
     seeds_NI = x_SI[::stride]
     cost_SN = np.log2(_squared_distances(x_SI, seeds_NI, weight_I))
-    np.fill_diagonal(cost_SN[::stride], np.inf)  # what a template of its own saves one row, the template costs
+    np.fill_diagonal(cost_SN[::stride], np.inf)
     cost_S = np.log2(_squared_distances(x_SI, center_TI, weight_I)[:, 0])
     for _ in range(n_templates - 1):
         seed = np.maximum(cost_S[:, None] - cost_SN, 0).sum(axis=0).argmax()
@@ -162,6 +179,6 @@ def _kmeans_templates(codes_OI: np.ndarray, n_templates: int) -> tuple[np.ndarra
 
 
 def _squared_distances(x_SI: np.ndarray, center_TI: np.ndarray, weight_I: np.ndarray) -> np.ndarray:
-    """Weighed squared distance of each row to each centre, and what the coarsest rounding adds."""
+    """Weighted squared distance of each row to each center [S, T], plus rounding's variance 1/12 in each column."""
     sq_dist_ST = (x_SI**2 @ weight_I)[:, None] - 2 * (x_SI * weight_I) @ center_TI.T + center_TI**2 @ weight_I
     return sq_dist_ST + weight_I.sum() / 12

@@ -1,11 +1,14 @@
-"""Arrays of one type as byte planes under Brotli, and exactly back: the record's coder.
+"""The ``brotli`` codec: arrays of one dtype as byte planes under Brotli (decoder; ``writer.encode_brotli`` encodes).
 
-int8 column by column, 0.1 % smaller than row by row on a trained model: columns differ in spread, rows were scaled to
-be alike. Wider types as planes, the high bytes of all arrays first: sign and exponent repeat, the rest does not
-(record-stack 1.6; 5.1, item 11). Nothing is ever decoded beyond what the shapes hold, whatever the packed bytes claim.
+int8 arrays are stored column by column: columns differ in spread while rows were scaled to be alike, so this is 0.1 %
+smaller on a trained model than row by row. Wider dtypes are stored as planes, the high bytes of all arrays first: sign
+and exponent repeat, the low bytes of a mantissa are noise (docs/references.md#brotli).
+
+The decoder never unpacks more than the declared shapes hold, whatever the packed bytes claim.
 """
 
 import math
+from typing import Literal
 
 import brotli
 import numpy as np
@@ -16,32 +19,20 @@ class DecodeError(ValueError):
 
 
 def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays. Raises Damaged."""
-    return _from_planes(decompress_exact(packed, raw_bytes(dtype, shapes)), dtype, shapes)
-
-
-def to_planes(arrays: list[np.ndarray]) -> bytes:
-    """Bytes of arrays of one little-endian type, like bytes together."""
-    if arrays[0].dtype.itemsize == 1:
-        return b"".join(array.tobytes(order="F") for array in arrays)
-    flat = np.concatenate([array.ravel() for array in arrays])
-    return flat.view(np.uint8).reshape(-1, flat.dtype.itemsize).T[::-1].tobytes()
-
-
-def _from_planes(raw: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays whose ``planes`` these are."""
-    dtype, column_major = np.dtype(dtype), np.dtype(dtype).itemsize == 1
-    flat = np.frombuffer(raw, np.uint8)
-    if not column_major:
+    """The arrays of a section. Raises DecodeError."""
+    dtype = np.dtype(dtype)
+    flat = np.frombuffer(decompress_exact(packed, raw_bytes(dtype, shapes)), np.uint8)
+    is_column_major = dtype.itemsize == 1
+    if not is_column_major:
         flat = np.ascontiguousarray(flat.reshape(dtype.itemsize, -1)[::-1].T).ravel()
     offsets = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = np.split(flat.view(dtype), offsets)
-    order = "F" if column_major else "C"
+    order: Literal["F", "C"] = "F" if is_column_major else "C"
     return [np.array(part.reshape(shape, order=order), order="C") for part, shape in zip(parts, shapes, strict=True)]
 
 
 def decompress_exact(packed: bytes, size: int) -> bytes:
-    """The ``size`` bytes that were packed, never more than one byte beyond them. Raises Damaged."""
+    """Exactly ``size`` bytes from a Brotli stream; at most one byte more is ever unpacked. Raises DecodeError."""
     decoder = brotli.Decompressor()
     chunks, n_bytes = [], 0
     try:
@@ -50,15 +41,15 @@ def decompress_exact(packed: bytes, size: int) -> bytes:
             chunks.append(chunk)
             n_bytes += len(chunk)
             if n_bytes > size:
-                raise DecodeError(f"more than the {size} bytes declared")
+                raise DecodeError(f"unpacks to more than the {size} bytes declared")
             chunk = b"" if decoder.is_finished() else decoder.process(b"", output_buffer_limit=size + 1 - n_bytes)
     except brotli.error:
         raise DecodeError("not a Brotli stream") from None
     if not decoder.is_finished() or n_bytes != size:
-        raise DecodeError(f"{n_bytes} bytes, {size} were declared")
+        raise DecodeError(f"unpacks to {n_bytes} bytes, {size} were declared")
     return b"".join(chunks)
 
 
 def raw_bytes(dtype: np.dtype, shapes: list[tuple[int, ...]]) -> int:
-    """Bytes; in Python's integers, so that an absurd shape does not wrap round."""
+    """Bytes of the unpacked arrays, in Python's integers, so that an absurd shape does not overflow."""
     return np.dtype(dtype).itemsize * sum(math.prod(shape) for shape in shapes)

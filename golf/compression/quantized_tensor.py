@@ -1,7 +1,7 @@
-"""Integer codes with a step for each row, or for each row and column, and back to weights.
+"""Quantized weight matrices: integer codes with one scale per row, or one per row and one per column.
 
-A weight is ``code * step of its row * step of its column``; the record's grid has no column steps. How steps are chosen
-stands in ``golf.quantization.row_scales`` and ``golf.quantization.column_scales``: this is part of what is submitted, they are not.
+w[o, i] = codes[o, i] * row_scales[o] * col_scales[i]. The record's grid (PR #1493) has no column scales.
+``golf.quantization.row_scales`` and ``golf.quantization.column_scales`` choose the scales; only this module ships.
 """
 
 # O output features (rows), I input features (columns)
@@ -11,16 +11,12 @@ from dataclasses import dataclass
 import torch
 
 EMBEDDING_WEIGHT = "tok_emb.weight"
-CODES_SUFFIX, ROW_SCALES_SUFFIX, COL_SCALES_SUFFIX = (
-    ".codes",
-    ".steps",
-    ".columns",
-)  # suffixes of the parts of a quantised tensor as stored
+CODES_SUFFIX, ROW_SCALES_SUFFIX, COL_SCALES_SUFFIX = ".codes", ".row_scales", ".col_scales"  # of stored tensors' names
 
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """codes_OI int8 or int16, steps_O fp16, columns_I fp16 or None, which stands for ones."""
+    """codes: int8 or int16 [O, I]. row_scales: fp16 [O]. col_scales: fp16 [I]; None stands for ones."""
 
     codes: torch.Tensor
     row_scales: torch.Tensor
@@ -28,15 +24,15 @@ class QuantizedTensor:
 
 
 def dequantize(quantized: QuantizedTensor) -> torch.Tensor:
-    """w_OI fp32, the very numbers that the artifact will compute with."""
+    """w fp32 [O, I], bit for bit the weights that the predictor computes with."""
     w_OI = quantized.codes.float() * quantized.row_scales.float()[:, None]
     return w_OI if quantized.col_scales is None else w_OI * quantized.col_scales.float()
 
 
 def dequantize_state_dict(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict, fp32, of tensors as stored: ``<name>.codes`` with its steps and columns, or as they are.
+    """The model's fp32 state dict from tensors as stored (``golf.quantization.codes_io.to_storage``).
 
-    Raises KeyError for codes without steps.
+    Raises KeyError for codes without row scales.
     """
     state_dict = {}
     for name, tensor in stored.items():

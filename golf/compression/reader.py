@@ -1,19 +1,22 @@
-"""model.golf: one file of named tensors, every byte of it checked before it is decoded.
+"""Read model.golf: one file of named tensors. Every byte is checked before it is decoded, and none is run as code.
 
-    "GOLF"  version  packed size  raw size  checksum │ packed header │ section 0 │ section 1 │ …
-       4       1          4           4         4     bytes
+    "GOLF"  version  packed size  raw size  CRC-32 │ packed header │ section 0 │ section 1 │ …
+       4       1          4           4        4     bytes, integers little-endian
 
-All integers are little-endian; a checksum is CRC-32, which no change of up to 32 neighbouring bits escapes. The first
-one covers everything before it and the packed header, which is Brotli over JSON: the model's shape, what the writer
-noted, the tensor table, and each section's codec, packed size and checksum. Tensors of one pattern, such as
-``blocks.#.mlp.fc.weight.codes``, fill one line of the table; codes of one pattern share a section, and so do all
-tensors of a wider type. The order of the table is the order of the bytes.
+The header is JSON under Brotli: the model's config, the splits that influenced the weights, and the sections. A section
+names its codec, dtype, packed size, CRC-32 and tensors, which are stored in the order of the table. Tensors whose names
+differ only in a number, such as ``blocks.#.mlp.fc.weight.codes``, form one group. Integer tensors of one pattern share
+a section, and so do all floating-point tensors of one dtype.
+
+The first CRC-32 covers the 13 bytes before it and the packed header. A CRC-32 detects every change confined to 32
+consecutive bits, and misses any other with probability 2^-32.
 """
 
 import itertools
 import json
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,23 +29,42 @@ from golf.config.model import ModelConfig
 from golf.config.validation import NonNegativeInt
 from golf.errors import ArtifactError
 
-MAGIC, FORMAT_VERSION = b"GOLF", 1
+__all__ = [
+    "DECODERS",
+    "DTYPES",
+    "FORMAT_VERSION",
+    "MAGIC",
+    "MAX_HEADER_BYTES",
+    "MAX_RAW_BYTES",
+    "PREAMBLE",
+    "RERUN_HINT",
+    "Header",
+    "Section",
+    "TensorGroup",
+    "parse",
+    "read",
+    "read_packed",
+]
+
+MAGIC = b"GOLF"
+FORMAT_VERSION = 2  # 2: the header and the tensors have ModelConfig's and QuantizedTensor's present names
 PREAMBLE = struct.Struct("<4sBIII")
-MAX_HEADER_BYTES = 1 << 20  # bytes of the unpacked header
-MAX_RAW_BYTES = 1 << 30  # bytes of all tensors unpacked; a claim beyond it is damage
-_MAX_TENSORS, _MAX_PATTERN_CHARS, _MAX_DIMENSIONS = (
-    1 << 14,
-    256,
-    4,
-)  # at most so many tensors, characters of a pattern, dimensions
-DTYPES = {"int8": np.dtype("<i1"), "int16": np.dtype("<i2"), "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+MAX_HEADER_BYTES = 1 << 20  # unpacked
+MAX_RAW_BYTES = 1 << 30  # of all tensors, unpacked; a header that claims more is damaged
+_MAX_TENSORS, _MAX_PATTERN_CHARS, _MAX_DIMENSIONS = 1 << 14, 256, 4
+DTYPES: dict[str, np.dtype] = {
+    "int8": np.dtype("<i1"),
+    "int16": np.dtype("<i2"),
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+}
 DECODERS = {"brotli": brotli_planes.decode, "ans": ans.decode}
 RERUN_HINT = "run compress again, or bring it back with: dvc checkout compress"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorGroup:
-    """Tensors of one type and shape: the pattern with each number for its #, or the pattern itself without numbers."""
+    """Tensors of one dtype and shape. Their names: ``pattern`` with each index for its #, or itself without indices."""
 
     pattern: str
     indices: tuple[NonNegativeInt, ...]
@@ -52,7 +74,7 @@ class TensorGroup:
     def names(self) -> list[str]:
         return [self.pattern.replace("#", str(n), 1) for n in self.indices] or [self.pattern]
 
-    def validate(self):
+    def validate(self) -> Iterator[tuple[str, str]]:
         if len(self.pattern) > _MAX_PATTERN_CHARS:
             yield "pattern", f"has {len(self.pattern):,} characters, at most {_MAX_PATTERN_CHARS} are allowed"
         if len(self.shape) > _MAX_DIMENSIONS or 0 in self.shape:
@@ -61,7 +83,7 @@ class TensorGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """Bytes that are packed together, by a codec of their own."""
+    """Tensors of one dtype that one codec packs together."""
 
     codec: str
     dtype: str
@@ -79,18 +101,18 @@ class Section:
     def shapes(self) -> list[tuple[int, ...]]:
         return [group.shape for group in self.groups for _ in group.names]
 
-    def validate(self):
+    def validate(self) -> Iterator[tuple[str, str]]:
         if self.codec not in DECODERS:
             yield "codec", f"must be one of {', '.join(DECODERS)}, got {self.codec}"
         if self.dtype not in DTYPES:
             yield "dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype}"
         if not self.groups:
-            yield "lines", "holds no tensor"
+            yield "groups", "must name at least one tensor"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a .golf file says of itself. seen: the splits that influenced it."""
+    """upstream_splits: the data splits that influenced the weights."""
 
     model: ModelConfig
     upstream_splits: tuple[str, ...]
@@ -101,22 +123,19 @@ class Header:
         """Bytes of all tensors, unpacked."""
         return sum(brotli_planes.raw_bytes(DTYPES[section.dtype], section.shapes) for section in self.sections)
 
-    def validate(self):
+    def validate(self) -> Iterator[tuple[str, str]]:
         groups = [group for section in self.sections for group in section.groups]
-        n_tensors = sum(max(1, len(line.indices)) for line in groups)
+        n_tensors = sum(max(1, len(group.indices)) for group in groups)
         if n_tensors > _MAX_TENSORS:
             yield "sections", f"name {n_tensors:,} tensors, at most {_MAX_TENSORS:,} are allowed"
-        elif len({name for line in groups for name in line.names}) != n_tensors:
+        elif len({name for group in groups for name in group.names}) != n_tensors:
             yield "sections", "name a tensor twice"
 
 
-def read(path) -> tuple[dict[str, torch.Tensor], Header]:
-    """The tensors and the header. Raises BadArtifact, naming the section, for any damage, before decoding it."""
-    data = Path(path).read_bytes() if Path(path).is_file() else None
-    if data is None:
-        raise ArtifactError(path, "not found", RERUN_HINT)
-    header, bodies = parse(path, data)
-    tensors = {}
+def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
+    """The tensors by name, and the header. Raises ArtifactError, which names the section where one is damaged."""
+    header, bodies = read_packed(path)
+    tensors: dict[str, torch.Tensor] = {}
     for section, body in zip(header.sections, bodies, strict=True):
         try:
             arrays = DECODERS[section.codec](body, DTYPES[section.dtype], section.shapes)
@@ -127,14 +146,26 @@ def read(path) -> tuple[dict[str, torch.Tensor], Header]:
     return tensors, header
 
 
-def parse(path, data: bytes) -> tuple[Header, list[bytes]]:
-    """The header and the packed sections, all lengths and checksums seen to match."""
+def read_packed(path: str | Path) -> tuple[Header, list[bytes]]:
+    """The header and the packed sections of a file. Raises ArtifactError when it is missing or damaged."""
+    if not Path(path).is_file():
+        raise ArtifactError(path, "not found", RERUN_HINT)
+    return parse(path, Path(path).read_bytes())
+
+
+def parse(path: str | Path, data: bytes) -> tuple[Header, list[bytes]]:
+    """The header and the packed sections, after all lengths and checksums are verified.
+
+    ``path`` is named in errors. Raises ArtifactError.
+    """
     if len(data) < PREAMBLE.size or data[:4] != MAGIC:
         raise ArtifactError(path, "not a .golf file", RERUN_HINT)
     _, version, header_size, raw_header_size, expected_crc = PREAMBLE.unpack_from(data)
     if version != FORMAT_VERSION:
-        raise ArtifactError(path, f"format version {version}, this code reads {FORMAT_VERSION}", RERUN_HINT)
-    packed_header = data[PREAMBLE.size : PREAMBLE.size + header_size]
+        problem = f"has format version {version}, this version of golf reads {FORMAT_VERSION} only"
+        raise ArtifactError(path, problem, "run quantize and compress again")
+    sections_start = PREAMBLE.size + header_size
+    packed_header = data[PREAMBLE.size : sections_start]
     if (
         len(packed_header) != header_size
         or raw_header_size > MAX_HEADER_BYTES
@@ -143,39 +174,25 @@ def parse(path, data: bytes) -> tuple[Header, list[bytes]]:
         raise ArtifactError(path, "its header is damaged", RERUN_HINT)
     header = _parse_header(path, packed_header, raw_header_size)
     if header.raw_bytes > MAX_RAW_BYTES:
-        raise ArtifactError(
-            path, f"claims {header.raw_bytes:,} bytes of tensors, at most {MAX_RAW_BYTES:,} are allowed", RERUN_HINT
-        )
-    offsets = list(
-        itertools.accumulate([section.packed_bytes for section in header.sections], initial=PREAMBLE.size + header_size)
-    )
+        problem = f"claims {header.raw_bytes:,} bytes of tensors, at most {MAX_RAW_BYTES:,} are allowed"
+        raise ArtifactError(path, problem, RERUN_HINT)
+    sizes = [section.packed_bytes for section in header.sections]
+    offsets = list(itertools.accumulate(sizes, initial=sections_start))
     if offsets[-1] != len(data):
-        raise ArtifactError(path, f"{len(data):,} bytes long, its header says {offsets[-1]:,}", RERUN_HINT)
-    bodies = [data[a:b] for a, b in itertools.pairwise(offsets)]
+        raise ArtifactError(path, f"has {len(data):,} bytes, its header says {offsets[-1]:,}", RERUN_HINT)
+    bodies = [data[start:end] for start, end in itertools.pairwise(offsets)]
     for section, body in zip(header.sections, bodies, strict=True):
         if zlib.crc32(body) != section.crc32:
             raise ArtifactError(path, f"section {section.name} is damaged: its checksum does not match", RERUN_HINT)
     return header, bodies
 
 
-def _parse_header(path, packed_header: bytes, raw_header_size: int) -> Header:
+def _parse_header(path: str | Path, packed_header: bytes, raw_header_size: int) -> Header:
     try:
-        header_fields = json.loads(brotli_planes.decompress_exact(packed_header, raw_header_size))
+        mapping = json.loads(brotli_planes.decompress_exact(packed_header, raw_header_size))
     except (brotli_planes.DecodeError, ValueError, RecursionError) as error:
-        raise ArtifactError(path, f"its header is not readable ({error})", RERUN_HINT) from None
-    header, problems = validation.from_mapping(Header, header_fields, "header")
-    if problems:
+        raise ArtifactError(path, f"its header cannot be read ({error})", RERUN_HINT) from None
+    header, problems = validation.from_mapping(Header, mapping, "header")
+    if header is None or problems:
         raise ArtifactError(path, f"its header is not valid: {problems[0]}", RERUN_HINT)
     return header
-
-
-def read_upstream_splits(path) -> tuple[str, ...]:
-    """The splits that influenced a file, as its header says. Raises BadArtifact for damage."""
-    return parse(path, Path(path).read_bytes())[0].upstream_splits
-
-
-def section_bytes(path) -> dict[str, int]:
-    """Bytes by section; they add up to the file's."""
-    header, bodies = parse(path, Path(path).read_bytes())
-    sizes = {section.name: len(body) for section, body in zip(header.sections, bodies, strict=True)}
-    return {"header": Path(path).stat().st_size - sum(sizes.values()), **sizes}

@@ -1,21 +1,27 @@
-"""Bytes against their limit."""
+"""The size limit: payload plus code against ``compress.limit_bytes``, and where the bytes go."""
 
+from pathlib import Path
+from typing import Any
+
+from golf.compression import reader
 from golf.errors import BudgetExceededError
 
 
 def check_size(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
-    """payload + code against the limit, in bytes. reserve: what was kept for the code when the model was quantised.
+    """The sizes of sizes.json, in bytes.
 
-    Raises OverBudget with what to turn.
+    reserve_bytes: what quantize left free for the code (``compress.code_reserve_bytes``).
+    Raises BudgetExceededError, which says what to change, when payload and code together exceed ``limit_bytes``.
     """
     artifact_bytes = payload_bytes + code_bytes
     if artifact_bytes > limit_bytes:
         hint = "choose coarser steps (raise quantize.base_step, or quantize.matrix_clip and quantize.embed_clip)"
-        if payload_bytes <= limit_bytes - reserve_bytes:  # it kept to what was left for it
-            hint = f"raise compress.code_reserve_bytes, {reserve_bytes:,} now, to at least {code_bytes:,}, or {hint}"
+        if payload_bytes <= limit_bytes - reserve_bytes:  # the model fits; the code is larger than its reserve
+            hint = f"raise compress.code_reserve_bytes from {reserve_bytes:,} to at least {code_bytes:,}, or {hint}"
         raise BudgetExceededError(
-            f"compress.limit_bytes: the artifact is {artifact_bytes:,} bytes (model {payload_bytes:,} + code {code_bytes:,}), "
-            f"{artifact_bytes - limit_bytes:,} over {limit_bytes:,}; {hint}, or lower model.n_layers, model.d_model or model.vocab_size"
+            f"compress.limit_bytes: the artifact has {artifact_bytes:,} bytes (model {payload_bytes:,} + code "
+            f"{code_bytes:,}), {artifact_bytes - limit_bytes:,} over the limit of {limit_bytes:,}; {hint}, or lower "
+            "model.n_layers, model.d_model or model.vocab_size"
         )
     return {
         "payload_bytes": payload_bytes,
@@ -26,7 +32,14 @@ def check_size(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_by
     }
 
 
-def breakdown(section_bytes: dict[str, int], sizes: dict[str, int]) -> list[dict]:
-    """Where the limit goes, for the plot: a row for each section of the file, the code, and what is left."""
+def measure_sections(path: str | Path) -> dict[str, int]:
+    """Bytes of each section of a .golf file and of its header; they add up to the file's. Raises ArtifactError."""
+    header, bodies = reader.read_packed(path)
+    sizes = {section.name: len(body) for section, body in zip(header.sections, bodies, strict=True)}
+    return {"header": Path(path).stat().st_size - sum(sizes.values()), **sizes}
+
+
+def breakdown(section_bytes: dict[str, int], sizes: dict[str, int]) -> list[dict[str, Any]]:
+    """Rows of sizes.csv, which add up to the limit: each section of the file, the code, and the headroom."""
     parts = {**section_bytes, "code": sizes["code_bytes"], "headroom": sizes["headroom_bytes"]}
     return [{"part": name, "bytes": size} for name, size in parts.items()]

@@ -1,17 +1,19 @@
-"""The .golf file from tensors: what ``golf.compression.reader`` reads, written. Not part of what is submitted."""
+"""Write model.golf, the file that ``golf.compression.reader`` reads. Not part of what is submitted."""
 
 import dataclasses
 import json
 import re
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import brotli
 import constriction
 import numpy as np
 import torch
 
-from golf.compression import ans, brotli_planes
+from golf.compression import ans
 from golf.compression.ans_fit import fit_center_and_level, fit_codes
 from golf.compression.reader import (
     DTYPES,
@@ -27,31 +29,39 @@ from golf.compression.reader import (
 from golf.config.model import ModelConfig
 from golf.errors import BudgetExceededError
 
-BROTLI_WINDOW_BITS = 24  # log2 of bytes; the default of 22 is smaller than the record's embedding
-TRY_BOTH_BELOW_BYTES = (
-    1 << 16
-)  # bytes, up to which a section is packed both ways; Brotli takes a second for each million
+__all__ = [
+    "BROTLI_WINDOW_BITS",
+    "TRY_BOTH_BELOW_BYTES",
+    "encode_ans",
+    "encode_brotli",
+    "group_tensors",
+    "pack",
+    "to_planes",
+]
+
+BROTLI_WINDOW_BITS = 24  # 16 MB; the default of 22 is smaller than the record's embedding
+TRY_BOTH_BELOW_BYTES = 1 << 16  # a smaller section is packed by both codecs; Brotli takes a second for each megabyte
 
 
 def pack(
     tensors: dict[str, torch.Tensor],
     model_cfg: ModelConfig,
     *,
-    upstream_splits: tuple[str, ...],
+    upstream_splits: Sequence[str],
     codec: str,
     brotli_quality: int,
 ) -> bytes:
-    """The file. tensors: int8, int16, fp16 or fp32, none empty. The same tensors give the same bytes, in any order.
+    """The bytes of a .golf file. The order of ``tensors`` does not affect them.
 
-    codec: entropy is for integers; floats, whose low bytes are noise, and whatever small section it makes larger go
-    through Brotli.
+    tensors: int8, int16, fp16 or fp32, none empty. codec: "brotli" or "ans". Floating-point tensors always go through
+    Brotli, because their low bytes are noise, and so do small integer sections where Brotli is shorter.
+    Raises BudgetExceededError for a model that the format cannot hold.
     """
     sections, bodies = [], []
     for dtype, groups in group_tensors(tensors):
         arrays = [tensors[name].detach().cpu().contiguous().numpy() for group in groups for name in group.names]
-        codec_used, body = _pack_section(
-            [array.astype(DTYPES[dtype], copy=False) for array in arrays], codec, brotli_quality
-        )
+        arrays = [array.astype(DTYPES[dtype], copy=False) for array in arrays]
+        codec_used, body = _pack_section(arrays, codec, brotli_quality)
         bodies.append(body)
         sections.append(
             Section(codec=codec_used, dtype=dtype, packed_bytes=len(body), crc32=zlib.crc32(body), groups=tuple(groups))
@@ -60,7 +70,8 @@ def pack(
     header_json = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
     if header.raw_bytes > MAX_RAW_BYTES or len(header_json) > MAX_HEADER_BYTES:
         raise BudgetExceededError(
-            f"model: {header.raw_bytes:,} bytes unpacked, a .golf file holds {MAX_RAW_BYTES:,}; a smaller model fits"
+            f"model: has {header.raw_bytes:,} bytes of tensors and {len(header_json):,} of header, a .golf file holds "
+            f"{MAX_RAW_BYTES:,} and {MAX_HEADER_BYTES:,}; lower model.n_layers, model.d_model or model.vocab_size"
         )
     packed_header = brotli.compress(header_json)
     preamble = PREAMBLE.pack(MAGIC, FORMAT_VERSION, len(packed_header), len(header_json), 0)[:-4]
@@ -68,26 +79,29 @@ def pack(
 
 
 def _pack_section(arrays: list[np.ndarray], codec: str, brotli_quality: int) -> tuple[str, bytes]:
-    """(codec used, bytes) of a section."""
+    """(codec used, packed bytes)."""
     if codec == "brotli" or arrays[0].dtype.kind != "i":
         return "brotli", encode_brotli(arrays, brotli_quality)
     ans_bytes = encode_ans(arrays, brotli_quality)
-    if sum(array.nbytes for array in arrays) <= TRY_BOTH_BELOW_BYTES and len(
-        brotli_bytes := encode_brotli(arrays, brotli_quality)
-    ) <= len(ans_bytes):
-        return "brotli", brotli_bytes
+    if sum(array.nbytes for array in arrays) <= TRY_BOTH_BELOW_BYTES:
+        brotli_bytes = encode_brotli(arrays, brotli_quality)
+        if len(brotli_bytes) <= len(ans_bytes):
+            return "brotli", brotli_bytes
     return "ans", ans_bytes
 
 
 def group_tensors(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[TensorGroup]]]:
-    """(type, lines) of each section: patterns in the order of the alphabet, a section for each pattern of integers."""
-    indices_by_key = {}
+    """(dtype, groups) of each section: one for each dtype and pattern of integer tensors, one for each other dtype.
+
+    Sections and groups are in alphabetical order. The first whole number between dots in a name is its index.
+    """
+    indices_by_key: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for name, tensor in tensors.items():
         number_match = re.search(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])", name)
         pattern = name[: number_match.start()] + "#" + name[number_match.end() :] if number_match else name
         key = str(tensor.dtype).removeprefix("torch."), pattern, tuple(tensor.shape)
         indices_by_key.setdefault(key, []).extend([int(number_match[0])] if number_match else [])
-    sections = {}
+    sections: dict[tuple[str, str], list[TensorGroup]] = {}
     for (dtype, pattern, shape), indices in sorted(indices_by_key.items()):
         group = TensorGroup(pattern=pattern, indices=tuple(sorted(indices)), shape=shape)
         sections.setdefault((dtype, pattern if dtype.startswith("int") else ""), []).append(group)
@@ -95,13 +109,22 @@ def group_tensors(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[Tens
 
 
 def encode_brotli(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
-    """What ``planes.decode`` reads."""
-    return brotli.compress(brotli_planes.to_planes(arrays), quality=brotli_quality, lgwin=BROTLI_WINDOW_BITS)
+    """Arrays of one little-endian dtype, for ``brotli_planes.decode``."""
+    return brotli.compress(to_planes(arrays), quality=brotli_quality, lgwin=BROTLI_WINDOW_BITS)
+
+
+def to_planes(arrays: list[np.ndarray]) -> bytes:
+    """Bytes of arrays of one little-endian dtype in the order that ``brotli_planes`` describes."""
+    if arrays[0].dtype.itemsize == 1:
+        return b"".join(array.tobytes(order="F") for array in arrays)
+    flat = np.concatenate([array.ravel() for array in arrays])
+    return flat.view(np.uint8).reshape(-1, flat.dtype.itemsize).T[::-1].tobytes()
 
 
 def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
-    """What ``entropy.decode`` reads: integers, none empty. quality: Brotli's, for rows and templates."""
-    side_info_parts, symbol_runs = [], []
+    """Non-empty integer arrays, for ``ans.decode``. brotli_quality: for the side information."""
+    side_info_parts: list[Any] = []
+    symbol_runs: list[tuple[np.ndarray, Any]] = []
 
     def add_gaussian(level: int, values: np.ndarray) -> None:
         radius, model = ans.gaussian_model(level)
@@ -124,7 +147,7 @@ def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
         for level, block in ans.level_blocks(matrix_fit.row_level_O, matrix_fit.column_level_I):
             add_gaussian(level, residual_OI[block].ravel().astype(np.int32))
     coder = constriction.stream.stack.AnsCoder()
-    for symbols, model in reversed(symbol_runs):
+    for symbols, model in reversed(symbol_runs):  # ANS is a stack: what the decoder reads first is pushed last
         coder.encode_reverse(symbols, model)
     side_info = np.concatenate(side_info_parts).astype(ans.SIDE_INFO_DTYPE)
     packed_side_info = encode_brotli([side_info], brotli_quality)

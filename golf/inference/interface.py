@@ -1,15 +1,110 @@
-"""A chunk whose scores are in the ledger: the only thing that a learner is ever given."""
+"""The contract of what is submitted: a predictor opens the artifact, scores chunks, and may adapt to scored ones.
 
+The evaluator imports the class that ``evaluate.predictor`` names and calls it in a process of its own, in this order:
+
+    predictor = SomeClass.open(path, ctx, eval_batch_tokens=...)
+    for each pass over the stream:
+        predictor.reset(stride=..., ttt_cfg=..., n_chunks=...)
+        for each chunk, first to last:
+            predictor.score(prefix, chunk)      # its scores are then sealed in the ledger
+            predictor.update(scored_chunk)      # only now may the predictor learn from the chunk
+
+Between two of these calls the evaluator may call ``score`` and ``predict`` again to probe the predictor. Neither may
+change the predictor's state, and equal arguments in an equal state give equal answers.
+
+Token ids are uint16. ``prefix`` begins at the first token of the stream and ends with the token before the chunk, so it
+is never empty. Its memory and that of ``chunk`` hold no token beyond the chunk. Log-probabilities are natural.
+
+A GolfError that a predictor raises ends the evaluation with that error's own message; any other exception ends it with
+PredictorError, which names the call. docs/evaluation-rules.md has a complete example.
+"""
+
+# n tokens of the chunk, V vocabulary size, r requested positions
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
+
+from golf.distributed.context import DistContext
+
+Scores = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredChunk:
-    """Made by ``Ledger.seal`` alone. tokens: the token before the chunk, then the chunk's own [n + 1]."""
+    """A chunk whose scores are sealed in the ledger: the only thing that a predictor may learn from.
+
+    ``Ledger.append`` makes it.
+
+    index: of the chunk in the pass, from 0. tokens: uint16 [n + 1], the token before the chunk, then the chunk itself.
+    is_last: no chunk follows in this pass. chain_hash: hex digest of the ledger up to and including this chunk.
+    """
 
     index: int
     tokens: np.ndarray
     is_last: bool
     chain_hash: str
+
+
+class TTTSettings(Protocol):
+    """The keys of ``ttt`` in params.yaml that tell a predictor how to adapt."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def grad_clip(self) -> float | None: ...
+    @property
+    def batch_tokens(self) -> int: ...
+
+
+class ScoringSession(Protocol):
+    """An opened predictor as the evaluator calls it, in this process or through the sandbox."""
+
+    def reset(self, *, stride: int, ttt_cfg: TTTSettings | None = None, n_chunks: int = 1) -> object:
+        """Begin a pass: return to the state after ``open``. The returned value is ignored.
+
+        stride: tokens by which scoring windows advance, at most the model's context. ttt_cfg: None means that the
+        predictor must not learn in this pass, though ``update`` is called all the same. n_chunks: chunks of the pass.
+        """
+
+    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
+        """The negative log-probability of each token of ``chunk``, in nats: float [n].
+
+        Entry i depends on ``prefix`` and ``chunk[: i + 1]`` alone. ``prefix`` is read-only; ``chunk`` must be left as
+        it is.
+        positions: indices into ``chunk``. With them the answer is a pair: the scores, and float [r, V], the
+        log-probabilities of the whole vocabulary at these positions. Row i sums to 1 in probability, depends on
+        ``prefix`` and ``chunk[: positions[i]]`` alone, and holds the score of the chunk's token at that position.
+        """
+
+    def predict(self, prefix: np.ndarray) -> np.ndarray:
+        """Log-probabilities of the token after ``prefix``: float [V], equal to the row of ``score`` at position 0.
+
+        The evaluator gives no target, so a predictor that needs one to answer fails check C2-c.
+        """
+
+    def update(self, scored_chunk: ScoredChunk) -> None:
+        """Learn from a chunk that has been scored and sealed. It may do nothing, and must when ``ttt_cfg`` is None."""
+
+
+class Predictor(ScoringSession, Protocol):
+    """What a submitted class implements.
+
+    Two class attributes are optional. ``documents = "independent"`` declares that no token of one document affects the
+    scores of another, which the evaluator then checks (C1-c). ``disputed``, a list or tuple of names, declares
+    techniques on which the rules are silent (U-b).
+    """
+
+    @classmethod
+    def open(cls, path: str, ctx: DistContext, *, eval_batch_tokens: int) -> Self:
+        """Load the artifact at ``path``, and nothing else, onto ``ctx.device``.
+
+        With several ranks each opens its own predictor, and all are called alike; every rank must give the same answer.
+        eval_batch_tokens: input tokens to hold on a device at a time (``evaluate.eval_batch_tokens``).
+        """

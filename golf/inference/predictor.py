@@ -1,4 +1,7 @@
-"""What is submitted: open the artifact, score, adapt to what was scored. Its import closure is the code bill."""
+"""golf's own predictor, the default of ``evaluate.predictor``. Its import closure is the code that is weighed."""
+
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -7,26 +10,31 @@ from golf.compression import quantized_tensor, reader
 from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError
-from golf.inference.interface import ScoredChunk
+from golf.inference.interface import ScoredChunk, Scores, TTTSettings
 from golf.inference.score_first_sgd import ScoreFirstSGD
 from golf.inference.scorer import Scorer
 from golf.model.gpt import GPT
 
+__all__ = ["GolfPredictor"]
+
 
 class GolfPredictor:
-    """A model and how it is used on a stream. ``begin`` a pass, then ``score`` and ``update`` chunk by chunk."""
+    """A GPT scored in sliding windows and adapted by score-first SGD. ``interface.Predictor`` has the contract."""
 
     def __init__(self, model: GPT, ctx: DistContext, *, eval_batch_tokens: int, header: reader.Header | None = None):
-        self.model, self._ctx = model, ctx
-        self.header = header  # what the file said of itself; None where there was no file
+        """header: that of the file that the model was read from; None when it was not read from a file."""
+        self.model, self._ctx, self.header = model, ctx, header
         self._scorer = Scorer(model, ctx, eval_batch_tokens=eval_batch_tokens)
         self.initial_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self._stride = model.cfg.context_length
         self.learner: ScoreFirstSGD | None = None
 
     @classmethod
-    def open(cls, path, ctx: DistContext, *, eval_batch_tokens: int) -> "GolfPredictor":
-        """From a .golf file and nothing else. Raises BadArtifact when it is damaged or holds no whole model."""
+    def open(cls, path: str, ctx: DistContext, *, eval_batch_tokens: int) -> Self:
+        """Load a .golf file.
+
+        Raises ArtifactError when it is damaged, or when its tensors are not those of the model that its header names.
+        """
         tensors, header = reader.read(path)
         mismatch = _state_mismatch(tensors, header.model)
         if mismatch:
@@ -35,35 +43,32 @@ class GolfPredictor:
         model.load_state_dict(quantized_tensor.dequantize_state_dict(tensors))
         return cls(model.to(ctx.device), ctx, eval_batch_tokens=eval_batch_tokens, header=header)
 
-    def reset(self, *, stride: int, ttt_cfg=None, n_chunks: int = 1) -> "GolfPredictor":
-        """Back to the weights as opened. plan: how to learn from sealed chunks, of which there will be ``chunks``."""
+    def reset(self, *, stride: int, ttt_cfg: TTTSettings | None = None, n_chunks: int = 1) -> Self:
         self.model.load_state_dict(self.initial_weights)
         self._stride = stride
         self._scorer.warm_up(stride=stride)
         self.learner = None if ttt_cfg is None else ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
         return self
 
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions=None):
-        """Nats of each token of ``chunk`` after ``prefix``: fp32 [n]; with ``rows`` also log-probabilities [r, V]."""
+    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
         nll = self._scorer.score(prefix, chunk, stride=self._stride)
         if positions is None:
             return nll
         return nll, self._scorer.log_probs(prefix, chunk, positions, stride=self._stride)
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        """Log-probabilities of the token after ``prefix``: fp32 [V]. No target is given."""
-        return self._scorer.log_probs(prefix, np.zeros(1, prefix.dtype), [0], stride=self._stride)[0]
+        placeholder = np.zeros(1, prefix.dtype)  # stands for the unknown token; no score depends on it
+        return self._scorer.log_probs(prefix, placeholder, [0], stride=self._stride)[0]
 
     def update(self, scored_chunk: ScoredChunk) -> None:
-        """Learn from a chunk whose scores are in the ledger, if there is a plan for it."""
         if self.learner is not None:
             self.learner.train_on_chunk(scored_chunk)
 
 
 def _state_mismatch(tensors: dict[str, torch.Tensor], model_cfg: ModelConfig) -> str | None:
-    """The first way in which tensors as stored differ from a model of ``shape``; None where they fit.
+    """Describe the first difference between stored tensors and the state of a model of ``model_cfg``; None when none.
 
-    A header of a few bytes may claim any model, so nothing of the model's size is allocated to find out.
+    The model is built on the meta device, because a header of a few bytes may claim a model that fits no memory.
     """
     with torch.device("meta"):
         model = GPT(model_cfg)
@@ -72,19 +77,18 @@ def _state_mismatch(tensors: dict[str, torch.Tensor], model_cfg: ModelConfig) ->
         return f"its rotary tables take {rope_bytes:,} bytes, at most {reader.MAX_RAW_BYTES:,} are allowed"
     expected_shapes = {}
     for name, tensor in model.state_dict().items():
-        if name + quantized_tensor.CODES_SUFFIX in tensors and tensor.ndim == 2:  # codes have rows, each with its step
-            expected_shapes |= {
-                name + quantized_tensor.CODES_SUFFIX: tensor.shape,
-                name + quantized_tensor.ROW_SCALES_SUFFIX: tensor.shape[:1],
-            }
+        if name + quantized_tensor.CODES_SUFFIX in tensors and tensor.ndim == 2:
+            expected_shapes[name + quantized_tensor.CODES_SUFFIX] = tensor.shape
+            expected_shapes[name + quantized_tensor.ROW_SCALES_SUFFIX] = tensor.shape[:1]
             if name + quantized_tensor.COL_SCALES_SUFFIX in tensors:
                 expected_shapes[name + quantized_tensor.COL_SCALES_SUFFIX] = tensor.shape[1:]
         else:
             expected_shapes[name] = tensor.shape
     actual_shapes = {name: tensor.shape for name, tensor in tensors.items()}
     for name in sorted(expected_shapes.keys() | actual_shapes.keys()):
-        if expected_shapes.get(name) != actual_shapes.get(name):
-            return f"{name} must be {_format_shape(expected_shapes.get(name))}, got {_format_shape(actual_shapes.get(name))}"
+        expected, actual = expected_shapes.get(name), actual_shapes.get(name)
+        if expected != actual:
+            return f"{name} must be {_format_shape(expected)}, got {_format_shape(actual)}"
     return None
 
 

@@ -1,23 +1,32 @@
-"""Score-first test-time training: SGD on chunks that are already sealed (PR #549, #1413, #1493; record-stack 1.7)."""
+"""Score-first test-time training: SGD on chunks whose scores are sealed (PRs #549, #1413, #1493).
+
+docs/references.md#score-first-ttt has the recipe and its gains.
+"""
+
+# R windows (rows), T tokens of a window
 
 import math
 
 import torch
 
 from golf.distributed.context import DistContext
-from golf.inference.interface import ScoredChunk
+from golf.inference.interface import ScoredChunk, TTTSettings
 from golf.inference.scorer import random_windows
 from golf.model.gpt import GPT
 
 
 class ScoreFirstSGD:
-    """Plain SGD with momentum over every weight; the rate falls as a cosine over the stream's chunks.
+    """SGD with momentum on every weight of a model: v <- momentum v + g, w <- w - lr_c v.
 
-    plan: lr, momentum, epochs, clip, batch_tokens (``sections.Ttt``). chunks: of the whole stream. Momentum persists.
-    Where graphs are made, a step's is made from random tokens before there is a chunk, and nothing else is left of it.
+    g is the gradient of the mean nll over a batch of windows, clipped to the norm ``grad_clip``. lr_c falls from ``lr``
+    to 0 as a cosine over the chunks of the stream. The momentum buffer persists from chunk to chunk.
+
+    With compilation on, the constructor compiles the training graph on random tokens, so that no chunk pays for it.
+    That step changes no weight.
     """
 
-    def __init__(self, model: GPT, cfg, ctx: DistContext, *, n_chunks: int):
+    def __init__(self, model: GPT, cfg: TTTSettings, ctx: DistContext, *, n_chunks: int):
+        """n_chunks: chunks of the whole stream."""
         self._model, self._cfg, self._ctx, self._n_chunks = model, cfg, ctx, n_chunks
         self._weights = list(model.parameters())
         self.momentum_buffer = torch.zeros(sum(weight.numel() for weight in self._weights), device=ctx.device)
@@ -25,48 +34,52 @@ class ScoreFirstSGD:
         if ctx.compile:
             self.compute_gradient(*random_windows(model.cfg, cfg.batch_tokens // model.cfg.context_length, ctx))
 
-    def _nll_sum(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
         with self._ctx.autocast():
-            return self._model.nll_sum(x, y, recurrent=True)
+            return self._model.nll_sum(x_RT, y_RT, recurrent=True)
 
     def train_on_chunk(self, chunk: ScoredChunk) -> None:
-        """Train on a sealed chunk, on exactly the targets that were scored; the last chunk could help nothing.
+        """Take ``epochs`` passes over the chunk's windows of ``context_length`` tokens.
 
-        What is left of the chunk after whole windows of ``context`` tokens is not trained on.
+        The targets are exactly those that were scored. Tokens after the last whole window are left out, and so is the
+        stream's last chunk, because no score follows it.
+        Raises TypeError for anything but a ScoredChunk.
         """
         if not isinstance(chunk, ScoredChunk):
-            raise TypeError(f"a learner takes sealed chunks alone, got {type(chunk).__name__}")
+            raise TypeError(f"training takes a ScoredChunk, got {type(chunk).__name__}")
         if chunk.is_last:
             return
         context_length = self._model.cfg.context_length
-        rows = (len(chunk.tokens) - 1) // context_length
-        tokens = torch.from_numpy(chunk.tokens[: rows * context_length + 1].astype("int64")).to(self._ctx.device)
-        x, y = tokens[:-1].view(rows, context_length), tokens[1:].view(rows, context_length)
+        n_rows = (len(chunk.tokens) - 1) // context_length
+        tokens = torch.from_numpy(chunk.tokens[: n_rows * context_length + 1].astype("int64")).to(self._ctx.device)
+        x_RT, y_RT = tokens[:-1].view(n_rows, context_length), tokens[1:].view(n_rows, context_length)
         lr = self._cfg.lr * cosine_decay(chunk.index, self._n_chunks)
+        batch_rows = self._cfg.batch_tokens // context_length
         for _ in range(self._cfg.epochs):
-            batch_rows = self._cfg.batch_tokens // context_length
-            for batch in zip(x.split(batch_rows), y.split(batch_rows), strict=True):
-                self._step(*batch, lr)
+            for x, y in zip(x_RT.split(batch_rows), y_RT.split(batch_rows), strict=True):
+                self._step(x, y, lr)
 
     @torch.no_grad()
-    def _step(self, x: torch.Tensor, y: torch.Tensor, lr: float) -> None:
-        """One step on the mean over all ranks' rows; the whole gradient is one buffer, and so is the momentum."""
-        gradient = clip_norm_(self.compute_gradient(x, y), self._cfg.grad_clip)
+    def _step(self, x_RT: torch.Tensor, y_RT: torch.Tensor, lr: float) -> None:
+        gradient = clip_norm_(self.compute_gradient(x_RT, y_RT), self._cfg.grad_clip)
         self.momentum_buffer.mul_(self._cfg.momentum).add_(gradient)
         torch._foreach_add_(self._weights, unflatten_like(self.momentum_buffer, self._weights), alpha=-lr)
 
-    def compute_gradient(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Of the mean over x and y [rows, context], shared out over ranks, by one reduction; of all weights, flat."""
-        local_inputs, local_targets = (tensor[self._ctx.rank :: self._ctx.world_size].contiguous() for tensor in (x, y))
-        if not len(local_inputs):
+    def compute_gradient(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
+        """The gradient of the mean nll over all of x and y, for all weights in one flat buffer.
+
+        Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds them up.
+        """
+        local_x, local_y = (tensor[self._ctx.rank :: self._ctx.world_size].contiguous() for tensor in (x_RT, y_RT))
+        if not len(local_x):
             return self._ctx.all_reduce(torch.zeros_like(self.momentum_buffer))
         with torch.enable_grad():
-            loss = self._loss_fn(local_inputs, local_targets) / y.numel()
+            loss = self._loss_fn(local_x, local_y) / y_RT.numel()
         return self._ctx.all_reduce(compute_flat_gradient(loss, self._weights))
 
 
 def compute_flat_gradient(loss: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
-    """The gradients of the weights one after another in one buffer; zeros for those that ``loss`` does not use."""
+    """The gradients of all weights in one flat buffer, in their order; zeros for weights that ``loss`` does not use."""
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, weights, materialize_grads=True)])
 
 
@@ -77,10 +90,10 @@ def unflatten_like(flat: torch.Tensor, weights: list[torch.Tensor]) -> list[torc
 
 
 def clip_norm_(gradient: torch.Tensor, max_norm: float | None) -> torch.Tensor:
-    """In place: no longer than ``norm``; None: as it is."""
+    """Scale in place to a norm of at most ``max_norm``; None leaves the gradient as it is."""
     return gradient if max_norm is None else gradient.mul_((max_norm / (gradient.norm() + 1e-6)).clamp_max(1))
 
 
 def cosine_decay(index: int, n_steps: int) -> float:
-    """½ (1 + cos(π index / (chunks - 1))): 1 at the first chunk, 0 at the last."""
+    """½ (1 + cos(π index / (n_steps - 1))): 1 at the first step, 0 at the last."""
     return 0.5 * (1 + math.cos(math.pi * index / max(1, n_steps - 1)))

@@ -1,11 +1,11 @@
-"""Which window scores which targets. Position p of a stream predicts token p + 1."""
+"""Sliding windows: which window scores which targets. Position p of a stream predicts token p + 1."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Inputs from ``start``; positions from ``first`` up to ``stop`` are scored, those before ``first`` are context."""
+    """Input tokens from ``start``; scores positions score_from <= p < score_to, with those before as context."""
 
     start: int
     score_from: int
@@ -13,17 +13,18 @@ class Window:
 
 
 def plan_windows(begin: int, end: int, *, context_length: int, stride: int) -> list[Window]:
-    """Windows that score positions ``begin`` to ``end`` once each, in order (PR #1493, record-stack 1.7).
+    """The windows that score each position of begin <= p < end once, in order.
 
-    The stream's first window scores all its positions; every later one scores ``stride`` and sees context - stride
-    before them. stride = context: plain, non-overlapping windows. Windows lie where one pass over the whole stream
-    puts them, wherever ``begin`` is, so that a position's score does not depend on how the stream is cut.
+    Windows lie on one grid for the whole stream (PR #1493, docs/references.md#sliding-window): the first starts at 0
+    and scores all its ``context_length`` positions; each later one starts ``stride`` tokens after the one before and
+    scores its last ``stride`` positions. So a position's score does not depend on how the stream is cut into chunks.
+    stride = context_length gives plain, non-overlapping windows.
     """
     windows = []
     if begin < min(context_length, end):
         windows.append(Window(0, begin, min(context_length, end)))
-    aligned_start = context_length + max(0, begin - context_length) // stride * stride
-    for group_start in range(aligned_start, end, stride):
+    first_group = context_length + max(0, begin - context_length) // stride * stride
+    for group_start in range(first_group, end, stride):
         windows.append(
             Window(group_start + stride - context_length, max(begin, group_start), min(group_start + stride, end))
         )

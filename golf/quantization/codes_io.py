@@ -1,12 +1,13 @@
-"""The codes file between quantize and compress: every tensor of the model as it will be stored."""
+"""The file between quantize and compress: every tensor of the model as it will be stored in the artifact."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from golf.artifacts import io
-from golf.compression import quantized_tensor
-from golf.compression.quantized_tensor import QuantizedTensor
+from golf.compression.quantized_tensor import CODES_SUFFIX, COL_SCALES_SUFFIX, ROW_SCALES_SUFFIX, QuantizedTensor
 from golf.config import validation
 from golf.config.model import ModelConfig
 from golf.errors import ArtifactError, DivergenceError
@@ -17,36 +18,37 @@ KIND = "codes"
 def to_storage(
     quantized: dict[str, QuantizedTensor], small_tensors: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """The parts of each quantised tensor under its name and their suffixes (grid.py), small ones in fp16 under theirs.
+    """Tensors by the names under which they are stored.
 
-    ``grid.weights`` is the way back. Raises Diverged, naming the tensor, when a small one is beyond fp16.
+    A quantized tensor becomes ``<name>.codes``, ``<name>.row_scales`` and, with column scales, ``<name>.col_scales``.
+    Small tensors become fp16 under their own names. ``quantized_tensor.dequantize_state_dict`` is the inverse.
+
+    Raises DivergenceError, naming the tensor, when a small one is beyond fp16.
     """
     stored = {}
     for name, tensor in small_tensors.items():
         stored[name] = tensor.half()
         if not stored[name].isfinite().all():
             raise DivergenceError(
-                f"{name}: holds {tensor.abs().max():.3g}, which is beyond fp16; train again with a lower rate"
+                f"{name}: holds {tensor.abs().max():.3g}, beyond fp16's 65,504; train again with lower learning rates"
             )
     for name, qtensor in quantized.items():
-        stored[name + quantized_tensor.CODES_SUFFIX], stored[name + quantized_tensor.ROW_SCALES_SUFFIX] = (
-            qtensor.codes,
-            qtensor.row_scales,
-        )
+        stored[name + CODES_SUFFIX] = qtensor.codes
+        stored[name + ROW_SCALES_SUFFIX] = qtensor.row_scales
         if qtensor.col_scales is not None:
-            stored[name + quantized_tensor.COL_SCALES_SUFFIX] = qtensor.col_scales
+            stored[name + COL_SCALES_SUFFIX] = qtensor.col_scales
     return stored
 
 
-def save(path, stored: dict[str, torch.Tensor], model_cfg: ModelConfig, **metadata) -> None:
-    """meta: what else is worth knowing, bits and lineage above all."""
-    io.save_tensors(path, stored, kind=KIND, meta={"shape": dataclasses.asdict(model_cfg), **metadata})
+def save(path: str | Path, stored: dict[str, torch.Tensor], model_cfg: ModelConfig, **metadata: Any) -> None:
+    """Write stored tensors with the model's config and ``metadata``, such as the lineage."""
+    io.save_tensors(path, stored, kind=KIND, meta={"model": dataclasses.asdict(model_cfg), **metadata})
 
 
-def load(path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
-    """What was saved. Raises BadArtifact: damaged, or without a valid model shape."""
+def load(path: str | Path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
+    """The stored tensors and the model's config. Raises ArtifactError: damaged, or without a valid model config."""
     stored, metadata = io.load_tensors(path, kind=KIND)
-    model_cfg, problems = validation.from_mapping(ModelConfig, metadata.get("shape"), "model")
-    if problems:
-        raise ArtifactError(path, f"its model shape is not valid: {problems[0]}", io.RERUN_HINT)
+    model_cfg, problems = validation.from_mapping(ModelConfig, metadata.get("model"), "model")
+    if model_cfg is None or problems:
+        raise ArtifactError(path, f"its model config is not valid: {problems[0]}", "run quantize again")
     return stored, model_cfg

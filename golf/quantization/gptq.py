@@ -1,30 +1,32 @@
-"""Round a weight matrix so that the layer's *output* moves least (GPTQ, arXiv:2210.17323, algorithm 1).
+"""GPTQ (arXiv:2210.17323, algorithm 1): round a weight matrix so that the layer's output changes least.
 
-Column by column: round, then let the columns not yet rounded make up for it, in the proportions that the inputs make
-cheapest. Two inputs that always agree, and weights 0.4 and 0.4: their sum, 0.8, is all that the output sees.
+The output changes by tr(E H Eᵀ) when the weights change by E, with H = Σ xᵀx over calibration inputs. Columns are
+rounded one after another; the columns that follow make up for the error in the proportions that H makes cheapest.
 
->>> agreeing = factor(torch.tensor([[[1.0, 0.999], [0.999, 1.0]]]), damp=0.001)
->>> gptq(torch.tensor([[[0.4, 0.4]]]), agreeing, torch.ones(1, 1), torch.ones(1, 2), block_size=128).tolist()
+Two inputs that nearly always agree, with weights 0.4 and 0.4: the output sees their sum, 0.8.
+
+>>> factor = factorize(torch.tensor([[[1.0, 0.999], [0.999, 1.0]]]), damping_frac=0.001)
+>>> gptq(torch.tensor([[[0.4, 0.4]]]), factor, torch.ones(1, 1), torch.ones(1, 2), block_size=128).tolist()
 [[[0.0, 1.0]]]
 
-Rounding each for itself gives 0 and 0. The first 0.4 is lost to rounding, the second weight becomes 0.4 + 0.4 · 0.999
-and rounds to 1.
+Rounding to nearest gives 0 and 0. Here the first weight loses 0.4, so the second becomes 0.4 + 0.4 · 0.999 and rounds
+to 1.
 
-The recipe is PR #1493's (record-stack 1.5): dead columns, damping, columns in the order of falling diag(H).
-The recursion is the same in exact arithmetic, written without the inverse. The paper takes U, the upper Cholesky factor
-of H^-1, and pushes err_j = (w_j - q_j) / U_jj times U_jk onto every later column k. With T = U^-1, so that H = T Tᵀ
-with T upper triangular (the Cholesky factor of H read backwards, the reverse route of PR #1948), the sum of all that
-was pushed onto column j is Σ_{i<j} d_i T_ij / T_jj, where d_i = w_i - q_i is taken against the *original* weight
-(Babai's nearest plane, arXiv:2507.18553). So one factorisation is enough, nothing is inverted, and a column is written
-once, by pulling from the columns before it:
+Dead columns (H_jj = 0), damping and the order of columns by falling H_jj are those of PR #1493
+(docs/references.md#gptq). One thing differs: a dead column's diagonal becomes the mean of the diagonal instead of 1, so
+that codes do not depend on the scale of H.
 
-            done, d known                 block            not yet looked at
+The recursion equals the paper's in exact arithmetic, without an inverse. The paper takes U, the upper Cholesky factor
+of H^-1, and adds -err_j U_jk to every later column k, with err_j = (w_j - q_j) / U_jj. Let T = U^-1. Then H = T Tᵀ with
+T upper triangular, which is the Cholesky factor of H read backwards (the reverse route of PR #1948), and all that was
+added to column j is Σ_{i<j} d_i T_ij / T_jj, where d_i = w_i - q_i is the error against the *original* weight (Babai's
+nearest plane, arXiv:2507.18553). So one factorization is enough, and each column is written once, when its turn comes:
+
+            done, d known                 block            still to come
      ┌──────────────────────────┬────────┬─┬─────────┬───────────────────────────┐
    O │  d_0 .. d_a              │ inner  │j│         │                           │
      └──────────────────────────┴────────┴─┴─────────┴───────────────────────────┘
        └─ one product a block ──┘  └─ one product an inner block, then one column at a time
-
-Where we differ: a dead column gets the mean of the diagonal and not 1, so that the scale of H does not matter.
 """
 
 # N matrices solved together, O output features, I input features, J columns of a block
@@ -33,15 +35,17 @@ from dataclasses import dataclass
 
 import torch
 
-_INNER_BLOCK = 16  # columns that are pulled one by one; more are cheaper as a product
+__all__ = ["HessianFactor", "NotPositiveDefiniteError", "factorize", "gptq"]
+
+_INNER_BLOCK = 16  # columns solved one by one; a product is cheaper for more
 
 
 @dataclass(frozen=True)
 class HessianFactor:
-    """Damped Hessians H = T Tᵀ, T upper triangular with the columns in the order in which they are rounded.
+    """Damped Hessians H = T Tᵀ, with T upper triangular when columns are in the order in which they are rounded.
 
-    order_NI: that order. pull_NII: T_ij / T_jj for i < j, in that order. diag_NI: T_jj, dead_NI: H_jj = 0, both in the
-    order of the weights.
+    order: int64 [N, I], that order. coupling: [N, I, I], T_ij / T_jj for i < j, in that order. diag: [N, I], T_jj.
+    dead: bool [N, I], where H_jj = 0. The last two are in the weights' order.
     """
 
     order: torch.Tensor
@@ -59,12 +63,12 @@ def gptq(
     block_size: int,
     max_code: float = float("inf"),
 ) -> torch.Tensor:
-    """Codes, whole numbers in fp32 [N, O, I] within ±largest, so that code * row step * column step is the weight.
+    """Codes, whole numbers in fp32 [N, O, I] within ±max_code; code · row scale · column scale approximates w.
 
-    A dead column, which the layer never reads anything from, gets zeros.
+    block_size: columns of a block; it affects speed, and codes by float rounding only. Dead columns get code 0.
     """
     n_columns = w_NOI.shape[2]
-    # Columns lie as rows of memory: each is read and written whole.
+    # Transposed, so that a column is contiguous in memory: each is read and written whole.
     w_NIO = w_NOI.masked_fill(factor.dead[:, None, :], 0).mT.gather(1, factor.order[:, :, None].expand_as(w_NOI.mT))
     row_scales_N1O, col_scales_NI1 = (
         row_scales_NO.float()[:, None, :],
@@ -99,12 +103,12 @@ def gptq(
 
 
 def _propagate_error(w_NJO: torch.Tensor, coupling_NIJ: torch.Tensor, error_NIO: torch.Tensor) -> torch.Tensor:
-    """A copy of a block's weights, plus what the columns before it lost in its direction."""
+    """A copy of a block's weights [N, J, O] plus Σ_i coupling_ij · error_i over the solved columns i."""
     return torch.baddbmm(w_NJO, coupling_NIJ.mT, error_NIO) if coupling_NIJ.shape[1] else w_NJO.clone()
 
 
 class NotPositiveDefiniteError(ArithmeticError):
-    """Hessian ``index`` of a batch has no Cholesky factor, even damped."""
+    """A damped Hessian has no Cholesky factor. index: its place in the batch."""
 
     def __init__(self, index: int):
         super().__init__(f"Hessian {index} is not positive definite")
@@ -112,10 +116,10 @@ class NotPositiveDefiniteError(ArithmeticError):
 
 
 def factorize(h_NII: torch.Tensor, damping_frac: float) -> HessianFactor:
-    """The Hessians Σ xᵀx, factored once for any number of solutions.
+    """Factor Hessians Σ xᵀx [N, I, I] once, for any number of ``gptq`` calls.
 
-    T is the lower Cholesky factor of H with its indices reversed. Raises NotPositive, with the index n, where a damped
-    Hessian has none.
+    damping_frac: share of the mean diagonal that is added to the diagonal. T is the lower Cholesky factor of H with its
+    indices reversed. Raises NotPositiveDefiniteError when a damped Hessian has none.
     """
     diag_NI = h_NII.diagonal(dim1=1, dim2=2)
     order_NI = diag_NI.argsort(dim=1, descending=True, stable=True)

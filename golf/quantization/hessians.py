@@ -1,34 +1,48 @@
-"""What quantised layers read: H = Σ xᵀx over calibration tokens, with the loop active (record-stack 1.5).
+"""Collect the Hessians of GPTQ: H = Σ xᵀx over the calibration tokens that a layer reads, with recurrence active.
 
-One H for each distinct input: c_q, c_k and c_v of a layer read the same one. A looped layer adds up all its passes.
-The tied embedding is quantised as the output head that it also is, so its input is the final norm's output. Unlike the
-record (record-stack 5.1, item 3) the sum runs over all ranks.
+There is one H for each distinct input: c_q, c_k and c_v of a layer share one. A layer that runs several times adds up
+all its passes. The tied embedding is quantized for its role as the output head, so its input is the final norm's
+output. The sum runs over all ranks, unlike the record's (docs/references.md#hessians).
 """
 
 # N tokens of a micro-batch, I input features
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from golf.artifacts import io, lineage
-from golf.compression import quantized_tensor
+from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError, DivergenceError
+from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import param_kinds
 
+__all__ = [
+    "TOKENS_KIND",
+    "collect_hessians",
+    "early_stop_note",
+    "input_name",
+    "load",
+    "quantized_inputs",
+    "require_same_weights",
+    "save",
+]
+
 _KIND, TOKENS_KIND = "hessians", "tokens"
+_RERUN_HINT = "run calibrate again"
 _QKV_MODULES = ("c_q", "c_k", "c_v")  # siblings that read the same input
 
 
 def input_name(tensor_name: str) -> str:
-    """The name of a weight's input: its module's, or for what shares an input, the parent's.
+    """The name of a weight's input: its module's name, or the parent's where siblings share the input.
 
-    >>> source("blocks.0.attn.c_k.weight"), source("blocks.0.mlp.fc.weight"), source("tok_emb.weight")
+    >>> input_name("blocks.0.attn.c_k.weight"), input_name("blocks.0.mlp.fc.weight"), input_name("tok_emb.weight")
     ('blocks.0.attn', 'blocks.0.mlp.fc', 'tok_emb')
     """
     module = tensor_name.removesuffix(".weight")
@@ -37,7 +51,7 @@ def input_name(tensor_name: str) -> str:
 
 
 def quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
-    """tensor -> the name of its input, for every tensor that is to be quantised."""
+    """From the name of each tensor that is to be quantized to the name of its input."""
     return {
         name: input_name(name)
         for name, tensor in state_dict.items()
@@ -46,7 +60,7 @@ def quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> d
 
 
 def collect_hessians(
-    model: nn.Module,
+    model: GPT,
     inputs: dict[str, str],
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     *,
@@ -56,37 +70,38 @@ def collect_hessians(
     time_left_s: float | None = None,
     followup_batches: float = 0.0,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
-    """input name -> H fp32 [I, I] on the device; the tokens, uint16 [windows, context + 1] in their order; seconds.
+    """Run the model over calibration batches.
 
-    seconds: of the slowest rank, from the first batch to the sum over ranks; compiling comes before and sees no text.
+    Returns H by input name, fp32 [I, I] on the device and summed over ranks; the tokens of all ranks, uint16
+    [windows, context_length + 1] in the order of the global batch; and the seconds of the slowest rank, from the first
+    batch to the sum over ranks. Compilation comes before that and sees no text.
 
-    model: a GPT; called as model(x, recurrent=True), it gives the final norm's output, and its state dict's names are the
-    keys of ``sources`` (see ``inputs``). batches: this rank's (x, y), int64 [rows, context], y one token after x; rank
-    r of n has windows r, r + n, …. Sums and tokens are over all ranks. left_s: what the clock still allows (None: any);
-    no batch but the first is begun that would overshoot it if it took as long as the slowest so far, with ``after``
-    times that for the work that follows.
-    Raises Diverged, naming the tensor, when a Hessian is not finite.
+    inputs: from ``quantized_inputs``. batches: this rank's (x, y), int64 [rows, context_length] with y one token after
+    x; rank r of n has windows r, r + n, …. micro_rows: windows of a forward pass. time_left_s: seconds that training's
+    limit still allows, None for no limit. Another batch starts only if it fits, assuming that it takes as long as the
+    slowest so far and that the work afterwards takes ``followup_batches`` times that; the first batch always runs.
+    Raises DivergenceError, naming a tensor, when a Hessian is not finite.
     """
-    first_reader = {}
-    for tensor, name in inputs.items():
-        first_reader.setdefault(name, tensor)
-    n_columns = {name: model.get_parameter(tensor).shape[1] for name, tensor in first_reader.items()}
+    first_reader: dict[str, str] = {}
+    for tensor_name, name in inputs.items():
+        first_reader.setdefault(name, tensor_name)
+    n_columns = {name: model.get_parameter(tensor_name).shape[1] for name, tensor_name in first_reader.items()}
     hessians = {name: torch.zeros(width, width, device=ctx.device) for name, width in n_columns.items()}
-    token_windows = []
+    token_windows: list[torch.Tensor] = []
 
-    def make_hook(name: str):
-        return lambda _, read: _accumulate_hessian(hessians[name], read[0])
+    def make_hook(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
+        return lambda _, args: _accumulate_hessian(hessians[name], args[0])
 
-    head_input = input_name(quantized_tensor.EMBEDDING_WEIGHT)
+    head_input = input_name(EMBEDDING_WEIGHT)
     with ExitStack() as hooks, torch.no_grad():
-        for name, tensor in first_reader.items():
+        for name, tensor_name in first_reader.items():
             if name != head_input:
-                module = model.get_submodule(tensor.removesuffix(".weight"))
+                module = model.get_submodule(tensor_name.removesuffix(".weight"))
                 hooks.callback(module.register_forward_pre_hook(make_hook(name)).remove)
         forward = ctx.maybe_compile(lambda x: model(x, recurrent=True))
         if ctx.compile:
             with ctx.autocast():
-                forward(torch.zeros(micro_rows, model.shape.context, dtype=torch.int64, device=ctx.device))
+                forward(torch.zeros(micro_rows, model.cfg.context_length, dtype=torch.int64, device=ctx.device))
             for h_II in hessians.values():
                 h_II.zero_()
         start_time = time.perf_counter()
@@ -99,65 +114,71 @@ def collect_hessians(
                     _accumulate_hessian(hessians[head_input], hidden)
             token_windows.append(_gather_windows(torch.cat([x, y[:, -1:]], dim=1), ctx))
             if progress:
-                progress.update(
-                    len(token_windows), tokens=f"{sum(windows[:, 1:].numel() for windows in token_windows):,}"
-                )
+                n_tokens = sum(windows[:, 1:].numel() for windows in token_windows)
+                progress.update(len(token_windows), tokens=f"{n_tokens:,}")
             if time_left_s is not None:
                 previous_time, current_time = current_time, time.perf_counter()
                 slowest_s = max(slowest_s, ctx.all_reduce_max(current_time - previous_time))
                 if ctx.all_reduce_max(current_time - start_time) + slowest_s * (1 + followup_batches) > time_left_s:
                     break
-    for name in sorted(hessians, key=head_input.__eq__):  # the head last, as it sees what went wrong anywhere
+    # The head comes last: it sees every earlier layer's overflow, and the first tensor to blame should be named.
+    for name in sorted(hessians, key=lambda name: name == head_input):
         if not ctx.all_reduce(hessians[name]).isfinite().all():
             raise DivergenceError(
-                f"{first_reader[name]}: the Hessian of its input is not finite; the weights blow up, train again"
+                f"{first_reader[name]}: the Hessian of its input is not finite, so the weights have diverged; retrain "
+                "with lower learning rates"
             )
     return hessians, torch.cat(token_windows), ctx.all_reduce_max(time.perf_counter() - start_time)
 
 
 def early_stop_note(n_batches: int, n_requested: int, limit_s: float | None) -> str:
-    """What to say of a calibration that took fewer batches than it was asked to; nothing of another."""
+    """A note for the progress line of a calibration that ran fewer batches than requested; empty for any other."""
     if n_batches == n_requested:
         return ""
-    return f"; stopped after {n_batches} of {n_requested} batches, as the next could overshoot train.limit_s = {limit_s:g} s"
+    limit = f"train.limit_s = {limit_s:g} s"
+    return f"; stopped after {n_batches} of {n_requested} batches, since another could exceed {limit}"
 
 
 def _accumulate_hessian(h_II: torch.Tensor, x: torch.Tensor) -> None:
-    """In place: h += xᵀx in fp32 (in TF32 on a GPU that works in bf16), whatever the precision around it."""
+    """h += xᵀx in place, in fp32 whatever autocast says (in TF32 on a GPU that works in bf16)."""
     with torch.autocast(h_II.device.type, enabled=False):
         x_NI = x.detach().flatten(0, -2).float()
         h_II.addmm_(x_NI.T, x_NI)
 
 
 def _gather_windows(windows: torch.Tensor, ctx: DistContext) -> torch.Tensor:
-    """uint16, on the CPU: all ranks' windows, in the order of the global batch."""
+    """All ranks' windows in the order of the global batch, uint16 on the CPU."""
     all_windows = windows.new_zeros(windows.shape[0] * ctx.world_size, windows.shape[1])
     all_windows[ctx.rank :: ctx.world_size] = windows
     return ctx.all_reduce(all_windows).cpu().to(torch.uint16)
 
 
-def save(path, hessians: dict[str, torch.Tensor], inputs: dict[str, str], *, n_tokens: int, **metadata) -> None:
-    """Write Hessians, who reads what, and from how many tokens they are. meta: the model's shape and the lineage."""
+def save(
+    path: str | Path, hessians: dict[str, torch.Tensor], inputs: dict[str, str], *, n_tokens: int, **metadata: Any
+) -> None:
+    """Write Hessians with which tensor reads which input, the number of tokens, and ``metadata`` with the lineage."""
     io.save_tensors(path, hessians, kind=_KIND, meta={"inputs": inputs, "tokens": n_tokens, **metadata})
 
 
-def require_same_weights(weights_path, metadata: dict, path) -> None:
-    """Raises BadArtifact unless ``path``, whose meta this is, was measured on the file of weights."""
+def require_same_weights(weights_path: str | Path, metadata: dict[str, Any], path: str | Path) -> None:
+    """Raise ArtifactError unless ``path``, whose metadata this is, was measured on the file ``weights_path``."""
     weights_record = lineage.validate(metadata.get("lineage"), path)["inputs"].get("weights", {})
     if weights_record.get("sha256") != lineage.artifact_sha256(weights_path):
-        raise ArtifactError(path, f"was measured on other weights than {weights_path}", "run calibrate again")
+        raise ArtifactError(path, f"was measured on other weights than {weights_path}", _RERUN_HINT)
 
 
-def load(path, inputs: dict[str, str], weights_path) -> dict[str, torch.Tensor]:
-    """input name -> H. weights: the file that is to be quantised, which must be the one that was calibrated.
+def load(path: str | Path, inputs: dict[str, str], weights_path: str | Path) -> dict[str, torch.Tensor]:
+    """H by input name. weights_path: the file that is to be quantized.
 
-    Raises BadArtifact: damaged, of other weights, or without the Hessian of a tensor named in ``sources``.
+    Raises ArtifactError: damaged, measured on other weights, or without the Hessian of a tensor in ``inputs``.
     """
     hessians, metadata = io.load_tensors(path, kind=_KIND)
     require_same_weights(weights_path, metadata, path)
     missing = [
-        tensor for tensor, name in inputs.items() if metadata["inputs"].get(tensor) != name or name not in hessians
+        tensor_name
+        for tensor_name, name in inputs.items()
+        if metadata["inputs"].get(tensor_name) != name or name not in hessians
     ]
     if missing:
-        raise ArtifactError(path, f"holds no Hessian for {', '.join(missing)}", "run calibrate again")
+        raise ArtifactError(path, f"holds no Hessian for {', '.join(missing)}", _RERUN_HINT)
     return hessians

@@ -1,4 +1,4 @@
-"""Classes of tensors: what is quantised, and what stays as it is."""
+"""Kinds of parameters: which tensors are quantized, and which stay in fp16."""
 
 from typing import Literal
 
@@ -10,9 +10,9 @@ ParamKind = Literal["matrix", "embed", "small"]
 
 
 def param_kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> ParamKind:
-    """The class of a tensor: the tied embedding, a block's matrix of more than ``min_weights`` weights, or small.
+    """embed: the tied embedding; matrix: a block's matrix of more than ``min_weights`` weights; small: all others.
 
-    embed and matrix are quantised, each with its own bits and clip; small stays fp16.
+    embed and matrix are quantized, each with bits and clip of its own on the row grid; small stays fp16.
     """
     if name == EMBEDDING_WEIGHT:
         return "embed"

@@ -1,50 +1,76 @@
-"""The level of the column grid that fills the bytes there are: bytes in, codes out, without training again.
+"""Rate control: find the base step of the row_column grid whose packed file just fits the byte budget.
 
-No solve is spent on finding out how fast a file shrinks. Each weight rounded for itself has about the entropy of GPTQ's
-codes at every level, and a file of zeros weighs all that is no code; from a guess on these, put right by what the last
-solves missed, the search lands within two or three.
+A solve (GPTQ over the whole model, then packing) takes seconds, so the search predicts the size and solves rarely. At a
+base step s it predicts
+
+    estimate(s) = overhead + Σ_tensors n · entropy(codes by round-to-nearest at s) / 8,
+
+where the overhead is the packed size of the file with all codes 0 (scales, small tensors, header). Rounding to nearest
+has about the entropy of GPTQ's codes. The residual size(s) - estimate(s) of the solves so far, extended as a straight
+line in log2 s through the last two, corrects the estimate. Inverting the corrected estimate gives the next base step,
+and two or three solves suffice.
 """
 
 # O output features (rows), I input features (columns)
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from golf.compression.quantized_tensor import QuantizedTensor
+from golf.config.sections import QuantizeConfig
 from golf.errors import BudgetExceededError
 from golf.quantization import report, solver
-from golf.quantization.column_scales import StepTooSmallError
+from golf.quantization.column_scales import ColumnScales, StepTooSmallError
 
-MIN_BASE_STEP, _MAX_BASE_STEP = 2.0**-6, 2.0**6  # levels: beyond them, codes say the weights exactly, or nothing
-SOLVE_BUDGET, _SIZE_TOLERANCE_FRAC = (
-    4,
-    1e-3,
-)  # solves at most, as sizes fall smoothly; share of the room that may stay empty
-_GIVE_UP_AFTER_SOLVES = 4 * SOLVE_BUDGET  # solves after which only the coarsest level is left to try
-_POOR_FIT_FRAC = 1e-2  # share of the room so large that more solves are worth their while
-_SAMPLE_WEIGHTS = 1 << 17  # weights of a tensor on which a guess is made
-_MIN_STEP_RATIO = 1.0005  # ratio of levels that is too small to try; doubled, in log2, with every solve beyond SOLVES
-_MIN_LOG2_DISTANCE = 0.02  # log2 of levels that tell of a slope
+__all__ = [
+    "MIN_BASE_STEP",
+    "SOLVE_BUDGET",
+    "Attempt",
+    "is_within_tolerance",
+    "quantize_to_budget",
+    "search_base_step",
+    "select_best",
+]
+
+MIN_BASE_STEP, _MAX_BASE_STEP = 2.0**-6, 2.0**6  # at the ends codes are practically exact, or all 0
+SOLVE_BUDGET = 4  # solves, as long as sizes fall smoothly with the base step
+_SIZE_TOLERANCE_FRAC = 1e-3  # of the budget that may stay unused
+_GIVE_UP_AFTER_SOLVES = 4 * SOLVE_BUDGET  # then only the largest base step is left to try
+_POOR_FIT_FRAC = 1e-2  # of the budget; as much unused is worth SOLVE_BUDGET more solves
+_SAMPLE_WEIGHTS = 1 << 17  # of a tensor, for the estimate
+_MIN_STEP_RATIO = 1.0005  # between base steps worth a solve; its logarithm doubles with each solve beyond SOLVE_BUDGET
+_MIN_LOG2_DISTANCE = 0.02  # between the base steps of two solves that determine a slope
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One solve: its level, the bytes of its file, its codes. Without codes where the level is too fine for them."""
+    """One solve and the size of its file. A base step too small for the codes has size inf and no tensors."""
 
     base_step: float
     size_bytes: float
     quantized: dict[str, QuantizedTensor]
 
 
-def quantize_to_budget(weights, hessians, inputs, cfg, sensitivity, *, size_fn: Callable[[dict], int], max_bytes: int):
-    """name -> Quantized, and the level: the one that fills ``room`` where the plan leaves that of the column grid open.
+def quantize_to_budget(
+    weights: Mapping[str, torch.Tensor],
+    hessians: Mapping[str, torch.Tensor],
+    inputs: dict[str, str],
+    cfg: QuantizeConfig,
+    sensitivity: Mapping[str, torch.Tensor],
+    *,
+    size_fn: Callable[[dict[str, QuantizedTensor]], int],
+    max_bytes: int,
+) -> tuple[dict[str, QuantizedTensor], float | None]:
+    """(quantized tensors, their base step; None on the row grid).
 
-    size_of: bytes of the file of quantised tensors; room: how many there may be. The other arguments, and what is
-    raised, are those of ``solver.quantize``; and OverBudget, where no level makes the file small enough. A tensor whose
-    codes are beyond int16 even at the coarsest level raises TooFine.
+    With ``cfg.base_step`` null on the row_column grid, the base step is the one whose file is largest within
+    ``max_bytes``; otherwise it is taken from ``cfg`` and ``max_bytes`` is ignored. size_fn: bytes of the file of
+    quantized tensors. The other arguments and errors are those of ``solver.quantize_model``.
+    Raises BudgetExceededError when no base step makes the file small enough, and StepTooSmallError when a code is
+    beyond int16 even at the largest base step.
     """
     if cfg.grid == "row" or cfg.base_step is not None:
         base_step = None if cfg.grid == "row" else cfg.base_step
@@ -64,32 +90,33 @@ def quantize_to_budget(weights, hessians, inputs, cfg, sensitivity, *, size_fn: 
     overhead_bytes = size_fn({name: _zero_codes(column_scales, name) for name in inputs})
     if overhead_bytes > max_bytes:
         raise BudgetExceededError(
-            f"compress.limit_bytes: leaves {max_bytes:,} bytes for the model; without a single code it takes {overhead_bytes:,} "
-            f"(steps, small tensors, header); raise it by more than {overhead_bytes - max_bytes:,}, or lower model.n_layers, "
-            "model.d_model or model.vocab_size"
+            f"compress.limit_bytes: leaves {max_bytes:,} bytes for the model, which takes {overhead_bytes:,} without a "
+            f"single code (scales, small tensors, header); raise it by more than {overhead_bytes - max_bytes:,}, or "
+            "lower model.n_layers, model.d_model or model.vocab_size"
         )
 
     def estimate_bytes(base_step: float) -> float:
-        rtn_args = (
-            (weights[name], base_step * column_scales.row_factors[name], column_scales.col_scales[name])
+        code_bytes = (
+            _estimate_rtn_bytes(
+                weights[name], base_step * column_scales.row_factors[name], column_scales.col_scales[name]
+            )
             for name in inputs
         )
-        return overhead_bytes + sum(_estimate_rtn_bytes(*tensor_args) for tensor_args in rtn_args)
+        return overhead_bytes + sum(code_bytes)
 
     best_attempt = select_best(search_base_step(solve, estimate_bytes, max_bytes), max_bytes)
     return best_attempt.quantized, best_attempt.base_step
 
 
-def _zero_codes(column_scales, name: str) -> QuantizedTensor:
-    """A tensor of zeros on the grid of level 1."""
+def _zero_codes(column_scales: ColumnScales, name: str) -> QuantizedTensor:
+    """A tensor whose codes are all 0, with the scales of base step 1."""
     row_scales_O, col_scales_I = column_scales.compute_row_scales(name, 1.0), column_scales.col_scales[name]
-    return QuantizedTensor(
-        torch.zeros(len(row_scales_O), len(col_scales_I), dtype=torch.int8), row_scales_O, col_scales_I
-    )
+    codes_OI = torch.zeros(len(row_scales_O), len(col_scales_I), dtype=torch.int8)
+    return QuantizedTensor(codes_OI, row_scales_O, col_scales_I)
 
 
 def _estimate_rtn_bytes(w_OI: torch.Tensor, row_scales_O: torch.Tensor, col_scales_I: torch.Tensor) -> float:
-    """Of an ideal coder, for the codes of a sample of rows, each weight rounded for itself."""
+    """Order-0 entropy of a tensor's codes by round-to-nearest, in bytes, from a sample of its rows."""
     sample = slice(None, None, 1 + w_OI.numel() // _SAMPLE_WEIGHTS)
     scales_OI = row_scales_O[sample, None] * col_scales_I.float()
     codes_OI = (w_OI[sample] / scales_OI).round().clamp(-solver.MAX_CODE, solver.MAX_CODE)
@@ -99,56 +126,53 @@ def _estimate_rtn_bytes(w_OI: torch.Tensor, row_scales_O: torch.Tensor, col_scal
 def search_base_step(
     solve: Callable[[float], Attempt], estimate_bytes: Callable[[float], float], max_bytes: int
 ) -> list[Attempt]:
-    """Solves until one fills ``room`` to within SLACK, SOLVES are spent, or the levels end. guess: bytes at a level.
+    """All solves of a search, in order.
 
-    Sizes may jump about ``room`` (Brotli's do, by a thousandth). Where none of SOLVES fits, or leaves POOR: as many
-    again, ever coarser, and on until one fits.
+    It ends when a file fills ``max_bytes`` to within _SIZE_TOLERANCE_FRAC, at the end of the range of base steps, or
+    when SOLVE_BUDGET is spent and a file fits. Sizes may jitter (Brotli's do, by a thousandth): when none of the
+    SOLVE_BUDGET files fits, or the best leaves _POOR_FIT_FRAC unused, as many solves again follow with ever larger
+    margins, and more until one fits.
     """
     attempts: list[Attempt] = []
     while True:
-        margin = _SIZE_TOLERANCE_FRAC * (
-            0.5 if len(attempts) < SOLVE_BUDGET - 1 else 0.75 * 2.0 ** (len(attempts) - SOLVE_BUDGET + 1)
-        )
+        n_extra = len(attempts) - SOLVE_BUDGET + 1
+        margin = _SIZE_TOLERANCE_FRAC * (0.5 if n_extra < 0 else 0.75 * 2.0**n_extra)
         base_step = _clamp_to_bracket(
             _invert_size(_correct_estimate(estimate_bytes, attempts), max_bytes * (1 - margin)), attempts, max_bytes
         )
         attempts.append(solve(base_step if len(attempts) < _GIVE_UP_AFTER_SOLVES else _MAX_BASE_STEP))
-        largest_fitting_bytes = max(
-            (attempt.size_bytes for attempt in attempts if attempt.size_bytes <= max_bytes), default=0
-        )
-        has_spent_budget = len(attempts) >= (
-            SOLVE_BUDGET if largest_fitting_bytes >= max_bytes * (1 - _POOR_FIT_FRAC) else 2 * SOLVE_BUDGET
-        )
-        is_at_bound = attempts[-1].base_step == (
-            MIN_BASE_STEP if attempts[-1].size_bytes <= max_bytes else _MAX_BASE_STEP
-        )
-        if is_within_tolerance(attempts[-1], max_bytes) or is_at_bound or (largest_fitting_bytes and has_spent_budget):
+        sizes = [attempt.size_bytes for attempt in attempts if attempt.size_bytes <= max_bytes]
+        is_good_fit = max(sizes, default=0) >= max_bytes * (1 - _POOR_FIT_FRAC)
+        has_spent_budget = len(attempts) >= (SOLVE_BUDGET if is_good_fit else 2 * SOLVE_BUDGET)
+        bound = MIN_BASE_STEP if attempts[-1].size_bytes <= max_bytes else _MAX_BASE_STEP
+        is_at_bound = attempts[-1].base_step == bound
+        if is_within_tolerance(attempts[-1], max_bytes) or is_at_bound or (sizes and has_spent_budget):
             return attempts
 
 
 def _clamp_to_bracket(base_step: float, attempts: list[Attempt], max_bytes: int) -> float:
-    """``level``, kept inside what the tries have shown: coarser than what was too large, finer than what fitted."""
+    """``base_step``, kept above every base step that gave a file too large and below every one that fitted."""
     fitting_steps = [attempt.base_step for attempt in attempts if attempt.size_bytes <= max_bytes]
     min_fitting_step = min(fitting_steps, default=_MAX_BASE_STEP)
     oversized = [
-        each
-        for each in attempts
-        if each.size_bytes > max_bytes and (each.base_step < min_fitting_step or not fitting_steps)
+        attempt
+        for attempt in attempts
+        if attempt.size_bytes > max_bytes and (attempt.base_step < min_fitting_step or not fitting_steps)
     ]
-    max_oversized_step = max((each.base_step for each in oversized), default=MIN_BASE_STEP)
-    is_unmeasured = any(each.base_step == max_oversized_step and each.size_bytes == math.inf for each in oversized)
+    max_oversized_step = max((attempt.base_step for attempt in oversized), default=MIN_BASE_STEP)
+    is_unmeasured = any(
+        attempt.base_step == max_oversized_step and attempt.size_bytes == math.inf for attempt in oversized
+    )
     min_ratio = _MIN_STEP_RATIO ** (2.0 ** max(0, len(attempts) - SOLVE_BUDGET + 1))
     if is_unmeasured or (fitting_steps and oversized and min_fitting_step < max_oversized_step * min_ratio**2):
         return math.sqrt(max_oversized_step * min_fitting_step)
-    low, high = (
-        max_oversized_step * min_ratio if oversized else MIN_BASE_STEP,
-        min_fitting_step / min_ratio if fitting_steps else _MAX_BASE_STEP,
-    )
+    low = max_oversized_step * min_ratio if oversized else MIN_BASE_STEP
+    high = min_fitting_step / min_ratio if fitting_steps else _MAX_BASE_STEP
     return min(max(base_step, low), high, _MAX_BASE_STEP)
 
 
 def _correct_estimate(estimate_bytes: Callable[[float], float], attempts: list[Attempt]) -> Callable[[float], float]:
-    """The guess plus what it missed at the last solve, on a straight line over log2(level) through the last two."""
+    """The estimate plus the residuals of the last two solves, extended as a straight line in log2(base_step)."""
     residuals = [
         (math.log2(attempt.base_step), attempt.size_bytes - estimate_bytes(attempt.base_step))
         for attempt in attempts[-2:]
@@ -162,7 +186,7 @@ def _correct_estimate(estimate_bytes: Callable[[float], float], attempts: list[A
 
 
 def _invert_size(size_at: Callable[[float], float], target_bytes: float) -> float:
-    """The level at which a falling function comes to ``aim``, to 1e-4; the end of the range that comes nearest."""
+    """The base step, to 1e-4, at which a falling function reaches ``target_bytes``, or the nearer end of the range."""
     if size_at(MIN_BASE_STEP) <= target_bytes:
         return MIN_BASE_STEP
     if size_at(_MAX_BASE_STEP) >= target_bytes:
@@ -179,13 +203,13 @@ def is_within_tolerance(attempt: Attempt, max_bytes: int) -> bool:
 
 
 def select_best(attempts: list[Attempt], max_bytes: int) -> Attempt:
-    """The largest file within the room. Raises OverBudget, with the smallest, when there is none."""
+    """The attempt with the largest file that fits. Raises BudgetExceededError, naming the smallest, when none fits."""
     fitting = [attempt for attempt in attempts if attempt.size_bytes <= max_bytes]
     if not fitting:
-        smallest = min(attempts, key=lambda each: each.size_bytes)
+        smallest = min(attempts, key=lambda attempt: attempt.size_bytes)
         raise BudgetExceededError(
-            f"compress.limit_bytes: leaves {max_bytes:,} bytes for the model, which takes {smallest.size_bytes:,} at level "
-            f"{smallest.base_step:.3g}, the coarsest tried; raise it by {smallest.size_bytes - max_bytes:,}, or lower model.n_layers, "
-            "model.d_model or model.vocab_size"
+            f"compress.limit_bytes: leaves {max_bytes:,} bytes for the model, which takes {smallest.size_bytes:,} "
+            f"at base step {smallest.base_step:.3g}, the largest tried; raise it by "
+            f"{smallest.size_bytes - max_bytes:,}, or lower model.n_layers, model.d_model or model.vocab_size"
         )
-    return max(fitting, key=lambda each: each.size_bytes)
+    return max(fitting, key=lambda attempt: attempt.size_bytes)

@@ -1,7 +1,7 @@
-"""The record's grid: a step for each row, codes of few bits, each class of tensors with its own.
+"""The record's grid (PRs #1394, #1493): one scale per row by SDClip, codes of few bits.
 
-SDClip (record-stack 1.5; PR #1394) sets ``step = k * std(row) / R`` with ``R = 2^(bits-1) - 1`` the largest code.
-Almost nothing is clipped at the usual k; k sets the step, and with it the entropy of the codes.
+row_scale = k · std(row) / R, with R = 2^(bits - 1) - 1 the largest code. At the record's k hardly any weight is
+clipped; k sets the step, and so the entropy of the codes (docs/references.md#sdclip).
 """
 
 # O output features (rows), I input features (columns)
@@ -9,27 +9,28 @@ Almost nothing is clipped at the usual k; k sets the step, and with it the entro
 import torch
 
 from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
+from golf.config.sections import QuantizeConfig
 
 
-def code_bits(name: str, cfg) -> int:
-    """Of a quantised tensor's codes on the row grid. plan: sections.Quantize, of which the bits by class."""
+def code_bits(name: str, cfg: QuantizeConfig) -> int:
+    """Bits of a quantized tensor's codes on the row grid."""
     return cfg.embed_bits if name == EMBEDDING_WEIGHT else cfg.matrix_bits
 
 
 def max_code(bits: int) -> int:
     """R: codes lie in [-R, R].
 
-    >>> largest(6), largest(8)
+    >>> max_code(6), max_code(8)
     (31, 127)
     """
     return 2 ** (bits - 1) - 1
 
 
 def sdclip_scales(w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
-    """steps_O fp16: clip standard deviations of a row fall on the largest code.
+    """Row scales fp16 [O] under which ``clip`` standard deviations of a row reach the largest code.
 
-    A row without spread (constant, all zero, one column) has its mean on the largest code instead, and the smallest
-    step of fp16 where that is zero too: a step is never zero. inf when a row is beyond fp16; GPTQ refuses it.
+    A row without spread (constant, or of one column) gets the scale that puts its mean on the largest code. A scale is
+    at least fp16's smallest positive number. It is inf for a row beyond fp16, which ``solver`` refuses.
     """
     w_OI = w_OI.float()
     std_O = w_OI.std(dim=1) if w_OI.shape[1] > 1 else torch.zeros(w_OI.shape[0])
@@ -38,6 +39,6 @@ def sdclip_scales(w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
 
 
 def round_to_nearest(w_OI: torch.Tensor, row_scales_O: torch.Tensor, bits: int) -> torch.Tensor:
-    """codes_OI int8: every weight rounded for itself, what GPTQ is measured against."""
+    """Codes int8 [O, I], each weight rounded by itself: the baseline of GPTQ."""
     code_limit = max_code(bits)
     return (w_OI / row_scales_O.float()[:, None]).round().clamp(-code_limit, code_limit).to(torch.int8)

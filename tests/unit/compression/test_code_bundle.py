@@ -15,6 +15,7 @@ from tests.helpers.tiny_corpus import ROOT
 
 SOURCE = '''"""A module."""
 from dataclasses import dataclass
+__all__ = ["Row"]
 LIMIT: int = 3  # a reason
 later: list[int]
 
@@ -72,11 +73,41 @@ def test_minified_code_does_the_same_without_comments_docstrings_and_annotations
     assert (after.get("__doc__"), after["Empty"].__doc__, after["empty"].__doc__, after["waits"].__doc__) == (None,) * 4
     assert after["Row"].total.__annotations__ == after["waits"].__annotations__ == {}
     assert "#" not in small
+    assert "__all__" not in small
+
+
+def test_names_imported_for_annotations_alone_are_dropped():
+    source = """
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self as Me
+import typing
+
+class P(Protocol):
+    later: "Callable"
+
+def f(x: Any) -> Iterator[Me]: ...
+"""
+    small = code_bundle.minify(source.encode(), "p.py").decode()
+    assert "from collections.abc import Callable\n" in small
+    assert "from typing import Protocol\n" in small
+    assert "import typing\n" in small
+    assert not {"Any", "Iterator", "Self"} & set(small.replace(",", " ").split())
+
+
+def test_whitespace_inside_strings_stays():
+    source = 'def f(x):\n    return f"""{x}\n    a\n\n\n        b"""\n'
+    scope = {}
+    exec(code_bundle.minify(source.encode(), "f.py"), scope)
+    assert scope["f"](1) == "1\n    a\n\n\n        b"
 
 
 def test_names_stay():
     types = {"int", "str", "list"}
-    assert names(code_bundle.minify(SOURCE.encode(), "row.py")) - types == names(SOURCE) - types - {"later", "unset"}
+    assert names(code_bundle.minify(SOURCE.encode(), "row.py")) - types == names(SOURCE) - types - {
+        "later",
+        "unset",
+        "__all__",
+    }
 
 
 def test_all_code_that_is_weighed_survives_minification_and_a_second_one_changes_nothing():
@@ -109,7 +140,7 @@ def test_the_bundles_bytes_depend_on_names_and_code_alone(root):
         (root / name).chmod(0o600)
     (root / "pkg/a.py").write_text('"""Words."""\n\n# a reason\n' + FILES["pkg/a.py"])
     assert code_bundle.pack(list(FILES)[::-1], root) == first
-    assert code_bundle.unpack(first, "code") == {"pkg/__init__.py": b"\n", "pkg/a.py": FILES["pkg/a.py"].encode()}
+    assert code_bundle.unpack(first, "code") == {"pkg/__init__.py": b"\n", "pkg/a.py": b"def thing():\n return 1\n"}
     (root / "pkg/a.py").write_text(FILES["pkg/a.py"].replace("1", "2"))
     assert code_bundle.pack(list(FILES), root) != first
 

@@ -1,3 +1,5 @@
+"""golf.inference.predictor: opening an artifact, passes with and without adaptation, refused artifacts."""
+
 import dataclasses
 from types import SimpleNamespace
 
@@ -16,34 +18,45 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
 
-PLAN = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64)
+TTT_CONFIG = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64)
 STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
 
 
 @pytest.fixture
 def stored_tensors(tiny_model_config):
     """A model's tensors as compress stores them: one matrix in codes, the rest fp16."""
-    state = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(0)).state_dict()
+    state_dict = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(0)).state_dict()
     name = "blocks.0.mlp.fc.weight"
-    steps = row_scales.sdclip_scales(state[name], 12.85, 6)
-    tensors = {key: tensor.half() for key, tensor in state.items() if key != name}
-    return tensors | {f"{name}.codes": row_scales.round_to_nearest(state[name], steps, 6), f"{name}.steps": steps}
+    scales = row_scales.sdclip_scales(state_dict[name], 12.85, 6)
+    tensors = {key: tensor.half() for key, tensor in state_dict.items() if key != name}
+    return tensors | {
+        f"{name}.codes": row_scales.round_to_nearest(state_dict[name], scales, 6),
+        f"{name}.row_scales": scales,
+    }
 
 
-def write(path, tensors, shape, codec="brotli"):
-    path.write_bytes(writer.pack(tensors, shape, upstream_splits=("train",), codec=codec, brotli_quality=5))
+def write_artifact(path, tensors, model_cfg, codec="brotli"):
+    path.write_bytes(writer.pack(tensors, model_cfg, upstream_splits=("train",), codec=codec, brotli_quality=5))
     return path
 
 
-def ledger_of(method, **how):
-    method.begin(**how)
-    made = Ledger("x", bos_id=1)
-    line = Progress("t", 1, "x", quiet=True)
-    return (
-        scoring_loop.score_whole_stream(method, STREAM, np.ones(320), made, chunk_tokens=64, progress=line)
-        .to_data()
-        .nll
-    )
+@pytest.fixture
+def predictor(tmp_path, stored_tensors, tiny_model_config) -> GolfPredictor:
+    return open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
+
+
+def open_predictor(path) -> GolfPredictor:
+    return GolfPredictor.open(path, context.single_process(), eval_batch_tokens=128)
+
+
+def score_stream(predictor, **settings) -> np.ndarray:
+    """The nll of every target of STREAM, in chunks of 64."""
+    predictor.reset(**settings)
+    ledger = Ledger("x", bos_id=1)
+    progress = Progress("t", 1, "x", quiet=True)
+    for _ in scoring_loop.score_stream(predictor, STREAM, np.ones(320), ledger, chunk_tokens=64, progress=progress):
+        pass
+    return ledger.to_data().nll
 
 
 @pytest.mark.parametrize("codec", ["brotli", "ans"])
@@ -52,70 +65,56 @@ def test_the_artifact_scores_bit_for_bit_like_the_codes_in_memory(
     tmp_path, stored_tensors, tiny_model_config, codec, columns
 ):
     if columns:
-        inner = stored_tensors["blocks.0.mlp.fc.weight.codes"].shape[1]
-        stored_tensors["blocks.0.mlp.fc.weight.columns"] = torch.linspace(0.5, 2, inner).half()
-    opened = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config, codec),
-        context.single_process(),
-        eval_batch_tokens=128,
-    )
+        n_columns = stored_tensors["blocks.0.mlp.fc.weight.codes"].shape[1]
+        stored_tensors["blocks.0.mlp.fc.weight.col_scales"] = torch.linspace(0.5, 2, n_columns).half()
+    opened = open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config, codec))
     model = GPT(tiny_model_config)
     model.load_state_dict(quantized_tensor.dequantize_state_dict(stored_tensors))
     in_memory = GolfPredictor(model, context.single_process(), eval_batch_tokens=128)
 
-    np.testing.assert_array_equal(ledger_of(opened, stride=8), ledger_of(in_memory, stride=8))
+    np.testing.assert_array_equal(score_stream(opened, stride=8), score_stream(in_memory, stride=8))
 
 
-def test_each_pass_begins_with_the_weights_as_opened(tmp_path, stored_tensors, tiny_model_config):
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
-    )
-    fixed = ledger_of(method, stride=8)
-    adapted = ledger_of(method, stride=8, plan=PLAN, chunks=5)
+def test_each_pass_begins_with_the_weights_as_opened(predictor):
+    fixed = score_stream(predictor, stride=8)
+    adapted = score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5)
 
     assert not np.array_equal(fixed, adapted)
-    np.testing.assert_array_equal(ledger_of(method, stride=8), fixed)
-    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=PLAN, chunks=5), adapted)
+    np.testing.assert_array_equal(score_stream(predictor, stride=8), fixed)
+    np.testing.assert_array_equal(score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5), adapted)
 
 
-def test_learning_changes_no_score_of_the_chunk_learned_from(tmp_path, stored_tensors, tiny_model_config):
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
+def test_learning_changes_no_score_of_the_chunk_learned_from(predictor):
+    fixed, adapted = (
+        score_stream(predictor, stride=8),
+        score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5),
     )
-    fixed, adapted = ledger_of(method, stride=8), ledger_of(method, stride=8, plan=PLAN, chunks=5)
 
     np.testing.assert_array_equal(fixed[:64], adapted[:64])
     assert adapted[64:].mean() < fixed[64:].mean()
 
 
-def test_a_rate_of_zero_scores_like_the_fixed_model(tmp_path, stored_tensors, tiny_model_config):
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
+def test_a_rate_of_zero_scores_like_the_fixed_model(predictor):
+    no_rate = SimpleNamespace(**{**vars(TTT_CONFIG), "lr": 0.0})
+
+    np.testing.assert_array_equal(
+        score_stream(predictor, stride=8, ttt_cfg=no_rate, n_chunks=5), score_stream(predictor, stride=8)
     )
-    still = SimpleNamespace(**{**vars(PLAN), "lr": 0.0})
-
-    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=still, chunks=5), ledger_of(method, stride=8))
 
 
-def test_an_adapted_score_never_depends_on_later_text(tmp_path, stored_tensors, tiny_model_config, monkeypatch):
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
-    )
-    before = ledger_of(method, stride=8, plan=PLAN, chunks=5)
+def test_an_adapted_score_never_depends_on_later_text(predictor, monkeypatch):
+    before = score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5)
     changed = STREAM.copy()
     changed[200:] = 5
     monkeypatch.setitem(globals(), "STREAM", changed)
 
-    np.testing.assert_array_equal(ledger_of(method, stride=8, plan=PLAN, chunks=5)[:199], before[:199])
+    np.testing.assert_array_equal(score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5)[:199], before[:199])
 
 
-def test_a_prediction_needs_no_target_and_holds_the_score(tmp_path, stored_tensors, tiny_model_config):
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
-    )
-    method.reset(stride=8)
-    nll, rows = method.score(STREAM[:65], STREAM[65:73], positions=[0])
-    predicted = method.predict(STREAM[:65])
+def test_a_prediction_needs_no_target_and_holds_the_score(predictor):
+    predictor.reset(stride=8)
+    nll, rows = predictor.score(STREAM[:65], STREAM[65:73], positions=[0])
+    predicted = predictor.predict(STREAM[:65])
 
     assert np.exp(predicted.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
     assert -predicted[STREAM[65]] == pytest.approx(nll[0], abs=1e-5)
@@ -126,25 +125,20 @@ def test_a_prediction_needs_no_target_and_holds_the_score(tmp_path, stored_tenso
 def test_the_prediction_at_every_position_is_the_distribution_that_scored_it(
     tmp_path, stored_tensors, tiny_model_config, stride
 ):
-    dice = torch.Generator().manual_seed(1)
-    for name in [
-        name for name in stored_tensors if name.endswith("proj.weight")
-    ]:  # zero at the start: no context would count
-        stored_tensors[name] = (torch.randn(stored_tensors[name].shape, generator=dice) * 0.1).half()
-    method = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
-    )
+    rng = torch.Generator().manual_seed(1)
+    for name, tensor in stored_tensors.items():
+        if name.endswith("proj.weight"):  # initially zero, so that no context would count
+            stored_tensors[name] = (torch.randn(tensor.shape, generator=rng) * 0.1).half()
+    predictor = open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
     stream = STREAM[:120]
-    nll = method.reset(stride=stride).score(stream[:1], stream[1:])
-    predicted = [-method.predict(stream[: p + 1])[stream[p + 1]] for p in range(119)]
+    nll = predictor.reset(stride=stride).score(stream[:1], stream[1:])
+    predicted = [-predictor.predict(stream[: p + 1])[stream[p + 1]] for p in range(119)]
 
     np.testing.assert_allclose(predicted, nll, atol=2e-5)
 
 
-def test_a_method_keeps_what_its_file_said_of_itself(tmp_path, stored_tensors, tiny_model_config):
-    opened = GolfPredictor.open(
-        write(tmp_path / "m.golf", stored_tensors, tiny_model_config), context.single_process(), eval_batch_tokens=128
-    )
+def test_a_predictor_keeps_the_header_of_its_file(tmp_path, stored_tensors, tiny_model_config):
+    opened = open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
 
     assert opened.header.model == tiny_model_config
     assert opened.header.upstream_splits == ("train",)
@@ -155,19 +149,19 @@ def without_gates(tensors):
     del tensors["skip_gates"]
 
 
-def stranger(tensors):
+def extra_tensor(tensors):
     tensors["extra"] = torch.ones(1)
 
 
-def one_step_for_all(tensors):
-    tensors["blocks.0.mlp.fc.weight.steps"] = tensors["blocks.0.mlp.fc.weight.steps"][:1]
+def one_scale_for_all(tensors):
+    tensors["blocks.0.mlp.fc.weight.row_scales"] = tensors["blocks.0.mlp.fc.weight.row_scales"][:1]
 
 
 def codes_alone(tensors):
-    del tensors["blocks.0.mlp.fc.weight.steps"]
+    del tensors["blocks.0.mlp.fc.weight.row_scales"]
 
 
-def steps_alone(tensors):
+def scales_alone(tensors):
     del tensors["blocks.0.mlp.fc.weight.codes"]
 
 
@@ -177,31 +171,27 @@ def stored_twice(tensors):
 
 def vector_in_codes(tensors):
     tensors["blocks.0.attn_scale.codes"] = torch.ones(32, dtype=torch.int8)
-    tensors["blocks.0.attn_scale.steps"] = tensors.pop("blocks.0.attn_scale")
+    tensors["blocks.0.attn_scale.row_scales"] = tensors.pop("blocks.0.attn_scale")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (without_gates, r"skip_gates must be \[3, 32\], got absent"),
-        (stranger, r"extra must be absent, got \[1\]"),
-        (one_step_for_all, r"blocks\.0\.mlp\.fc\.weight\.steps must be \[64\], got \[1\]"),
-        (codes_alone, r"blocks\.0\.mlp\.fc\.weight\.steps must be \[64\], got absent"),
-        (steps_alone, r"blocks\.0\.mlp\.fc\.weight must be \[64, 32\], got absent"),
+        (extra_tensor, r"extra must be absent, got \[1\]"),
+        (one_scale_for_all, r"blocks\.0\.mlp\.fc\.weight\.row_scales must be \[64\], got \[1\]"),
+        (codes_alone, r"blocks\.0\.mlp\.fc\.weight\.row_scales must be \[64\], got absent"),
+        (scales_alone, r"blocks\.0\.mlp\.fc\.weight must be \[64, 32\], got absent"),
         (vector_in_codes, r"blocks\.0\.attn_scale must be \[32\], got absent"),
         (stored_twice, r"blocks\.0\.mlp\.fc\.weight must be absent, got \[64, 32\]"),
     ],
 )
 def test_an_artifact_whose_tensors_are_not_its_models_is_refused_by_name(
-    tmp_path, stored_tensors, tiny_model_config, change, words
+    tmp_path, stored_tensors, tiny_model_config, change, message
 ):
     change(stored_tensors)
-    with pytest.raises(ArtifactError, match=r"m\.golf: its tensors are not those of the model it names: " + words):
-        GolfPredictor.open(
-            write(tmp_path / "m.golf", stored_tensors, tiny_model_config),
-            context.single_process(),
-            eval_batch_tokens=128,
-        )
+    with pytest.raises(ArtifactError, match=r"m\.golf: its tensors are not those of the model it names: " + message):
+        open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
 
 
 def test_codes_of_another_shape_than_the_header_says_are_refused(tmp_path, stored_tensors, tiny_model_config):
@@ -209,32 +199,35 @@ def test_codes_of_another_shape_than_the_header_says_are_refused(tmp_path, store
     with pytest.raises(
         ArtifactError, match=r"m\.golf: .*blocks\.0\.mlp\.fc\.weight\.codes must be \[96, 32\], got \[64, 32\]"
     ):
-        GolfPredictor.open(
-            write(tmp_path / "m.golf", stored_tensors, other), context.single_process(), eval_batch_tokens=128
-        )
+        open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, other))
 
 
-class Allocations(TorchDispatchMode):
+class ForbidLargeAllocations(TorchDispatchMode):
     """Raises when an operation makes a real tensor of more than a megabyte, before a larger one can be asked for."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor) and made.device.type != "meta":
-            assert made.nbytes <= 1 << 20, f"{function} made {made.nbytes:,} bytes"
-        return made
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.device.type != "meta":
+            assert result.nbytes <= 1 << 20, f"{function} allocated {result.nbytes:,} bytes"
+        return result
 
 
 @pytest.mark.parametrize(
-    ("claims", "words"),
+    ("claims", "message"),
     [
-        ({"width": 16384, "layers": 256}, r"blocks\.0\.attn\.c_k\.weight must be \[8192, 16384\], got absent"),
-        ({"width": 16384, "context": 1 << 20, "rope_dims": 4096}, "its rotary tables take 17,179,869,184 bytes"),
+        ({"d_model": 16384, "n_layers": 256}, r"blocks\.0\.attn\.c_k\.weight must be \[8192, 16384\], got absent"),
+        (
+            {"d_model": 16384, "context_length": 1 << 20, "rope_dims": 4096},
+            "its rotary tables take 17,179,869,184 bytes",
+        ),
     ],
 )
 def test_a_file_of_some_bytes_that_claims_a_huge_model_is_refused_before_it_is_built(
-    tmp_path, tiny_model_config, claims, words
+    tmp_path, tiny_model_config, claims, message
 ):
-    path = write(tmp_path / "m.golf", {"skip_gates": torch.ones(1)}, dataclasses.replace(tiny_model_config, **claims))
+    path = write_artifact(
+        tmp_path / "m.golf", {"skip_gates": torch.ones(1)}, dataclasses.replace(tiny_model_config, **claims)
+    )
     assert path.stat().st_size < 500
-    with Allocations(), pytest.raises(ArtifactError, match=words):
-        GolfPredictor.open(path, context.single_process(), eval_batch_tokens=128)
+    with ForbidLargeAllocations(), pytest.raises(ArtifactError, match=message):
+        open_predictor(path)

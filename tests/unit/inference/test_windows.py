@@ -1,3 +1,5 @@
+"""golf.inference.windows: every position once, on one grid, however the stream is cut."""
+
 import itertools
 
 import pytest

@@ -1,33 +1,30 @@
-"""Numeric parity with PR #1493's own functions on a tiny model, where its figures are at hand."""
+"""GPTQ gives the codes and scales that PR #1493's own function gives (tests/golden/parity)"""
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from golf.quantization import row_scales
 from golf.quantization.gptq import factorize, gptq
-
-LAYERS = ("blocks.3.attn.c_q", "blocks.3.mlp.fc", "blocks.3.mlp.proj")
+from tests.helpers import parity_inputs
+from tests.helpers.tiny_corpus import ROOT
 
 
 @pytest.fixture(scope="module")
-def reference(shared_data):
-    path = shared_data / "parity" / "tiny.safetensors"
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    return load_file(path)
+def figures():
+    with np.load(ROOT / "tests/golden/parity/pr1493.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in ("gptq_codes", "gptq_scales")}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_steps_are_the_records_to_the_bit(reference, layer):
-    assert torch.equal(row_scales.sdclip_scales(reference[f"w.{layer}.weight"], 12.85, 6), reference[f"{layer}.scale"])
+def test_scales_are_the_records_to_the_bit(figures):
+    weight, _ = parity_inputs.make_gptq_problem()
+    assert torch.equal(row_scales.sdclip_scales(weight, 12.85, 6), figures["gptq_scales"])
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_codes_are_the_records_but_for_ties(reference, layer):
-    w, h, steps = reference[f"w.{layer}.weight"], reference[f"{layer}.H"], reference[f"{layer}.scale"]
-    ones = torch.ones(1, w.shape[1])
-    codes = gptq(w[None], factorize(h[None], 0.01), steps[None], ones, max_code=31, block_size=128)[0]
-    off = (codes.int() - reference[f"{layer}.codes"].int()).abs()
-    assert off.max() <= 1
-    assert off.sum() <= 2  # a tie resolved otherwise moves what follows it in its row
+def test_codes_are_the_records_except_for_ties(figures):
+    weight, hessian = parity_inputs.make_gptq_problem()
+    scales, ones = figures["gptq_scales"], torch.ones(1, weight.shape[1])
+    codes = gptq(weight[None], factorize(hessian[None], 0.01), scales[None], ones, max_code=31, block_size=128)[0]
+    difference = (codes.int() - figures["gptq_codes"].int()).abs()
+    assert difference.max() <= 1
+    assert difference.sum() <= 2  # a tie that is rounded the other way changes later codes of its row

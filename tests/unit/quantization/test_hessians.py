@@ -1,3 +1,5 @@
+"""golf.quantization.hessians: sums over tokens, passes and ranks; the time limit; the file."""
+
 import dataclasses
 import functools
 import itertools
@@ -16,12 +18,12 @@ from golf.model.gpt import GPT
 from golf.quantization import hessians as quantization_hessians
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
-SHAPE = dataclasses.replace(TINY_MODEL_CONFIG, vocab_size=300, context_length=16, embed_std=0.5, recur_passes=3)
+MODEL_CONFIG = dataclasses.replace(TINY_MODEL_CONFIG, vocab_size=300, context_length=16, embed_std=0.5, recur_passes=3)
 
 
-def tiny() -> GPT:
+def tiny_model() -> GPT:
     generator = torch.Generator().manual_seed(0)
-    model = GPT(SHAPE).init_weights(generator)
+    model = GPT(MODEL_CONFIG).init_weights(generator)
     with torch.no_grad():
         for block in model.blocks:
             for linear in (block.attn.proj, block.mlp.proj):
@@ -29,35 +31,35 @@ def tiny() -> GPT:
     return model
 
 
-def batches(count: int = 2, rows: int = 4):
-    ids = torch.randint(0, SHAPE.vocab_size, (count, rows, 17), generator=torch.Generator().manual_seed(1))
+def make_batches(count: int = 2, rows: int = 4):
+    ids = torch.randint(0, MODEL_CONFIG.vocab_size, (count, rows, 17), generator=torch.Generator().manual_seed(1))
     return [(block[:, :-1], block[:, 1:]) for block in ids]
 
 
-def collected(model=None, given=None, micro_rows=4, here=None):
-    model = model or tiny()
+def collect(model=None, batches=None, micro_rows=4, ctx=None):
+    model = model or tiny_model()
     sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
-    given = batches() if given is None else given
+    batches = make_batches() if batches is None else batches
     return quantization_hessians.collect_hessians(
-        model, sources, given, micro_rows=micro_rows, ctx=here or context.single_process()
+        model, sources, batches, micro_rows=micro_rows, ctx=ctx or context.single_process()
     )[:2]
 
 
 class Recorder(nn.Module):
-    """Stands in for a Linear; keeps all that it read."""
+    """Wraps a Linear and keeps its inputs."""
 
     def __init__(self, linear):
         super().__init__()
-        self.linear, self.read = linear, []
+        self.linear, self.inputs = linear, []
 
     def forward(self, x):
-        self.read.append(x.detach().double().flatten(0, -2))
+        self.inputs.append(x.detach().double().flatten(0, -2))
         return self.linear(x)
 
 
-def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_read():
-    hessians, _ = collected()
-    model = tiny()
+def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads():
+    hessians, _ = collect()
+    model = tiny_model()
     readers = {}
     for i, block in enumerate(model.blocks):
         for parent, leaf in ((block.attn, "c_q"), (block.attn, "c_k"), (block.attn, "c_v"), (block.attn, "proj")):
@@ -68,9 +70,9 @@ def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_read(
     for name, (parent, leaf) in readers.items():
         setattr(parent, leaf, recorders[name])
     with torch.no_grad():
-        hidden = [model(x, recurrent=True).double().flatten(0, 1) for x, _ in batches()]
+        hidden = [model(x, recurrent=True).double().flatten(0, 1) for x, _ in make_batches()]
     for name, recorder in recorders.items():
-        x = torch.cat(recorder.read)
+        x = torch.cat(recorder.inputs)
         passes = 3 if name.split(".")[1] in "12" else 1
         assert len(x) == passes * 2 * 4 * 16
         assert torch.allclose(
@@ -80,17 +82,17 @@ def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_read(
     assert torch.allclose(hessians["tok_emb"].double(), x.T @ x, rtol=1e-4, atol=1e-4)
 
 
-def test_what_reads_one_input_shares_one_hessian():
-    sources = quantization_hessians.quantized_inputs(tiny().state_dict(), 100)
+def test_tensors_that_read_one_input_share_one_hessian():
+    sources = quantization_hessians.quantized_inputs(tiny_model().state_dict(), 100)
     assert len(sources) == 4 * 6 + 1
     assert len(set(sources.values())) == 4 * 4 + 1
     assert len({sources[f"blocks.2.attn.{leaf}.weight"] for leaf in ("c_q", "c_k", "c_v")}) == 1
 
 
 def test_hessians_do_not_depend_on_how_many_windows_are_held_at_a_time():
-    whole, tokens = collected()
-    parts, same = collected(micro_rows=1)
-    assert torch.equal(tokens, same)
+    whole, tokens = collect()
+    parts, same_tokens = collect(micro_rows=1)
+    assert torch.equal(tokens, same_tokens)
     for name in whole:
         assert torch.allclose(whole[name], parts[name], rtol=1e-4, atol=1e-4), name
 
@@ -107,7 +109,7 @@ def fake_clock(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("left_s", "after", "taken"),
+    ("time_left_s", "followup_batches", "n_batches"),
     [
         (4.5, 0.0, 4),  # 1 + 1 + 1 + 1, and the next would end at 5
         (5.0, 0.0, 5),
@@ -116,95 +118,95 @@ def fake_clock(monkeypatch):
         (None, 9.0, 6),
     ],
 )
-def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, left_s, after, taken):
+def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, time_left_s, followup_batches, n_batches):
     fake_clock(*[1.0] * 9)
-    model, given = tiny(), iter(batches(6))
+    model, batches = tiny_model(), iter(make_batches(6))
     sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
-    stop = {"left_s": left_s, "after": after}
+    stop = {"time_left_s": time_left_s, "followup_batches": followup_batches}
     sums, tokens, _ = quantization_hessians.collect_hessians(
-        model, sources, given, micro_rows=4, ctx=context.single_process(), **stop
+        model, sources, batches, micro_rows=4, ctx=context.single_process(), **stop
     )
-    assert len(tokens) == 4 * taken
-    assert len(list(given)) == 6 - taken
-    whole, _ = collected(given=batches(6)[:taken])
+    assert len(tokens) == 4 * n_batches
+    assert len(list(batches)) == 6 - n_batches
+    whole, _ = collect(batches=make_batches(6)[:n_batches])
     assert all(torch.equal(sums[name], h) for name, h in whole.items())
 
 
 def test_the_slowest_batch_so_far_says_what_the_next_may_take(fake_clock):
     fake_clock(1.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-    model = tiny()
+    model = tiny_model()
     sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
-    found = quantization_hessians.collect_hessians(
-        model, sources, batches(6), micro_rows=4, ctx=context.single_process(), time_left_s=7.5
+    result = quantization_hessians.collect_hessians(
+        model, sources, make_batches(6), micro_rows=4, ctx=context.single_process(), time_left_s=7.5
     )
-    assert len(found[1]) == 4 * 3
+    assert len(result[1]) == 4 * 3
 
 
 def test_a_calibration_that_stopped_early_says_after_how_many_batches():
     assert quantization_hessians.early_stop_note(64, 64, None) == ""
-    words = "; stopped after 41 of 64 batches, as the next could overshoot train.limit_s = 600 s"
+    words = "; stopped after 41 of 64 batches, since another could exceed train.limit_s = 600 s"
     assert quantization_hessians.early_stop_note(41, 64, 600.0) == words
 
 
 def test_the_tokens_seen_are_kept_with_each_windows_next_token():
-    _, tokens = collected()
+    _, tokens = collect()
     assert tokens.dtype == torch.uint16
-    assert torch.equal(tokens.long(), torch.cat([torch.cat([x, y[:, -1:]], 1) for x, y in batches()]))
+    assert torch.equal(tokens.long(), torch.cat([torch.cat([x, y[:, -1:]], 1) for x, y in make_batches()]))
 
 
-def test_hooks_are_gone_when_the_hessians_are_taken_and_when_it_fails():
-    model = tiny()
-    collected(model)
+def test_hooks_are_removed_on_success_and_on_failure():
+    model = tiny_model()
+    collect(model)
     with pytest.raises(IndexError):
-        collected(model, [(torch.full((4, 16), 10**6), torch.zeros(4, 16))])
+        collect(model, [(torch.full((4, 16), 10**6), torch.zeros(4, 16))])
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 def test_bf16_inputs_are_summed_in_fp32():
-    hessians, _ = collected(here=context.single_process(dtype=torch.bfloat16))
-    exact, _ = collected()
+    hessians, _ = collect(ctx=context.single_process(dtype=torch.bfloat16))
+    exact, _ = collect()
     assert {h.dtype for h in hessians.values()} == {torch.float32}
     for name, h in exact.items():
         assert (hessians[name] - h).norm() < 0.02 * h.norm(), name
 
 
 def test_a_hessian_that_is_not_finite_names_the_tensor():
-    model = tiny()
+    model = tiny_model()
     with torch.no_grad():
         model.blocks[3].mlp.fc.weight[0] = math.inf
     with pytest.raises(DivergenceError, match=r"blocks\.3\.mlp\.proj\.weight"):
-        collected(model)
+        collect(model)
 
 
-def share(rank: int, folder: str) -> None:
+def run_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    own = [(x[rank::2], y[rank::2]) for x, y in batches()]
-    hessians, tokens = collected(given=own, here=dataclasses.replace(context.single_process(), rank=rank, ranks=2))
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    own = [(x[rank::2], y[rank::2]) for x, y in make_batches()]
+    hessians, tokens = collect(batches=own, ctx=dataclasses.replace(context.single_process(), rank=rank, world_size=2))
     if rank == 0:
         io.save_tensors(f"{folder}/sums", {**hessians, "tokens": tokens}, kind="test", meta={})
     dist.destroy_process_group()
 
 
 def test_two_ranks_sum_to_the_hessians_and_tokens_of_one(tmp_path):
-    mp.spawn(share, args=(str(tmp_path),), nprocs=2)
-    both, _ = io.load_tensors(tmp_path / "sums")
-    alone, tokens = collected()
-    assert torch.equal(both["tokens"], tokens)
-    for name, h in alone.items():
-        assert torch.allclose(both[name], h, rtol=1e-4, atol=1e-4), name
+    mp.spawn(run_rank, args=(str(tmp_path),), nprocs=2)
+    summed, _ = io.load_tensors(tmp_path / "sums")
+    single, tokens = collect()
+    assert torch.equal(summed["tokens"], tokens)
+    for name, h in single.items():
+        assert torch.allclose(summed[name], h, rtol=1e-4, atol=1e-4), name
 
 
 @pytest.fixture
 def hessian_files(tmp_path):
     """A weights file and the Hessians measured on it."""
     weights, path = tmp_path / "model.safetensors", tmp_path / "hessians.safetensors"
-    model = tiny()
+    model = tiny_model()
     sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
     io.save_tensors(weights, model.state_dict(), kind="weights", meta={})
-    hessians, tokens = collected(model)
-    origin = lineage.make_lineage("calibrate", {"weights": weights})
-    quantization_hessians.save(path, hessians, sources, n_tokens=tokens[:, 1:].numel(), lineage=origin)
+    hessians, tokens = collect(model)
+    lineage_record = lineage.make_lineage("calibrate", {"weights": weights})
+    quantization_hessians.save(path, hessians, sources, n_tokens=tokens[:, 1:].numel(), lineage=lineage_record)
     return weights, path, sources, hessians
 
 

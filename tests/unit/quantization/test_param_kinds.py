@@ -1,3 +1,5 @@
+"""golf.quantization.param_kinds: which tensors are quantized."""
+
 import pytest
 
 from golf.quantization import param_kinds
@@ -14,5 +16,5 @@ from golf.quantization import param_kinds
         ("skip_weights", (8, 1000), "small"),
     ],
 )
-def test_matrices_of_more_than_min_weights_and_the_embedding_are_quantised(name, shape, expected):
+def test_matrices_of_more_than_min_weights_and_the_embedding_are_quantized(name, shape, expected):
     assert param_kinds.param_kind(name, shape, 100) == expected
