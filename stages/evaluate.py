@@ -1,101 +1,68 @@
-"""Evaluate: the artifact alone, in each way of scoring; the headline named beforehand; the probes and the verdict."""
+"""Evaluate: score val with the artifact alone in every mode, probe the predictor, and write the verdict."""
 
 from golf.artifacts import io, lineage
 from golf.compliance import evaluation_log, evaluation_run, verdict
-from golf.compliance.context import ArtifactContext
-from golf.compliance.verdict_builder import ValidationData, VerdictBuilder, make_log_entry
+from golf.compliance.context import EvaluationContext, ValidationData
+from golf.compliance.provenance import ArtifactProvenance
 from golf.config import loader
-from golf.distributed import consistency
+from golf.distributed import consistency, launcher
 from golf.distributed.context import DistContext
-from golf.evaluation import evaluator
+from golf.evaluation import mode_results
 from golf.evaluation.sandbox.host import Sandbox
-from golf.pipeline import runner
+from golf.evaluation.timer import EvalTimer
+from golf.pipeline import run_record, runner, timing
 
-ARTIFACT = "artifacts/compress/model.golf"
-CODE = "artifacts/compress/code.tar.xz"
-SIZES = "artifacts/compress/sizes.json"
-TOKENIZER = "artifacts/fetch/tokenizer.model"
-MANIFEST = "artifacts/fetch/manifest.json"
-TRAIN_INDEX, DEV_INDEX = "artifacts/fetch/train/index.json", "artifacts/fetch/dev/index.json"
-VAL = "artifacts/fetch/val"
-PLAN = "artifacts/ttt/plan.json"
-TRAIN_TIMING = "artifacts/train/clock.json"
-CALIBRATE_TIMING = "artifacts/calibrate/clock.json"
-QUANTIZE_TIMING = "artifacts/quantize/clock.json"
-TTT_TIMING = "artifacts/ttt/clock.json"
-METRICS = "artifacts/evaluate/metrics.json"
-PACKED_CODE = "artifacts/evaluate/code.tar.xz"  # what the room ran: compress's, or packed here for another method
-VERDICT = "artifacts/evaluate/verdict.json"
-LEDGERS = "artifacts/evaluate/ledgers"
-RUNNING_BPB, LOSS_BY_POSITION = "artifacts/evaluate/bpb_so_far.csv", "artifacts/evaluate/loss_by_position.csv"
-EVALUATION_LOG = "artifacts/evaluate/executions.jsonl"
+ARTIFACT, CODE = "artifacts/compress/model.golf", "artifacts/compress/code.tar.xz"
+SIZES, PLAN = "artifacts/compress/sizes.json", "artifacts/ttt/plan.json"
+VAL, TRAIN_INDEX = "artifacts/fetch/val", "artifacts/fetch/train/index.json"
+DEV_INDEX, TOKENIZER = "artifacts/fetch/dev/index.json", "artifacts/fetch/tokenizer.model"
+VAL_DATA = (VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, "artifacts/fetch/manifest.json")
+TIMINGS = ("artifacts/train/timing.json", "artifacts/calibrate/timing.json", "artifacts/quantize/timing.json")
+TTT_TIMING = "artifacts/ttt/timing.json"
+METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
+LEDGERS, LOG = "artifacts/evaluate/ledgers", "artifacts/evaluate/evaluation_log.jsonl"
+RUNNING_BPB, LOSS_BY_POSITION = "artifacts/evaluate/running_bpb.csv", "artifacts/evaluate/loss_by_position.csv"
+USED_CODE = "artifacts/evaluate/code.tar.xz"  # what the sandbox ran: compress's, or packed here for another predictor
 
 
 def main() -> DistContext:
-    param_keys = (
-        "prequant.epochs",
-        "model.context_length",
-        "model.vocab_size",
-        "compress.limit_bytes",
+    cfg, ttt_cfg, prequant_epochs, context_length, vocab_size, limit_bytes, weights = loader.load_sections(
+        "evaluate", "ttt", "prequant.epochs", "model.context_length", "model.vocab_size", "compress.limit_bytes",
         "quantize.weights",
-    )
-    cfg, ttt_cfg, prequant_epochs, context_length, vocab_size, limit_bytes, quantized_weights = loader.load_sections(
-        "evaluate", "ttt", *param_keys
-    )
-    timing_paths = (
-        TRAIN_TIMING,
-        CALIBRATE_TIMING,
-        QUANTIZE_TIMING,
-        *([TTT_TIMING] if quantized_weights == "ttt" else []),
-    )
-    consistency.check_same_inputs(
-        "evaluate", cfg.artifact, CODE, PLAN, SIZES, VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, MANIFEST, *timing_paths
-    )
-    code_path = None
-    if cfg.artifact == ARTIFACT:
-        artifact_ctx = ArtifactContext.from_pipeline(ARTIFACT, CODE, SIZES, PLAN, context_length, *timing_paths)
-        code_path = CODE if cfg.predictor == evaluation_run.OWN_PREDICTOR else None
+    )  # fmt: skip
+    timing_paths = (*TIMINGS, TTT_TIMING) if weights == "ttt" else TIMINGS
+    consistency.check_same_inputs("evaluate", cfg.artifact, CODE, PLAN, SIZES, *VAL_DATA, *timing_paths)
+    if is_own := cfg.artifact == ARTIFACT:
+        artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, SIZES, PLAN, context_length, *timing_paths)
     else:
-        artifact_ctx = ArtifactContext.from_external(cfg.artifact, PLAN, ttt_cfg, context_length)
-    with Sandbox(cfg, bundle_path=code_path) as sandbox:
-        val_data = ValidationData.open(VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, MANIFEST, vocab_size)
-        if runner.is_main_process():
-            evaluation_log.append_entry(
-                EVALUATION_LOG, make_log_entry(cfg, artifact_ctx, val_data, runner.git_revision())
-            )
-        run = evaluation_run.run_evaluation(
-            sandbox, artifact_ctx, val_data.stream, cfg, context_length=context_length, vocab_size=vocab_size
-        )
+        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, ttt_cfg, context_length)
+    # The first rank's timer decides; ranks on other machines may have waited for it.
+    timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
+    bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
+    with Sandbox(cfg, bundle_path=bundle_path, timer=timer) as sandbox:
+        val_data = ValidationData.open(*VAL_DATA, vocab_size)
+        entry = evaluation_log.make_entry(cfg, artifact.ttt_cfg, val_data.index_sha256, run_record.git_revision())
+        if launcher.is_main_process():
+            evaluation_log.append_entry(LOG, entry)
+        run = evaluation_run.run_evaluation(sandbox, artifact, val_data.stream, cfg, context_length, vocab_size)
     ctx = run.session.ctx
-    if not ctx.is_main:
-        return ctx
-    builder = VerdictBuilder(cfg, artifact_ctx, val_data, run, sandbox, limit_bytes, prequant_epochs)
-    metrics = builder.metrics(eval_seconds=run.headline_seconds(runner.process_start_time()))
-    inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if artifact_ctx.training_time else {})
-    artifact_sha256 = lineage.artifact_sha256(
-        cfg.artifact
-    )  # a parameter, as a stranger's file may have no lineage to follow
-    lineage_record = lineage.make_lineage("evaluate", inputs, cfg, artifact_sha256, world_size=ctx.world_size)
-    disclaimers = {mode: artifact_ctx.disclaimer(mode) for mode in run.results}
-    evaluator.save_ledgers(
-        run.results, LEDGERS, disclaimers, stream="val", method=cfg.predictor, lineage=lineage_record
-    )
-    io.write_csv(RUNNING_BPB, evaluator.tabulate_running_bpb(run.results))
-    io.write_csv(LOSS_BY_POSITION, evaluator.tabulate_loss_by_position(run.results))
-    final_verdict = builder.build(
-        metrics, LEDGERS, EVALUATION_LOG, hardware=runner.describe_hardware(ctx), commit=runner.git_revision()
-    )
-    io.write_json(VERDICT, final_verdict.to_dict())
-    io.write_bytes(PACKED_CODE, sandbox.bundle)
-    io.write_json(METRICS, metrics | {"verdict": final_verdict.summary})
-    runner.log(verdict.render_verdict(final_verdict.to_dict()))
+    if ctx.is_main:
+        inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if is_own else {})
+        record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], world_size=ctx.world_size)
+        header = {"stream": "val", "predictor": cfg.predictor, "lineage": record}
+        mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
+        io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
+        io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))
+        params = (limit_bytes, prequant_epochs)
+        context = EvaluationContext(cfg, artifact, val_data, run, sandbox, entry, *params, LEDGERS, LOG)
+        decision = verdict.decide(context)
+        io.write_json(VERDICT, decision.to_dict())
+        io.write_bytes(USED_CODE, sandbox.bundle)
+        io.write_json(METRICS, context.metrics | {"verdict": decision.summary})
+        launcher.log(verdict.render_verdict(decision.to_dict()))
     return ctx
 
 
 if __name__ == "__main__":
-    runner.run_stage(
-        "evaluate",
-        main,
-        model_in_subprocess=True,
-        stale_outputs=(METRICS, VERDICT, LEDGERS, RUNNING_BPB, LOSS_BY_POSITION, PACKED_CODE),
-    )
+    outputs = (METRICS, VERDICT, LEDGERS, RUNNING_BPB, LOSS_BY_POSITION, USED_CODE)
+    runner.run_stage("evaluate", main, model_in_subprocess=True, stale_outputs=outputs)

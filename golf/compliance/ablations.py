@@ -1,123 +1,121 @@
-"""Short passes over a slice with one thing left out or changed, in a fresh sitting: C1-c, C3-c, C3-d, C3-e.
+"""Ablations: short passes over a slice, each with one thing left out or changed, in a session of their own.
 
-A slice is three chunks of a few hundred tokens; where there are several documents, its second chunk starts one.
+They measure what C1-c, C3-c, C3-d and C3-e check. A slice is three chunks of at most one context each; when the stream
+has several documents, the slice's second chunk starts one.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from golf.compliance.check_result import NOT_RUN, CheckResult, pass_or_fail
-from golf.compliance.probes import EXACT_TOL_NATS, choose_tolerance
+from golf.evaluation.sandbox.session import SandboxSession
 from golf.inference.interface import ScoredChunk
 
-_N_CHUNKS = 3
-_INDEPENDENT = "independent"  # what a method says of documents when nothing of one may reach the next
+__all__ = ["N_SLICE_CHUNKS", "AblationResult", "ProbeSlice", "max_abs_diff", "run_ablations"]
+
+N_SLICE_CHUNKS = 3
 
 
 @dataclass(frozen=True)
 class ProbeSlice:
-    """tokens [n], the first a document's start; chunk: targets of each of its chunks."""
+    """tokens [n], the first a document's start; chunk_tokens: targets of each of its chunks."""
 
     tokens: np.ndarray
     chunk_tokens: int
 
     @classmethod
     def sample(cls, tokens: np.ndarray, bos: int, context_length: int, rng: np.random.Generator) -> "ProbeSlice":
-        """A window of ``context`` a chunk; where the stream is shorter, all of it in three."""
-        chunk_tokens = min(context_length, (len(tokens) - 1) // _N_CHUNKS)
+        """A slice with one context a chunk, or all of a shorter stream in three chunks."""
+        chunk_tokens = min(context_length, (len(tokens) - 1) // N_SLICE_CHUNKS)
         starts = np.flatnonzero(tokens == bos)
         starts = starts[(starts >= chunk_tokens) & (starts < len(tokens) - 2 * chunk_tokens)]
         begin = int(rng.choice(starts)) - chunk_tokens if len(starts) else 0
-        slice_tokens = tokens[begin : begin + _N_CHUNKS * chunk_tokens + 1].copy()
+        slice_tokens = tokens[begin : begin + N_SLICE_CHUNKS * chunk_tokens + 1].copy()
         slice_tokens[0] = bos
         return cls(slice_tokens, chunk_tokens)
 
 
-def _score_slice(session, probe_slice: ProbeSlice, settings: dict, *, updated_chunks=range(_N_CHUNKS)) -> np.ndarray:
-    """nll of a pass over the slice that makes only the ``updates`` named by their chunk."""
-    session.reset(**settings | {"n_chunks": _N_CHUNKS})
+@dataclass(frozen=True)
+class AblationResult:
+    """What the ablations measured; differences are the largest over targets, in nats.
+
+    diff_before, diff_after: with and without the second update, over targets before and after it (C3-c).
+    state_hash: of the newly opened predictor after reset; counted_state_hash: as in the headline's session (C3-d).
+    fixed_diff: between a pass without updates and one without a TTT config (C3-e).
+    document_diff: within a document when the document before it changes; None when the slice holds one document (C1-c).
+    """
+
+    diff_before: float
+    diff_after: float
+    state_hash: str
+    counted_state_hash: str
+    fixed_diff: float
+    document_diff: float | None
+
+
+def run_ablations(
+    session: SandboxSession, probe_slice: ProbeSlice, settings: dict[str, Any], counted_state_hash: str
+) -> AblationResult | None:
+    """Run the ablations; None when the stream has fewer targets than a slice has chunks.
+
+    settings: the arguments of ``reset`` in the headline's pass. counted_state_hash: of the predictor's state after it.
+    """
+    if probe_slice.chunk_tokens == 0:
+        return None
+    session.reset(**settings)
+    state_hash = session.initial_state_hash
+    full_nll = _score_slice(session, probe_slice, settings)
+    without_second_update = _score_slice(session, probe_slice, settings, updated_chunks=(0,))
+    without_updates = _score_slice(session, probe_slice, settings, updated_chunks=())
+    without_ttt = _score_slice(session, probe_slice, settings | {"ttt_cfg": None}, updated_chunks=())
+    second_update = 2 * probe_slice.chunk_tokens
+    return AblationResult(
+        diff_before=max_abs_diff(full_nll[:second_update], without_second_update[:second_update]),
+        diff_after=max_abs_diff(full_nll[second_update:], without_second_update[second_update:]),
+        state_hash=state_hash,
+        counted_state_hash=counted_state_hash,
+        fixed_diff=max_abs_diff(without_updates, without_ttt),
+        document_diff=_measure_document_dependence(session, probe_slice, settings, full_nll),
+    )
+
+
+def _score_slice(
+    session: SandboxSession,
+    probe_slice: ProbeSlice,
+    settings: dict[str, Any],
+    *,
+    updated_chunks: Collection[int] = range(N_SLICE_CHUNKS),
+) -> np.ndarray:
+    """nll of a pass over the slice with updates on ``updated_chunks`` only."""
+    session.reset(**settings | {"n_chunks": N_SLICE_CHUNKS})
     chunk_nlls = []
-    for index in range(_N_CHUNKS):
+    for index in range(N_SLICE_CHUNKS):
         begin, end = index * probe_slice.chunk_tokens, (index + 1) * probe_slice.chunk_tokens
         chunk_nlls.append(session.score(probe_slice.tokens[: begin + 1], probe_slice.tokens[begin + 1 : end + 1]))
         if index in updated_chunks:
-            is_last = index == _N_CHUNKS - 1
+            is_last = index == N_SLICE_CHUNKS - 1
             session.update(ScoredChunk(index, probe_slice.tokens[begin : end + 1].copy(), is_last, f"ablation {index}"))
     return np.concatenate(chunk_nlls)
 
 
-def check_ablations(session, probe_slice: ProbeSlice, settings: dict, expected_state: str) -> list[CheckResult]:
-    """manner: what ``begin`` was told in the headline's pass; begun: the hash of the method's state after it."""
-    if probe_slice.chunk_tokens == 0:
-        return skip_checks(f"the text has no {_N_CHUNKS} targets")
-    session.reset(**settings)
-    initial_state = session.initial_state_hash
-    full_nll = _score_slice(session, probe_slice, settings)
-    nll_without_second_update = _score_slice(session, probe_slice, settings, updated_chunks=(0,))
-    nll_without_updates = _score_slice(session, probe_slice, settings, updated_chunks=())
-    fixed_nll = _score_slice(session, probe_slice, settings | {"ttt_cfg": None}, updated_chunks=())
-    diff_before = max_abs_diff(
-        full_nll[: 2 * probe_slice.chunk_tokens], nll_without_second_update[: 2 * probe_slice.chunk_tokens]
-    )
-    diff_after = max_abs_diff(
-        full_nll[2 * probe_slice.chunk_tokens :], nll_without_second_update[2 * probe_slice.chunk_tokens :]
-    )
-    fixed_diff = max_abs_diff(nll_without_updates, fixed_nll)
-    return [
-        _check_document_independence(session, probe_slice, settings, full_nll),
-        pass_or_fail(
-            "C3-c",
-            diff_before <= choose_tolerance(session),
-            f"{diff_before:.1e} nats before the update left out, {diff_after:.1e} after it",
-            f"{choose_tolerance(session):g} before",
-            "an update changes scores that were made before it",
-        ),
-        pass_or_fail(
-            "C3-d",
-            initial_state == expected_state,
-            f"{expected_state[:8]} when it counted, {initial_state[:8]} opened anew",
-            "equal",
-            "the first score was not made in the state of the artifact as loaded",
-        ),
-        pass_or_fail(
-            "C3-e",
-            fixed_diff <= EXACT_TOL_NATS,
-            f"{fixed_diff:.1e} nats between no update and no plan",
-            f"{EXACT_TOL_NATS:g}",
-            "without any update it does not score as the fixed predictor",
-        ),
-    ]
-
-
-def skip_checks(note: str) -> list[CheckResult]:
-    """The same rows where nothing was left out."""
-    return [CheckResult(check, NOT_RUN, note=note) for check in ("C1-c", "C3-c", "C3-d", "C3-e")]
-
-
-def _check_document_independence(session, probe_slice: ProbeSlice, settings: dict, full_nll: np.ndarray) -> CheckResult:
-    """C1-c: where documents are said to be independent, another text before one changes no score in it."""
+def _measure_document_dependence(
+    session: SandboxSession, probe_slice: ProbeSlice, settings: dict[str, Any], full_nll: np.ndarray
+) -> float | None:
+    """Reverse the tokens before the slice's second document; the largest change of a score from there on."""
     starts = np.flatnonzero(probe_slice.tokens == probe_slice.tokens[0])
     second_start = int(starts[np.argmin(np.abs(starts - probe_slice.chunk_tokens))])
     changed_tokens = probe_slice.tokens.copy()
     changed_tokens[1:second_start] = changed_tokens[1:second_start][::-1]
     if (changed_tokens == probe_slice.tokens).all() or second_start == len(full_nll):
-        return CheckResult("C1-c", NOT_RUN, note="the slice holds one document")
-    diff = max_abs_diff(
-        _score_slice(session, ProbeSlice(changed_tokens, probe_slice.chunk_tokens), settings)[second_start:],
-        full_nll[second_start:],
-    )
-    if session.info["documents"] != _INDEPENDENT:
-        note = "the method does not say that documents are independent; windows over their ends are merged (#1493)"
-        return CheckResult("C1-c", NOT_RUN, f"{diff:.1e} nats", "", note)
-    note = "a document's scores depend on the one before"
-    return pass_or_fail(
-        "C1-c", diff <= choose_tolerance(session), f"{diff:.1e} nats", f"{choose_tolerance(session):g}", note
-    )
+        return None
+    changed_nll = _score_slice(session, ProbeSlice(changed_tokens, probe_slice.chunk_tokens), settings)
+    return max_abs_diff(changed_nll[second_start:], full_nll[second_start:])
 
 
 def max_abs_diff(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference of two runs of scores, 0 where they are equal; what is not a number counts as infinite."""
+    """Largest difference of two arrays of scores: 0 where they are equal, infinite where one is not a number."""
     unequal = a != b
     diffs = np.abs(a[unequal].astype(np.float64) - b[unequal].astype(np.float64))
     return float("inf") if np.isnan(diffs).any() else float(diffs.max(initial=0.0))

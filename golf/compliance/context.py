@@ -1,163 +1,168 @@
-"""What the files around an artifact say of how it came to be, read once for all checks."""
+"""The evaluation context: everything that the checks read, gathered in one object after the passes have run."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
 
-from golf.artifacts import io, lineage, lineage_graph
-from golf.compression import reader
-from golf.config import sections, validation
-from golf.errors import ArtifactError
+from golf.artifacts import lineage
+from golf.compliance.evaluation_run import EvaluationRun
+from golf.compliance.provenance import ArtifactProvenance, Origin, read_typed, require_keys
+from golf.config.sections import EvaluateConfig
+from golf.data import split_reader
+from golf.data.eval_stream import EvalStream
+from golf.data.roundtrip import RoundtripReport, check_roundtrip
+from golf.data.split_reader import TokenSplit
+from golf.data.tokenizer import Tokenizer
+from golf.evaluation import ledger, mode_results
+from golf.evaluation.ledger import LedgerData
+from golf.evaluation.sandbox.host import Sandbox
+from golf.evaluation.scoring_loop import MODES, ModeResult
+from golf.pipeline.timing import describe_hardware
 
-_NUMBER = int | float  # in JSON
+__all__ = ["ArtifactSize", "EvaluationContext", "ValidationData"]
+
+_ACCESS_KINDS = ("files", "sockets", "commands")  # of an access report
 
 
 @dataclass(frozen=True)
-class Origin:
-    """One file's origin. splits: those that influenced it, as it says itself and as its inputs show; chain: how val
-    reached it; seeds: of all stages behind it; understated: files whose lineage leaves out a split that their inputs
-    show. A file without lineage has "unknown" among its splits, beside those that a .golf file names in its header.
+class ValidationData:
+    """The text that is scored, and what it is compared with.
+
+    index_sha256: of val's index. roundtrip: val decoded back to text. train_index, dev_index: the index.json of the
+    other splits. manifest: as fetch wrote it.
     """
 
-    splits: tuple[str, ...]
-    path_from_val: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    underreported: tuple[str, ...] = ()
+    val: TokenSplit
+    stream: EvalStream
+    index_sha256: str
+    roundtrip: RoundtripReport
+    train_index: dict[str, Any]
+    dev_index: dict[str, Any]
+    manifest: dict[str, Any]
 
     @classmethod
-    def from_file(cls, path) -> "Origin":
-        """Raises BadArtifact when its lineage, or that of something it was made from, was edited."""
-        if Path(path).suffix == ".safetensors" and _is_foreign(path):
-            return cls((lineage.UNKNOWN_SPLIT,))
-        root_node = lineage_graph.load_graph(path)
-        if root_node.lineage is None:
-            header_splits = reader.read_upstream_splits(path) if Path(path).suffix == ".golf" else ()
-            return cls((*header_splits, lineage.UNKNOWN_SPLIT))
+    def open(
+        cls,
+        val_dir: str,
+        train_index_path: str,
+        dev_index_path: str,
+        tokenizer_path: str,
+        manifest_path: str | Path,
+        vocab_size: int,
+    ) -> "ValidationData":
+        """Read and check val and the files beside it. Raises ArtifactError for what is damaged or of another form."""
+        split = split_reader.open_split(val_dir, vocab_size)
+        tokenizer = Tokenizer.open(tokenizer_path)
+        manifest = read_typed(manifest_path, comparable_with_fineweb=bool, transform=str, splits=dict)
+        val_record = require_keys(manifest_path, manifest["splits"], val=dict)["val"]
+        require_keys(manifest_path, val_record, documents=int, tokens=int, bytes=int, sha256=str)
         return cls(
-            tuple(sorted(root_node.upstream_splits, key=lineage.DATA_SPLITS_OR_UNKNOWN.index)),
-            tuple(lineage_graph.path_from_split("val", root_node)),
-            tuple(root_node.lineage["seeds"]),
-            tuple(lineage_graph.underreported_splits(root_node)),
+            split,
+            EvalStream.from_split(split, tokenizer),
+            lineage.artifact_sha256(val_dir),
+            check_roundtrip(split, tokenizer, manifest["transform"]),
+            split_reader.read_index(Path(train_index_path).parent),
+            split_reader.read_index(Path(dev_index_path).parent),
+            manifest,
         )
 
 
-def _is_foreign(path) -> bool:
-    """Whether a whole tensor file was written by another program: it has no label of ours, and so no lineage."""
-    try:
-        with safe_open(path, framework="np") as file:
-            return "golf" not in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+@dataclass(frozen=True)
+class ArtifactSize:
+    """Bytes of what would be submitted, measured on the files themselves, and their limit."""
+
+    payload_bytes: int
+    code_bytes: int
+    limit_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.payload_bytes + self.code_bytes
 
 
 @dataclass(frozen=True)
-class _PlanFile:
-    """plan.json but for its lineage: the parameters of score-first adaptation, and the splits they were tried on."""
+class EvaluationContext:
+    """One evaluation, as the checks see it.
 
-    ttt: sections.TTTConfig
-    splits_seen: tuple[str, ...]
-
-
-def read_plan(plan_path, context_length: int) -> sections.TTTConfig:
-    """Raises BadArtifact naming what is wrong in it, or when it is for windows of another context than ``context``."""
-    record = read_typed(plan_path, lineage=dict)
-    plan, problems = validation.from_mapping(
-        _PlanFile, {key: value for key, value in record.items() if key != "lineage"}, ""
-    )
-    if problems:
-        raise ArtifactError(plan_path, "; ".join(problems), io.RERUN_HINT)
-    for key in ("chunk_tokens", "batch_tokens"):
-        if getattr(plan.ttt, key) % context_length:
-            problem = (
-                f"belongs to another configuration: model.context_length {context_length} does not divide its {key}"
-            )
-            raise ArtifactError(plan_path, problem, "run dvc repro")
-    return plan.ttt
-
-
-@dataclass(frozen=True)
-class TrainingTime:
-    """Seconds that count as training, their limit (None: none was set), and what they were measured on."""
-
-    seconds: float
-    limit_s: float | None
-    hardware: str
-
-    @classmethod
-    def read(cls, train_path, *other_paths) -> "TrainingTime":
-        """The sum over all stages that touch training text; raises BadArtifact naming the keys that a file lacks."""
-        train_record = read_typed(train_path, train_seconds=_NUMBER, limit_seconds=_NUMBER | None, hardware=str)
-        seconds = train_record["train_seconds"] + sum(
-            read_typed(path, train_seconds=_NUMBER)["train_seconds"] for path in other_paths
-        )
-        return cls(round(seconds, 3), train_record["limit_seconds"], train_record["hardware"])
-
-
-def read_typed(path, **types) -> dict:
-    """What an earlier stage says of itself in a small JSON file. Raises BadArtifact naming keys that it lacks, or that
-    are of another type.
-    """
-    return require_keys(path, io.read_json(path), **types)
-
-
-def require_keys(path, record: dict, **types) -> dict:
-    """``found`` in the file at ``path``, once it has these keys, each of its type. Raises BadArtifact."""
-    missing = [key for key in types if key not in record]
-    if missing:
-        raise ArtifactError(path, f"lacks {', '.join(missing)}", io.RERUN_HINT)
-    mismatches = [f"{key}: got {record[key]!r}" for key, kind in types.items() if not isinstance(record[key], kind)]
-    if mismatches:
-        raise ArtifactError(path, "; ".join(mismatches), io.RERUN_HINT)
-    return record
-
-
-def _require_recorded_sha256(sizes_path, **files) -> None:
-    """files: the payload, the code. Raises BadArtifact when one is not the file whose sha256 stands in sizes.json."""
-    recorded = read_typed(sizes_path, **{f"{kind}_sha256": str for kind in files})
-    for kind, path in files.items():
-        if not Path(path).is_file():
-            raise ArtifactError(path, "not found", io.RERUN_HINT)
-        if lineage.artifact_sha256(path) != recorded[f"{kind}_sha256"]:
-            problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
-            raise ArtifactError(path, problem, "run compress again")
-
-
-@dataclass(frozen=True)
-class ArtifactContext:
-    """What is known of an artifact before it is scored. plan: how the ttt way learns. origin: the artifact's; tried:
-    the plan's; clock: None where nobody measured the training.
+    sandbox: closed, for the bundle that ran in it. log_entry: this evaluation's entry in the log, without val_bpb and
+    verdict. limit_bytes, prequant_epochs: the parameters compress.limit_bytes and prequant.epochs. ledger_dir: where
+    the ledgers are saved. log_path: the evaluation log.
     """
 
-    ttt_cfg: sections.TTTConfig
-    origin: Origin
-    plan_origin: Origin
-    training_time: TrainingTime | None
+    cfg: EvaluateConfig
+    artifact: ArtifactProvenance
+    val_data: ValidationData
+    run: EvaluationRun
+    sandbox: Sandbox
+    log_entry: dict[str, Any]
+    limit_bytes: int
+    prequant_epochs: int
+    ledger_dir: str
+    log_path: str
 
-    @classmethod
-    def from_pipeline(
-        cls, artifact_path, code_path, sizes_path, plan_path, context_length: int, *timing_paths
-    ) -> "ArtifactContext":
-        """Of the pipeline's artifact. Raises BadArtifact when these files don't belong together."""
-        ttt_cfg = read_plan(plan_path, context_length)
-        _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
-        return cls(
-            ttt_cfg, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
-        )
+    @property
+    def hardware(self) -> str:
+        """What evaluation ran on."""
+        return describe_hardware(self.run.session.ctx)
 
-    @classmethod
-    def from_external(
-        cls, artifact_path, plan_path, ttt_cfg: sections.TTTConfig, context_length: int
-    ) -> "ArtifactContext":
-        """Of an artifact from elsewhere: its lineage where it has one; without a plan.json, params.yaml's ttt."""
-        if Path(plan_path).is_file():
-            return cls(
-                read_plan(plan_path, context_length), Origin.from_file(artifact_path), Origin.from_file(plan_path), None
-            )
-        return cls(ttt_cfg, Origin.from_file(artifact_path), Origin((lineage.UNKNOWN_SPLIT,)), None)
+    @functools.cached_property
+    def size(self) -> ArtifactSize:
+        return ArtifactSize(Path(self.cfg.artifact).stat().st_size, len(self.sandbox.bundle), self.limit_bytes)
 
-    def disclaimer(self, mode: str) -> str:
-        """What must stand beside a score of this artifact, before anything else is known."""
-        if "val" in self.origin.splits:
-            return " (invalid: val is upstream of the artifact)"
-        return " (invalid: the plan was tried on val)" if mode == "ttt" and "val" in self.plan_origin.splits else ""
+    @property
+    def headline_result(self) -> ModeResult:
+        return self.run.results[self.cfg.headline]
+
+    @property
+    def plan_origin(self) -> Origin | None:
+        """The origin of plan.json; None when the headline does not follow it."""
+        return self.artifact.plan_origin if self.cfg.headline == "ttt" else None
+
+    @property
+    def ttt_epochs(self) -> int:
+        """Epochs that the headline makes over each scored chunk."""
+        return self.artifact.ttt_cfg.epochs if self.cfg.headline == "ttt" else 0
+
+    @property
+    def prequant_val_epochs(self) -> int:
+        """Epochs that prequant TTT made over val before it was scored; 0 when none reached the artifact."""
+        is_on_val = (self.artifact.ttt_cfg.method, self.artifact.ttt_cfg.stream) == ("prequant", "val")
+        return self.prequant_epochs if is_on_val and "val" in self.artifact.origin.splits else 0
+
+    @functools.cached_property
+    def adapts(self) -> bool:
+        """Whether the predictor's state changed between chunks, or was allowed to."""
+        n_states = len(np.unique(self.headline_result.ledger.to_data().state_hashes, axis=0))
+        return n_states > 1 or self.cfg.headline == "ttt"
+
+    @functools.cached_property
+    def saved_ledger(self) -> tuple[LedgerData, dict[str, Any]]:
+        """The headline's ledger and its header, read back from disk. Raises ArtifactError when it was changed."""
+        return ledger.read(f"{self.ledger_dir}/{self.cfg.headline}.safetensors")
+
+    @functools.cached_property
+    def outside_accesses(self) -> dict[str, list[str]]:
+        """What the predictor's processes accessed outside the sandbox, by kind, sorted and without duplicates."""
+        reports = self.run.access_reports
+        return {kind: sorted({entry for report in reports for entry in report[kind]}) for kind in _ACCESS_KINDS}
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json without the verdict."""
+        training_time, size = self.artifact.training_time, self.size
+        return mode_results.collect_metrics(self.run.results, self.cfg.headline) | {
+            "payload_bytes": size.payload_bytes,
+            "code_bytes": size.code_bytes,
+            "artifact_bytes": size.total_bytes,
+            "limit_bytes": size.limit_bytes,
+            "train_seconds": training_time and training_time.seconds,
+            "train_limit_seconds": training_time and training_time.limit_s,
+            "eval_seconds": round(self.headline_result.finished_s, 3),
+            "eval_limit_seconds": self.cfg.limit_s,
+            "probe_seconds": round(self.run.probe_seconds, 3),
+            "invalid_ways": ", ".join(mode for mode in MODES if self.artifact.disclaimer(mode)),
+            "comparable_with_fineweb": self.val_data.manifest["comparable_with_fineweb"],
+        }

@@ -1,178 +1,156 @@
-"""A method on trial: each way of scoring in a sitting of its own, the headline's audited, then the ablations."""
+"""Run the passes of an evaluation: the headline mode with probes, the other modes, then the ablations.
+
+Each runs in a session of its own with a newly opened predictor. The headline comes first, so that its time includes
+every compilation and nothing has seen the stream before it.
+"""
 
 import contextlib
-import dataclasses
 import os
 import secrets
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from golf.compliance import ablations, probes
-from golf.compliance.check_result import CheckResult
-from golf.compliance.context import ArtifactContext
+from golf.compliance import ablations
+from golf.compliance.ablations import AblationResult
 from golf.compliance.probes import InPassProbes
+from golf.compliance.provenance import ArtifactProvenance
 from golf.config.sections import EvaluateConfig
 from golf.data.eval_stream import EvalStream
+from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
-from golf.evaluation import evaluator
-from golf.evaluation.evaluator import ModeResult
-from golf.evaluation.sandbox.host import INTERFACE_HINT, Sandbox, SandboxSession, SandboxTimeoutError
-from golf.pipeline import runner
-from golf.pipeline.runner import PROBE_SEED_ENV
+from golf.evaluation import scoring_loop
+from golf.evaluation.sandbox.host import Sandbox, SandboxTimeoutError
+from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
+from golf.evaluation.scoring_loop import MODES, ModeResult
 
-OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one that learns by the ttt section
-N_PROBED_CHUNKS = 3  # chunks: the first, and others anywhere
+__all__ = [
+    "N_PROBED_CHUNKS",
+    "OWN_PREDICTOR",
+    "EvaluationRun",
+    "choose_probed_chunks",
+    "make_nonfinite_error",
+    "run_evaluation",
+]
+
+OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one whose hint is ttt.lr
+N_PROBED_CHUNKS = 3  # the first chunk and others drawn at random
 
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """judged: by way, the headline first. findings: of the probes. sitting: the headline's, over. reports: what each
-    sitting's process opened. probe_seconds: spent on probes and hashes, no part of the headline's time. seed: what the
-    places that they looked at follow from.
+    """The passes of an evaluation.
+
+    results: by mode, the headline first. session: the headline's, closed. probes, ablations: None when probes are off
+    (or, for ablations, when the stream is too short). access_reports: what each session's process accessed.
+    probe_seconds: what the timer excluded, probes, ablations and state hashes. probe_seed: hex, the seed of all places
+    that were probed.
     """
 
     results: dict[str, ModeResult]
-    check_results: list[CheckResult]
     session: SandboxSession
-    access_reports: list[dict]
+    probes: InPassProbes | None
+    ablations: AblationResult | None
+    access_reports: list[dict[str, Any]]
     probe_seconds: float
     probe_seed: str
-
-    def headline_seconds(self, start_time: float) -> float:
-        """Of the headline way, from the start of the process (seconds since the epoch) to its last score."""
-        headline_result = next(iter(self.results.values()))
-        return headline_result.ended_at - start_time - headline_result.probe_seconds - self.session.hashing_s
 
 
 def run_evaluation(
     sandbox: Sandbox,
-    artifact_ctx: ArtifactContext,
+    provenance: ArtifactProvenance,
     stream: EvalStream,
     cfg: EvaluateConfig,
-    *,
     context_length: int,
     vocab_size: int,
 ) -> EvaluationRun:
-    """Every way, the headline first, so that its clock carries every compilation and no other has met the stream."""
+    """Score ``stream`` in every mode. The sandbox's timer gives the headline's limit, which ends with its last score.
+
+    Raises BudgetExceededError at the limit, PredictorError when the predictor fails or breaks its contract.
+    """
     probe_seed = _draw_probe_seed()
     rng = np.random.default_rng(list(bytes.fromhex(probe_seed)))
-    probes_enabled = cfg.probe_alternative_tokens is not None
-    pass_kwargs = {"ttt_cfg": artifact_ctx.ttt_cfg, "stride": cfg.stride, "context_length": context_length}
+    ttt_cfg, timer = provenance.ttt_cfg, sandbox.timer
+    pass_args: dict[str, Any] = {"ttt_cfg": ttt_cfg, "stride": cfg.stride, "context_length": context_length}
 
-    def score_mode(session: SandboxSession, mode: str, **extra_kwargs) -> ModeResult:
-        progress_kwargs = {
-            "stage": "evaluate",
-            "disclaimer": artifact_ctx.disclaimer(mode),
-            "quiet": not session.ctx.is_main,
-        }
+    def score_mode(session: SandboxSession, mode: str, **headline_args: Any) -> ModeResult:
+        display: dict[str, Any] = {"disclaimer": provenance.disclaimer(mode), "quiet": not session.ctx.is_main}
         try:
-            return evaluator.evaluate_mode(session, stream, mode, **pass_kwargs, **progress_kwargs, **extra_kwargs)
+            return scoring_loop.evaluate_mode(
+                session, stream, mode, stage="evaluate", **pass_args, **display, **headline_args
+            )
         except DivergenceError as error:
             raise make_nonfinite_error(cfg.predictor, error) from None
 
-    with _enforce_time_limit(sandbox, cfg), sandbox.session(hash_state=probes_enabled) as headline_session:
-        in_pass_probes = None
-        if probes_enabled:
-            chunks = choose_probed_chunks(stream.n_targets, artifact_ctx.ttt_cfg.chunk_tokens, rng)
-            in_pass_probes = InPassProbes(
-                headline_session,
-                stream,
-                artifact_ctx.ttt_cfg.chunk_tokens,
-                chunks,
-                vocab_size,
-                cfg.probe_alternative_tokens,
-                rng,
+    probes = None
+    with _explain_timeout(cfg), sandbox.session(hash_state=cfg.probe_alternative_tokens is not None) as session:
+        if cfg.probe_alternative_tokens is not None:
+            probed_chunks = choose_probed_chunks(stream.n_targets, ttt_cfg.chunk_tokens, rng)
+            probes = InPassProbes(
+                session, stream, ttt_cfg.chunk_tokens, probed_chunks, vocab_size, cfg.probe_alternative_tokens, rng
             )
-        used_s = time.time() - runner.process_start_time()
-        headline_result = score_mode(
-            headline_session, cfg.headline, limit_s=cfg.limit_s, elapsed_s=used_s, probes=in_pass_probes
-        )
-        sandbox.deadline = None  # its last score is there
-        results = {
-            cfg.headline: dataclasses.replace(
-                headline_result, seconds=headline_result.seconds - headline_session.hashing_s
-            )
-        }
-    access_reports = [headline_session.access_report]
-    for mode in evaluator.MODES:
+        results: dict[str, ModeResult] = {}
+        results[cfg.headline] = score_mode(session, cfg.headline, timer=timer, probes=probes)
+        timer.lift_limit()
+    headline_session, access_reports = session, [session.access_report]
+    for mode in MODES:
         if mode != cfg.headline:
             with sandbox.session() as session:
                 results[mode] = score_mode(session, mode)
             access_reports.append(session.access_report)
-    if not probes_enabled:
-        note = "probes are off (evaluate.probe_alternative_tokens: null)"
-        return EvaluationRun(
-            results,
-            probes.skip_checks(note) + ablations.skip_checks(note),
-            headline_session,
-            access_reports,
-            0.0,
-            probe_seed,
-        )
-    start = time.perf_counter()
-    with sandbox.session() as session:
-        settings = evaluator.make_pass_settings(cfg.headline, stream.n_targets, **pass_kwargs)
-        probe_slice = ablations.ProbeSlice.sample(stream.tokens, stream.bos, context_length, rng)
-        ablation_results = ablations.check_ablations(
-            session, probe_slice, settings, headline_session.initial_state_hash
-        )
-    access_reports.append(session.access_report)
-    probe_seconds = time.perf_counter() - start + results[cfg.headline].probe_seconds + headline_session.hashing_s
+    ablation_result = None
+    if probes is not None:
+        with timer.excluded(), sandbox.session() as session:
+            settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
+            probe_slice = ablations.ProbeSlice.sample(stream.tokens, stream.bos, context_length, rng)
+            ablation_result = ablations.run_ablations(
+                session, probe_slice, settings, headline_session.initial_state_hash
+            )
+        access_reports.append(session.access_report)
     return EvaluationRun(
-        results,
-        probes.check_probes(in_pass_probes) + ablation_results,
-        headline_session,
-        access_reports,
-        probe_seconds,
-        probe_seed,
+        results, headline_session, probes, ablation_result, access_reports, timer.excluded_s, probe_seed
     )
 
 
 @contextlib.contextmanager
-def _enforce_time_limit(sandbox: Sandbox, cfg: EvaluateConfig):
-    """Inside, the method's answers are awaited until evaluate.limit_s is used up, which began with this command.
-
-    Of several ranks the first keeps the clock; those of other machines may have waited for it. Raises OverBudget once
-    it is used up: there is no score, as one of a part of the text would be another text's.
-    """
-    sandbox.deadline = (
-        runner.process_start_time() + cfg.limit_s if cfg.limit_s is not None and runner.is_main_process() else None
-    )
+def _explain_timeout(cfg: EvaluateConfig) -> Iterator[None]:
+    """Turn a sandbox timeout into BudgetExceededError. There is no score then: part of the text is another text."""
     try:
         yield
     except SandboxTimeoutError as timeout:
         raise BudgetExceededError(
-            f"evaluate.limit_s: {cfg.limit_s:g} s from the start of the command were over in the call {timeout}, "
-            f"before the pass {cfg.headline} had its last score, so there is none; a faster machine or more "
-            f"evaluate.ranks take less, and null judges without a limit"
+            f"evaluate.limit_s: the limit of {cfg.limit_s:g} s from the start of the command was reached during "
+            f"{timeout}, before the last score of the {cfg.headline} pass, so there is no score; use a faster machine "
+            f"or more evaluate.ranks, or set null for no limit"
         ) from None
 
 
 def make_nonfinite_error(predictor: str, error: DivergenceError) -> GolfError:
-    """A pass that met a score which is no number. The ledger's cure, ttt.lr, is one for golf's own learner alone."""
+    """The error for a pass with a score that is not finite. The ledger's hint, ttt.lr, fits golf's predictor only."""
     if predictor == OWN_PREDICTOR:
         return DivergenceError(f"{predictor}: {error}")
     problem = str(error).partition(";")[0]
-    return PredictorError(f"{predictor}: {problem}; its score must answer with finite numbers ({INTERFACE_HINT})")
+    return PredictorError(f"{predictor}: {problem}; score must return finite numbers ({INTERFACE_HINT})")
 
 
 def _draw_probe_seed() -> str:
-    """Hex from which the probes choose their places: drawn anew for every run, so that no method can be made to pass
-    at just these. Ranks get one from their launcher (``golf.pipeline.runner.SECRET``), as they must all look alike;
-    raises GolfError where several have none.
+    """Hex digits that seed the choice of probed places, new for every run so that no predictor can prepare for them.
+
+    All ranks must probe the same places, so the launcher gives them one seed in the environment. Raises GolfError for
+    several ranks without one.
     """
     if PROBE_SEED_ENV not in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise GolfError(
-            f"evaluate.ranks: the ranks must share one secret; start them with python -m stages.evaluate, or give all "
-            f"of them the same random hex digits in {PROBE_SEED_ENV}"
+            f"evaluate.ranks: all ranks need the same probe seed; start them with python -m stages.evaluate, or set "
+            f"{PROBE_SEED_ENV} to the same random hex digits for all of them"
         )
     return os.environ.get(PROBE_SEED_ENV) or secrets.token_hex(16)
 
 
 def choose_probed_chunks(n_targets: int, chunk_tokens: int, rng: np.random.Generator) -> frozenset[int]:
-    """Indexes of the chunks that are audited."""
-    n_chunks = -(-n_targets // chunk_tokens)
+    """Indices of the probed chunks: the first, and up to ``N_PROBED_CHUNKS`` - 1 others."""
+    n_chunks = -(-n_targets // chunk_tokens)  # rounded up
     other_chunks = rng.choice(np.arange(1, n_chunks), min(N_PROBED_CHUNKS, n_chunks) - 1, replace=False)
     return frozenset({0, *map(int, other_chunks)})

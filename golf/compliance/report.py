@@ -1,25 +1,27 @@
-"""Findings as text: a row a check, longer cells wrapped in their columns, notes below; 80 columns.
-
-A screen shows in full what is no PASS; what passes is folded into its names.
-"""
+"""Check results as text of 80 columns: a row for each check with wrapped cells, its note below."""
 
 import itertools
 import textwrap
 
 from golf.compliance.check_result import PASS, CheckResult
 
+__all__ = ["LINE_WIDTH", "render_results", "render_row", "replace_unprintable"]
+
 LINE_WIDTH = 80  # columns of the smallest terminal
-_FIXED_COLUMN_WIDTHS = (8, 14, 36)  # status, check, measured; the limit takes what is left
+_FIXED_COLUMN_WIDTHS = (8, 14, 36)  # status, check, measured; the limit gets the rest
 
 
 def render_results(results: list[CheckResult], show_all: bool) -> list[str]:
-    """A row for each finding; those that pass are folded first unless the ``whole`` is asked for."""
-    shown_results = [result for result in results if show_all or result.status != PASS]
-    return [*([] if show_all else _pass_summary(results)), *(line for one in shown_results for line in render_row(one))]
+    """A row for each result; without ``show_all``, those that pass are summarized by their ids first."""
+    lines = [] if show_all else _pass_summary(results)
+    for result in results:
+        if show_all or result.status != PASS:
+            lines += render_row(result.check, result.status, result.measured, result.limit, result.note)
+    return lines
 
 
 def _pass_summary(results: list[CheckResult]) -> list[str]:
-    """The names of what passes, those of one condition together: ``C1-a b e, M-a``."""
+    """The ids of checks that pass, grouped by condition: ``C1-a b e, M-a``."""
     names = [result.check for result in results if result.status == PASS]
     groups = itertools.groupby(names, lambda name: name.rpartition("-")[0] or name)
     summary = ", ".join(" ".join([first, *(name.rpartition("-")[2] for name in rest)]) for _, (first, *rest) in groups)
@@ -27,16 +29,12 @@ def _pass_summary(results: list[CheckResult]) -> list[str]:
     return textwrap.wrap(summary, LINE_WIDTH, initial_indent=PASS.ljust(len(indent)), subsequent_indent=indent)
 
 
-def render_row(result: CheckResult) -> list[str]:
-    """A finding's row, its longer cells wrapped in their columns, and its note below."""
-    lines = itertools.zip_longest(
-        *_wrap_cells(result.status, result.check, result.measured, result.limit), fillvalue=""
-    )
+def render_row(check: str, status: str, measured: str, limit: str, note: str = "") -> list[str]:
+    """The lines of one row, its longer cells wrapped in their columns, and its note below."""
+    lines = itertools.zip_longest(*_wrap_cells(status, check, measured, limit), fillvalue="")
     row_lines = ["".join(cell.ljust(width) for cell, width in zip(row, _column_widths(), strict=True)) for row in lines]
     indent = " " * _FIXED_COLUMN_WIDTHS[0]
-    note_lines = textwrap.wrap(
-        replace_unprintable(result.note), LINE_WIDTH, initial_indent=indent, subsequent_indent=indent
-    )
+    note_lines = textwrap.wrap(replace_unprintable(note), LINE_WIDTH, initial_indent=indent, subsequent_indent=indent)
     return [line.rstrip() for line in row_lines + note_lines]
 
 
@@ -52,5 +50,5 @@ def _column_widths() -> tuple[int, ...]:
 
 
 def replace_unprintable(text: str) -> str:
-    """What a stranger named, without characters that would steer a terminal."""
+    """Replace control characters, which names from outside may contain and which would steer a terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,33 +1,53 @@
-"""What may be said of a run: each check's finding, the track, and one headline that is never a bare "legal"."""
+"""The verdict: every check's result, the track, and a one-line summary that is never a bare "legal"."""
 
 import dataclasses
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from golf.artifacts import io
+from golf.compliance import catalogue, evaluation_log
+from golf.compliance.catalogue import CHECKS
 from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult
-from golf.compliance.registry import CHECKS
+from golf.compliance.context import EvaluationContext
 from golf.compliance.report import LINE_WIDTH, render_results, render_row, replace_unprintable
 from golf.errors import ArtifactError
 
+__all__ = [
+    "INCOMPLETE",
+    "INVALID",
+    "PROBE_CHECKS",
+    "PROVENANCE_CHECKS",
+    "RECORD_ELIGIBLE",
+    "VALID",
+    "VERDICT_PATH",
+    "Verdict",
+    "decide",
+    "load_report",
+    "make_verdict",
+    "render_verdict",
+]
+
 VERDICT_PATH = "artifacts/evaluate/verdict.json"
-_RECORD_ELIGIBLE = "record-eligible"
+RECORD_ELIGIBLE = "record-eligible"
 VALID = "valid, not a record run"
 INVALID = "invalid"
-_INCOMPLETE = "NOT-RUN"
+INCOMPLETE = NOT_RUN  # first word of a summary when a probe or the provenance could not be checked
 _TRACKS = {False: "A: fixed predictor", True: "B: score-first adaptation"}
 PROVENANCE_CHECKS = ("C1-e", "C3-f")
-_HEADER_KEYS = ("verdict", "track", "method", "artifact")  # of verdict.json, beside the checks
-_ROW_KEYS = ("check", "status", "measured", "limit", "note")
 PROBE_CHECKS = ("C1-a", "C1-b", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
+_HEADER_KEYS = ("verdict", "track", "predictor", "artifact_sha256")  # of verdict.json, beside the checks
+_ROW_KEYS = ("check", "status", "measured", "limit", "note")
 _CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """headline: one line, with the reason; track: A or B; findings: one for each rule, in the catalogue's order.
+    """What may be said of a run.
 
-    seed: what the probes' places followed from; method, artifact: which class, and the sha256 of what it opened.
+    summary: one line, with the reason. track: A or B. check_results: one for each check, in the catalogue's order.
+    probe_seed: hex, from which the probed places follow. predictor: the class; artifact_sha256: of what it opened.
     """
 
     summary: str
@@ -37,103 +57,118 @@ class Verdict:
     predictor: str
     artifact_sha256: str
 
-    def to_dict(self) -> dict:
-        """verdict.json: every finding with its rule's title and link."""
+    def to_dict(self) -> dict[str, Any]:
+        """verdict.json: every result with its check's title and the link to its documentation."""
         checks = [
             {
                 **dataclasses.asdict(result),
-                "rule": CHECKS[result.check].title,
-                "link": CHECKS[result.check].docs_link(result.check),
+                "title": CHECKS[result.check].title,
+                "docs": CHECKS[result.check].docs_link,
             }
             for result in self.check_results
         ]
-        header = {
-            "method": self.predictor,
-            "artifact": self.artifact_sha256,
-            "track": self.track,
-            "probe_seed": self.probe_seed,
-        }
+        header = {key: getattr(self, key) for key in ("predictor", "artifact_sha256", "track", "probe_seed")}
         return {"verdict": self.summary, **header, "checks": checks}
 
 
+def decide(context: EvaluationContext) -> Verdict:
+    """Run every check on an evaluation, and log its score with the verdict, whatever that is.
+
+    Raises ArtifactError when the saved ledger was changed.
+    """
+    verdict = make_verdict(
+        catalogue.run_checks(context),
+        adapts=context.adapts,
+        limits=context.metrics,
+        comparable=context.metrics["comparable_with_fineweb"],
+        probe_seed=context.run.probe_seed,
+        predictor=context.cfg.predictor,
+        artifact_sha256=context.log_entry["artifact"],
+    )
+    outcome = {"val_bpb": context.metrics["val_bpb"], "verdict": verdict.summary}
+    evaluation_log.append_entry(context.log_path, context.log_entry | outcome)
+    return verdict
+
+
 def make_verdict(
-    check_results: list[CheckResult], *, adapts: bool, limits: dict, comparable: bool, **header: str
+    check_results: list[CheckResult], *, adapts: bool, limits: dict[str, Any], comparable: bool, **header: str
 ) -> Verdict:
-    """limits: the run's own, by the keys of LIMITS; comparable: its corpus is the challenge's, of known size; about:
-    seed, method and artifact of the Verdict. A rule that nobody looked at counts as NOT-RUN.
+    """A verdict from check results; a check without a result is NOT-RUN.
+
+    adapts: whether the predictor learned while it scored (track B). limits: the run's own, by their keys in
+    metrics.json. comparable: whether the corpus is the challenge's. header: probe_seed, predictor, artifact_sha256.
     """
     by_id = {result.check: result for result in check_results}
-    results = tuple(by_id.get(check_id, CheckResult(check_id, NOT_RUN, note="not looked at")) for check_id in CHECKS)
+    results = tuple(by_id.get(check_id, CheckResult(check_id, NOT_RUN, note="no result")) for check_id in CHECKS)
     return Verdict(_summarize(results, limits, comparable), _TRACKS[adapts], results, **header)
 
 
-def _summarize(results: tuple[CheckResult, ...], limits: dict, comparable: bool) -> str:
+def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> str:
     failed = [result for result in results if result.status == FAIL]
     if failed:
-        main_failure = next((each for each in failed if each.check == "C3-f"), failed[0])
-        return f"{INVALID}: {', '.join(each.check for each in failed)} ({main_failure.check}: {main_failure.note})"
-    skipped = [each for each in results if each.check in (*PROBE_CHECKS, *PROVENANCE_CHECKS) and each.status == NOT_RUN]
+        main_failure = next((result for result in failed if result.check == "C3-f"), failed[0])
+        names = ", ".join(result.check for result in failed)
+        return f"{INVALID}: {names} ({main_failure.check}: {main_failure.note})"
+    essential = (*PROBE_CHECKS, *PROVENANCE_CHECKS)
+    skipped = [result for result in results if result.check in essential and result.status == NOT_RUN]
     if skipped:
-        names = ", ".join(each.check for each in skipped)
-        return f"{_INCOMPLETE}: nothing that was looked at fails, but {names} were not: {skipped[0].note}"
-    reasons = _list_record_blockers(results, limits, comparable)
+        names = ", ".join(result.check for result in skipped)
+        return f"{INCOMPLETE}: no check failed, but {names} could not run: {skipped[0].note}"
+    blockers = _list_record_blockers(results, limits, comparable)
     disputed = "".join(
-        f"; disputed: {CHECKS[each.check].title}, {each.note}" for each in results if each.status == UNRULED
+        f"; disputed: {CHECKS[result.check].title}, {result.note}" for result in results if result.status == UNRULED
     )
-    return (f"{VALID}: {'; '.join(reasons)}" if reasons else _RECORD_ELIGIBLE) + disputed
+    return (f"{VALID}: {'; '.join(blockers)}" if blockers else RECORD_ELIGIBLE) + disputed
 
 
-def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict, comparable: bool) -> list[str]:
-    """Why a run with no failure is no record all the same."""
+def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> list[str]:
+    """Why a run without a failed check is no record all the same."""
     blockers = [] if comparable else ["the corpus is no FineWeb export with a known byte count"]
     for key, contest_limit in _CONTEST_LIMITS.items():
         if limits[key] != contest_limit:
             run_limit = "none" if limits[key] is None else f"{limits[key]:,.10g}"
             blockers.append(f"{key} {run_limit}, not {contest_limit:,.10g}")
-    blockers += [
-        f"{result.check} UNRULED"
-        for result in results
-        if result.status == UNRULED and CHECKS[result.check].required_for_record
-    ]
-    missing_results = [each for each in results if each.status == NOT_RUN and CHECKS[each.check].required_for_record]
-    blockers += [f"{each.check} NOT-RUN: {each.measured}" for each in missing_results if each.check == "B-e"]
-    missing_ids = [each.check for each in missing_results if each.check != "B-e"]
+    required = [result for result in results if CHECKS[result.check].required_for_record]
+    blockers += [f"{result.check} UNRULED" for result in required if result.status == UNRULED]
+    missing = [result for result in required if result.status == NOT_RUN]
+    blockers += [f"{result.check} NOT-RUN: {result.measured}" for result in missing if result.check == "B-e"]
+    missing_ids = [result.check for result in missing if result.check != "B-e"]
     return [*blockers, f"{', '.join(missing_ids)} NOT-RUN"] if missing_ids else blockers
 
 
-def load_report(path=VERDICT_PATH, *, show_all: bool = False) -> tuple[str, bool]:
-    """A run's verdict.json as a screen or as the ``whole`` table, and whether it is anything but valid.
+def load_report(path: str | Path = VERDICT_PATH, *, show_all: bool = False) -> tuple[str, bool]:
+    """A verdict.json rendered as text, and whether it is anything but valid.
 
-    Raises BadArtifact without one.
+    Raises ArtifactError for a missing or malformed file.
     """
     record = io.read_json(path)
     checks = record.get("checks")
     is_well_formed = isinstance(checks, list) and all(_is_check_row(row) for row in checks)
     if not is_well_formed or not all(isinstance(record.get(key), str) for key in _HEADER_KEYS):
-        raise ArtifactError(path, "is no verdict", "run: dvc repro -f -s evaluate")
-    has_failure = any(row["status"] == FAIL for row in checks)
-    return render_verdict(record, show_all=show_all), has_failure or not record["verdict"].startswith(
-        (_RECORD_ELIGIBLE, VALID)
-    )
+        raise ArtifactError(path, "is not a verdict.json of this version", "run: dvc repro -f -s evaluate")
+    has_failure = any(row["status"] == FAIL for row in record["checks"])
+    is_valid = record["verdict"].startswith((RECORD_ELIGIBLE, VALID))
+    return render_verdict(record, show_all=show_all), has_failure or not is_valid
 
 
-def _is_check_row(row) -> bool:
-    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in (*_ROW_KEYS, "rule", "link"))
+def _is_check_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in (*_ROW_KEYS, "title", "docs"))
 
 
-def render_verdict(record: dict, *, show_all: bool = True) -> str:
-    """The checks of a verdict.json, the headline last; 80 columns. Without the ``whole`` it is a screen, with the
-    headline first, and what passes is only named.
+def render_verdict(record: dict[str, Any], *, show_all: bool = True) -> str:
+    """A verdict.json as text, 80 columns wide: every check, then the summary.
+
+    Without ``show_all`` it is short enough for a screen: the summary first, and checks that pass only by their ids.
     """
-    lines = render_row(CheckResult("check", "", "measured", "limit"))
+    lines = render_row("check", "", "measured", "limit")
     lines += render_results([CheckResult(*(row[key] for key in _ROW_KEYS)) for row in record["checks"]], show_all)
     statuses = [row["status"] for row in record["checks"]]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in (PASS, FAIL, UNRULED, _INCOMPLETE))
-    subject = f"{record['method']} on {record['artifact'][:12]}, track {record['track']}"
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in (PASS, FAIL, UNRULED, NOT_RUN))
+    subject = f"{record['predictor']} on {record['artifact_sha256'][:12]}, track {record['track']}"
     summary_lines = [
         line for text in (subject, record["verdict"]) for line in textwrap.wrap(replace_unprintable(text), LINE_WIDTH)
     ]
     if show_all:
         return "\n".join([*lines, "", counts, *summary_lines])
-    footer = "every row: python -m golf check --all; what each proves: docs/legality.md"
+    footer = "every row: python -m golf verdict --all; what each proves: docs/evaluation-rules.md"
     return "\n".join([*summary_lines, "", *lines, "", counts, footer])

@@ -1,4 +1,7 @@
-"""Bits per byte from a ledger's rows: float64 and int64 sums over the same targets, divided once."""
+"""Bits per byte from a ledger's rows: nats and bytes are summed over the same targets and divided once.
+
+Sums are in float64 and int64, so their rounding does not reach the reported digits.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from golf.evaluation.ledger import LedgerData
 
 @dataclass(frozen=True)
 class BpbScore:
-    """bpb with its standard error over documents; loss in nats a token; what they were summed over."""
+    """A score over a set of targets: bpb, its standard error over documents, the mean loss in nats a token."""
 
     bpb: float
     standard_error: float | None
@@ -20,27 +23,23 @@ class BpbScore:
 
     @property
     def implied_bytes(self) -> float:
-        """Bytes that loss, tokens and bpb imply; equals ``bytes`` unless one of them was computed otherwise.
+        """loss / ln 2 × tokens / bpb: equals ``bytes`` unless one of these was computed in another way.
 
-        0 where all scores are 0, as of a method that was told its targets: that divides by nothing.
+        0 when all scores are 0, as those of a predictor that was given its targets, so that nothing divides by 0.
         """
         return self.loss / math.log(2) * self.tokens / self.bpb if self.bpb else 0.0
 
 
 def compute_score(data: LedgerData) -> BpbScore:
+    """The score over all rows of a ledger."""
     total_nats, n_bytes = data.nll.sum(dtype=np.float64), int(data.bytes.sum(dtype=np.int64))
     return BpbScore(
         bpb=float(total_nats / math.log(2) / n_bytes),
-        standard_error=_compute_standard_error(data),
+        standard_error=compute_ratio_standard_error(*sum_by_document(data)),
         loss=float(total_nats / len(data.nll)),
         tokens=len(data.nll),
         bytes=n_bytes,
     )
-
-
-def _compute_standard_error(data: LedgerData) -> float | None:
-    """Of bpb, over documents drawn at random; None under two documents."""
-    return compute_ratio_standard_error(*sum_by_document(data))
 
 
 def sum_by_document(data: LedgerData) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +49,10 @@ def sum_by_document(data: LedgerData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compute_ratio_standard_error(bits: np.ndarray, n_bytes: np.ndarray) -> float | None:
-    """Standard error of Σ bits / Σ bytes over documents drawn at random (delta method); None under two of them."""
+    """Standard error of Σ bits / Σ bytes when documents are drawn at random (delta method).
+
+    bits, n_bytes: [D], by document. None for fewer than two documents.
+    """
     n = len(bits)
     if n < 2:
         return None
@@ -58,16 +60,19 @@ def compute_ratio_standard_error(bits: np.ndarray, n_bytes: np.ndarray) -> float
     return float(math.sqrt(n / (n - 1) * np.square(residuals).sum()) / n_bytes.sum())
 
 
-def compute_running_bpb(data: LedgerData, n_points: int = 200) -> list[dict]:
-    """bpb of the stream up to about ``points`` places."""
+def compute_running_bpb(data: LedgerData, n_points: int = 200) -> list[dict[str, float]]:
+    """Rows of ``tokens`` and the ``bpb`` of the stream up to there, at about ``n_points`` evenly spaced points."""
     bits = np.cumsum(data.nll, dtype=np.float64) / math.log(2)
     n_bytes = np.cumsum(data.bytes, dtype=np.int64)
     indices = np.unique(np.linspace(0, len(bits) - 1, n_points + 1)[1:].astype(int))
     return [{"tokens": int(i) + 1, "bpb": round(float(bits[i] / n_bytes[i]), 6)} for i in indices if n_bytes[i] > 0]
 
 
-def compute_loss_by_position(data: LedgerData) -> list[dict]:
-    """Mean nats a token by position in its document, in bins that double: how much context helps."""
+def compute_loss_by_position(data: LedgerData) -> list[dict[str, float]]:
+    """Mean nats a token by position in the document, in bins of doubling width: how much context helps.
+
+    Rows of ``position`` (the bin's first), ``loss`` and the number of ``targets``.
+    """
     starts = np.zeros(len(data.nll), dtype=np.int64)
     starts[data.documents] = np.diff(data.documents, prepend=0)
     position = np.arange(len(data.nll)) - np.cumsum(starts)
@@ -76,9 +81,9 @@ def compute_loss_by_position(data: LedgerData) -> list[dict]:
     total_nats, counts = np.bincount(bins, data.nll.astype(np.float64)), np.bincount(bins)
     return [
         {
-            "position": int(2 ** max(0, b - 1)) if b else 0,
+            "position": 2 ** (b - 1) if b else 0,
             "loss": round(float(total_nats[b] / counts[b]), 6),
             "targets": int(counts[b]),
         }
-        for b in np.flatnonzero(counts)
+        for b in np.flatnonzero(counts).tolist()
     ]

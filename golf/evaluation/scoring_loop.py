@@ -1,50 +1,123 @@
-"""One left-to-right pass over a stream: score a chunk, seal it, hand it out, only then let the method learn from it."""
+"""One left-to-right pass over a stream: score a chunk, seal it in the ledger, then let the predictor learn from it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
+from golf.config.sections import TTTConfig
+from golf.data.eval_stream import EvalStream
+from golf.evaluation import bpb
+from golf.evaluation.bpb import BpbScore
 from golf.evaluation.ledger import NO_STATE_HASH, Ledger
-from golf.inference.interface import ScoredChunk
+from golf.evaluation.timer import EvalTimer
+from golf.inference.interface import ScoredChunk, ScoringSession
 from golf.pipeline.progress import Progress
+
+MODES = ("plain", "sliding", "ttt")
+
+
+@dataclass(frozen=True)
+class ModeResult:
+    """One pass: its ledger and score, the seconds it took, and the timer's reading at its last score.
+
+    Both times leave out what the timer excludes.
+    """
+
+    ledger: Ledger
+    score: BpbScore
+    seconds: float
+    finished_s: float
+
+
+def evaluate_mode(
+    predictor: ScoringSession,
+    stream: EvalStream,
+    mode: str,
+    *,
+    ttt_cfg: TTTConfig,
+    stride: int,
+    context_length: int,
+    quiet: bool,
+    stage: str,
+    timer: EvalTimer | None = None,
+    probes: Callable[[ScoredChunk, np.ndarray], None] | None = None,
+    disclaimer: str = "",
+) -> ModeResult:
+    """Score all of ``stream`` in one mode.
+
+    plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
+    predictor may learn. All modes are scored in chunks of ``ttt_cfg.chunk_tokens``.
+    timer: None starts one here. probes: called with each sealed chunk and its nll before the predictor may learn from
+    it; the timer excludes that time. disclaimer: printed beside the score.
+    Raises DivergenceError when a score is not finite.
+    """
+    timer = timer or EvalTimer()
+    begin_s = timer.counted_s()
+    predictor.reset(
+        **make_pass_settings(mode, stream.n_targets, ttt_cfg=ttt_cfg, stride=stride, context_length=context_length)
+    )
+    name = f"{stage} invalid" if disclaimer else stage
+    progress = Progress(name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, quiet=quiet)
+    progress.started_at -= begin_s
+    ledger = Ledger(mode, stream.bos)
+    for scored_chunk in score_stream(
+        predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=ttt_cfg.chunk_tokens, progress=progress
+    ):
+        if probes is not None:
+            with timer.excluded():
+                probes(scored_chunk, ledger.nll[-1])
+    finished_s = timer.counted_s()
+    score = bpb.compute_score(ledger.to_data())
+    progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.tokens:,} targets, {score.bytes:,} bytes{disclaimer}")
+    return ModeResult(ledger, score, finished_s - begin_s, finished_s)
+
+
+def make_pass_settings(
+    mode: str, n_targets: int, *, ttt_cfg: TTTConfig, stride: int, context_length: int
+) -> dict[str, Any]:
+    """The keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
+    strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
+    n_chunks = -(-n_targets // ttt_cfg.chunk_tokens)  # rounded up
+    return {"stride": strides[mode], "ttt_cfg": ttt_cfg if mode == "ttt" else None, "n_chunks": n_chunks}
 
 
 def score_stream(
-    predictor, tokens: np.ndarray, n_bytes: np.ndarray, ledger: Ledger, *, chunk_tokens: int, progress: Progress
+    predictor: ScoringSession,
+    tokens: np.ndarray,
+    target_bytes: np.ndarray,
+    ledger: Ledger,
+    *,
+    chunk_tokens: int,
+    progress: Progress,
 ) -> Iterator[ScoredChunk]:
-    """Every token of ``stream`` [N] after its first, once, in order; yields each chunk once its scores are sealed.
+    """Score every token of ``tokens`` [N] after its first, once and in order; yield each chunk once it is sealed.
 
-    method: ``score(prefix, chunk)`` gives nats, ``update(sealed)`` may learn. It is handed copies that hold nothing
-    beyond the chunk; its ``state``, where it has one, is the hash of what it was before the score, and is sealed too.
-    n_bytes [N - 1]: bytes of each target. Exhaust the iterator, or the last update is not made.
+    target_bytes: [N - 1], the bytes of text that each target stands for.
+    The predictor gets copies that hold nothing beyond the chunk. If it has an attribute ``state_hash``, the hash of its
+    state before the last score, that is sealed too. The update on a chunk is made when the next one is asked for, so
+    exhaust the iterator.
+    Raises DivergenceError when a score is not finite.
     """
     n_targets = len(tokens) - 1
-    prefix_buffer = np.zeros_like(tokens)  # what a method can reach through its prefix is what it was given before
+    prefix_buffer = np.zeros_like(tokens)  # the array behind a prefix holds no token that was not scored before
     prefix_buffer[0] = tokens[0]
-    total_nats = total_bytes = 0
+    total_nats, total_bytes = 0.0, 0
     start = time.perf_counter()
     for begin in range(0, n_targets, chunk_tokens):
         end = min(n_targets, begin + chunk_tokens)
         chunk = tokens[begin + 1 : end + 1].copy()
-        nll = predictor.score(prefix_buffer[: begin + 1], chunk)
+        nll = cast(np.ndarray, predictor.score(prefix_buffer[: begin + 1], chunk))
         state_hash = bytes.fromhex(getattr(predictor, "state_hash", "")) or NO_STATE_HASH
         scored_chunk = ledger.append(
-            tokens[begin : end + 1], nll, n_bytes[begin:end], is_last=end == n_targets, state_hash=state_hash
+            tokens[begin : end + 1], nll, target_bytes[begin:end], is_last=end == n_targets, state_hash=state_hash
         )
         prefix_buffer[begin + 1 : end + 1] = chunk
-        total_nats, total_bytes = (
-            total_nats + nll.sum(dtype=np.float64),
-            total_bytes + n_bytes[begin:end].sum(dtype=np.int64),
-        )
+        total_nats += float(nll.sum(dtype=np.float64))
+        total_bytes += int(target_bytes[begin:end].sum(dtype=np.int64))
         speed = f"{end / (time.perf_counter() - start):,.0f} tok/s"
-        progress.update(end, bpb_so_far=f"{total_nats / np.log(2) / max(total_bytes, 1):.4f}", at=speed)
+        progress.update(end, running_bpb=f"{total_nats / np.log(2) / max(total_bytes, 1):.4f}", at=speed)
         yield scored_chunk
         predictor.update(scored_chunk)
-
-
-def score_whole_stream(predictor, tokens, n_bytes, ledger: Ledger, *, chunk_tokens: int, progress: Progress) -> Ledger:
-    """The whole pass; the ledger when it has ended."""
-    for _ in score_stream(predictor, tokens, n_bytes, ledger, chunk_tokens=chunk_tokens, progress=progress):
-        pass
-    return ledger

@@ -1,112 +1,180 @@
-"""Two runs on the same text, document by document: their difference, and what of it is noise.
+"""Confidence intervals and Welch tests: whether one run is better than another, or the difference is noise.
 
-Two noises are told apart: documents are a sample of all text (interval over documents), and a run is one of many that
-other seeds would have given (interval over seeds). A typical spread between seeds of the contest's systems is 0.0005 to
-0.0012 bpb, so three seeds resolve about 0.001 (record-stack 5.4, rules 3).
+Two sources of noise are kept apart. Documents are a sample of all text, which gives an interval over documents. A run
+is one of many that other seeds would have produced, which gives an interval over seeds. The contest's systems have a
+standard deviation of 0.0005 to 0.0012 bpb between seeds, so three seeds resolve about 0.001 bpb
+(docs/references.md#seed-noise).
 """
 
-import math
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy import stats
 
 from golf.evaluation import bpb
 from golf.evaluation.ledger import LedgerData
+
+__all__ = [
+    "CONFIDENCE_LEVEL",
+    "ConfidenceInterval",
+    "PairedDifference",
+    "SampleStats",
+    "WelchTest",
+    "compute_paired_difference",
+    "compute_paired_interval",
+    "compute_welch_interval",
+    "find_text_mismatch",
+    "summarize",
+    "welch_test",
+]
 
 CONFIDENCE_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A difference in bpb (after less before) and its interval of LEVEL; error None where it can't be had."""
+    """A difference in bpb (after minus before), plus or minus half of its interval's width at CONFIDENCE_LEVEL.
+
+    half_width: None if the data allow no interval.
+    """
 
     value: float
-    standard_error: float | None  # standard error
-    dof: float  # degrees of freedom of Student's t
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the interval's width."""
-        if self.standard_error is None:
-            return None
-        from scipy import stats
-
-        return float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, self.dof)) * self.standard_error
+    half_width: float | None
 
     @property
     def is_within_noise(self) -> bool | None:
-        """Whether the interval holds 0; None without an interval."""
+        """Whether the interval contains 0; None without an interval."""
         return None if self.half_width is None else abs(self.value) <= self.half_width
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What changed from one run to another. bits: float64 [D], after less before; bytes: int64 [D]."""
+    """The change from one run to another on the same text.
 
-    bits: np.ndarray
-    bytes: np.ndarray
+    bits: float64 [D], after minus before for each document. bytes: int64 [D], the size of each document.
+    """
+
+    bits: npt.NDArray[np.float64]
+    bytes: npt.NDArray[np.int64]
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the difference in bpb, over documents drawn at random; None for fewer than two documents."""
+        return bpb.compute_ratio_standard_error(self.bits, self.bytes)
 
     @property
     def bpb_difference(self) -> ConfidenceInterval:
-        """Of the two bpb, a ratio of sums, over documents drawn at random (delta method)."""
-        value = float(self.bits.sum() / self.bytes.sum())
-        return ConfidenceInterval(value, bpb.compute_ratio_standard_error(self.bits, self.bytes), len(self.bits) - 1)
+        """The difference in bpb, a ratio of sums, and its interval over documents (delta method, Student's t)."""
+        value, standard_error = float(self.bits.sum() / self.bytes.sum()), self.standard_error
+        if standard_error is None:
+            return ConfidenceInterval(value, None)
+        quantile = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, len(self.bits) - 1))
+        return ConfidenceInterval(value, quantile * standard_error)
 
     @property
     def improved_fraction(self) -> float:
-        """Share of the documents that take fewer bits."""
+        """The fraction of documents that take fewer bits after than before."""
         return float(np.mean(self.bits < 0))
 
     @property
     def improved_bytes_fraction(self) -> float:
-        """Share of the text's bytes that lie in such documents."""
+        """The fraction of the text's bytes that lie in such documents."""
         return float(self.bytes[self.bits < 0].sum() / self.bytes.sum())
 
     def largest_changes(self, count: int) -> list[int]:
-        """The documents that changed most, in bits, either way; the first of equal ones first."""
+        """Indices of the documents whose bits changed most in either direction; ties in document order."""
         return [int(i) for i in np.argsort(-np.abs(self.bits), kind="stable")[:count]]
 
 
 def compute_paired_difference(before: list[LedgerData], after: list[LedgerData]) -> PairedDifference:
-    """Of the means over each side's runs. All are on the same text: ``unlike`` finds nothing between them."""
+    """The difference between the means over each side's runs, document by document.
+
+    All ledgers must be of the same text: ``find_text_mismatch`` returns None for each pair.
+    """
     mean_bits = [np.mean([bpb.sum_by_document(data)[0] for data in runs], axis=0) for runs in (before, after)]
     return PairedDifference(mean_bits[1] - mean_bits[0], bpb.sum_by_document(before[0])[1])
 
 
 def find_text_mismatch(one: LedgerData, other: LedgerData) -> str | None:
-    """Why two ledgers are not of the same text; None where they are."""
+    """Why two ledgers are not of the same text; None if they are."""
     if len(one.nll) != len(other.nll):
-        return f"{len(one.nll):,} targets against {len(other.nll):,}"
+        return f"{len(one.nll):,} and {len(other.nll):,} targets"
     total_bytes = [int(data.bytes.sum(dtype=np.int64)) for data in (one, other)]
     if total_bytes[0] != total_bytes[1]:
-        return f"{total_bytes[0]:,} bytes against {total_bytes[1]:,}"
+        return f"{total_bytes[0]:,} and {total_bytes[1]:,} bytes"
     if not np.array_equal(one.bytes, other.bytes):
         return f"the bytes of target {int(np.flatnonzero(one.bytes != other.bytes)[0]):,} differ"
     if len(one.documents) != len(other.documents):
-        return f"{len(one.documents):,} documents against {len(other.documents):,}"
+        return f"{len(one.documents):,} and {len(other.documents):,} documents"
     if not np.array_equal(one.documents, other.documents):
         document = int(np.flatnonzero(one.documents != other.documents)[0])
-        return (
-            f"document {document:,} starts at target {one.documents[document]:,} against {other.documents[document]:,}"
-        )
+        starts = f"{one.documents[document]:,} and {other.documents[document]:,}"
+        return f"document {document:,} starts at target {starts}"
     return None
 
 
-def compute_mean_std(scores: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of the bpb of two runs or more."""
-    return float(np.mean(scores)), float(np.std(scores, ddof=1))
+@dataclass(frozen=True, slots=True)
+class SampleStats:
+    """Mean, sample standard deviation (n - 1; None for a single value) and number of scores."""
+
+    mean: float
+    std: float | None
+    n: int
 
 
-def compute_paired_interval(before: list[float], after: list[float]) -> ConfidenceInterval:
-    """Of the means of two runs or more a side, seed against the same seed, in order."""
-    differences = np.subtract(after, before)
-    mean, std = compute_mean_std(differences)
-    return ConfidenceInterval(mean, std / math.sqrt(len(differences)), len(differences) - 1)
+@dataclass(frozen=True, slots=True)
+class WelchTest:
+    """A one-sided Welch test of whether our mean is lower than the baseline's.
+
+    gain: the baseline's mean minus ours. t, df, p: statistic (positive if ours is lower), degrees of freedom, p-value.
+    """
+
+    gain: float
+    t: float
+    df: float
+    p: float
 
 
-def compute_welch_interval(before: list[float], after: list[float]) -> ConfidenceInterval:
-    """The same with each side's spread for itself and nothing paired: Welch's t, as the contest applied it (#1902)."""
-    squared_errors = np.array([compute_mean_std(scores)[1] ** 2 / len(scores) for scores in (before, after)])
-    dof_denominator = float((squared_errors**2 / [len(before) - 1, len(after) - 1]).sum())
-    dof = float(squared_errors.sum() ** 2 / dof_denominator) if dof_denominator else float(len(before) + len(after) - 2)
-    return ConfidenceInterval(float(np.mean(after) - np.mean(before)), math.sqrt(squared_errors.sum()), dof)
+def summarize(scores: Sequence[float]) -> SampleStats:
+    """Mean and standard deviation of one score or more."""
+    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+    return SampleStats(float(np.mean(scores)), std, len(scores))
+
+
+def compute_paired_interval(before: Sequence[float], after: Sequence[float]) -> ConfidenceInterval:
+    """The difference of the means of two runs or more on each side, paired by seed, in order (Student's t)."""
+    return _to_interval(float(np.mean(np.subtract(after, before))), _run_test(stats.ttest_rel, after, before))
+
+
+def compute_welch_interval(before: Sequence[float], after: Sequence[float]) -> ConfidenceInterval:
+    """The same without pairing and with a variance for each side: Welch's t, as the contest applied it (#1902)."""
+    result = _run_test(stats.ttest_ind, after, before, equal_var=False)
+    return _to_interval(float(np.mean(after) - np.mean(before)), result)
+
+
+def welch_test(ours: Sequence[float], baseline: Sequence[float]) -> WelchTest | None:
+    """Test one-sided whether our scores are lower than the baseline's, with a variance for each side (Welch, 1947).
+
+    None if the test is undefined: fewer than two scores on a side, or no spread on either.
+    """
+    if min(len(ours), len(baseline)) < 2 or (min(ours) == max(ours) and min(baseline) == max(baseline)):
+        return None
+    result = _run_test(stats.ttest_ind, ours, baseline, equal_var=False, alternative="less")
+    gain = float(np.mean(baseline) - np.mean(ours))
+    return WelchTest(gain, -float(result.statistic), float(result.df), float(result.pvalue))
+
+
+def _to_interval(value: float, test_result: Any) -> ConfidenceInterval:
+    interval = test_result.confidence_interval(CONFIDENCE_LEVEL)
+    return ConfidenceInterval(float(value), float(interval.high - interval.low) / 2)
+
+
+def _run_test(test: Callable[..., Any], *samples: Sequence[float], **options: object) -> Any:
+    """scipy's result. It warns if the values of a sample are nearly equal, which the result shows by itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return test(*samples, **options)

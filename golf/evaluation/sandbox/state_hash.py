@@ -1,35 +1,39 @@
-"""The state of a method in one hash: every tensor, array and number that can be reached from it.
+"""Hash a predictor's state: every tensor, array, number and string that can be reached from it.
 
-A tensor on the CPU counts with the CRC-32 of its bytes, as a hash would take a share of the evaluation. One on a GPU is
-summed there by columns, as integers of its bits, so that it need not be copied. A change that keeps the CRC, or these
-1,021 sums, is not seen. Of long containers the length and both ends count.
-An object of C without attributes, as a deque, counts with what a copy of it would be made from.
+A CPU tensor counts with the CRC-32 of its bytes, because a cryptographic hash would take a noticeable share of the
+evaluation. A GPU tensor is summed by columns on the GPU, as integers of its bits, so that it is not copied. A change
+that keeps the CRC, or all 1,021 sums, is not seen. Of a long container only the length and both ends count.
+Objects implemented in C without attributes (such as deque) are hashed through ``__reduce_ex__``.
 """
 
 import hashlib
 import types
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Reversible, Sequence
 from itertools import islice
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import torch
 
-N_COLUMNS = 1021  # a prime: no layer's width divides it, so the columns mix
-_END_ENTRIES = 512  # entries of a long container that count, at its start and as many at its end
+__all__ = ["N_HASH_COLUMNS", "digest_tensor", "hash_state"]
+
+N_HASH_COLUMNS = 1021  # a prime, which divides no layer's width, so that each sum mixes columns
+_END_ENTRIES = 512  # entries of a long container that count, at each end
 _IGNORED_TYPES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _PRIMITIVE_TYPES = (bool, int, float, complex, str, bytes, type(None), PurePath)
 
 
-def hash_state(predictor, modules: list[types.ModuleType] = ()) -> str:
-    """sha256 in hex of all that ``method`` holds, and the globals of ``modules`` with what their classes hold.
+def hash_state(predictor: object, modules: Sequence[types.ModuleType] = ()) -> str:
+    """sha256 in hex of everything ``predictor`` holds, and of the globals of ``modules`` and their classes' attributes.
 
-    Functions are not state, nor are the modules and classes that something refers to.
+    Functions are not state, nor are modules and classes that an object refers to.
     """
     hasher = hashlib.sha256()
-    visited: dict[int, tuple[int, object]] = {}  # with the object itself, so that no other gets its id
-    pending = [("", predictor), *((module.__name__, _get_module_state(module)) for module in modules)]
+    visited: dict[int, tuple[int, object]] = {}  # keeps the object alive, so that its id is not reused
+    pending: list[tuple[str, Any]] = [("", predictor)]
+    pending += [(module.__name__, _get_module_state(module)) for module in modules]
     while pending:
         name, value = pending.pop()
         hasher.update(f"{name}:{type(value).__name__}|".encode())
@@ -51,8 +55,8 @@ def hash_state(predictor, modules: list[types.ModuleType] = ()) -> str:
     return hasher.hexdigest()
 
 
-def _get_module_state(module: types.ModuleType) -> dict:
-    """The globals of a module and, by "Class.name", of the classes that it defines; none of Python's own entries."""
+def _get_module_state(module: types.ModuleType) -> dict[str, Any]:
+    """A module's globals and, as "Class.name", the attributes of classes that it defines, without dunder names."""
     namespace = {name: value for name, value in vars(module).items() if not name.startswith("__")}
     classes = [value for value in namespace.values() if isinstance(value, type) and value.__module__ == module.__name__]
     return namespace | {
@@ -64,36 +68,33 @@ def _get_module_state(module: types.ModuleType) -> dict:
 
 
 def digest_tensor(data: torch.Tensor) -> bytes:
-    """What stands for a tensor's bytes: their CRC-32, or on a GPU their column sums."""
+    """Digest of a flat uint8 tensor: its CRC-32, or on a GPU its column sums and the bytes after the last full row."""
     if data.device.type == "cpu":
         return b"%d" % zlib.crc32(data.numpy())
     ints = data[: len(data) // 4 * 4].view(torch.int32)
-    n_folded = len(ints) // N_COLUMNS * N_COLUMNS
-    column_sums = ints[:n_folded].view(-1, N_COLUMNS).sum(0, dtype=torch.int64)
+    n_folded = len(ints) // N_HASH_COLUMNS * N_HASH_COLUMNS
+    column_sums = ints[:n_folded].view(-1, N_HASH_COLUMNS).sum(0, dtype=torch.int64)
     return torch.cat([column_sums, ints[n_folded:].long(), data[len(ints) * 4 :].long()]).cpu().numpy().tobytes()
 
 
-def _list_children(value) -> list[tuple[str, object]]:
-    """What an object holds, named: a container's entries, else its attributes."""
+def _list_children(value: Any) -> list[tuple[str, Any]]:
+    """What an object holds, by name: a container's entries, or the attributes of any other object."""
     if isinstance(value, dict):
-        return [
-            (f"[{_format_key(key)}]", content) for key, content in _take_head_and_tail(value.items(), len(value))
-        ] + _make_length_entry(value)
+        entries = [(f"[{_format_key(key)}]", item) for key, item in _take_head_and_tail(value.items(), len(value))]
+        return [*entries, ("len", len(value))]
     if isinstance(value, (list, tuple)):
-        return [(f"[{i}]", held) for i, held in enumerate(_take_head_and_tail(value, len(value)))] + _make_length_entry(
-            value
-        )
+        entries = [(f"[{i}]", item) for i, item in enumerate(_take_head_and_tail(value, len(value)))]
+        return [*entries, ("len", len(value))]
     if isinstance(value, (set, frozenset)):
-        return [
-            ("{}", key) for key in _take_head_and_tail(sorted(map(_format_key, value)), len(value))
-        ] + _make_length_entry(value)
-    held = dict(getattr(value, "__dict__", {}))
-    held |= {name: getattr(value, name) for name in _list_slot_names(type(value)) if hasattr(value, name)}
-    return [(f".{name}", held[name]) for name in sorted(held)] or _list_reduced_children(value)
+        entries = [("{}", key) for key in _take_head_and_tail(sorted(map(_format_key, value)), len(value))]
+        return [*entries, ("len", len(value))]
+    attributes = dict(getattr(value, "__dict__", {}))
+    attributes |= {name: getattr(value, name) for name in _list_slot_names(type(value)) if hasattr(value, name)}
+    return [(f".{name}", attributes[name]) for name in sorted(attributes)] or _list_reduced_children(value)
 
 
-def _list_reduced_children(value) -> list[tuple[str, object]]:
-    """The parts of what ``copy`` would make it from; none of what can't be copied, as a lock or an open file."""
+def _list_reduced_children(value: Any) -> list[tuple[str, Any]]:
+    """The parts that ``copy`` would rebuild an object from; none for one that cannot be copied, such as a lock."""
     try:
         reduced_value = value.__reduce_ex__(4)
     except (TypeError, ValueError, RuntimeError):
@@ -102,8 +103,8 @@ def _list_reduced_children(value) -> list[tuple[str, object]]:
     return [(f"~{i}", list(field) if isinstance(field, Iterator) else field) for i, field in enumerate(fields)]
 
 
-def _format_key(key) -> str:
-    """A key's own text where it has one, else its type: an optimiser's keys are tensors, which are met elsewhere."""
+def _format_key(key: object) -> str:
+    """A primitive key's text, else its type: an optimizer's keys are tensors, which are hashed where they are held."""
     if isinstance(key, tuple):
         return f"({', '.join(map(_format_key, key))})"
     return repr(key) if isinstance(key, _PRIMITIVE_TYPES) else type(key).__name__
@@ -116,12 +117,8 @@ def _list_slot_names(cls: type) -> list[str]:
     ]
 
 
-def _take_head_and_tail(items, size: int) -> list:
-    """All of a short container, the first and the last ENDS entries of a long one."""
+def _take_head_and_tail(items: Reversible[Any], size: int) -> list[Any]:
+    """All entries of a short container, the first and last ``_END_ENTRIES`` of a long one."""
     if size <= 2 * _END_ENTRIES:
         return list(items)
     return [*islice(items, _END_ENTRIES), *islice(reversed(items), _END_ENTRIES)]
-
-
-def _make_length_entry(value) -> list[tuple[str, int]]:
-    return [("len", len(value))]

@@ -1,7 +1,7 @@
-"""The process behind the door: opens the method in a child of its own for each sitting, and answers the judge's calls.
+"""The sandboxed process: open the predictor in a forked child for each session, and answer the host's calls.
 
-Started by room.py as ``python -I -S worker.py``, in a folder that holds the counted code, the artifact and this room's
-own files, and nothing else. It is forked after its imports, so that a sitting costs no start.
+host.py starts it as ``python -I -S worker.py`` in a folder that holds the counted code, the artifact and the sandbox's
+own files, and nothing else. Sessions are forked after the imports, so that a session needs no new Python start.
 """
 
 import importlib
@@ -16,39 +16,57 @@ import time
 import traceback
 import types
 import warnings
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from golf.distributed.context import DistContext
+    from golf.evaluation.sandbox.isolation import AccessAudit
+
+__all__ = ["main"]
+
+_Reply = tuple[dict[str, Any], "tuple[np.ndarray, ...]"]
 
 
-def main(settings: dict) -> None:
+class _ContractViolationError(Exception):
+    """The predictor returned or did something that its interface does not allow."""
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Serve sessions until the host closes the connection. settings: as ``Sandbox`` makes them."""
     sys.path[:0] = [settings["folder"]]
-    sys.path += settings["packages"]
-    importlib.import_module("torch._dynamo")  # an optimiser imports it; done before the fork, it costs once
+    sys.path += settings["package_dirs"]
+    importlib.import_module("torch._dynamo")  # optimizers import it; importing it before the fork pays for it once
 
     from golf.evaluation.sandbox import protocol
 
-    if settings["commands"] and settings["execution"]["device"] != "cuda":  # it starts Python; asked before the watch
-        importlib.import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()
-    conn = Connection(settings["door"])
-    warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # threads at a fork: none holds a lock
+    if settings["allowed_commands"] and settings["execution"]["device"] != "cuda":
+        importlib.import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()  # starts Python, so before the audit
+    conn = Connection(settings["conn_fd"])
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # of forking with threads; none holds a lock
     try:
         while True:
             kind, payload, _ = protocol.receive(conn)
-            if kind != "open":  # asked of a sitting that has ended meanwhile
+            if kind != "open":  # a call for a session whose process has ended
                 continue
             child_pid = os.fork()
             if child_pid == 0:
                 _run_session(conn, settings, payload["name"])
-            protocol.send(conn, "ended", {"code": os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1])})
-    except protocol.ConnectionClosedError:  # the judge was killed, or it would have ended this process first
+            exit_code = os.waitstatus_to_exitcode(os.waitpid(child_pid, 0)[1])
+            protocol.send(conn, "exited", {"exit_code": exit_code})
+    except protocol.ConnectionClosedError:  # the host was killed; a living host kills this process itself
         shutil.rmtree(settings["folder"], ignore_errors=True)
 
 
-def _run_session(conn: Connection, settings: dict, name: str) -> None:
-    """One sitting, watched to its end; then the process ends too, and at once where the judge is gone."""
+def _run_session(conn: Connection, settings: dict[str, Any], name: str) -> NoReturn:
+    """Run one session under the access audit, then end the process."""
     from golf.evaluation.sandbox import protocol
-    from golf.evaluation.sandbox.access_audit import AccessAudit
+    from golf.evaluation.sandbox.isolation import AccessAudit
 
-    access_audit = AccessAudit(sys.path, [settings["folder"], *settings["caches"]], settings["commands"])
+    access_audit = AccessAudit(sys.path, [settings["folder"], *settings["writable_dirs"]], settings["allowed_commands"])
     access_audit.install()
     threading.Thread(target=_exit_with_host, args=[conn.fileno()], daemon=True).start()
     try:
@@ -62,38 +80,40 @@ def _run_session(conn: Connection, settings: dict, name: str) -> None:
 
 
 def _exit_with_host(fd: int) -> None:
-    """Ends this process when the other side of ``door`` is closed, however long the method still wants to work."""
+    """End this process when the host closes its end of the connection, whatever the predictor is doing."""
     poller = select.poll()
     poller.register(fd, 0)
     poller.poll()
     os._exit(0)
 
 
-def _serve(conn: Connection, access_audit, settings: dict, name: str) -> None:
-    """Open the method and answer calls, up to "leave" or to the first that fails."""
+def _serve(conn: Connection, access_audit: "AccessAudit", settings: dict[str, Any], name: str) -> None:
+    """Open the predictor and answer calls until "close" or the first call that fails."""
     from golf.errors import GolfError
     from golf.evaluation.sandbox import protocol
 
     try:
         server = _PredictorServer(settings, name)
-        protocol.send(conn, "done", server.info)
+        protocol.send(conn, "reply", server.info)
         while True:
-            kind, payload, arrays = protocol.receive(conn)
-            if kind == "leave":
-                protocol.send(conn, "left", _gather_reports(access_audit.report(), server.ctx))
+            call, payload, arrays = protocol.receive(conn)
+            if call == "close":
+                protocol.send(conn, "report", _gather_reports(access_audit.report(), server.ctx))
                 return
-            reply, reply_arrays = getattr(server, kind)(payload, *arrays)
-            protocol.send(conn, "done", reply, *reply_arrays)
+            reply, reply_arrays = getattr(server, call)(payload, *arrays)
+            protocol.send(conn, "reply", reply, *reply_arrays)
     except protocol.ConnectionClosedError:
         raise
     except GolfError as error:
-        protocol.send(conn, "refused", {"message": str(error)})
+        protocol.send(conn, "golf_error", {"message": str(error)})
+    except _ContractViolationError as error:
+        protocol.send(conn, "violation", {"message": str(error)})
     except BaseException as error:
         protocol.send(conn, "raised", {"message": _format_exception(error, settings["folder"])})
 
 
-def _gather_reports(report: dict, ctx) -> dict:
-    """What the processes of all ranks opened, reached and started."""
+def _gather_reports(report: dict[str, Any], ctx: "DistContext") -> dict[str, Any]:
+    """The access reports of all ranks as one: lists are merged, counts added."""
     import torch
     import torch.distributed as dist
 
@@ -110,101 +130,123 @@ def _gather_reports(report: dict, ctx) -> dict:
     return {
         key: sum(rank_report[key] for rank_report in reports)
         if isinstance(value, int)
-        else sorted({entry for each in reports for entry in each[key]})
+        else sorted({entry for rank_report in reports for entry in rank_report[key]})
         for key, value in report.items()
     }
 
 
 def _format_exception(error: BaseException, folder: str) -> str:
-    """An exception of somebody's code in a line: what, and where in it. The file is minified, so the line is quoted."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(folder)]
+    """One line for an exception of the predictor's code: type, message, file, function and the line of source.
+
+    The source line is quoted because the code is minified, so that its line numbers say little.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
     location = ""
     if frames:
         frame = frames[-1]
-        location = (
-            f" ({os.path.relpath(frame.filename, folder)}, in {frame.name}: {textwrap.shorten(frame.line or '', 100)})"
-        )
+        source_line = textwrap.shorten(frame.line or "", 100)
+        location = f" ({os.path.relpath(frame.filename, folder)}, in {frame.name}: {source_line})"
     message = textwrap.shorten(str(error), 300)
     return f"{type(error).__name__}{': ' * bool(message)}{message}{location}"
 
 
 class _PredictorServer:
-    """A method, opened, with the tokens that it was given so far."""
+    """An opened predictor and the tokens that it has been given in this pass.
 
-    def __init__(self, settings: dict, name: str):
+    Each public method answers the call of its name. Arguments: the payload, then the message's arrays, of which the
+    first holds the tokens that are new since the last call. Returns the reply's payload and arrays.
+    """
+
+    def __init__(self, settings: dict[str, Any], name: str) -> None:
         from golf.distributed import device
+        from golf.model.attention_backends import resolve_attention
 
-        self.ctx = device.init_context(types.SimpleNamespace(**settings["execution"]), "evaluate", store_prefix=name)
-        module, _, class_name = settings["method"].partition(":")
+        execution = cast(device.ExecutionSettings, types.SimpleNamespace(**settings["execution"]))
+        self.ctx = device.init_context(execution, "evaluate", resolve_attention, store_prefix=name)
+        module, _, class_name = settings["predictor"].partition(":")
         predictor_class = getattr(importlib.import_module(module), class_name)
         self._predictor = predictor_class.open(
-            settings["artifact"], self.ctx, eval_batch_tokens=settings["score_tokens"]
+            settings["artifact"], self.ctx, eval_batch_tokens=settings["eval_batch_tokens"]
         )
         self._modules = [sys.modules[name] for name in settings["modules"] if name in sys.modules]
-        self._tokens, self._n_tokens = None, 0
+        self._tokens: np.ndarray | None = None
+        self._n_tokens = 0
         self.info = {
-            "runtime": [self.ctx.rank, self.ctx.world_size, str(self.ctx.device), str(self.ctx.dtype)],
+            "context": [self.ctx.rank, self.ctx.world_size, str(self.ctx.device), str(self.ctx.dtype)],
             "compile": self.ctx.compile,
             "attention": self.ctx.attention,
-            "note": self.ctx.description,
+            "description": self.ctx.description,
             "documents": str(getattr(self._predictor, "documents", "")),
             "disputed": _check_declared(getattr(self._predictor, "disputed", ())),
-            "predicts": callable(getattr(self._predictor, "predict", None)),
+            "has_predict": callable(getattr(self._predictor, "predict", None)),
         }
 
-    def reset(self, payload: dict):
-        """A pass: the tokens of the one before are forgotten, the method goes back to what it was as opened."""
+    def reset(self, payload: dict[str, Any]) -> _Reply:
+        """Start a pass: forget the tokens of the one before and reset the predictor."""
         ttt_cfg = payload["ttt_cfg"] and types.SimpleNamespace(**payload["ttt_cfg"])
         self._tokens, self._n_tokens = None, 0
         self._predictor.reset(stride=payload["stride"], ttt_cfg=ttt_cfg, n_chunks=payload["n_chunks"])
-        return {"state": self._state_hash()}, ()
+        return {"state_hash": self._state_hash()}, ()
 
-    def _append_tokens(self, new_tokens) -> None:
-        """Append to what the method has been given, in an array that holds nothing beyond it."""
+    def _append_tokens(self, new_tokens: "np.ndarray") -> None:
+        """Add to the predictor's tokens, in an array that holds nothing beyond them."""
         import numpy as np
 
-        if self._tokens is None or self._n_tokens + len(new_tokens) > len(self._tokens):
-            larger = np.zeros(max(1 << 16, 2 * (self._n_tokens + len(new_tokens))), dtype=new_tokens.dtype)
+        n_tokens = self._n_tokens + len(new_tokens)
+        if self._tokens is None or n_tokens > len(self._tokens):
+            larger = np.zeros(max(1 << 16, 2 * n_tokens), dtype=new_tokens.dtype)
             if self._tokens is not None:
                 larger[: self._n_tokens] = self._tokens[: self._n_tokens]
             self._tokens = larger
-        self._tokens[self._n_tokens : self._n_tokens + len(new_tokens)] = new_tokens
-        self._n_tokens += len(new_tokens)
+        self._tokens[self._n_tokens : n_tokens] = new_tokens
+        self._n_tokens = n_tokens
 
-    def _prefix(self, length: int):
+    def _prefix(self, length: int) -> "np.ndarray":
+        assert self._tokens is not None
         view = self._tokens[:length]
         view.flags.writeable = False
         return view
 
-    def score(self, payload: dict, new_tokens, chunk, positions=None):
+    def score(
+        self,
+        payload: dict[str, Any],
+        new_tokens: "np.ndarray",
+        chunk: "np.ndarray",
+        positions: "np.ndarray | None" = None,
+    ) -> _Reply:
         self._append_tokens(new_tokens)
         hash_before, seconds_before = self._timed_state_hash(payload)
         chunk_copy = chunk.copy()
         result = self._predictor.score(
-            self._prefix(payload["at"]), chunk_copy, *(() if positions is None else (positions.tolist(),))
+            self._prefix(payload["prefix_length"]), chunk_copy, *(() if positions is None else (positions.tolist(),))
         )
         if (chunk_copy != chunk).any():
-            raise ValueError("it changed the tokens that it was given")
+            raise _ContractViolationError("score must not change the chunk that it is given, and did")
         hash_after, seconds_after = self._timed_state_hash(payload)
-        reply = {"before": hash_before, "after": hash_after, "watch_s": seconds_before + seconds_after}
-        nll, *log_probs = (result,) if positions is None else result
-        if len(log_probs) != (positions is not None):
-            raise ValueError(f"asked for nll and rows, got {1 + len(log_probs)} things")
-        return reply, tuple(map(_to_floats, (nll, *log_probs)))
+        reply = {
+            "hash_before": hash_before,
+            "hash_after": hash_after,
+            "hashing_s": seconds_before + seconds_after,
+        }
+        if positions is None:
+            return reply, (_to_floats("score", result),)
+        if not isinstance(result, Sequence) or len(result) != 2:
+            raise _ContractViolationError(f"score with positions must return (nll, log_probs), got {_describe(result)}")
+        return reply, (_to_floats("score", result[0]), _to_floats("score with positions", result[1]))
 
-    def _timed_state_hash(self, payload: dict) -> tuple[str, float]:
+    def _timed_state_hash(self, payload: dict[str, Any]) -> tuple[str, float]:
         start = time.perf_counter()
-        return (self._state_hash() if payload["watched"] else ""), time.perf_counter() - start
+        return (self._state_hash() if payload["hash_state"] else ""), time.perf_counter() - start
 
-    def predict(self, payload: dict, new_tokens):
+    def predict(self, payload: dict[str, Any], new_tokens: "np.ndarray") -> _Reply:
         self._append_tokens(new_tokens)
-        return {}, (_to_floats(self._predictor.predict(self._prefix(payload["at"]))),)
+        return {}, (_to_floats("predict", self._predictor.predict(self._prefix(payload["prefix_length"]))),)
 
-    def update(self, payload: dict, new_tokens, tokens):
+    def update(self, payload: dict[str, Any], new_tokens: "np.ndarray", tokens: "np.ndarray") -> _Reply:
         from golf.inference.interface import ScoredChunk
 
         self._append_tokens(new_tokens)
-        self._predictor.update(ScoredChunk(payload["index"], tokens, payload["last"], payload["seal"]))
+        self._predictor.update(ScoredChunk(payload["index"], tokens, payload["is_last"], payload["chain_hash"]))
         return {}, ()
 
     def _state_hash(self) -> str:
@@ -213,21 +255,29 @@ class _PredictorServer:
         return state_hash.hash_state(self._predictor, self._modules)
 
 
-def _check_declared(disputed) -> list[str]:
-    """What a method calls disputed of itself. Raises TypeError for anything but a list or tuple of names."""
+def _check_declared(disputed: object) -> list[str]:
+    """The predictor's attribute ``disputed``, a list or tuple of technique names."""
     if not isinstance(disputed, (list, tuple)) or not all(isinstance(name, str) for name in disputed):
-        raise TypeError(f"disputed must be a list of names, got {disputed!r}")
+        raise _ContractViolationError(f"disputed must be a list of names, got {disputed!r}")
     return list(disputed)
 
 
-def _to_floats(value):
-    """float32, or float64 where it is that already. Raises TypeError for what is no array of numbers."""
+def _to_floats(call: str, value: Any) -> "np.ndarray":
+    """An array as float64 if it is that, else as float32."""
     import numpy as np
 
     array = np.asarray(value)
     if array.dtype.kind != "f":
-        raise TypeError(f"expected an array of floats, got {type(value).__name__} of {array.dtype}")
+        raise _ContractViolationError(f"{call} must return an array of floats, got {_describe(value)}")
     return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def _describe(value: Any) -> str:
+    """A value by its type, and by its dtype or length where it has one."""
+    if hasattr(value, "dtype"):
+        return f"{type(value).__name__} of {value.dtype}"
+    is_sized = isinstance(value, (list, tuple))
+    return f"{type(value).__name__} of {len(value)} values" if is_sized else type(value).__name__
 
 
 if __name__ == "__main__":

@@ -17,19 +17,19 @@ ENTRY = {
     "verdict": "valid, not a record run",
     "commit": None,
 }
-BEGUN = {"val_bpb": None, "verdict": None}
+STARTED = {"val_bpb": None, "verdict": None}
 
 
 def execute(path, **changes) -> None:
-    """Both lines of a whole execution."""
-    for line in (BEGUN, {}):
+    """Log both entries of an execution."""
+    for line in (STARTED, {}):
         evaluation_log.append_entry(path, ENTRY | changes | line)
 
 
 @pytest.fixture
 def log(tmp_path):
     """Four lines."""
-    path = tmp_path / "evaluate" / "executions.jsonl"
+    path = tmp_path / "evaluate" / "evaluation_log.jsonl"
     for number in range(4):
         evaluation_log.append_entry(path, ENTRY | {"val_bpb": 1.25 + number / 8})
     return path
@@ -73,16 +73,16 @@ def no_json(lines):
 
 
 def no_key(lines):
-    tree = json.loads(lines[-1])
-    del tree["verdict"]
-    return [*lines[:-1], json.dumps(tree).encode()]
+    entry = json.loads(lines[-1])
+    del entry["verdict"]
+    return [*lines[:-1], json.dumps(entry).encode()]
 
 
 def other_type(lines):
     return [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"val_bpb": "low"}).encode()]
 
 
-HARMS = {
+CHANGES = {
     edited: "line 3 does not follow the one before",
     removed: "line 2 does not follow the one before",
     first_removed: "line 1 does not follow the one before",
@@ -94,14 +94,14 @@ HARMS = {
 }
 
 
-@pytest.mark.parametrize(("harm", "said"), HARMS.items(), ids=[harm.__name__ for harm in HARMS])
-def test_a_log_that_was_changed_is_refused_by_the_line_and_fails_the_check(log, harm, said):
-    log.write_bytes(b"\n".join(harm(log.read_bytes().splitlines())) + b"\n")
-    with pytest.raises(ArtifactError, match=rf"executions\.jsonl: {said}"):
+@pytest.mark.parametrize(("change", "words"), CHANGES.items(), ids=[change.__name__ for change in CHANGES])
+def test_a_log_that_was_changed_is_refused_by_the_line_and_fails_the_check(log, change, words):
+    log.write_bytes(b"\n".join(change(log.read_bytes().splitlines())) + b"\n")
+    with pytest.raises(ArtifactError, match=rf"evaluation_log\.jsonl: {words}"):
         evaluation_log.read_entries(log)
-    found = evaluation_log.check_logged(log, ENTRY)
-    assert (found.check, found.status) == ("C4-c", "FAIL")
-    assert said in found.note
+    result = evaluation_log.check_log("C4-c", log, ENTRY)
+    assert (result.check, result.status) == ("C4-c", "FAIL")
+    assert words in result.note
 
 
 def test_a_broken_log_is_continued_and_stays_broken(log):
@@ -114,40 +114,40 @@ def test_a_broken_log_is_continued_and_stays_broken(log):
 
 @pytest.mark.parametrize("wrong", [{"val_bpb": 1}, {"plan": 3}, {"more": "x"}])
 def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
-    with pytest.raises(ValueError, match="execution:"):
+    with pytest.raises(ValueError, match="evaluation log entry:"):
         evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | wrong)
     assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_the_first_execution_is_counted_as_the_first(tmp_path):
-    evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | BEGUN)
-    found = evaluation_log.check_logged(tmp_path / "a.jsonl", ENTRY)
-    assert (found.check, found.status) == ("C4-c", "PASS")
-    assert found.measured == "1 execution on this val, 1 of this artifact, method and plan"
+    evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | STARTED)
+    result = evaluation_log.check_log("C4-c", tmp_path / "a.jsonl", ENTRY)
+    assert (result.check, result.status) == ("C4-c", "PASS")
+    assert result.measured == "1 execution on this val, 1 of this artifact, predictor and plan"
 
 
 def test_executions_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path):
     path = tmp_path / "a.jsonl"
     for change in ({}, {"artifact": "d" * 64}, {"val": "e" * 64}, {"plan": "f" * 64}, {"headline": "plain"}):
         execute(path, **change)
-    evaluation_log.append_entry(path, ENTRY | BEGUN)
-    found = evaluation_log.check_logged(path, ENTRY)
-    assert found.measured == "5 executions on this val, 2 of this artifact, method and plan, their val_bpb equal"
+    evaluation_log.append_entry(path, ENTRY | STARTED)
+    result = evaluation_log.check_log("C4-c", path, ENTRY)
+    assert result.measured == "5 executions on this val, 2 of this artifact, predictor and plan, their val_bpb equal"
 
 
 def test_an_execution_that_was_broken_off_is_counted_and_said_to_be(tmp_path):
     path = tmp_path / "a.jsonl"
     for _ in range(2):
-        evaluation_log.append_entry(path, ENTRY | BEGUN)
-    found = evaluation_log.check_logged(path, ENTRY)
-    assert found.measured == "2 executions on this val, 2 of this artifact, method and plan; 1 broken off"
+        evaluation_log.append_entry(path, ENTRY | STARTED)
+    result = evaluation_log.check_log("C4-c", path, ENTRY)
+    assert result.measured == "2 executions on this val, 2 of this artifact, predictor and plan; 1 broken off"
 
 
 def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(tmp_path):
     path = tmp_path / "a.jsonl"
     for val_bpb in (1.25, 1.625):
         execute(path, val_bpb=val_bpb)
-    evaluation_log.append_entry(path, ENTRY | BEGUN)
-    found = evaluation_log.check_logged(path, ENTRY | {"val_bpb": 1.2})
-    assert found.status == "PASS"
-    assert found.measured.endswith("3 of this artifact, method and plan, their val_bpb from 1.200000 to 1.625000")
+    evaluation_log.append_entry(path, ENTRY | STARTED)
+    result = evaluation_log.check_log("C4-c", path, ENTRY | {"val_bpb": 1.2})
+    assert result.status == "PASS"
+    assert result.measured.endswith("3 of this artifact, predictor and plan, their val_bpb from 1.200000 to 1.625000")

@@ -1,166 +1,169 @@
-"""golf/compliance/evaluation_run.py, with sittings in this process"""
+"""golf/compliance/evaluation_run.py, with sessions in this process"""
 
 import contextlib
 import dataclasses
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.compliance import ablations, evaluation_run, probes
-from golf.compliance.context import ArtifactContext, Origin
+from golf.compliance import evaluation_run
+from golf.compliance.catalogue import CHECKS
+from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config import loader
+from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, GolfError
 from golf.evaluation.sandbox.host import SandboxTimeoutError
-from golf.pipeline.runner import PROBE_SEED_ENV
+from golf.evaluation.timer import EvalTimer
 from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams, random_stream
 from tests.helpers.tiny_corpus import ROOT
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
-PLAN = dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4)
-CASE = ArtifactContext(PLAN, Origin(("train",)), Origin(("dev",)), None)
-CHECKS = [each.check for each in probes.skip_checks("") + ablations.skip_checks("")]
+TTT_CONFIG = dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4)
+PROVENANCE = ArtifactProvenance(TTT_CONFIG, Origin(("train",)), Origin(("dev",)), None)
+CHECK_IDS = ("C1-a", "C1-b", "C1-c", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
 
 
-class FakeRoom:
-    """Sittings of one method after another, opened by ``method()``."""
+class FakeSandbox:
+    """Sessions of one predictor after another, opened by ``make_predictor``."""
 
-    def __init__(self, method):
-        self.method, self.sat, self.deadline, self.deadlines = method, [], None, []
+    def __init__(self, make_predictor, timer: EvalTimer):
+        self.make_predictor, self.timer, self.sessions, self.limits = make_predictor, timer, [], []
 
     @contextlib.contextmanager
-    def sit(self, *, watched=False):
-        sitting = FakeSession(self.method())
-        sitting.ctx = SimpleNamespace(**vars(sitting.ctx), first=False)
-        sitting.hash_state, sitting.hashing_s, sitting.report = watched, 0.25, {}
-        self.sat.append(sitting)
-        self.deadlines.append(self.deadline)
-        yield sitting
-        sitting.report = {"sitting": len(self.sat)}
+    def session(self, *, hash_state=False):
+        session = FakeSession(self.make_predictor(), timer=self.timer)
+        session.ctx = SimpleNamespace(**vars(session.ctx), is_main=False)
+        session.hash_state, session.access_report = hash_state, {}
+        self.sessions.append(session)
+        self.limits.append(self.timer.limit_s)
+        yield session
+        session.access_report = {"session": len(self.sessions)}
 
 
-def tried(method=lambda: FixedBigrams(20), *, text=None, headline="ttt", alternatives=8, limit_s=600.0):
-    how = dataclasses.replace(
-        LAPTOP.evaluate, headline=headline, stride=4, probe_alternative_tokens=alternatives, limit_s=limit_s
+def run(make_predictor=lambda: FixedBigrams(20), *, stream=None, headline="ttt", alternatives=8, timer=None):
+    cfg = dataclasses.replace(
+        LAPTOP.evaluate, headline=headline, stride=4, probe_alternative_tokens=alternatives, limit_s=9.0
     )
-    room = FakeRoom(method)
-    text = random_stream(100, 20) if text is None else text
-    return room, evaluation_run.run_evaluation(room, CASE, text, how, context_length=8, vocab_size=20)
+    sandbox = FakeSandbox(make_predictor, timer or EvalTimer(limit_s=9.0))
+    stream = random_stream(100, 20) if stream is None else stream
+    return sandbox, evaluation_run.run_evaluation(sandbox, PROVENANCE, stream, cfg, 8, 20)
+
+
+def run_checks(result) -> dict:
+    return {check_id: CHECKS[check_id].run(SimpleNamespace(run=result)) for check_id in CHECK_IDS}
 
 
 @pytest.mark.parametrize("headline", ["plain", "sliding", "ttt"])
-def test_the_headline_comes_first_and_is_the_only_one_that_is_watched(headline):
-    room, found = tried(headline=headline)
-    assert next(iter(found.results)) == headline
-    assert set(found.results) == {"plain", "sliding", "ttt"}
-    assert [sitting.hash_state for sitting in room.sat] == [True, False, False, False]
-    assert found.session is room.sat[0]
-    assert [report["sitting"] for report in found.access_reports] == [1, 2, 3, 4]
+def test_the_headline_comes_first_and_only_its_state_is_hashed(headline):
+    sandbox, result = run(headline=headline)
+    assert next(iter(result.results)) == headline
+    assert set(result.results) == {"plain", "sliding", "ttt"}
+    assert [session.hash_state for session in sandbox.sessions] == [True, False, False, False]
+    assert result.session is sandbox.sessions[0]
+    assert [report["session"] for report in result.access_reports] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("headline", ["plain", "ttt"])
-@pytest.mark.parametrize("method", [FixedBigrams, CountedBigrams])
-def test_every_probe_is_found_and_accuses_no_honest_method(headline, method):
-    _, found = tried(lambda: method(20), headline=headline)
-    assert [each.check for each in found.check_results] == CHECKS
-    others = {each.check: each.status for each in found.check_results if each.status != "PASS"}
-    assert others == {"C1-c": "NOT-RUN"}, "they say nothing of documents"
+@pytest.mark.parametrize("predictor_class", [FixedBigrams, CountedBigrams])
+def test_a_valid_predictor_passes_every_probe(headline, predictor_class):
+    _, result = run(lambda: predictor_class(20), headline=headline)
+    others = {check_id: row.status for check_id, row in run_checks(result).items() if row.status != "PASS"}
+    assert others == {"C1-c": "NOT-RUN"}, "it does not declare documents independent"
 
 
 def test_probes_change_no_score():
-    _, with_probes = tried(lambda: CountedBigrams(20))
-    _, without = tried(lambda: CountedBigrams(20), alternatives=None)
-    for way in ("plain", "sliding", "ttt"):
-        assert with_probes.results[way].score == without.results[way].score
+    _, with_probes = run(lambda: CountedBigrams(20))
+    _, without = run(lambda: CountedBigrams(20), alternatives=None)
+    for mode in ("plain", "sliding", "ttt"):
+        assert with_probes.results[mode].score == without.results[mode].score
 
 
-def test_without_probes_nothing_is_looked_at_and_every_probe_says_so():
-    room, found = tried(alternatives=None)
-    assert [sitting.hash_state for sitting in room.sat] == [False] * 3
-    assert [each.check for each in found.check_results] == CHECKS
-    assert {each.status for each in found.check_results} == {"NOT-RUN"}
-    assert {each.note for each in found.check_results} == {"probes are off (evaluate.probe_alternative_tokens: null)"}
-    assert found.probe_seconds == 0
+def test_without_probes_every_probe_check_is_not_run():
+    sandbox, result = run(alternatives=None)
+    assert [session.hash_state for session in sandbox.sessions] == [False] * 3
+    assert {(row.status, row.note) for row in run_checks(result).values()} == {
+        ("NOT-RUN", "probes are off (evaluate.probe_alternative_tokens: null)")
+    }
+    assert result.probe_seconds == 0
 
 
-def looked_at() -> list[tuple]:
-    """Where a run of its own asked for distributions."""
-    asked = []
+def list_probed_places() -> list[tuple]:
+    """Where a run asked for distributions."""
+    places = []
 
-    class Asked(FixedBigrams):
-        def score(self, prefix, chunk, rows=None):
-            if rows is not None:
-                asked.append((len(prefix), *rows))
-            return super().score(prefix, chunk, rows)
+    class RecordingBigrams(FixedBigrams):
+        def score(self, prefix, chunk, positions=None):
+            if positions is not None:
+                places.append((len(prefix), *positions))
+            return super().score(prefix, chunk, positions)
 
-    tried(lambda: Asked(20), text=random_stream(600, 20))
-    return asked
+    run(lambda: RecordingBigrams(20), stream=random_stream(600, 20))
+    return places
 
 
-def test_probes_look_at_other_places_in_every_run(monkeypatch):
+def test_every_run_probes_other_places(monkeypatch):
     monkeypatch.delenv(PROBE_SEED_ENV, raising=False)
-    assert looked_at() != looked_at()
-    assert tried()[1].probe_seed != tried()[1].probe_seed
+    assert list_probed_places() != list_probed_places()
+    assert run()[1].probe_seed != run()[1].probe_seed
 
 
-def test_with_the_same_secret_a_run_can_be_repeated_probe_for_probe(monkeypatch):
+def test_the_same_probe_seed_repeats_a_run_probe_for_probe(monkeypatch):
     monkeypatch.setenv(PROBE_SEED_ENV, "0a1b")
-    assert looked_at() == looked_at()
-    assert tried()[1].check_results == tried()[1].check_results
-    assert tried()[1].probe_seed == "0a1b"
+    assert list_probed_places() == list_probed_places()
+    assert run_checks(run()[1]) == run_checks(run()[1])
+    assert run()[1].probe_seed == "0a1b"
 
 
-def test_ranks_without_a_secret_that_they_share_are_refused(monkeypatch):
+def test_ranks_without_a_common_probe_seed_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv(PROBE_SEED_ENV, raising=False)
-    with pytest.raises(GolfError, match=r"evaluate\.ranks: the ranks must share one secret"):
-        tried()
+    with pytest.raises(GolfError, match=r"evaluate\.ranks: all ranks need the same probe seed"):
+        run()
 
 
-def test_seconds_of_probes_and_hashes_are_no_seconds_of_the_headline():
-    _, found = tried()
-    named = found.results["ttt"]
-    assert named.probe_seconds > 0
-    assert found.headline_seconds(named.ended_at - 100) == pytest.approx(100 - named.probe_seconds - 0.25)
-    assert found.probe_seconds >= named.probe_seconds + 0.25
+def test_probes_and_ablations_are_excluded_from_the_headlines_seconds():
+    class SlowBigrams(FixedBigrams):
+        def predict(self, prefix):
+            time.sleep(0.01)  # only probes call it
+            return super().predict(prefix)
+
+    timer = EvalTimer(time.time() - 100)
+    _, result = run(lambda: SlowBigrams(20), timer=timer)
+    assert result.probe_seconds == timer.excluded_s >= 0.09
+    assert result.results["ttt"].finished_s == pytest.approx(100, abs=50)
+    assert result.results["ttt"].seconds < result.results["ttt"].finished_s - 99
 
 
-def test_the_headlines_clock_runs_from_the_start_of_the_command_and_no_other_way_has_one(monkeypatch):
-    monkeypatch.setenv("GOLF_STARTED", "1000.5")
-    assert tried(limit_s=600.0)[0].deadlines == [1600.5, None, None, None]
-    assert tried(limit_s=None)[0].deadlines == [None] * 4
+def test_only_the_headline_is_limited():
+    assert run()[0].limits == [9.0, None, None, None]
 
 
-def test_of_several_ranks_the_first_keeps_the_clock_as_others_may_have_waited_for_it(monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    assert tried(limit_s=600.0)[0].deadlines == [None] * 4
-
-
-def test_a_headline_over_its_limit_is_stopped_and_says_what_takes_less():
-    class Late(FixedBigrams):
-        def score(self, prefix, chunk, rows=None):
+def test_a_headline_over_its_limit_is_stopped_with_hints():
+    class SlowBigrams(FixedBigrams):
+        def score(self, prefix, chunk, positions=None):
             raise SandboxTimeoutError("score")
 
     with pytest.raises(
-        BudgetExceededError, match=r"evaluate\.limit_s: 9 s .* in the call score, before the pass ttt had .*null"
+        BudgetExceededError, match=r"evaluate\.limit_s: .* 9 s .* during score, before the last score of the ttt pass"
     ):
-        tried(lambda: Late(20), limit_s=9)
+        run(lambda: SlowBigrams(20))
 
 
-@pytest.mark.parametrize("targets", [1, 2, 3, 23, 24, 25])
-def test_a_text_of_one_chunk_or_hardly_any_is_judged_too(targets):
-    _, found = tried(text=random_stream(targets, 20, n_documents=1))
-    assert {each.status for each in found.check_results} <= {"PASS", "NOT-RUN"}
-    assert found.results["ttt"].score.tokens == targets
+@pytest.mark.parametrize("n_targets", [1, 2, 3, 23, 24, 25])
+def test_a_stream_of_one_chunk_or_less_is_evaluated_too(n_targets):
+    _, result = run(stream=random_stream(n_targets, 20, n_documents=1))
+    assert {row.status for row in run_checks(result).values()} <= {"PASS", "NOT-RUN"}
+    assert result.results["ttt"].score.tokens == n_targets
 
 
-@settings(max_examples=60)
 @given(st.integers(1, 500), st.integers(1, 100))
-def test_the_first_chunk_and_others_anywhere_are_audited(targets, chunk_tokens):
-    chunks = -(-targets // chunk_tokens)
-    found = evaluation_run.choose_probed_chunks(targets, chunk_tokens, np.random.default_rng(0))
-    assert 0 in found
-    assert len(found) == min(evaluation_run.N_PROBED_CHUNKS, chunks)
-    assert found <= set(range(chunks))
+def test_the_first_chunk_and_random_others_are_probed(n_targets, chunk_tokens):
+    n_chunks = -(-n_targets // chunk_tokens)
+    chunks = evaluation_run.choose_probed_chunks(n_targets, chunk_tokens, np.random.default_rng(0))
+    assert 0 in chunks
+    assert len(chunks) == min(evaluation_run.N_PROBED_CHUNKS, n_chunks)
+    assert chunks <= set(range(n_chunks))

@@ -1,153 +1,176 @@
 """golf/compliance/provenance_checks.py: every status of every check"""
 
+from types import SimpleNamespace
+
 import pytest
 
 from golf.compliance import provenance_checks
-from golf.compliance.context import Origin, TrainingTime
-from golf.compliance.provenance_checks import ArtifactSize
+from golf.compliance.catalogue import CHECKS
+from golf.compliance.context import ArtifactSize, EvaluationContext
+from golf.compliance.provenance import Origin, TrainingTime
 from golf.data.split_reader import sha256_texts
 
 CLEAN = Origin(("train",), seeds=(1, 42))
 LEAKED = Origin(
     ("train", "val"), path_from_val=("artifacts/fetch/val", "ttt/model.safetensors", "model.golf"), seeds=(1,)
 )
-STRANGE = Origin(("unknown",))
+UNKNOWN = Origin(("unknown",))
 PLAN = Origin(("train", "dev"))
 PLAN_ON_VAL = Origin(("train", "val"), path_from_val=("artifacts/fetch/val", "plan.json"))
 SXM = "8 × NVIDIA H100 80GB HBM3"
 
 
-def splits(artifact: Origin, plan=PLAN) -> dict:
-    return {each.check: each for each in provenance_checks.check_upstream(artifact, plan)}
-
-
-def statuses(found: dict) -> tuple:
-    return tuple(found[check].status for check in ("C1-e", "C3-f", "C4-d"))
+def check_origins(origin: Origin, plan_origin: Origin | None = PLAN) -> dict:
+    context = SimpleNamespace(artifact=SimpleNamespace(origin=origin), plan_origin=plan_origin)
+    return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-e", "C3-f", "C4-d")}
 
 
 @pytest.mark.parametrize(
-    ("artifact", "plan", "wanted"),
+    ("origin", "plan_origin", "statuses"),
     [
         (CLEAN, PLAN, ("PASS", "PASS", "PASS")),
         (CLEAN, None, ("PASS", "PASS", "PASS")),
         (LEAKED, PLAN, ("FAIL", "FAIL", "PASS")),
         (CLEAN, PLAN_ON_VAL, ("FAIL", "PASS", "PASS")),
         (LEAKED, PLAN_ON_VAL, ("FAIL", "FAIL", "PASS")),
-        (STRANGE, PLAN, ("NOT-RUN", "NOT-RUN", "NOT-RUN")),
-        (STRANGE, PLAN_ON_VAL, ("FAIL", "NOT-RUN", "NOT-RUN")),
-        (CLEAN, STRANGE, ("NOT-RUN", "PASS", "PASS")),
+        (UNKNOWN, PLAN, ("NOT-RUN", "NOT-RUN", "NOT-RUN")),
+        (UNKNOWN, PLAN_ON_VAL, ("FAIL", "NOT-RUN", "NOT-RUN")),
+        (CLEAN, UNKNOWN, ("NOT-RUN", "PASS", "PASS")),
         (Origin(("train", "unknown"), seeds=(1,)), PLAN, ("NOT-RUN", "NOT-RUN", "PASS")),
         (Origin(("train",), seeds=(1,), underreported=("a/model.safetensors",)), PLAN, ("PASS", "FAIL", "PASS")),
     ],
 )
-def test_where_an_artifact_and_its_plan_come_from_settles_three_checks(artifact, plan, wanted):
-    assert statuses(splits(artifact, plan)) == wanted
+def test_the_origins_of_artifact_and_plan_decide_three_checks(origin, plan_origin, statuses):
+    results = check_origins(origin, plan_origin)
+    assert tuple(result.status for result in results.values()) == statuses
 
 
-def test_a_failure_names_the_conditions_and_the_path_by_which_val_came():
-    found = splits(LEAKED)
-    assert "C1 and C3" in found["C3-f"].note
-    for check in ("C1-e", "C3-f"):
-        assert found[check].note.endswith("artifacts/fetch/val -> ttt/model.safetensors -> model.golf")
-    assert found["C3-f"].measured == "saw train, val"
-    assert splits(CLEAN, PLAN_ON_VAL)["C1-e"].note.endswith("tried on val; artifacts/fetch/val -> plan.json")
+def test_a_failure_names_the_conditions_and_the_path_from_val():
+    results = check_origins(LEAKED)
+    assert "C1 and C3" in results["C3-f"].note
+    for check_id in ("C1-e", "C3-f"):
+        assert results[check_id].note.endswith("artifacts/fetch/val -> ttt/model.safetensors -> model.golf")
+    assert results["C3-f"].measured == "saw train, val"
+    plan_note = check_origins(CLEAN, PLAN_ON_VAL)["C1-e"].note
+    assert plan_note.endswith("tried on val; artifacts/fetch/val -> plan.json")
 
 
-def test_what_is_of_unknown_origin_says_so():
-    assert splits(STRANGE)["C3-f"].note == splits(STRANGE)["C1-e"].note == provenance_checks.UNKNOWN_ORIGIN_NOTE
-    assert splits(STRANGE)["C4-d"].note == "the artifact's lineage names no seed"
+def test_an_unknown_origin_is_noted():
+    results = check_origins(UNKNOWN)
+    assert results["C3-f"].note == results["C1-e"].note == provenance_checks.UNKNOWN_ORIGIN_NOTE
+    assert results["C4-d"].note == "the artifact's lineage names no seed"
 
 
 def test_lineage_that_leaves_out_a_split_names_the_file():
-    found = splits(Origin(("train",), underreported=("a/model.safetensors",)))["C3-f"]
-    assert (found.measured, found.note) == ("a/model.safetensors", "lineage leaves out a split")
+    result = check_origins(Origin(("train",), underreported=("a/model.safetensors",)))["C3-f"]
+    assert (result.measured, result.note) == ("a/model.safetensors", "lineage leaves out a split")
 
 
 def listed(*texts: str) -> dict:
-    return {"documents": [{"text": text} for text in texts]}
+    return {"documents": rows(*texts)}
 
 
-def unlisted(**apart_from: str) -> dict:
-    return {"documents": [], "unlisted": {"documents": 1_000, "apart_from": apart_from}}
+def rows(*texts: str) -> list[dict]:
+    return [{"text_sha256": text} for text in texts]
+
+
+def summarized(**disjoint_from: str) -> dict:
+    return {"documents": [], "summarized": {"documents": 1_000, "disjoint_from": disjoint_from}}
+
+
+def check_disjoint(train_index: dict, dev_index: dict, val_documents: list[dict]):
+    val = SimpleNamespace(documents=val_documents)
+    val_data = SimpleNamespace(train_index=train_index, dev_index=dev_index, val=val)
+    return CHECKS["C1-f"].run(SimpleNamespace(val_data=val_data))
 
 
 def test_documents_in_both_splits_are_counted():
     train, dev = listed("a", "b"), listed("d")
-    assert provenance_checks.check_disjoint(train, dev, [{"text": "c"}]).status == "PASS"
-    found = provenance_checks.check_disjoint(train, dev, [{"text": "b"}, {"text": "c"}])
-    assert (found.status, found.measured) == ("FAIL", "1 with train, 0 with dev of 2, 1 and 2")
-    assert found.note == "documents of val are in train too (#2127)"
+    assert check_disjoint(train, dev, rows("c")).status == "PASS"
+    result = check_disjoint(train, dev, rows("b", "c"))
+    assert (result.status, result.measured) == ("FAIL", "1 with train, 0 with dev of 2, 1 and 2")
+    assert result.note == "documents of val are in train too (#2127)"
 
 
-def test_a_document_of_val_that_dev_holds_is_caught_as_dev_shapes_the_artifact_too():
-    found = provenance_checks.check_disjoint(listed("a"), listed("c"), [{"text": "b"}, {"text": "c"}])
-    assert (found.status, found.note) == ("FAIL", "documents of val are in dev too (#2127)")
+def test_a_document_shared_with_dev_fails_as_dev_shapes_the_artifact_too():
+    result = check_disjoint(listed("a"), listed("c"), rows("b", "c"))
+    assert (result.status, result.note) == ("FAIL", "documents of val are in dev too (#2127)")
 
 
-def test_a_train_split_that_lists_no_documents_is_taken_at_fetch_s_word_for_the_val_that_fetch_compared():
-    val = [{"text": "b"}, {"text": "c"}]
-    found = provenance_checks.check_disjoint(unlisted(val=sha256_texts(val)), listed("d"), val)
-    assert (found.status, found.measured) == (
+def test_a_train_split_without_listed_documents_counts_as_disjoint_from_the_val_that_fetch_compared():
+    val = rows("b", "c")
+    compared = summarized(val=sha256_texts(val))
+    result = check_disjoint(compared, listed("d"), val)
+    assert (result.status, result.measured) == (
         "PASS",
         "0 with train, 0 with dev of 1,000, 1 and 2 (train as fetch found)",
     )
-    assert provenance_checks.check_disjoint(unlisted(val=sha256_texts(val)), listed("c"), val).status == "FAIL"
-    for other in (unlisted(val=sha256_texts(val[:1])), unlisted()):
-        found = provenance_checks.check_disjoint(other, listed("d"), val)
-        assert (found.status, found.measured) == ("NOT-RUN", "")
-        assert "fetch did not compare" in found.note
+    assert check_disjoint(compared, listed("c"), val).status == "FAIL"
+    for other in (summarized(val=sha256_texts(val[:1])), summarized()):
+        result = check_disjoint(other, listed("d"), val)
+        assert (result.status, result.measured) == ("NOT-RUN", "")
+        assert "fetch did not compare" in result.note
 
 
-def report(**noted) -> dict:
-    return {"files": [], "sockets": [], "commands": [], "opened": 4} | noted
+def check_accesses(*accesses: dict) -> dict:
+    """Results for sessions whose access reports differ from an empty one by ``accesses``."""
+    empty = {"files": [], "sockets": [], "commands": [], "opened": 4}
+    run = SimpleNamespace(access_reports=[empty | each for each in accesses])
+    sandbox = SimpleNamespace(sources=["a.py"])
+    context = EvaluationContext(None, None, None, run, sandbox, None, 0, 0, "", "")
+    return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-g", "B-b")}
 
 
 @pytest.mark.parametrize(
-    ("noted", "outside", "clean"),
+    ("accesses", "statuses"),
     [
-        ({}, "PASS", "PASS"),
-        ({"files": ["/val.bin"]}, "FAIL", "FAIL"),
-        ({"sockets": ["example.org"]}, "FAIL", "PASS"),
-        ({"commands": ["curl"]}, "FAIL", "PASS"),
+        ({}, ["PASS", "PASS"]),
+        ({"files": ["/val.bin"]}, ["FAIL", "FAIL"]),
+        ({"sockets": ["example.org"]}, ["FAIL", "PASS"]),
+        ({"commands": ["curl"]}, ["FAIL", "PASS"]),
     ],
 )
-def test_what_the_processes_opened_reached_and_started_is_judged(noted, outside, clean):
-    found = provenance_checks.check_sandbox([report(), report(**noted)], ["a.py"])
-    assert [(each.check, each.status) for each in found] == [("C1-g", outside), ("B-b", clean)]
-    for value in noted.values():
-        assert value[0] in found[0].note
+def test_accesses_outside_the_sandbox_fail(accesses, statuses):
+    results = check_accesses({}, accesses)
+    assert [result.status for result in results.values()] == statuses
+    for entries in accesses.values():
+        assert entries[0] in results["C1-g"].note
 
 
 def test_a_file_that_two_processes_opened_is_counted_once():
-    found = provenance_checks.check_sandbox([report(files=["/a"]), report(files=["/a", "/b"])], [])
-    assert found[0].measured == "2 files, 0 sockets, 0 commands of 8"
+    results = check_accesses({"files": ["/a"]}, {"files": ["/a", "/b"]})
+    assert results["C1-g"].measured == "2 files, 0 sockets, 0 commands of 8"
 
 
 @pytest.mark.parametrize(
-    ("payload", "status", "note"),
+    ("payload_bytes", "status", "note"),
     [
         (15_000_000, "PASS", ""),
+        (15_989_000, "PASS", ""),
         (15_990_001, "PASS", "under 10,000 bytes of headroom (#1978)"),
         (15_999_000, "PASS", "under 10,000 bytes of headroom (#1978)"),
         (15_999_001, "FAIL", "1 bytes over; the limit is decimal (#1698)"),
     ],
 )
-def test_code_and_artifact_together_are_held_against_the_limit(payload, status, note):
-    found = ArtifactSize(payload, 1000, 16_000_000).check_limit()
-    assert (found.status, found.note) == (status, note)
-    assert found.measured == f"{payload + 1000:,} bytes"
+def test_code_and_artifact_together_are_compared_with_the_limit(payload_bytes, status, note):
+    result = CHECKS["B-a"].run(SimpleNamespace(size=ArtifactSize(payload_bytes, 1000, 16_000_000)))
+    assert (result.status, result.note) == (status, note)
+    assert result.measured == f"{payload_bytes + 1000:,} bytes"
 
 
-def budgets(train_s=599.0, train_limit=600.0, train_on=SXM, eval_s=500.0, eval_limit=600.0, eval_on=SXM) -> tuple:
-    found = provenance_checks.check_time_and_hardware(
-        TrainingTime(train_s, train_limit, train_on), eval_s, eval_limit, eval_on
+def check_time(train_s=599.0, train_limit=600.0, train_on=SXM, eval_s=500.0, eval_on=SXM, measured_here=True) -> dict:
+    training_time = TrainingTime(train_s, train_limit, train_on) if measured_here else None
+    context = SimpleNamespace(
+        artifact=SimpleNamespace(training_time=training_time),
+        metrics={"eval_seconds": eval_s},
+        cfg=SimpleNamespace(limit_s=600.0),
+        hardware=eval_on,
     )
-    assert [each.check for each in found] == ["B-c", "B-d", "B-e"]
-    return tuple(each.status for each in found)
+    return {check_id: CHECKS[check_id].run(context) for check_id in ("B-c", "B-d", "B-e")}
 
 
 @pytest.mark.parametrize(
-    ("how", "wanted"),
+    ("changed", "statuses"),
     [
         ({}, ("PASS", "PASS", "PASS")),
         ({"train_s": 600.1}, ("FAIL", "PASS", "PASS")),
@@ -157,21 +180,18 @@ def budgets(train_s=599.0, train_limit=600.0, train_on=SXM, eval_s=500.0, eval_l
         ({"train_on": "8 × NVIDIA H100 PCIe"}, ("NOT-RUN", "NOT-RUN", "NOT-RUN")),
         ({"train_on": "18 × NVIDIA H100 80GB HBM3"}, ("NOT-RUN", "NOT-RUN", "NOT-RUN")),
         ({"eval_on": "2 × CPU core (x86_64)", "eval_s": 601.0}, ("NOT-RUN", "FAIL", "NOT-RUN")),
+        ({"measured_here": False}, ("NOT-RUN", "NOT-RUN", "NOT-RUN")),
     ],
 )
-def test_seconds_prove_something_on_the_contest_s_machine_alone(how, wanted):
-    assert budgets(**how) == wanted
+def test_seconds_within_limits_pass_on_the_contests_machine_alone(changed, statuses):
+    assert tuple(result.status for result in check_time(**changed).values()) == statuses
 
 
-def test_training_that_was_not_measured_here_is_not_run():
-    training, evaluation, machine = provenance_checks.check_time_and_hardware(None, 1.0, 600.0, SXM)
-    assert [training.status, evaluation.status, machine.status] == ["NOT-RUN"] * 3
-    assert training.note == "the artifact's training was not measured here"
-    assert machine.measured == SXM
+def test_training_that_was_not_measured_here_is_noted():
+    results = check_time(measured_here=False)
+    assert results["B-c"].note == "the artifact's training was not measured here"
+    assert results["B-e"].measured == SXM
 
 
 def test_two_machines_are_both_named():
-    _, _, machine = provenance_checks.check_time_and_hardware(
-        TrainingTime(1.0, 600.0, SXM), 1.0, 600.0, "1 × NVIDIA H200"
-    )
-    assert machine.measured == f"{SXM}; judged on 1 × NVIDIA H200"
+    assert check_time(eval_on="1 × NVIDIA H200")["B-e"].measured == f"{SXM}; evaluated on 1 × NVIDIA H200"

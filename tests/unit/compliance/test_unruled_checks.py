@@ -1,36 +1,41 @@
+from types import SimpleNamespace
+
 import pytest
 
-from golf.compliance import unruled_checks
+from golf.compliance.catalogue import CHECKS
 
 
-def found(epochs=0, declared=()) -> dict:
-    return {each.check: each for each in unruled_checks.check_unruled(epochs, list(declared))}
+def run_checks(ttt_epochs=0, prequant_val_epochs=0, disputed=()) -> dict:
+    session = SimpleNamespace(info={"disputed": list(disputed)})
+    run = SimpleNamespace(session=session)
+    context = SimpleNamespace(ttt_epochs=ttt_epochs, prequant_val_epochs=prequant_val_epochs, run=run)
+    return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-d", "C2-e", "U-a", "U-b")}
 
 
 def test_reading_code_is_left_to_people_and_the_probe_that_runs_instead_is_named():
-    assert (found()["C1-d"].status, found()["C2-e"].status) == ("NOT-RUN", "NOT-RUN")
-    assert "C1-b" in found()["C1-d"].note
-    assert "C2-d" in found()["C2-e"].note
+    results = run_checks()
+    assert (results["C1-d"].status, results["C2-e"].status) == ("NOT-RUN", "NOT-RUN")
+    assert "C1-b" in results["C1-d"].note
+    assert "C2-d" in results["C2-e"].note
 
 
-@pytest.mark.parametrize(("epochs", "status", "measured"), [(0, "PASS", "0 epochs"), (1, "PASS", "1 epoch")])
-def test_one_epoch_on_a_scored_chunk_is_no_matter_of_dispute(epochs, status, measured):
-    assert (found(epochs)["U-a"].status, found(epochs)["U-a"].measured) == (status, measured)
+@pytest.mark.parametrize(
+    ("ttt_epochs", "prequant_epochs", "status", "measured"),
+    [
+        (0, 0, "PASS", "0 epochs"),
+        (1, 0, "PASS", "1 epoch"),
+        (3, 0, "UNRULED", "3 epochs"),
+        (1, 6, "UNRULED", "1 epoch, and 6 of prequant on val before"),
+    ],
+)
+def test_several_epochs_on_scored_chunks_are_unruled(ttt_epochs, prequant_epochs, status, measured):
+    result = run_checks(ttt_epochs, prequant_epochs)["U-a"]
+    assert (result.status, result.measured) == (status, measured)
+    assert ("#1698" in result.note) == (status == "UNRULED")
 
 
-def test_several_epochs_on_scored_chunks_are_unruled_with_the_threads():
-    row = found(3)["U-a"]
-    assert (row.status, row.measured) == ("UNRULED", "3 epochs")
-    assert "#1698" in row.note
-
-
-def test_epochs_of_prequant_on_val_count_too():
-    row = {each.check: each for each in unruled_checks.check_unruled(1, [], prequant_epochs=6)}["U-a"]
-    assert (row.status, row.measured) == ("UNRULED", "1 epoch, and 6 of prequant on val before")
-
-
-def test_what_a_method_calls_disputed_is_unruled_with_its_thread():
-    row = found(declared=["causal SLOT", "my own"])["U-b"]
-    assert row.status == "UNRULED"
-    assert row.measured == "causal SLOT (#1336), my own (no thread known)"
-    assert found()["U-b"].status == "PASS"
+def test_what_a_predictor_calls_disputed_is_unruled_with_its_thread():
+    result = run_checks(disputed=["causal SLOT", "my own"])["U-b"]
+    assert result.status == "UNRULED"
+    assert result.measured == "causal SLOT (#1336), my own (no thread known)"
+    assert run_checks()["U-b"].status == "PASS"

@@ -8,7 +8,7 @@ from golf.evaluation import bpb
 from golf.evaluation.ledger import LedgerData
 
 
-def rows(documents=6, length=30, seed=0) -> LedgerData:
+def make_data(documents=6, length=30, seed=0) -> LedgerData:
     rng = np.random.default_rng(seed)
     n = documents * length
     return LedgerData(
@@ -21,21 +21,23 @@ def rows(documents=6, length=30, seed=0) -> LedgerData:
 
 
 def test_bpb_is_all_bits_over_all_bytes():
-    r = rows()
-    score = bpb.compute_score(r)
+    data = make_data()
+    score = bpb.compute_score(data)
 
-    assert score.bpb == pytest.approx(math.fsum(float(x) for x in r.nll) / math.log(2) / int(r.bytes.sum()), rel=1e-12)
-    assert score.loss == pytest.approx(math.fsum(float(x) for x in r.nll) / len(r.nll), rel=1e-12)
+    assert score.bpb == pytest.approx(
+        math.fsum(float(x) for x in data.nll) / math.log(2) / int(data.bytes.sum()), rel=1e-12
+    )
+    assert score.loss == pytest.approx(math.fsum(float(x) for x in data.nll) / len(data.nll), rel=1e-12)
     assert score.implied_bytes == pytest.approx(score.bytes, rel=1e-12)
 
 
 def test_bpb_is_not_a_mean_of_document_means():
-    r = rows(2)
-    nll = r.nll.copy()
+    data = make_data(2)
+    nll = data.nll.copy()
     nll[:30] *= 3
-    n_bytes = r.bytes.copy()
+    n_bytes = data.bytes.copy()
     n_bytes[:30] = 1
-    score = bpb.compute_score(dataclasses.replace(r, nll=nll, bytes=n_bytes))
+    score = bpb.compute_score(dataclasses.replace(data, nll=nll, bytes=n_bytes))
 
     means = [nll[p].sum() / math.log(2) / n_bytes[p].sum() for p in (slice(0, 30), slice(30, 60))]
     assert score.bpb != pytest.approx(np.mean(means), rel=0.05)
@@ -50,36 +52,36 @@ def test_sums_are_exact_where_float32_would_lose_them():
 
 
 def test_the_standard_error_is_what_resampling_documents_shows():
-    r = rows(200, 20)
+    data = make_data(200, 20)
     scale = np.repeat(np.random.default_rng(1).gamma(4, 0.25, 200), 20)
-    r = dataclasses.replace(r, nll=(r.nll * scale).astype(np.float32))
-    bits = np.add.reduceat(r.nll.astype(np.float64), r.documents) / math.log(2)
-    n_bytes = np.add.reduceat(r.bytes, r.documents)
-    dice = np.random.default_rng(2)
-    drawn = [dice.integers(0, 200, 200) for _ in range(2000)]
+    data = dataclasses.replace(data, nll=(data.nll * scale).astype(np.float32))
+    bits = np.add.reduceat(data.nll.astype(np.float64), data.documents) / math.log(2)
+    n_bytes = np.add.reduceat(data.bytes, data.documents)
+    rng = np.random.default_rng(2)
+    drawn = [rng.integers(0, 200, 200) for _ in range(2000)]
     bootstrap = np.std([bits[d].sum() / n_bytes[d].sum() for d in drawn])
 
-    assert bpb.compute_score(r).standard_error == pytest.approx(bootstrap, rel=0.1)
+    assert bpb.compute_score(data).standard_error == pytest.approx(bootstrap, rel=0.1)
 
 
 def test_one_document_has_no_standard_error():
-    assert bpb.compute_score(rows(1)).standard_error is None
+    assert bpb.compute_score(make_data(1)).standard_error is None
 
 
 def test_the_curve_ends_at_the_score():
-    r = rows()
-    curve = bpb.compute_running_bpb(r)
+    data = make_data()
+    curve = bpb.compute_running_bpb(data)
 
-    assert curve[-1]["tokens"] == len(r.nll)
-    assert curve[-1]["bpb"] == pytest.approx(bpb.compute_score(r).bpb, abs=1e-6)
+    assert curve[-1]["tokens"] == len(data.nll)
+    assert curve[-1]["bpb"] == pytest.approx(bpb.compute_score(data).bpb, abs=1e-6)
     assert len(curve) <= 200
 
 
 def test_loss_by_position_starts_again_with_each_document():
     position = np.tile(np.arange(30), 6)
-    r = rows()
-    r = dataclasses.replace(r, nll=position.astype(np.float32))
-    table = {row["position"]: row for row in bpb.compute_loss_by_position(r)}
+    data = make_data()
+    data = dataclasses.replace(data, nll=position.astype(np.float32))
+    table = {row["position"]: row for row in bpb.compute_loss_by_position(data)}
 
     assert list(table) == [0, 1, 2, 4, 8, 16]
     assert table[0]["loss"] == 0

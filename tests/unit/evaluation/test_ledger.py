@@ -8,29 +8,29 @@ from golf.evaluation import ledger
 from golf.evaluation.ledger import Ledger
 
 
-def filled(chunks=3, size=5) -> Ledger:
-    made = Ledger("plain", bos_id=1)
+def make_ledger(chunks=3, size=5) -> Ledger:
+    written = Ledger("plain", bos_id=1)
     rng = np.random.default_rng(0)
     for index in range(chunks):
         tokens = rng.integers(2, 50, size + 1).astype(np.uint16)
         tokens[3] = 1 if index == 1 else tokens[3]
-        made.append(tokens, rng.random(size), rng.integers(0, 5, size), is_last=index == chunks - 1)
-    return made
+        written.append(tokens, rng.random(size), rng.integers(0, 5, size), is_last=index == chunks - 1)
+    return written
 
 
 def test_a_ledger_comes_back_from_disk_row_for_row(tmp_path):
-    made = filled()
-    made.save(tmp_path / "l.safetensors", stream="dev")
+    written = make_ledger()
+    written.save(tmp_path / "l.safetensors", stream="dev")
     rows, meta = ledger.read(tmp_path / "l.safetensors")
 
     for name in ("nll", "bytes", "chunk", "documents"):
-        np.testing.assert_array_equal(getattr(rows, name), getattr(made.to_data(), name))
-    assert meta["way"] == "plain"
+        np.testing.assert_array_equal(getattr(rows, name), getattr(written.to_data(), name))
+    assert meta["mode"] == "plain"
     assert rows.chunk.tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
 
 def test_a_document_starts_where_its_bos_is_the_target():
-    assert filled().to_data().documents.tolist() == [0, 7]
+    assert make_ledger().to_data().documents.tolist() == [0, 7]
 
 
 def remove(t):
@@ -60,7 +60,7 @@ def drop_chunk(t):
     return {n: tensor[:10] if n in ("nll", "bytes", "chunk") else tensor for n, tensor in t.items()}
 
 
-def slip_in_before_the_first_chunk(t):
+def insert_before_the_first_chunk(t):
     first = {"nll": torch.tensor([0.1]), "bytes": torch.tensor([9]).int(), "chunk": torch.tensor([-1]).int()}
     return t | {name: torch.cat([row, t[name]]) for name, row in first.items()}
 
@@ -69,26 +69,26 @@ def remove_the_last(t):
     return {name: tensor[:-1] if name in ("nll", "bytes", "chunk") else tensor for name, tensor in t.items()}
 
 
-def remove_a_chunk_and_its_seal(t):
+def remove_a_chunk_and_its_chain_hash(t):
     rows, chunks = [*range(5), *range(10, 15)], [0, 2]
     kept = {name: t[name][rows] for name in ("nll", "bytes")}
-    seals = {name: t[name][chunks] for name in ("seals", "states") if name in t}
-    return t | kept | seals | {"chunk": t["chunk"][:10]}
+    hashes = {name: t[name][chunks] for name in ("chain_hashes", "state_hashes")}
+    return t | kept | hashes | {"chunk": t["chunk"][:10]}
 
 
-def swap_two_chunks_and_their_seals(t):
+def swap_two_chunks_and_their_chain_hashes(t):
     rows, chunks = [*range(5), *range(10, 15), *range(5, 10)], [0, 2, 1]
     moved = {name: t[name][rows] for name in ("nll", "bytes")}
-    return t | moved | {name: t[name][chunks] for name in ("seals", "states") if name in t}
+    return t | moved | {name: t[name][chunks] for name in ("chain_hashes", "state_hashes")}
 
 
-def say_the_rows_after_one_another_are_of_one_chunk(t):
+def claim_that_two_chunks_are_one(t):
     return t | {"chunk": t["chunk"].clamp(max=1)}
 
 
 def changed(path, change):
-    """The ledger at ``path`` after ``change`` of its columns, its file's own checksum made good again."""
-    filled().save(path)
+    """A ledger at ``path`` with changed columns, whose file checksum is right."""
+    make_ledger().save(path)
     tensors, meta = io.load_tensors(path)
     io.save_tensors(path, change(tensors), kind="ledger", meta=meta)
     return path
@@ -99,31 +99,31 @@ def changed(path, change):
     [
         remove,
         remove_the_last,
-        remove_a_chunk_and_its_seal,
+        remove_a_chunk_and_its_chain_hash,
         double,
-        slip_in_before_the_first_chunk,
+        insert_before_the_first_chunk,
         reorder,
-        swap_two_chunks_and_their_seals,
+        swap_two_chunks_and_their_chain_hashes,
         edit,
         fewer_bytes,
         drop_chunk,
-        say_the_rows_after_one_another_are_of_one_chunk,
+        claim_that_two_chunks_are_one,
     ],
 )
-def test_rows_that_were_changed_do_not_fit_the_seals(tmp_path, change):
+def test_rows_that_were_changed_do_not_match_their_chain_hashes(tmp_path, change):
     with pytest.raises(ArtifactError, match=r"l\.safetensors"):
         ledger.read(changed(tmp_path / "l.safetensors", change))
 
 
 @pytest.mark.parametrize("starts", [[], [1, 7], [0, 7, 7], [0, 7, 3], [0, 15], [-1, 7]])
-def test_documents_that_do_not_start_at_rows_of_their_own_are_refused(tmp_path, starts):
+def test_document_starts_that_do_not_increase_within_the_rows_are_refused(tmp_path, starts):
     path = changed(tmp_path / "l.safetensors", lambda t: t | {"documents": torch.tensor(starts, dtype=torch.int64)})
-    with pytest.raises(ArtifactError, match="documents do not each start"):
+    with pytest.raises(ArtifactError, match="documents must hold increasing row numbers"):
         ledger.read(path)
 
 
-def test_a_chunks_seal_covers_all_chunks_before_it():
-    first, other = filled(), Ledger("plain", bos_id=1)
+def test_a_chain_hash_covers_all_chunks_before_it():
+    first, other = make_ledger(), Ledger("plain", bos_id=1)
     other.append(np.zeros(2, np.uint16), [0.5], [1], is_last=False)
     tokens, nll, n_bytes = np.arange(4, dtype=np.uint16), [0.1, 0.2, 0.3], [1, 1, 1]
 
@@ -135,6 +135,6 @@ def test_a_chunks_seal_covers_all_chunks_before_it():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_named_by_its_row(bad):
-    made = filled(1)
+    written = make_ledger(1)
     with pytest.raises(DivergenceError, match="nll of target 6 is not finite"):
-        made.append(np.arange(4, dtype=np.uint16), [0.1, bad, 0.2], [1, 1, 1], is_last=True)
+        written.append(np.arange(4, dtype=np.uint16), [0.1, bad, 0.2], [1, 1, 1], is_last=True)

@@ -1,95 +1,134 @@
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from golf.data.eval_stream import EvalStream
 from golf.evaluation import scoring_loop
 from golf.evaluation.ledger import Ledger
+from golf.evaluation.timer import EvalTimer
 from golf.pipeline.progress import Progress
 
-STREAM = np.arange(100, 151, dtype=np.uint16)
-BYTES = np.arange(50) % 4
+TOKENS = np.arange(100, 151, dtype=np.uint16)
+TARGET_BYTES = np.arange(50) % 4
+TTT_CONFIG = SimpleNamespace(chunk_tokens=20, stride=4)
+PASS_ARGS = {"ttt_cfg": TTT_CONFIG, "stride": 2, "context_length": 8, "stage": "evaluate"}
 
 
-class Watcher:
-    """A method that writes down what it is given, and when."""
+class RecordingPredictor:
+    """Records its calls, and how many seals the ledger holds at each."""
 
-    def __init__(self, ledger):
-        self.ledger, self.events, self.kept = ledger, [], []
+    def __init__(self, ledger=None):
+        self.ledger, self.resets, self.events = ledger or Ledger("plain", 1), [], []
+
+    def reset(self, **settings):
+        self.resets.append(settings)
 
     def score(self, prefix, chunk):
         self.events.append(("score", len(prefix), chunk.tolist(), len(self.ledger.chain_hashes)))
-        self.kept.append(prefix)
         return np.full(len(chunk), 0.5)
 
-    def update(self, sealed):
-        self.events.append(("update", sealed.index, sealed.tokens.tolist(), len(self.ledger.chain_hashes)))
-        self.last = sealed.last
+    def update(self, scored_chunk):
+        tokens = scored_chunk.tokens.tolist()
+        self.events.append(("update", scored_chunk.index, tokens, len(self.ledger.chain_hashes)))
+        self.is_last = scored_chunk.is_last
 
 
-def watched(chunk_tokens=20):
-    ledger = Ledger("ttt", bos_id=1)
-    method = Watcher(ledger)
-    line = Progress("t", 1, "x", quiet=True)
-    return method, scoring_loop.score_whole_stream(
-        method, STREAM, BYTES, ledger, chunk_tokens=chunk_tokens, progress=line
+def start_pass(predictor, chunk_tokens=20):
+    progress = Progress("t", 1, "x", quiet=True)
+    return scoring_loop.score_stream(
+        predictor, TOKENS, TARGET_BYTES, predictor.ledger, chunk_tokens=chunk_tokens, progress=progress
     )
 
 
-def test_a_chunk_is_scored_then_sealed_then_learned_from_and_only_then_the_next_is_shown():
-    method, _ = watched()
+def run_pass(chunk_tokens=20, predictor_class=RecordingPredictor):
+    predictor = predictor_class(Ledger("ttt", bos_id=1))
+    for _ in start_pass(predictor, chunk_tokens):
+        pass
+    return predictor
 
-    assert [event[0] for event in method.events] == ["score", "update"] * 3
-    assert [event[3] for event in method.events] == [0, 1, 1, 2, 2, 3]  # seals made when it was called
+
+def test_a_chunk_is_scored_then_sealed_then_learned_from_before_the_next_is_shown():
+    predictor = run_pass()
+
+    assert [event[0] for event in predictor.events] == ["score", "update"] * 3
+    assert [event[3] for event in predictor.events] == [0, 1, 1, 2, 2, 3]
 
 
 def test_every_target_is_scored_once_in_order_with_its_strict_prefix():
-    method, ledger = watched()
-    scored = [event for event in method.events if event[0] == "score"]
+    predictor = run_pass()
+    scores = [event for event in predictor.events if event[0] == "score"]
 
-    assert [token for event in scored for token in event[2]] == STREAM[1:].tolist()
-    assert [event[1] for event in scored] == [1, 21, 41]
-    np.testing.assert_array_equal(ledger.to_data().bytes, BYTES)
-
-
-def test_a_learner_gets_the_tokens_that_were_scored_and_the_one_before_them():
-    method, _ = watched()
-    updates = [event for event in method.events if event[0] == "update"]
-
-    assert [event[2] for event in updates] == [STREAM[b : b + 21].tolist() for b in (0, 20, 40)]
-    assert method.last
+    assert [token for event in scores for token in event[2]] == TOKENS[1:].tolist()
+    assert [event[1] for event in scores] == [1, 21, 41]
+    np.testing.assert_array_equal(predictor.ledger.to_data().bytes, TARGET_BYTES)
 
 
-def test_a_method_can_reach_nothing_beyond_its_chunk_through_its_prefix():
-    class Peeker(Watcher):
+def test_an_update_gets_the_scored_tokens_and_the_one_before_them():
+    predictor = run_pass()
+    updates = [event for event in predictor.events if event[0] == "update"]
+
+    assert [event[2] for event in updates] == [TOKENS[begin : begin + 21].tolist() for begin in (0, 20, 40)]
+    assert predictor.is_last
+
+
+def test_a_predictor_can_reach_nothing_beyond_its_chunk_through_its_prefix():
+    class PeekingPredictor(RecordingPredictor):
         def score(self, prefix, chunk):
-            whole = prefix.base if prefix.base is not None else prefix
-            beyond = set(whole.tolist()) - set(prefix.tolist()) - {0}
-            self.events.append(beyond)
+            array = prefix.base if prefix.base is not None else prefix
+            self.events.append(set(array.tolist()) - set(prefix.tolist()) - {0})
             return np.zeros(len(chunk))
 
-        def update(self, sealed):
+        def update(self, scored_chunk):
             pass
 
-    ledger = Ledger("plain", bos_id=1)
-    method = Peeker(ledger)
-    scoring_loop.score_whole_stream(
-        method, STREAM, BYTES, ledger, chunk_tokens=20, progress=Progress("t", 1, "x", quiet=True)
-    )
-
-    assert method.events == [set()] * 3
+    assert run_pass(predictor_class=PeekingPredictor).events == [set()] * 3
 
 
-def test_the_pass_stops_between_chunks_when_nobody_asks_for_the_next():
-    ledger = Ledger("ttt", bos_id=1)
-    method = Watcher(ledger)
-    line = Progress("t", 1, "x", quiet=True)
-    first = next(scoring_loop.score_stream(method, STREAM, BYTES, ledger, chunk_tokens=20, progress=line))
+def test_the_pass_stops_between_chunks_when_the_next_is_not_asked_for():
+    predictor = RecordingPredictor()
 
-    assert first.index == 0
-    assert [event[0] for event in method.events] == ["score"]
+    assert next(start_pass(predictor)).index == 0
+    assert [event[0] for event in predictor.events] == ["score"]
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 50, 999])
 def test_any_chunk_size_covers_the_stream(chunk_tokens):
-    _, ledger = watched(chunk_tokens)
+    assert len(run_pass(chunk_tokens).ledger.to_data().nll) == 50
 
-    assert len(ledger.to_data().nll) == 50
+
+def evaluate(mode="plain", predictor=None, quiet=True, **args):
+    stream = EvalStream(TOKENS, TARGET_BYTES, 1)
+    return scoring_loop.evaluate_mode(predictor or RecordingPredictor(), stream, mode, quiet=quiet, **PASS_ARGS, **args)
+
+
+@pytest.mark.parametrize(
+    ("mode", "stride", "ttt_cfg"), [("plain", 8, None), ("sliding", 2, None), ("ttt", 4, TTT_CONFIG)]
+)
+def test_each_mode_has_its_own_stride_and_only_ttt_may_learn(mode, stride, ttt_cfg):
+    predictor = RecordingPredictor()
+    evaluate(mode, predictor)
+
+    assert predictor.resets == [{"stride": stride, "ttt_cfg": ttt_cfg, "n_chunks": 3}]
+
+
+def test_the_time_of_probes_is_excluded_and_they_see_each_sealed_chunk():
+    calls, timer = [], EvalTimer(time.time() - 100)
+
+    def probes(scored_chunk, nll):
+        calls.append((scored_chunk.index, len(nll), timer.is_paused))
+        time.sleep(0.02)
+
+    result = evaluate(timer=timer, probes=probes)
+
+    assert calls == [(0, 20, True), (1, 20, True), (2, 10, True)]
+    assert timer.excluded_s >= 0.06
+    assert result.seconds < result.finished_s - 99
+    assert result.finished_s == pytest.approx(timer.counted_s(), abs=1)
+
+
+def test_a_disclaimer_is_printed_beside_the_score(capsys):
+    evaluate(quiet=False, disclaimer=" (invalid: why)")
+
+    assert "bytes (invalid: why)" in capsys.readouterr().err

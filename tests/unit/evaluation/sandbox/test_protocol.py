@@ -3,7 +3,7 @@ from multiprocessing import Pipe
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -15,7 +15,7 @@ ARRAYS = st.lists(
     ),
     max_size=4,
 )
-ABOUT = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+PAYLOADS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
 
 
 @pytest.fixture
@@ -26,29 +26,28 @@ def connections():
     theirs.close()
 
 
-@settings(max_examples=60)
-@given(st.text(), ABOUT, ARRAYS)
-def test_a_message_comes_out_as_it_went_in(tag, about, given):
+@given(st.text(), PAYLOADS, ARRAYS)
+def test_a_message_comes_out_as_it_went_in(kind, payload, sent):
     ours, theirs = Pipe()
     with ours, theirs:
-        protocol.send(ours, tag, about, *given)
-        got_tag, got_about, got = protocol.receive(theirs)
+        protocol.send(ours, kind, payload, *sent)
+        got_kind, got_payload, got = protocol.receive(theirs)
 
-    assert (got_tag, got_about) == (tag, about)
-    assert [(a.dtype, a.shape, a.tobytes()) for a in got] == [(a.dtype, a.shape, a.tobytes()) for a in given]
+    assert (got_kind, got_payload) == (kind, payload)
+    assert [(a.dtype, a.shape, a.tobytes()) for a in got] == [(a.dtype, a.shape, a.tobytes()) for a in sent]
 
 
 def test_arrays_arrive_as_copies_that_can_be_written_to(connections):
     sent = np.arange(20)[::2]
     protocol.send(connections[0], "x", None, sent)
-    _, about, (got,) = protocol.receive(connections[1])
+    _, payload, (got,) = protocol.receive(connections[1])
     got[0] = 7
 
-    assert about == {}
+    assert payload == {}
     assert sent[0] == 0
 
 
-def test_a_closed_door_is_told_from_a_message(connections):
+def test_a_closed_connection_is_reported(connections):
     connections[0].close()
     with pytest.raises(protocol.ConnectionClosedError):
         protocol.receive(connections[1])
@@ -56,8 +55,8 @@ def test_a_closed_door_is_told_from_a_message(connections):
         protocol.send(connections[1], "x")
 
 
-def message(head, body=b"") -> bytes:
-    return json.dumps(head).encode() + b"\n" + body
+def message(header, body=b"") -> bytes:
+    return json.dumps(header).encode() + b"\n" + body
 
 
 @pytest.mark.parametrize(
@@ -68,24 +67,24 @@ def message(head, body=b"") -> bytes:
         b"[" * 100_000,
         message([]),
         message({}),
-        message({"tag": "x", "about": {}}),
-        message({"tag": "x", "about": [], "arrays": []}),
-        message({"tag": "x", "about": {}, "arrays": 3}),
-        message({"tag": "x", "about": {}, "arrays": [["object", [1]]]}, bytes(8)),
-        message({"tag": "x", "about": {}, "arrays": [["float32", [2]]]}, bytes(4)),
-        message({"tag": "x", "about": {}, "arrays": [["float32", ["2"]]]}, bytes(8)),
-        message({"tag": "x", "about": {}, "arrays": [["float32", [-1, -2]]]}, bytes(8)),
-        message({"tag": "x", "about": {}, "arrays": [["float32", [1 << 62]]]}, bytes(8)),
+        message({"kind": "x", "payload": {}}),
+        message({"kind": "x", "payload": [], "arrays": []}),
+        message({"kind": "x", "payload": {}, "arrays": 3}),
+        message({"kind": "x", "payload": {}, "arrays": [["object", [1]]]}, bytes(8)),
+        message({"kind": "x", "payload": {}, "arrays": [["float32", [2]]]}, bytes(4)),
+        message({"kind": "x", "payload": {}, "arrays": [["float32", ["2"]]]}, bytes(8)),
+        message({"kind": "x", "payload": {}, "arrays": [["float32", [-1, -2]]]}, bytes(8)),
+        message({"kind": "x", "payload": {}, "arrays": [["float32", [1 << 62]]]}, bytes(8)),
     ],
     ids=range(13),
 )
-def test_what_is_no_message_is_refused(connections, data):
+def test_bytes_that_are_no_message_are_refused(connections, data):
     connections[0].send_bytes(data)
     with pytest.raises(ValueError, match=r"\w"):
         protocol.receive(connections[1])
 
 
-def test_a_claim_of_an_absurd_length_is_refused_before_anything_is_allocated(connections, monkeypatch):
+def test_a_message_over_the_size_limit_is_refused_before_it_is_read(connections, monkeypatch):
     monkeypatch.setattr(protocol, "MAX_MESSAGE_BYTES", 1000)
     connections[0].send_bytes(bytes(1001))
     with pytest.raises(protocol.ConnectionClosedError):

@@ -17,8 +17,8 @@ from golf.evaluation.sandbox import state_hash
 from tests.helpers.tiny_corpus import ROOT
 
 
-def made():
-    """A method with state of every kind."""
+def make_predictor():
+    """An object with state of every kind."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -32,7 +32,7 @@ def made():
         count=np.int64(4),
         recent=collections.deque([1, 2, 3]),
         rng=np.random.default_rng(0),
-        torch_dice=torch.Generator().manual_seed(1),
+        torch_rng=torch.Generator().manual_seed(1),
         raw=bytearray(b"abc"),
         names={"a", "b", "c"},
         slotted=Slotted(1),
@@ -41,7 +41,7 @@ def made():
         flag=torch.tensor(True),
         n_empty=torch.empty(0),
         lock=threading.Lock(),
-        function=made,
+        function=make_predictor,
         stepped=(i for i in range(3)),
     )
 
@@ -94,12 +94,12 @@ def queue(m):
     m.recent.append(4)
 
 
-def dice(m):
-    m.dice.random()
+def numpy_rng(m):
+    m.rng.random()
 
 
-def torch_dice(m):
-    torch.rand(1, generator=m.torch_dice)
+def torch_rng(m):
+    torch.rand(1, generator=m.torch_rng)
 
 
 def raw(m):
@@ -135,43 +135,43 @@ def shape(m):
 
 
 CHANGES = [
-    weight, buffer, momentum, rate, entry, key, array, counter, numpy_counter, queue, dice, torch_dice, raw, names,
+    weight, buffer, momentum, rate, entry, key, array, counter, numpy_counter, queue, numpy_rng, torch_rng, raw, names,
     slot, bits_of_bf16, flag, attribute, type_of_number, shape,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_anywhere_is_seen(change):
-    method = made()
-    before = state_hash.hash_state(method)
-    assert state_hash.hash_state(method) == before, "looking changes nothing"
-    change(method)
-    assert state_hash.hash_state(method) != before
+    predictor = make_predictor()
+    before = state_hash.hash_state(predictor)
+    assert state_hash.hash_state(predictor) == before, "hashing changes nothing"
+    change(predictor)
+    assert state_hash.hash_state(predictor) != before
 
 
-def test_functions_modules_and_classes_are_no_state():
-    method = SimpleNamespace(work=lambda: 1, module=np, kind=Slotted)
-    before = state_hash.hash_state(method)
-    method.work, method.module, method.kind = (lambda: 2), torch, SimpleNamespace
-    assert state_hash.hash_state(method) == before
+def test_functions_modules_and_classes_are_not_state():
+    predictor = SimpleNamespace(work=lambda: 1, module=np, kind=Slotted)
+    before = state_hash.hash_state(predictor)
+    predictor.work, predictor.module, predictor.kind = (lambda: 2), torch, SimpleNamespace
+    assert state_hash.hash_state(predictor) == before
 
 
-def test_globals_and_class_attributes_of_the_method_s_own_modules_are_state():
+def test_globals_and_class_attributes_of_the_predictors_own_modules_are_state():
     module = types.ModuleType("own")
-    exec("SEEN = []\nclass Method:\n    count = 0\n    def score(self): ...", module.__dict__)
-    method = module.Method()
-    seen = [state_hash.hash_state(method, [module])] * 2
+    exec("SEEN = []\nclass Predictor:\n    count = 0\n    def score(self): ...", module.__dict__)
+    predictor = module.Predictor()
+    seen = [state_hash.hash_state(predictor, [module])] * 2
     module.SEEN.append(3)
-    seen.append(state_hash.hash_state(method, [module]))
-    module.Method.count += 1
-    seen.append(state_hash.hash_state(method, [module]))
+    seen.append(state_hash.hash_state(predictor, [module]))
+    module.Predictor.count += 1
+    seen.append(state_hash.hash_state(predictor, [module]))
     module.more = 1
-    seen.append(state_hash.hash_state(method, [module]))
+    seen.append(state_hash.hash_state(predictor, [module]))
     assert len(set(seen)) == 4
-    assert state_hash.hash_state(method, [module]) == seen[-1]
+    assert state_hash.hash_state(predictor, [module]) == seen[-1]
 
 
-def test_tuple_keys_that_hold_objects_give_the_same_fingerprint_in_every_process():
+def test_tuple_keys_that_hold_objects_give_the_same_hash_in_every_process():
     kept = [SimpleNamespace(cache={("a", object(), (object(),)): 1}) for _ in range(2)]
     first, second = map(state_hash.hash_state, kept)
     assert first == second
@@ -180,58 +180,59 @@ def test_tuple_keys_that_hold_objects_give_the_same_fingerprint_in_every_process
 
 
 @pytest.mark.parametrize("held", [torch.eye(3).to_sparse(), ctypes.pointer(ctypes.c_int(3)), memoryview(b"a")])
-def test_what_has_no_bytes_to_read_and_no_copy_does_not_break_the_fingerprint(held):
-    method = SimpleNamespace(held=held, count=0)
-    before = state_hash.hash_state(method)
-    assert state_hash.hash_state(method) == before
-    method.count = 1
-    assert state_hash.hash_state(method) != before
+def test_an_object_without_readable_bytes_or_a_copy_does_not_break_the_hash(held):
+    predictor = SimpleNamespace(held=held, count=0)
+    before = state_hash.hash_state(predictor)
+    assert state_hash.hash_state(predictor) == before
+    predictor.count = 1
+    assert state_hash.hash_state(predictor) != before
 
 
-def test_a_copy_has_the_same_fingerprint():
-    method = made()
-    del method.lock, method.stepped, method.optimizer  # the first two can't be copied, the third leaves its hooks out
-    assert state_hash.hash_state(copy.deepcopy(method)) == state_hash.hash_state(method)
+def test_a_copy_has_the_same_hash():
+    predictor = make_predictor()
+    del predictor.lock, predictor.stepped, predictor.optimizer  # not copied, or not whole
+    assert state_hash.hash_state(copy.deepcopy(predictor)) == state_hash.hash_state(predictor)
 
 
-def test_an_object_that_holds_itself_is_taken_once():
-    method = SimpleNamespace(value=1)
-    method.own = method
-    before = state_hash.hash_state(method)
-    method.value = 2
-    assert state_hash.hash_state(method) != before
+def test_an_object_that_holds_itself_is_hashed_once():
+    predictor = SimpleNamespace(value=1)
+    predictor.own = predictor
+    before = state_hash.hash_state(predictor)
+    predictor.value = 2
+    assert state_hash.hash_state(predictor) != before
 
 
 def test_of_long_containers_the_length_and_both_ends_count():
-    method = SimpleNamespace(log=list(range(10_000)), upstream_splits={i: i for i in range(10_000)})
-    before = state_hash.hash_state(method)
-    method.log[5000] = -1
-    assert state_hash.hash_state(method) == before
-    for change in (lambda: method.log.append(1), lambda: method.seen.update({0: -1}), lambda: method.seen.popitem()):
+    predictor = SimpleNamespace(log=list(range(10_000)), seen={i: i for i in range(10_000)})
+    before = state_hash.hash_state(predictor)
+    predictor.log[5000] = -1
+    assert state_hash.hash_state(predictor) == before
+    log, seen = predictor.log, predictor.seen
+    for change in (lambda: log.append(1), lambda: seen.update({0: -1}), seen.popitem):
         change()
-        assert state_hash.hash_state(method) != before
-        before = state_hash.hash_state(method)
+        assert state_hash.hash_state(predictor) != before
+        before = state_hash.hash_state(predictor)
 
 
 def test_two_processes_agree():
-    script = "import test_fingerprint as t; print(t.fingerprint.of(t.made()))"
-    found = set()
+    script = f"from {__name__} import make_predictor, state_hash; print(state_hash.hash_state(make_predictor()))"
+    hashes = set()
     for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": seed}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
         ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
-        found.add(ended.stdout)
-    assert found == {f"{state_hash.hash_state(made())}\n".encode()}
+        hashes.add(ended.stdout)
+    assert hashes == {f"{state_hash.hash_state(make_predictor())}\n".encode()}
 
 
 def test_a_tensor_on_a_gpu_is_summed_there_and_a_change_is_seen(gpu):
-    method = SimpleNamespace(weight=torch.randn(3000, device=gpu), tail=torch.ones(5, dtype=torch.uint8, device=gpu))
-    seen = {state_hash.hash_state(method)}
-    method.weight[2999] += 1e-6
-    seen.add(state_hash.hash_state(method))
-    method.weight[7] += 1e-6
-    seen.add(state_hash.hash_state(method))
-    method.tail[4] = 2
-    seen.add(state_hash.hash_state(method))
+    predictor = SimpleNamespace(weight=torch.randn(3000, device=gpu), tail=torch.ones(5, dtype=torch.uint8, device=gpu))
+    seen = {state_hash.hash_state(predictor)}
+    predictor.weight[2999] += 1e-6
+    seen.add(state_hash.hash_state(predictor))
+    predictor.weight[7] += 1e-6
+    seen.add(state_hash.hash_state(predictor))
+    predictor.tail[4] = 2
+    seen.add(state_hash.hash_state(predictor))
     assert len(seen) == 4
 
 
@@ -251,13 +252,13 @@ class OnGpu:
 
 
 def test_the_sums_of_columns_see_a_swap_within_a_row_and_every_byte_of_the_rest():
-    words = torch.arange(8 * state_hash.N_COLUMNS + 2, dtype=torch.int32)
+    words = torch.arange(8 * state_hash.N_HASH_COLUMNS + 2, dtype=torch.int32)
     swapped = words.clone()
     swapped[[3, 4]] = swapped[[4, 3]]
     data = torch.cat([words.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
     last = data.clone()
     last[-1] = 2
     changed = torch.cat([swapped.view(torch.uint8), torch.ones(3, dtype=torch.uint8)])
-    found = {state_hash.digest_tensor(OnGpu(each)) for each in (data, changed, last)}
-    assert len(found) == 3
-    assert {len(each) for each in found} == {8 * (state_hash.N_COLUMNS + 2 + 3)}
+    digests = {state_hash.digest_tensor(OnGpu(values)) for values in (data, changed, last)}
+    assert len(digests) == 3
+    assert {len(digest) for digest in digests} == {8 * (state_hash.N_HASH_COLUMNS + 2 + 3)}

@@ -1,0 +1,186 @@
+"""Where an artifact and its TTT plan come from: origins by lineage, training time, and the files that record them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from golf.artifacts import io, lineage, lineage_graph
+from golf.compression import reader
+from golf.config import sections, validation
+from golf.errors import ArtifactError
+
+__all__ = ["ArtifactProvenance", "Origin", "TrainingTime", "read_plan", "read_typed", "require_keys"]
+
+_NUMBER = int | float  # in JSON
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one file comes from.
+
+    splits: the data splits that influenced it, according to its own lineage and to that of its inputs. A file without
+    lineage has "unknown" among them, beside those that a .golf file names in its header.
+    path_from_val: the files by which val reached it; empty if it did not. seeds: of all stages behind it.
+    underreported: files behind it whose lineage leaves out a split that their inputs show.
+    """
+
+    splits: tuple[str, ...]
+    path_from_val: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    underreported: tuple[str, ...] = ()
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Origin":
+        """Raises ArtifactError when the lineage of the file, or of one that it was made from, was edited."""
+        if Path(path).suffix == ".safetensors" and _is_foreign(path):
+            return cls((lineage.UNKNOWN_SPLIT,))
+        root_node = lineage_graph.load_graph(path)
+        if root_node.lineage is None:
+            header_splits = reader.read_packed(path)[0].upstream_splits if Path(path).suffix == ".golf" else ()
+            return cls((*header_splits, lineage.UNKNOWN_SPLIT))
+        return cls(
+            tuple(sorted(root_node.upstream_splits, key=lineage.DATA_SPLITS_OR_UNKNOWN.index)),
+            tuple(lineage_graph.path_from_split("val", root_node)),
+            tuple(root_node.lineage["seeds"]),
+            tuple(lineage_graph.underreported_splits(root_node)),
+        )
+
+
+def _is_foreign(path: str | Path) -> bool:
+    """Whether a readable safetensors file was written by another program: it lacks golf's header, so has no lineage."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return "golf" not in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    """plan.json without its lineage: how the ttt mode learns, and the splits that these parameters were tried on."""
+
+    ttt: sections.TTTConfig
+    splits_seen: tuple[str, ...]
+
+
+def read_plan(plan_path: str | Path, context_length: int) -> sections.TTTConfig:
+    """The ttt section in plan.json.
+
+    Raises ArtifactError for a file of another form, or one whose chunks are no multiples of ``context_length``.
+    """
+    record = read_typed(plan_path, lineage=dict)
+    plan, problems = validation.from_mapping(
+        _PlanFile, {key: value for key, value in record.items() if key != "lineage"}, ""
+    )
+    if problems:
+        raise ArtifactError(plan_path, "; ".join(problems), io.RERUN_HINT)
+    ttt_cfg: sections.TTTConfig = plan.ttt
+    for key in ("chunk_tokens", "batch_tokens"):
+        if getattr(ttt_cfg, key) % context_length:
+            problem = (
+                f"was made with another configuration: its {key} is {getattr(ttt_cfg, key)}, "
+                f"no multiple of model.context_length {context_length}"
+            )
+            raise ArtifactError(plan_path, problem, "run dvc repro")
+    return ttt_cfg
+
+
+@dataclass(frozen=True)
+class TrainingTime:
+    """Seconds that count as training, their limit (None: no limit was set) and the hardware they were measured on."""
+
+    seconds: float
+    limit_s: float | None
+    hardware: str
+
+    @classmethod
+    def read(cls, train_path: str | Path, *other_paths: str | Path) -> "TrainingTime":
+        """Sum the seconds of all stages that touch training text, from train's timing.json and those of the others.
+
+        Raises ArtifactError naming a missing or mistyped key.
+        """
+        train_record = read_typed(train_path, train_seconds=_NUMBER, limit_seconds=_NUMBER | None, hardware=str)
+        seconds = train_record["train_seconds"] + sum(
+            read_typed(path, train_seconds=_NUMBER)["train_seconds"] for path in other_paths
+        )
+        return cls(round(seconds, 3), train_record["limit_seconds"], train_record["hardware"])
+
+
+def read_typed(path: str | Path, **types: Any) -> dict[str, Any]:
+    """Read a small JSON file that an earlier stage wrote. types: the type of each key that it must have.
+
+    Raises ArtifactError naming a missing or mistyped key.
+    """
+    return require_keys(path, io.read_json(path), **types)
+
+
+def require_keys(path: str | Path, record: dict[str, Any], **types: Any) -> dict[str, Any]:
+    """Return ``record``, which is in the file at ``path``, once it has each key with its type. Raises ArtifactError."""
+    missing = [key for key in types if key not in record]
+    if missing:
+        raise ArtifactError(path, f"lacks {', '.join(missing)}", io.RERUN_HINT)
+    mismatches = [f"{key}: got {record[key]!r}" for key, kind in types.items() if not isinstance(record[key], kind)]
+    if mismatches:
+        raise ArtifactError(path, "; ".join(mismatches), io.RERUN_HINT)
+    return record
+
+
+def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> None:
+    """files: ``payload`` and ``code``. Raises ArtifactError when one is not the file whose sha256 is in sizes.json."""
+    recorded = read_typed(sizes_path, **{f"{kind}_sha256": str for kind in files})
+    for kind, path in files.items():
+        if not Path(path).is_file():
+            raise ArtifactError(path, "not found", io.RERUN_HINT)
+        if lineage.artifact_sha256(path) != recorded[f"{kind}_sha256"]:
+            problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
+            raise ArtifactError(path, problem, "run compress again")
+
+
+@dataclass(frozen=True)
+class ArtifactProvenance:
+    """What is known of an artifact before it is scored.
+
+    ttt_cfg: how the ttt mode learns. origin, plan_origin: of the artifact and of plan.json. training_time: None when
+    the training was not measured here.
+    """
+
+    ttt_cfg: sections.TTTConfig
+    origin: Origin
+    plan_origin: Origin
+    training_time: TrainingTime | None
+
+    @classmethod
+    def from_pipeline(
+        cls,
+        artifact_path: str | Path,
+        code_path: str | Path,
+        sizes_path: str | Path,
+        plan_path: str | Path,
+        context_length: int,
+        *timing_paths: str | Path,
+    ) -> "ArtifactProvenance":
+        """Of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
+        ttt_cfg = read_plan(plan_path, context_length)
+        _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
+        return cls(
+            ttt_cfg, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
+        )
+
+    @classmethod
+    def from_external(
+        cls, artifact_path: str | Path, plan_path: str | Path, ttt_cfg: sections.TTTConfig, context_length: int
+    ) -> "ArtifactProvenance":
+        """Of an artifact from elsewhere, which may have a lineage. Without a plan.json, ``ttt_cfg`` is the plan."""
+        if Path(plan_path).is_file():
+            return cls(
+                read_plan(plan_path, context_length), Origin.from_file(artifact_path), Origin.from_file(plan_path), None
+            )
+        return cls(ttt_cfg, Origin.from_file(artifact_path), Origin((lineage.UNKNOWN_SPLIT,)), None)
+
+    def disclaimer(self, mode: str) -> str:
+        """What is printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""
+        if "val" in self.origin.splits:
+            return " (invalid: val is upstream of the artifact)"
+        return " (invalid: the plan was tried on val)" if mode == "ttt" and "val" in self.plan_origin.splits else ""

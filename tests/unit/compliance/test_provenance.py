@@ -1,0 +1,186 @@
+"""golf/compliance/provenance.py: what the files around an artifact say, and each of them damaged"""
+
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from golf.artifacts import io, lineage
+from golf.compliance import provenance
+from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
+from golf.compression import writer
+from golf.config import loader
+from golf.errors import ArtifactError, InputError
+from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
+from tests.unit.artifacts.test_lineage_graph import CODE, GOLF, SIZES, VAL, run_pipeline
+
+TTT = dataclasses.replace(loader.load_config(ROOT / "profiles" / "laptop.yaml").ttt, chunk_tokens=64, batch_tokens=32)
+PLAN, TRAIN_TIMING, OTHER_TIMING = (
+    "artifacts/ttt/plan.json",
+    "artifacts/train/timing.json",
+    "artifacts/calibrate/timing.json",
+)
+
+
+@pytest.fixture(params=["dev"])
+def stream(request, tmp_path, monkeypatch) -> str:
+    """A small run in the current folder, whose plan was tried on this split."""
+    monkeypatch.chdir(tmp_path)
+    run_pipeline(request.param)
+    write_plan({"stream": f"artifacts/fetch/{request.param}"})
+    io.write_json(TRAIN_TIMING, {"train_seconds": 100.5, "limit_seconds": 120.0, "hardware": "2 × CPU core"})
+    io.write_json(OTHER_TIMING, {"train_seconds": 4.25})
+    return request.param
+
+
+def write_plan(inputs: dict) -> None:
+    origin = lineage.make_lineage("ttt", inputs)
+    record = {"ttt": dataclasses.asdict(TTT), "splits_seen": origin["splits_seen"], "lineage": origin}
+    io.write_json(PLAN, record)
+
+
+def read_own() -> ArtifactProvenance:
+    return ArtifactProvenance.from_pipeline(GOLF, CODE, SIZES, PLAN, 32, TRAIN_TIMING, OTHER_TIMING)
+
+
+def test_the_pipelines_artifact_has_an_origin_a_plan_and_a_training_time(stream):
+    artifact = read_own()
+    assert artifact.ttt_cfg == TTT
+    assert artifact.origin == Origin(("train", "dev"), (), (42,), ())
+    assert artifact.plan_origin.splits == ("dev",)
+    assert artifact.training_time == TrainingTime(104.75, 120.0, "2 × CPU core")
+    assert artifact.disclaimer("ttt") == artifact.disclaimer("plain") == ""
+
+
+@pytest.mark.parametrize("stream", ["val"], indirect=True)
+def test_where_val_is_upstream_its_path_is_known_and_every_score_has_a_disclaimer(stream):
+    artifact = read_own()
+    assert artifact.origin.splits == ("train", "val")
+    assert artifact.origin.path_from_val[0] == VAL
+    assert artifact.origin.path_from_val[-1] == GOLF
+    for mode in ("plain", "sliding", "ttt"):
+        assert artifact.disclaimer(mode) == " (invalid: val is upstream of the artifact)"
+
+
+def test_a_plan_that_was_tried_on_val_gives_the_ttt_score_a_disclaimer(stream):
+    write_plan({"stream": VAL})
+    artifact = read_own()
+    assert artifact.plan_origin.path_from_val == (VAL, PLAN)
+    assert artifact.disclaimer("ttt") == " (invalid: the plan was tried on val)"
+    assert artifact.disclaimer("sliding") == ""
+
+
+@pytest.mark.parametrize("stream", ["val"], indirect=True)
+def test_a_split_that_lineage_leaves_out_is_found_in_its_inputs(stream):
+    path = "artifacts/ttt/model.safetensors"
+    tensors, meta = io.load_tensors(path)
+    meta["lineage"] = lineage.with_digest(meta["lineage"] | {"splits_seen": ["train"]})
+    io.save_tensors(path, tensors, kind="weights", meta=meta)
+
+    origin = Origin.from_file(path)
+    assert origin.splits == ("train", "val")
+    assert origin.underreported == (path,)
+    assert origin.path_from_val == (VAL, path)
+
+
+def test_a_file_without_lineage_is_of_unknown_origin(stream):
+    io.write_bytes("external.bin", b"weights")
+    assert Origin.from_file("external.bin") == Origin(("unknown",))
+    artifact = ArtifactProvenance.from_external("external.bin", "nowhere/plan.json", TTT, 32)
+    assert (artifact.ttt_cfg, artifact.origin, artifact.plan_origin, artifact.training_time) == (
+        TTT,
+        Origin(("unknown",)),
+        Origin(("unknown",)),
+        None,
+    )
+
+
+@pytest.mark.parametrize("seen", [("train", "dev"), ("train", "val")])
+def test_a_copied_golf_file_has_the_splits_of_its_header_beside_unknown(stream, seen):
+    packed = writer.pack(
+        {"w": torch.ones(2)}, TINY_MODEL_CONFIG, upstream_splits=seen, codec="brotli", brotli_quality=5
+    )
+    io.write_bytes("external.golf", packed)
+    artifact = ArtifactProvenance.from_external("external.golf", PLAN, TTT, 32)
+    assert artifact.origin == Origin((*seen, "unknown"))
+    disclaimer = " (invalid: val is upstream of the artifact)" if "val" in seen else ""
+    assert [artifact.disclaimer(mode) for mode in ("plain", "sliding", "ttt")] == [disclaimer] * 3
+
+
+def test_an_external_artifact_follows_the_local_plan(stream):
+    io.write_bytes("external.bin", b"weights")
+    artifact = ArtifactProvenance.from_external("external.bin", PLAN, dataclasses.replace(TTT, lr=9.0), 32)
+    assert (artifact.ttt_cfg, artifact.plan_origin.splits) == (TTT, ("dev",))
+
+
+def test_a_missing_file_is_named(stream):
+    with pytest.raises(InputError, match=r"nowhere\.golf: not found"):
+        Origin.from_file("nowhere.golf")
+
+
+def test_a_file_that_is_not_the_one_weighed_is_refused(stream):
+    io.write_bytes(GOLF, b"other")
+    with pytest.raises(ArtifactError, match=r"model\.golf: is not the file that compress weighed: 5 bytes of another"):
+        read_own()
+
+
+def test_code_that_is_not_what_was_weighed_is_refused(stream):
+    io.write_bytes(CODE, b"other")
+    with pytest.raises(
+        ArtifactError, match=r"code\.tar\.xz: is not the file that compress weighed: 5 bytes of another"
+    ):
+        read_own()
+
+
+def test_an_edited_lineage_is_refused(stream):
+    tree = io.read_json(SIZES)
+    tree["lineage"]["splits_seen"] = ["train"]
+    io.write_json(SIZES, tree)
+    with pytest.raises(ArtifactError, match=r"sizes\.json: the lineage does not match its digest"):
+        read_own()
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "words"),
+    [
+        (SIZES, {"payload_sha256": 3}, r"sizes\.json: payload_sha256: got 3"),
+        (TRAIN_TIMING, {"train_seconds": "long"}, r"train/timing\.json: train_seconds: got 'long'"),
+        (TRAIN_TIMING, {"train_seconds": None}, r"train/timing\.json: train_seconds: got None"),
+        (TRAIN_TIMING, {"hardware": None}, r"train/timing\.json: hardware: got None"),
+        (OTHER_TIMING, {"train_seconds": []}, r"calibrate/timing\.json: train_seconds: got \[\]"),
+        (PLAN, {"more": 1}, r"plan\.json: more: unknown key"),
+        (PLAN, {"ttt": {"lr": "high"}}, r"plan\.json: .*ttt\.lr: must be a number"),
+        (PLAN, {"lineage": []}, r"plan\.json: lineage: got \[\]"),
+    ],
+)
+def test_a_file_with_a_mistyped_key_is_named_with_it(stream, path, change, words):
+    io.write_json(path, io.read_json(path) | change)
+    with pytest.raises(ArtifactError, match=words):
+        read_own()
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (SIZES, "payload_sha256"),
+        (SIZES, "code_sha256"),
+        (TRAIN_TIMING, "limit_seconds"),
+        (OTHER_TIMING, "train_seconds"),
+        (PLAN, "lineage"),
+    ],
+)
+def test_a_file_that_lacks_a_key_is_named_with_it(stream, path, key):
+    io.write_json(path, {name: value for name, value in io.read_json(path).items() if name != key})
+    with pytest.raises(ArtifactError, match=re.escape(path) + f": .*{key}"):
+        read_own()
+
+
+def test_training_without_a_limit_has_none(stream):
+    io.write_json(TRAIN_TIMING, io.read_json(TRAIN_TIMING) | {"limit_seconds": None})
+    assert read_own().training_time.limit_s is None
+
+
+def test_a_plan_for_windows_of_another_length_is_refused(stream):
+    with pytest.raises(ArtifactError, match=r"its chunk_tokens is 64, no multiple of model\.context_length 48"):
+        provenance.read_plan(PLAN, 48)

@@ -1,0 +1,18 @@
+import pytest
+
+from golf.compliance import registry
+from golf.compliance.catalogue import CHECKS
+
+
+@pytest.mark.parametrize("check_id", ["C1-a", "X-a", "a"])
+def test_an_id_that_is_taken_or_of_no_known_group_is_refused(check_id):
+    with pytest.raises(ValueError, match=f"check {check_id}: the id must be new"):
+        registry.check(check_id, "a title", required=True)(CHECKS["C1-a"].run)
+
+
+def test_a_new_check_takes_its_place_in_the_order(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    registry.check("C4-e", "a title", required=False)(CHECKS["C1-a"].run)
+
+    ids = list(registry.registered_checks())
+    assert ids[ids.index("C4-d") : ids.index("M-a") + 1] == ["C4-d", "C4-e", "M-a"]
