@@ -1,12 +1,12 @@
-"""Codes under Brotli 11, LZMA, zstd 22 and ours: bytes, seconds, ideal lengths. ``python benchmarks/codec.py --help``
+"""Compare coders of quantized weights: Brotli 11, LZMA, zstd 22 and ours, by bytes, seconds and ideal lengths.
 
-Every coder gets the same sections: the codes of one pattern of tensors, column by column for the general-purpose ones.
-Beside them, what models would take, tables and contexts for free:
+``python benchmarks/codec.py --help``. Every coder gets the same sections: the codes of one pattern of tensors, column
+by column for the general-purpose coders. The ideal lengths of three models, without the cost of tables and contexts:
 
-order 0     each tensor under its own histogram
-levels      each level under its own histogram: what stored tables in place of Gaussians could save at most
-neighbours  each level, and how large the codes above and to the left are, under its own histogram, and half of log2(n)
-            bits for each of its symbols, about what an adaptive coder pays to learn it
+order 0    each tensor under its own histogram
+levels     each level under its own histogram: an upper bound of what stored tables could save over Gaussians
+neighbors  each level, split by the size of the codes above and to the left, under its own histogram, plus log2(n) / 2
+           bits for each of its symbols, about the cost of learning it adaptively
 """
 
 import argparse
@@ -20,11 +20,11 @@ import torch
 import zstandard
 
 from golf.artifacts import io
-from golf.compression import ans, brotli_planes, writer
+from golf.compression import ans, writer
 from golf.compression.ans_fit import fit_codes
 from golf.quantization import codes_io
 
-RECORD_SHAPES = {  # patterns of the record's 35.9 M weights: layers, rows, columns, standard deviation of the codes
+RECORD_SHAPES = {  # of the record model's 35.9 M weights: layers, rows, columns, standard deviation of the codes
     "attn.c_q": (11, 512, 512, 2.41),
     "attn.c_k": (11, 256, 512, 2.41),
     "attn.c_v": (11, 256, 512, 2.41),
@@ -39,18 +39,18 @@ GENERAL_CODECS = {
     "zstd": (lambda raw: zstandard.compress(raw, 22), zstandard.decompress),
 }
 CODECS = (*GENERAL_CODECS, "ours")
-ENTROPY_MODELS = ("order 0", "levels", "neighbours")
+ENTROPY_MODELS = ("order 0", "levels", "neighbors")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("codes", nargs="*", default=["artifacts/quantize/codes.safetensors"], help="files of codes")
-    parser.add_argument("--record", action="store_true", help="and Gaussians of the record's shapes")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--record", action="store_true", help="also Gaussian codes of the record model's shapes")
+    parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     files = {path: load_sections(path) for path in args.codes}
     if args.record:
-        files["Gaussians of the record's shapes"] = sample_record_codes()
+        files["Gaussians of the record model's shapes"] = sample_record_codes()
     tables = {file: [compare(name, arrays) for name, arrays in sections.items()] for file, sections in files.items()}
     for file, rows in tables.items():
         print_table(file, rows)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def load_sections(path) -> dict[str, list[np.ndarray]]:
-    """Sections as packing makes them."""
+    """The sections as ``writer.pack`` makes them."""
     stored, _ = codes_io.load(path)
     return {
         f"{groups[0].pattern} {dtype}" if dtype.startswith("int") else dtype: [
@@ -70,7 +70,7 @@ def load_sections(path) -> dict[str, list[np.ndarray]]:
 
 
 def sample_record_codes() -> dict[str, list[np.ndarray]]:
-    """Rows alike and columns of spreads that differ by about 15 %, as SDClip leaves them."""
+    """Equal rows, and columns whose standard deviations differ by about 15 %, as SDClip produces them."""
     rng, sections = np.random.default_rng(0), {}
     for name, (n_layers, rows, columns, spread) in RECORD_SHAPES.items():
         sections[name] = []
@@ -82,18 +82,18 @@ def sample_record_codes() -> dict[str, list[np.ndarray]]:
 
 
 def compare(name: str, arrays: list[np.ndarray]) -> dict:
-    """Bytes, seconds to encode and seconds to decode of each coder; bytes of each model."""
+    """Bytes, encoding and decoding seconds of each coder; bytes of each entropy model."""
     row = {"section": name, "values": sum(array.size for array in arrays)}
-    raw = brotli_planes.to_planes(arrays)
+    raw = writer.to_planes(arrays)
     for codec, (encode, decode) in GENERAL_CODECS.items():
         packed, encode_s = time_call(encode, raw)
         decoded, decode_s = time_call(decode, packed)
         row[codec] = {"bytes": len(packed), "encode_s": encode_s, "decode_s": decode_s}
         require_equal(decoded == raw, codec, name)
     if arrays[0].dtype.kind != "i":
-        row["ours"] = row["brotli"]  # as packing does
+        row["ours"] = row["brotli"]  # as the writer does
         return row | {
-            "high byte, order 0": round(order_0_bytes(brotli_planes.to_planes(arrays)[: len(raw) // 2])) + len(raw) // 2
+            "high byte, order 0": round(order_0_bytes(writer.to_planes(arrays)[: len(raw) // 2])) + len(raw) // 2
         }
     packed, encode_s = time_call(writer.encode_ans, arrays, 11)
     decoded, decode_s = time_call(ans.decode, packed, arrays[0].dtype, [array.shape for array in arrays])
@@ -110,11 +110,11 @@ def time_call(function, *args):
 
 def require_equal(is_equal: bool, codec: str, section: str) -> None:
     if not is_equal:
-        raise SystemExit(f"{codec}: {section} does not come back")
+        raise SystemExit(f"{codec}: {section} is not decoded to its input")
 
 
 def ideal_bytes(arrays: list[np.ndarray]) -> dict[str, float]:
-    """Bytes under each model, without tables, contexts and levels."""
+    """Bytes under each entropy model, without the cost of tables, contexts and levels."""
     by_level, by_neighbor = defaultdict(list), defaultdict(list)
     for array in arrays:
         codes_OI = array.reshape(ans.matrix_shape(array.shape))
@@ -132,12 +132,12 @@ def ideal_bytes(arrays: list[np.ndarray]) -> dict[str, float]:
     return {
         "order 0": sum(map(order_0_bytes, arrays)),
         "levels": sum(order_0_bytes(np.concatenate(parts)) for parts in by_level.values()),
-        "neighbours": sum(adaptive_order_0_bytes(np.concatenate(parts)) for parts in by_neighbor.values()),
+        "neighbors": sum(adaptive_order_0_bytes(np.concatenate(parts)) for parts in by_neighbor.values()),
     }
 
 
 def neighbor_sizes(residual_OI: np.ndarray) -> np.ndarray:
-    """Sizes of the two neighbours that a decoder knows, the one above and the one to the left, added up."""
+    """The summed sizes of the two neighbors that a decoder knows: above and to the left."""
     size_OI = np.pad(np.abs(residual_OI), ((1, 0), (1, 0)))
     return (size_OI[:-1, 1:] + size_OI[1:, :-1]) * 4
 
@@ -149,12 +149,12 @@ def order_0_bytes(values) -> float:
 
 
 def adaptive_order_0_bytes(values: np.ndarray) -> float:
-    """The same, and what learning the histogram costs."""
+    """The same plus the cost of learning the histogram."""
     return order_0_bytes(values) + len(np.unique(values)) * np.log2(len(values)) / 16
 
 
 def print_table(file: str, rows: list[dict]) -> None:
-    print(f"{file}, {torch.get_num_threads()} threads; bytes, and % of Brotli's")
+    print(f"{file}, {torch.get_num_threads()} threads; bytes and % of Brotli")
     columns = (*CODECS, *ENTROPY_MODELS)
     print(f"{'section':<32}{'values':>11}" + "".join(f"{name:>20}" for name in columns))
     total = {"section": "total", "values": sum(row["values"] for row in rows)}

@@ -1,13 +1,14 @@
-"""Scoring and learning at test time, the record's method against ours. ``python benchmarks/evaluation.py --help``
+"""Compare scoring and test-time training with a baseline. ``python benchmarks/evaluation.py --help``
 
-The record's method is written here from its description (record-stack 1.7, 2.1, 4.4). Scoring: a compiled forward gives
-the logits of every position of 32 whole windows, and a cross-entropy outside it takes the last ``stride`` of each.
-Learning: eager, an optimiser that walks over tensors. Ours is ``golf.inference.predictor`` and ``golf.training.prequant_ttt`` as they are.
+The baseline is the evaluation of PRs #1493 and #1485 (docs/references.md#sliding-window), written here from its
+description. Scoring: a compiled forward pass gives the logits of every position of 32 full windows, and a cross-entropy
+outside it takes the last ``stride`` positions of each. Training: eager, with an optimizer that loops over tensors. Ours
+is ``golf.inference.predictor`` and ``golf.training.prequant_ttt``.
 
-A profile gives shape, plan and batches; each side does what one of the profile's ranks does in a chunk, and no
-reductions: the record's one a tensor against ours in one are not in these figures. Weights and tokens are random,
-unless --weights names a tensor file. The sides take turns; the fastest turn of each counts, and compiling counts in
-none. On a CPU seconds are those of the process, as other work may share the cores: run it with OMP_NUM_THREADS=1.
+A profile gives model, chunks and batches. Each side does the work of one rank of the profile, without reductions: the
+baseline's one reduction per tensor and our single one are not measured. Weights and tokens are random, unless --weights
+names a tensor file. The sides alternate, the fastest repetition of each counts, and compilation is not timed. On a CPU
+the process time is measured, because other work may share the cores: run it with OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from golf.inference.windows import plan_windows
 from golf.model.gpt import GPT
 from golf.training import prequant_ttt
 
-BASELINE_BATCH_WINDOWS = 32  # windows that the record scores at a time
-MAX_NATS_DIFFERENCE = 1e-4  # nats by which the sides' means may differ
+BASELINE_BATCH_WINDOWS = 32  # windows that the baseline scores at a time
+MAX_NATS_DIFFERENCE = 1e-4  # between the means of the sides, in nats per token
 
 
 def main() -> None:
@@ -40,26 +41,26 @@ def main() -> None:
     parser.add_argument("--profile", default="profiles/laptop.yaml")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--eager", action="store_true", help="compile nothing, as the laptop's profile does")
-    parser.add_argument("--weights", help="a tensor file of the profile's model; without it they are random")
-    parser.add_argument("--chunks", type=int, default=4, help="of the stream, of which the last is only scored (4)")
-    parser.add_argument("--repeat", type=int, default=3, help="turns of each side (3)")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--eager", action="store_true", help="do not compile, as in the laptop profile")
+    parser.add_argument("--weights", help="a tensor file of the profile's model (random weights)")
+    parser.add_argument("--chunks", type=int, default=4, help="in the stream; the last one is only scored (4)")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions of each side (3)")
+    parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     benchmark = EvaluationBenchmark(args)
     rows = {name: benchmark.compare(*getattr(benchmark, name)()) for name in ("sliding", "ttt", "prequant")}
     for name, row in rows.items():
         print(
-            f"{name:<9} record {row['record_s']:.3f} s, ours {row['ours_s']:.3f} s, ratio {row['ratio']:.2f}, "
-            f"{row['record_nats']:.5f} and {row['ours_nats']:.5f} nats{'' if row['agree'] else ': THEY DIFFER'}"
+            f"{name:<9} baseline {row['baseline_s']:.3f} s, ours {row['ours_s']:.3f} s, ratio {row['ratio']:.2f}, "
+            f"{row['baseline_nats']:.5f} and {row['ours_nats']:.5f} nats{'' if row['agree'] else ': THE SCORES DIFFER'}"
         )
     if args.json:
         metadata = {key: value for key, value in vars(args).items() if key != "json"}
-        io.write_json(args.json, hardware.describe_machine(benchmark.ctx.device) | metadata | {"ways": rows})
+        io.write_json(args.json, hardware.describe_machine(benchmark.ctx.device) | metadata | {"modes": rows})
 
 
 class EvaluationBenchmark:
-    """Both sides on one stream, with a model each."""
+    """Both sides on one stream, each with its own model."""
 
     def __init__(self, args):
         cfg, self.n_repeats = loader.load_config(args.profile), args.repeat
@@ -93,12 +94,12 @@ class EvaluationBenchmark:
         return self.make_scoring_runs(ttt_cfg=self.ttt_cfg)
 
     def make_scoring_runs(self, ttt_cfg):
-        """The two sides: functions from nothing to (mean nats, seconds)."""
+        """The two sides as functions that return (mean nats per token, seconds)."""
         chunk_tokens = self.ttt_cfg.chunk_tokens
         chunk_bounds = list(itertools.pairwise(range(0, len(self.tokens), chunk_tokens)))
 
         def run(predictor):
-            predictor.begin(stride=self.stride, ttt_cfg=ttt_cfg, n_chunks=len(chunk_bounds))
+            predictor.reset(stride=self.stride, ttt_cfg=ttt_cfg, n_chunks=len(chunk_bounds))
             start_s, nats = self.synchronized_time(), 0.0
             for index, (low, high) in enumerate(chunk_bounds):
                 nll = predictor.score(self.tokens[: low + 1], self.tokens[low + 1 : high + 1])
@@ -109,7 +110,7 @@ class EvaluationBenchmark:
         return lambda: run(self.baseline), lambda: run(self.predictor)
 
     def prequant(self):
-        """An epoch at the first rate; weights and moments go on from turn to turn."""
+        """An epoch at the first learning rate; weights and moments carry over between repetitions."""
         context, lr = self.model_cfg.context_length, self.prequant_cfg.lr
         windows = torch.from_numpy(self.tokens.astype(np.int64)).unfold(0, context + 1, context)
         models = [self.build_model(), self.build_model()]
@@ -122,9 +123,9 @@ class EvaluationBenchmark:
         )
         ours.warm_up(windows)
 
-        def run(learner):
+        def run(trainer):
             start_s = self.synchronized_time()
-            nats = learner.epoch(windows, lr)
+            nats = trainer.train_epoch(windows, lr)
             return nats / windows[:, 1:].numel(), self.synchronized_time() - start_s
 
         return lambda: run(baseline), lambda: run(ours)
@@ -134,16 +135,16 @@ class EvaluationBenchmark:
         return time.process_time() if self.ctx.device.type == "cpu" else time.perf_counter()
 
     def compare(self, baseline, ours) -> dict:
-        row = {"record_nats": baseline()[0], "ours_nats": ours()[0], "record_s": math.inf, "ours_s": math.inf}
+        row = {"baseline_nats": baseline()[0], "ours_nats": ours()[0], "baseline_s": math.inf, "ours_s": math.inf}
         for _ in range(self.n_repeats):
-            for name, run in (("record_s", baseline), ("ours_s", ours)):
+            for name, run in (("baseline_s", baseline), ("ours_s", ours)):
                 row[name] = min(row[name], run()[1])
-        is_equal = abs(row["record_nats"] - row["ours_nats"]) <= MAX_NATS_DIFFERENCE
-        return row | {"ratio": row["record_s"] / row["ours_s"], "agree": is_equal}
+        is_equal = abs(row["baseline_nats"] - row["ours_nats"]) <= MAX_NATS_DIFFERENCE
+        return row | {"ratio": row["baseline_s"] / row["ours_s"], "agree": is_equal}
 
 
 class BaselinePredictor:
-    """Scoring and score-first learning as PR #1493 has them, with the calls of golf.inference.predictor.GolfPredictor."""
+    """Scoring and score-first training as in PR #1493, with the methods of ``GolfPredictor``."""
 
     def __init__(self, model: GPT, ctx: DistContext):
         self.model, self.ctx, self.context = model, ctx, model.cfg.context_length
@@ -152,7 +153,7 @@ class BaselinePredictor:
 
     def all_logits(self, inputs: torch.Tensor) -> torch.Tensor:
         with self.ctx.autocast():
-            return self.model.logits(self.model(inputs, recurrent=True)).to(self.ctx.dtype)  # bf16 leaves the graph
+            return self.model.logits(self.model(inputs, recurrent=True)).to(self.ctx.dtype)  # the graph returns bf16
 
     def reset(self, *, stride: int, ttt_cfg, n_chunks: int) -> None:
         self.model.load_state_dict(self.initial_weights)
@@ -193,28 +194,28 @@ class BaselinePredictor:
         lr = self.ttt_cfg.lr * cosine_decay(scored_chunk.index, self.n_chunks)
         for _ in range(self.ttt_cfg.epochs):
             for batch in zip(x.split(batch_rows), y.split(batch_rows), strict=True):
-                eager_step(self.model, self.optimizer, *batch, lr, self.ttt_cfg.clip, self.ctx)
+                eager_step(self.model, self.optimizer, *batch, lr, self.ttt_cfg.grad_clip, self.ctx)
 
 
 class BaselineAdamW:
-    """Steps of PR #1485's epochs."""
+    """The epochs of PR #1485."""
 
     def __init__(self, model: GPT, cfg, ctx: DistContext):
         self.model, self.cfg, self.ctx = model, cfg, ctx
         trainable = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trainable, lr=cfg.lr, weight_decay=0.0)
 
-    def epoch(self, windows: torch.Tensor, lr: float) -> float:
+    def train_epoch(self, windows: torch.Tensor, lr: float) -> float:
         nats = torch.zeros((), device=self.ctx.device)
         for batch in windows.split(self.cfg.batch_tokens // self.model.cfg.context_length):
             x, y = (tensor.to(self.ctx.device) for tensor in (batch[:, :-1].contiguous(), batch[:, 1:].contiguous()))
-            loss = eager_step(self.model, self.optimizer, x, y, lr, self.cfg.clip, self.ctx)
+            loss = eager_step(self.model, self.optimizer, x, y, lr, self.cfg.grad_clip, self.ctx)
             nats += loss * y.numel()
         return nats.item()
 
 
 def eager_step(model: GPT, optimizer, x, y, lr: float, grad_clip: float, ctx: DistContext) -> torch.Tensor:
-    """One step on the mean of a batch; the mean before it."""
+    """One step on the mean loss of a batch, which is returned."""
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
@@ -228,7 +229,7 @@ def eager_step(model: GPT, optimizer, x, y, lr: float, grad_clip: float, ctx: Di
 
 
 def random_state_dict(model_cfg, rng: torch.Generator) -> dict[str, torch.Tensor]:
-    """Every weight off its start, so that all of them count."""
+    """Weights none of which is zero or one, so that all of them have an effect."""
     model = GPT(model_cfg).init_weights(rng)
     return {
         name: tensor + torch.randn(tensor.shape, generator=rng) * 0.02 for name, tensor in model.state_dict().items()

@@ -1,8 +1,9 @@
-"""GPTQ against the record's form of it: seconds, equal codes, output error. ``python benchmarks/gptq.py --help``
+"""Compare GPTQ with a baseline: seconds, equal codes, output error. ``python benchmarks/gptq.py --help``
 
-The record's form (record-stack 1.5) is written here from its description: one matrix at a time, Cholesky of H, inverse,
-upper Cholesky of the inverse, blocks of 128, a rank-one update of the block after every column. Weights are random,
-inputs correlated; both sides get the same matrices, steps and threads, in one process, by turns.
+The baseline is GPTQ as in PR #1493 (docs/references.md#gptq), written here from its description: one matrix at
+a time, Cholesky factor of H, its inverse, upper Cholesky factor of the inverse, blocks of 128 columns, and a rank-one
+update of the block after every column. Weights are random and inputs correlated. Both sides get the same matrices,
+scales and threads, in one process, in alternation.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from golf.quantization import row_scales, solver
 QUANTIZE_CONFIG = SimpleNamespace(
     grid="row", damping_frac=0.01, block_size=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
 )
-MODEL_SHAPES = {  # layers, width, kv width, mlp width, vocabulary
+MODEL_SHAPES = {  # n_layers, d_model, d_kv, d_ff, vocab_size
     "laptop-192": (6, 192, 96, 768, 2048),
     "laptop-256": (6, 256, 128, 1024, 2048),
     "record": (11, 512, 256, 2048, 8192),
@@ -29,10 +30,10 @@ MODEL_SHAPES = {  # layers, width, kv width, mlp width, vocabulary
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shapes", nargs="*", default=list(MODEL_SHAPES), help=f"of {', '.join(MODEL_SHAPES)}; all")
-    parser.add_argument("--repeat", type=int, default=3, help="turns of each side; the fastest counts (3)")
+    parser.add_argument("shapes", nargs="*", default=list(MODEL_SHAPES), help=f"of {', '.join(MODEL_SHAPES)} (all)")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions of each side; the fastest counts (3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     unknown = [name for name in args.shapes if name not in MODEL_SHAPES]
     if unknown:
@@ -40,12 +41,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rows = [compare(name, args.repeat) for name in args.shapes]
     print(f"{args.threads} threads, fastest of {args.repeat}")
-    print(
-        f"{'shapes':<12}{'tensors':>8}{'record s':>10}{'ours s':>9}{'ratio':>7}{'codes equal':>13}{'error ratio':>16}"
-    )
+    print(f"{'shapes':<12}{'tensors':>8}{'base s':>10}{'ours s':>9}{'ratio':>7}{'codes equal':>13}{'error ratio':>16}")
     for row in rows:
         print(
-            f"{row['shapes']:<12}{row['tensors']:>8}{row['record_s']:>10.3f}{row['ours_s']:>9.3f}{row['ratio']:>7.2f}"
+            f"{row['shapes']:<12}{row['tensors']:>8}{row['baseline_s']:>10.3f}{row['ours_s']:>9.3f}{row['ratio']:>7.2f}"
             f"{row['codes_equal']:>13.5%}{row['error_ratio']:>16.6f}"
         )
     if args.json:
@@ -54,30 +53,32 @@ def main() -> None:
 
 def compare(name: str, n_repeats: int) -> dict:
     weights, hessians, inputs = random_problem(*MODEL_SHAPES[name])
-    solver.quantize_model(*random_problem(1, 64, 32, 128, 512), QUANTIZE_CONFIG)  # the libraries start their threads
-    seconds = {"record": math.inf, "ours": math.inf}
+    solver.quantize_model(
+        *random_problem(1, 64, 32, 128, 512), QUANTIZE_CONFIG, {}
+    )  # starts the threads of the libraries
+    seconds = {"baseline": math.inf, "ours": math.inf}
     for _ in range(n_repeats):
         start = time.perf_counter()
         baseline = baseline_quantize(weights, hessians, inputs)
-        seconds["record"] = min(seconds["record"], time.perf_counter() - start)
+        seconds["baseline"] = min(seconds["baseline"], time.perf_counter() - start)
         start = time.perf_counter()
-        ours = solver.quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG)
+        ours = solver.quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
         seconds["ours"] = min(seconds["ours"], time.perf_counter() - start)
     n_equal = sum(int((ours[n].codes == baseline[n].codes).sum()) for n in inputs)
     errors = [sum(output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)]
     return {
         "shapes": name,
         "tensors": len(inputs),
-        "record_s": seconds["record"],
+        "baseline_s": seconds["baseline"],
         "ours_s": seconds["ours"],
-        "ratio": seconds["record"] / seconds["ours"],
+        "ratio": seconds["baseline"] / seconds["ours"],
         "codes_equal": n_equal / sum(weights[n].numel() for n in inputs),
         "error_ratio": errors[0] / errors[1],
     }
 
 
 def random_problem(n_layers: int, d_model: int, d_kv: int, d_ff: int, vocab_size: int):
-    """Random weights, Hessians of correlated inputs with spread scales, and who reads what."""
+    """Random weights, Hessians of correlated inputs of different scales, and the input name of each tensor."""
     generator = torch.Generator().manual_seed(0)
     shapes = {"tok_emb.weight": (vocab_size, d_model)}
     for i in range(n_layers):
@@ -99,7 +100,7 @@ def random_problem(n_layers: int, d_model: int, d_kv: int, d_ff: int, vocab_size
 
 
 def baseline_quantize(weights, hessians, inputs) -> dict[str, quantized_tensor.QuantizedTensor]:
-    """The record's form, one matrix at a time."""
+    """The baseline, one matrix at a time."""
     quantized = {}
     for name, source in inputs.items():
         is_embed = name == quantized_tensor.EMBEDDING_WEIGHT
@@ -115,7 +116,7 @@ def baseline_quantize(weights, hessians, inputs) -> dict[str, quantized_tensor.Q
             scales.float(),
             row_scales.max_code(bits),
             QUANTIZE_CONFIG.damping_frac,
-            QUANTIZE_CONFIG.block,
+            QUANTIZE_CONFIG.block_size,
         )
         quantized[name] = quantized_tensor.QuantizedTensor(codes, scales)
     return quantized

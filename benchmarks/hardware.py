@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and what its arithmetic could do at best."""
+"""The machine of a measurement, and its peak arithmetic rate."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-# Dense bf16 FLOP/s by the vendors' data sheets; the first name that the device's own contains.
+# Dense bf16 FLOP/s from the vendors' data sheets, by a part of the device's name; the first match counts.
 PEAK_BF16_FLOPS = {
     "H100 PCIe": 756e12,
     "H200": 989.4e12,
@@ -16,11 +16,11 @@ PEAK_BF16_FLOPS = {
     "B200": 2250e12,
     "A100": 312e12,
 }
-MATMUL_SIZE = {"cuda": 8192, "cpu": 2048}  # of the square matrices whose product measures what no data sheet says
+MATMUL_SIZE = {"cuda": 8192, "cpu": 2048}  # rows of the square matrices whose product is timed without a data sheet
 
 
 def describe_machine(device: torch.device) -> dict:
-    """machine: its name for people; slug: the same for a file's name; and what it ran."""
+    """machine: its name; slug: the name for use in file names; and its threads, CPUs and versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     label = name if device.type == "cuda" else f"cpu {torch.get_num_threads()} threads"
     return {
@@ -34,14 +34,14 @@ def describe_machine(device: torch.device) -> dict:
 
 
 def cpu_name() -> str:
-    """The CPU's name as Linux gives it; elsewhere its kind."""
+    """The name of the CPU according to Linux; elsewhere its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     match = re.search(r"(?m)^model name\s*:\s*(.+)$", cpuinfo.read_text()) if cpuinfo.exists() else None
     return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
-    """FLOP/s, and where the figure is from: the data sheet, else the fastest of some large products here and now."""
+    """FLOP/s and their source: the data sheet, else the fastest of several large matrix products."""
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         if gpu_model := next((model for model in PEAK_BF16_FLOPS if model in name), None):
@@ -64,5 +64,5 @@ def synchronize(device: torch.device) -> None:
 
 
 def uses_process_time(device: torch.device) -> bool:
-    """Whether seconds are the process's own: on one CPU thread, so that other work on the machine does not count."""
+    """Whether to measure process time, which excludes other work on the machine: with a single CPU thread."""
     return device.type == "cpu" and torch.get_num_threads() == 1

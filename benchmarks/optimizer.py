@@ -1,22 +1,23 @@
-"""The optimisers' step against the record's form of it. ``python benchmarks/optimizer.py --help``
+"""Compare the optimizer step with a baseline, in milliseconds. ``python benchmarks/optimizer.py --help``
 
-The record's form (record-stack 1.4 and 5.1, item 8) is written here from its description: gradients clipped, momentum
-and Newton–Schulz a matrix at a time, all updates in one flat bf16 buffer, and from there into the weights; fused AdamW
-for the rest. Both sides get the same gradients, by turns, in one process of one rank: what travels between ranks is in
-neither figure. Milliseconds of a step.
+The baseline is the step of PR #1493 (docs/references.md#muon), written here from its description: clipped gradients,
+momentum and Newton–Schulz for one matrix at a time, all updates in one flat bf16 buffer and from there into the
+weights, and fused AdamW for the other parameters. Both sides get the same gradients, in alternation, in one process of
+one rank, so communication between ranks is not measured.
 """
 
 import argparse
 import dataclasses
 import math
-import platform
 import time
 
+import hardware
 import torch
 
 from golf.artifacts import io
 from golf.config import loader
 from golf.distributed import device
+from golf.model.attention_backends import resolve_attention
 from golf.model.gpt import GPT
 from golf.training import muon, schedule
 from golf.training.optimizer import MuonAdamW, group_parameters
@@ -26,38 +27,41 @@ DEFAULT_JSON = "benchmarks/results/optimizer.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("profiles", nargs="*", default=["laptop", "record"], help="of profiles/; laptop and record")
+    parser.add_argument("profiles", nargs="*", default=["laptop", "record"], help="names in profiles/ (laptop record)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"], help="of our side")
-    parser.add_argument("--repeat", type=int, default=10, help="turns of each side; the fastest counts (10)")
+    parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"], help="our side")
+    parser.add_argument("--repeat", type=int, default=10, help="repetitions of each side; the fastest counts (10)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides, on a CPU")
-    parser.add_argument("--json", default=DEFAULT_JSON, help=f"where the figures go ({DEFAULT_JSON})")
+    parser.add_argument("--json", default=DEFAULT_JSON, help=f"file for the measurements ({DEFAULT_JSON})")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = [compare(name, args) for name in args.profiles]
     print(f"{rows[0]['machine']}, {args.threads} threads, fastest of {args.repeat}")
-    print(f"{'shapes':<10}{'matrices':>9}{'record ms':>11}{'ours ms':>9}{'ratio':>7}{'apart':>9}")
+    print(f"{'shapes':<10}{'matrices':>9}{'base ms':>11}{'ours ms':>9}{'ratio':>7}{'distance':>10}")
     for row in rows:
         print(
-            f"{row['profile']:<10}{row['matrices']:>9}{row['record_ms']:>11.2f}{row['ours_ms']:>9.2f}{row['ratio']:>7.2f}"
-            f"{row['apart']:>9.4f}"
+            f"{row['profile']:<10}{row['matrices']:>9}{row['baseline_ms']:>11.2f}{row['ours_ms']:>9.2f}{row['ratio']:>7.2f}"
+            f"{row['relative_distance']:>10.4f}"
         )
     io.write_json(args.json, {"repeat": args.repeat, "torch": torch.__version__, "rows": rows})
 
 
 def compare(name: str, args) -> dict:
-    """One row of the table. apart: distance of both sides' weights after two steps, over the way they went."""
+    """One row of the table.
+
+    relative_distance: between the weights of the two sides after two steps, divided by the distance that they moved.
+    """
     cfg = loader.load_config(f"profiles/{name}.yaml")
     train_cfg = dataclasses.replace(
         cfg.train, device=args.device, compile=args.compile, dtype="bfloat16", attention="sdpa", ranks=1
     )
-    ctx = device.init_context(train_cfg, "train")
+    ctx = device.init_context(train_cfg, "train", resolve_attention)
     models = [GPT(cfg.model).init_weights(torch.Generator().manual_seed(0)).to(ctx.device) for _ in range(3)]
     start, baseline_model, our_model = models
     baseline, optimizer = BaselineOptimizer(baseline_model, train_cfg, ctx), MuonAdamW(our_model, train_cfg, ctx)
     loss = torch.zeros((), device=ctx.device)
     sides = {
-        "record": (baseline_model, lambda number: baseline.step(number)),
+        "baseline": (baseline_model, baseline.step),
         "ours": (our_model, lambda number: optimizer.step(number, 1.0, loss)),
     }
     best_s, relative_distance = dict.fromkeys(sides, math.inf), None
@@ -70,20 +74,20 @@ def compare(name: str, args) -> dict:
             relative_distance = weight_distance(baseline_model, our_model) / weight_distance(baseline_model, start)
     return {
         "profile": name,
-        "machine": torch.cuda.get_device_name(ctx.device) if ctx.device.type == "cuda" else cpu_name(),
+        "machine": torch.cuda.get_device_name(ctx.device) if ctx.device.type == "cuda" else hardware.cpu_name(),
         "device": str(ctx.device),
         "threads": args.threads,
         "compiled": ctx.compile,
         "matrices": len(group_parameters(our_model)["matrix"]),
-        "record_ms": 1e3 * best_s["record"],
+        "baseline_ms": 1e3 * best_s["baseline"],
         "ours_ms": 1e3 * best_s["ours"],
-        "ratio": best_s["record"] / best_s["ours"],
-        "apart": relative_distance,
+        "ratio": best_s["baseline"] / best_s["ours"],
+        "relative_distance": relative_distance,
     }
 
 
 class BaselineOptimizer:
-    """PR #1493's optimisers on one rank: Muon a matrix at a time."""
+    """The optimizers of PR #1493 on one rank: Muon for one matrix at a time, AdamW."""
 
     def __init__(self, model: GPT, cfg, ctx):
         params_by_group = group_parameters(model)
@@ -106,7 +110,7 @@ class BaselineOptimizer:
     @torch.no_grad()
     def step(self, number: int) -> None:
         cfg = self.cfg
-        torch.nn.utils.clip_grad_norm_(self.parameters, cfg.clip or math.inf)
+        torch.nn.utils.clip_grad_norm_(self.parameters, cfg.grad_clip or math.inf)
         momentum = schedule.muon_momentum(
             number, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
         )
@@ -140,22 +144,16 @@ def set_random_grads(model: GPT, seed: int) -> None:
 
 
 def time_step(step, ctx) -> float:
-    ctx.finish()
+    ctx.synchronize()
     start = time.perf_counter()
     step()
-    ctx.finish()
+    ctx.synchronize()
     return time.perf_counter() - start
 
 
 def weight_distance(one: GPT, other: GPT) -> float:
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return math.sqrt(sum((a - b).double().square().sum().item() for a, b in pairs))
-
-
-def cpu_name() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

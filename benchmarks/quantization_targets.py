@@ -1,24 +1,24 @@
-"""Other targets for the column grid against the grid as built, at equal bits: ``targets.py ARTIFACTS``
+"""Compare other quantization targets with the row_column grid at equal bits. ``quantization_targets.py ARTIFACTS``
 
-Each variant quantises the same weights at two levels; told is its divergence KL(trained ‖ quantised) in nats a token on
-windows of val, and that divergence over the grid's own at equal bits a weight (of the packed file, and what the variant
-would store besides; moved along the grid's own two points). Under 1 it helps, and the seconds are those of calibration
-time that it takes.
+Each variant quantizes the same weights at two base steps. Reported are its divergence KL(trained ‖ quantized) in nats
+per token on windows of val, and the ratio to the grid's own divergence at equal bits per weight. Bits are those of the
+packed file plus what the variant would store in addition; the grid is interpolated between its own two points. A ratio
+under 1 is an improvement. The seconds are added calibration time.
 
-tensors          levels by tensor alone, not by row
-flat embedding   the same for the embedding alone
-
-sequential       each block's Hessians with the blocks before it quantised; a looped block is one, in all its passes
-compensated      the same, and weights moved first by what quantised inputs lack: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹
-own text         Hessians from as many tokens that the model itself draws (#1019), with a cache of keys and values
-rescaled         columns times the factors of least output error, found together (after WaterSIC's LMMSE factors)
-d^0.7            column steps to that power
-low rank n       the best rank-n repair of the rounding error under the Hessian, in fp16 (LQER, arXiv:2402.02446)
-both sides       rows that the loss minds together make up for each other as columns do, in 16 blocks (arXiv:2505.22988)
+tensors          base steps by the sensitivity of tensors, not of rows
+flat embedding   the same for the embedding only
+sequential       Hessians of each block with the blocks before it quantized; a recurrent block counts once
+compensated      the same, with weights first corrected for the error of quantized inputs: W Σ x x̂ᵀ (Σ x̂ x̂ᵀ + λ)⁻¹
+own text         Hessians from as many tokens sampled from the model itself (#1019), with a cache of keys and values
+rescaled         columns times the jointly optimal factors for the least output error (after WaterSIC's LMMSE factors)
+d^0.7            column scales to this power
+low rank n       the best rank-n correction of the rounding error under the Hessian, in fp16 (LQER, arXiv:2402.02446)
+both sides       rows that share output sensitivity compensate each other like columns, in 16 blocks (arXiv:2505.22988)
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import time
 from pathlib import Path
@@ -42,10 +42,10 @@ BASE_STEPS, DAMPING_FRAC, BLOCK_SIZE, N_ROW_BLOCKS = (0.5, 0.9), 0.01, 128, 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of finished runs")
+    parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of complete runs")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=tuple(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--windows", type=int, default=128, help="of val that divergence is taken on")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--windows", type=int, default=128, help="windows of val for the divergence (%(default)s)")
+    parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     results = {
         str(folder): compare_variants(QuantizationExperiment(folder, args.windows), args.only)
@@ -57,23 +57,25 @@ def main() -> None:
 
 def compare_variants(experiment: "QuantizationExperiment", variants) -> list[dict]:
     grid_results = [experiment.measure(experiment.quantize(base_step)) for base_step in BASE_STEPS]
-    log_kl_slope = np.polyfit([bits for bits, _ in grid_results], np.log([kl for _, kl in grid_results]), 1)[
-        0
-    ]  # nats of log KL a bit
+    grid_bits, grid_log_kl = [bits for bits, _ in grid_results], np.log([kl for _, kl in grid_results])
+    log_kl_slope = np.polyfit(grid_bits, grid_log_kl, 1)[0]  # per bit
     rows = []
     for name in variants:
         start_s = time.perf_counter()
-        for level, (bits0, kl0) in zip(BASE_STEPS, grid_results, strict=True):
-            bits, kl = experiment.measure(VARIANTS[name](experiment, level))
+        for base_step, (bits0, kl0) in zip(BASE_STEPS, grid_results, strict=True):
+            bits, kl = experiment.measure(VARIANTS[name](experiment, base_step))
             ratio = float(kl / (kl0 * np.exp(log_kl_slope * (bits - bits0))))
-            rows.append({"variant": name, "level": level, "bits": bits, "kl": kl, "ratio": ratio})
-            print(f"{name:<14} level {level}   {bits:.4f} bits   KL {kl:.5f}   {ratio:.3f} of the grid's", flush=True)
+            rows.append({"variant": name, "base_step": base_step, "bits": bits, "kl": kl, "ratio": ratio})
+            print(
+                f"{name:<14} base step {base_step}   {bits:.4f} bits   KL {kl:.5f}   {ratio:.3f} of the grid",
+                flush=True,
+            )
         print(f"{'':<14} {time.perf_counter() - start_s:.0f} s")
     return rows
 
 
 class QuantizationExperiment:
-    """A finished run, and how far quantised weights take it from itself."""
+    """A complete run, and the divergence of quantized weights from it."""
 
     def __init__(self, folder: Path, n_windows: int):
         artifacts = RunArtifacts.load(folder)
@@ -100,7 +102,7 @@ class QuantizationExperiment:
             return [self.model.logits(self.model(x, recurrent=True)).log_softmax(-1).half() for x in parts]
 
     def measure(self, candidate) -> tuple[float, float]:
-        """(bits a weight, KL in nats a token). found: (codes, weights they stand for, bits beside the codes)."""
+        """(bits per weight, KL in nats per token) of a candidate: (codes, dequantized weights, extra bits)."""
         quantized, weights, extra_bits = candidate
         count = sum(pair.codes.numel() for pair in quantized.values())
         stored = codes_io.to_storage(quantized, {})
@@ -132,7 +134,7 @@ class QuantizationExperiment:
         )
 
 
-def levels_by_tensor(experiment: QuantizationExperiment, base_step: float, only=None):
+def quantize_by_tensor_sensitivity(experiment: QuantizationExperiment, base_step: float, only=None):
     means = {name: a_O.mean().expand_as(a_O) for name, a_O in experiment.sensitivity.items()}
     sensitivity = means if only is None else experiment.sensitivity | {only: means[only]}
     return experiment.quantize(
@@ -165,7 +167,7 @@ def sequential_hessians(experiment: QuantizationExperiment, base_step: float, co
 
 
 def collect_hessians(experiment: QuantizationExperiment, state_dict, group: list[str]):
-    """(Σ x̂ x̂ᵀ, Σ x x̂ᵀ) by input: x̂ what ``group`` reads in a model of ``state``, x in the trained one."""
+    """(Σ x̂ x̂ᵀ, Σ x x̂ᵀ) by input name; x̂: inputs of ``group`` in a model of ``state_dict``, x: in the trained model."""
     models, inputs_by_model = (GPT(experiment.model_cfg), GPT(experiment.model_cfg)), ({}, {})
     for model, weights, recorded in zip(models, (experiment.state_dict, state_dict), inputs_by_model, strict=True):
         model.load_state_dict(weights)
@@ -192,23 +194,23 @@ def collect_hessians(experiment: QuantizationExperiment, state_dict, group: list
 
 
 def self_generated_calibration(experiment: QuantizationExperiment, base_step: float):
-    if not hasattr(experiment, "own"):
+    if not hasattr(experiment, "own_hessians"):
         model = GPT(experiment.model_cfg)
         model.load_state_dict(experiment.state_dict)
         start_s, windows = time.perf_counter(), sample_windows(model, *experiment.calibration_windows.shape)
-        print(f"  {windows.numel():,} tokens drawn in {time.perf_counter() - start_s:.0f} s")
+        print(f"  {windows.numel():,} tokens sampled in {time.perf_counter() - start_s:.0f} s")
         batches = [(part[:, :-1], part[:, 1:]) for part in windows.split(16)]
-        experiment.own, _, _ = quantization_hessians.collect_hessians(
+        experiment.own_hessians, _, _ = quantization_hessians.collect_hessians(
             model, experiment.input_names, batches, micro_rows=16, ctx=context.single_process()
         )
-    return experiment.quantize_with_hessians(experiment.own, base_step)
+    return experiment.quantize_with_hessians(experiment.own_hessians, base_step)
 
 
 @torch.no_grad()
 def sample_windows(model: GPT, rows: int, length: int) -> torch.Tensor:
-    """Token windows that the model itself writes, at temperature 1, from its BOS; keys and values are kept.
+    """Token windows sampled from the model at temperature 1, from BOS, with a cache of keys and values.
 
-    A looped layer keeps those of each pass, in the order in which attention is called.
+    A recurrent layer has one cache for each pass, in the order in which attention is called.
     """
     rng, attend, kv_cache, calls = torch.Generator().manual_seed(0), model.blocks[0].attn.attention_fn, [], []
 
@@ -239,7 +241,7 @@ def sample_windows(model: GPT, rows: int, length: int) -> torch.Tensor:
 
 
 def rescale_columns(experiment: QuantizationExperiment, base_step: float):
-    """The factors g that make Σ_o a_o (w - q g) H (w - q g)ᵀ least: (QᵀAQ ∘ H) g = diag(QᵀAW H)."""
+    """The factors g that minimize Σ_o a_o (w - q g) H (w - q g)ᵀ: (QᵀAQ ∘ H) g = diag(QᵀAW H)."""
     quantized, weights, _ = experiment.quantize(base_step)
     extra_bits = 0
     for name, q_OI in weights.items():
@@ -254,18 +256,20 @@ def rescale_columns(experiment: QuantizationExperiment, base_step: float):
         factors = torch.ones_like(rhs)
         factors[is_used] = torch.linalg.lstsq(gram[is_used][:, is_used], rhs[is_used]).solution
         weights[name] = (q * factors).float()
-        extra_bits += 8 * len(factors)  # the byte that a column step's short mantissa leaves empty
+        extra_bits += 8 * len(factors)  # stored in the byte that the short mantissa of a column scale leaves free
     return quantized, weights, extra_bits
 
 
 def power_column_scales(experiment: QuantizationExperiment, base_step: float):
     scales = {}
-    for name, steps_I in experiment.column_scales.col_scales.items():
-        scales[name] = round_mantissa(steps_I.double() ** 0.7, COLUMN_MANTISSA_BITS).half()
-    return experiment.quantize(base_step, column_scales=dataclasses.replace(experiment.column_scales, columns=scales))
+    for name, scales_I in experiment.column_scales.col_scales.items():
+        scales[name] = round_mantissa(scales_I.double() ** 0.7, COLUMN_MANTISSA_BITS).half()
+    return experiment.quantize(
+        base_step, column_scales=dataclasses.replace(experiment.column_scales, col_scales=scales)
+    )
 
 
-def low_rank_repair(experiment: QuantizationExperiment, base_step: float, rank: int):
+def low_rank_correction(experiment: QuantizationExperiment, base_step: float, rank: int):
     quantized, weights, _ = experiment.quantize(base_step)
     extra_bits = 0
     for name in quantized:
@@ -279,11 +283,11 @@ def low_rank_repair(experiment: QuantizationExperiment, base_step: float, rank: 
 
 
 def two_sided_rounding(experiment: QuantizationExperiment, base_step: float):
-    """tr(A E H Eᵀ) with the whole of A, the covariance of gradients at the outputs: rows in blocks, largest first."""
-    if not hasattr(experiment, "outputs"):
-        experiment.outputs = output_covariances(experiment)
+    """Minimize tr(A E H Eᵀ) with A the full covariance of the gradients at the outputs; rows in blocks."""
+    if not hasattr(experiment, "output_covariances"):
+        experiment.output_covariances = output_covariances(experiment)
     blocks, sensitivity = {}, dict(experiment.sensitivity)
-    for name, a in experiment.outputs.items():
+    for name, a in experiment.output_covariances.items():
         order = a.diagonal().argsort(descending=True)
         remaining = a[order][:, order].double()
         remaining += 0.02 * remaining.diagonal().mean() * torch.eye(len(remaining), dtype=torch.float64)
@@ -325,7 +329,7 @@ def two_sided_rounding(experiment: QuantizationExperiment, base_step: float):
 
 
 def output_covariances(experiment: QuantizationExperiment, n_windows: int = 64) -> dict[str, torch.Tensor]:
-    """Σ g gᵀ over positions, g the gradient at a layer's output, for targets that the model draws."""
+    """Σ g gᵀ over positions, g the gradient at a layer's output, for targets sampled from the model."""
     model, sums, rng = GPT(experiment.model_cfg), {}, torch.Generator().manual_seed(0)
     model.load_state_dict(experiment.state_dict)
     for name in experiment.input_names:
@@ -345,15 +349,15 @@ def output_covariances(experiment: QuantizationExperiment, n_windows: int = 64) 
 
 
 VARIANTS = {
-    "tensors": levels_by_tensor,
-    "flat embedding": lambda lab, level: levels_by_tensor(lab, level, only=quantized_tensor.EMBEDDING_WEIGHT),
+    "tensors": quantize_by_tensor_sensitivity,
+    "flat embedding": functools.partial(quantize_by_tensor_sensitivity, only=quantized_tensor.EMBEDDING_WEIGHT),
     "sequential": sequential_hessians,
-    "compensated": lambda lab, level: sequential_hessians(lab, level, compensate=True),
+    "compensated": functools.partial(sequential_hessians, compensate=True),
     "own text": self_generated_calibration,
     "rescaled": rescale_columns,
     "d^0.7": power_column_scales,
-    "low rank 1": lambda lab, level: low_rank_repair(lab, level, 1),
-    "low rank 4": lambda lab, level: low_rank_repair(lab, level, 4),
+    "low rank 1": functools.partial(low_rank_correction, rank=1),
+    "low rank 4": functools.partial(low_rank_correction, rank=4),
     "both sides": two_sided_rounding,
 }
 

@@ -1,7 +1,7 @@
-"""How near a byte limit the column grid lands, and in how many solves. ``python benchmarks/rate_control.py ARTIFACTS``
+"""How well rate control fills a byte limit, and in how many solves. ``python benchmarks/rate_control.py ARTIFACTS``
 
-For limits between half and twice the one of params.yaml: what the file as packed leaves of its room, and how many times
-the whole model was solved. The room is the limit less what is kept for the code.
+For limits between half and twice the limit in params.yaml: the unused fraction of the model's bytes (the limit without
+the reserve for code), and how many times the whole model was solved.
 """
 
 import argparse
@@ -21,8 +21,8 @@ LIMIT_FRACTIONS = (0.5, 0.6, 0.75, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of finished runs")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of complete runs")
+    parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     default_limit_bytes, code_reserve_bytes = loader.load_sections(
         "compress.limit_bytes", "compress.code_reserve_bytes"
@@ -45,19 +45,19 @@ def main() -> None:
             max_bytes = limit_bytes - code_reserve_bytes
             solver_args = run.state_dict, run.hessians, run.input_names, cfg, run.sensitivity
             solved, base_step = rate_control.quantize_to_budget(*solver_args, size_fn=size_of, max_bytes=max_bytes)
-            seconds, n_solves = time.perf_counter() - start_s, len(packed_sizes) - 1  # one file holds no codes at all
+            seconds, n_solves = time.perf_counter() - start_s, len(packed_sizes) - 1  # one size is that of zero codes
             unused_frac = 1 - size_of(solved) / max_bytes
             row = {
                 "run": str(folder),
-                "limit": limit_bytes,
-                "level": base_step,
-                "solves": n_solves,
-                "left": unused_frac,
+                "limit_bytes": limit_bytes,
+                "base_step": base_step,
+                "n_solves": n_solves,
+                "unused_frac": unused_frac,
             }
             rows.append(row | {"seconds": seconds})
             print(
-                f"{folder}  limit {limit_bytes:>10,}   level {base_step:.3f}   {n_solves} solves   {unused_frac:.3%} left   "
-                f"{seconds:.1f} s"
+                f"{folder}  limit {limit_bytes:>10,}   step {base_step:.3f}   {n_solves} solves   "
+                f"{unused_frac:.3%} unused   {seconds:.1f} s"
             )
     if args.json:
         io.write_json(args.json, {"rows": rows})

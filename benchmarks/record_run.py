@@ -1,9 +1,10 @@
 """The record model on one GPU, from text to a file of 16,000,000 bytes. ``python benchmarks/record_run.py --help``
 
-Every stage as its own command in a scratch copy of this working tree, with the record's profile but for what CHANGES
-says: one rank, smaller batches, and the column grid with the entropy coder, which fills the limit. Brought back into
---out after each stage, so that a run that is cut off leaves what it has: params.yaml, the log of training, codes by
-tensor, model.golf, metrics and verdict, and in the end the rate-distortion table of the same weights.
+Runs every stage as its own command in a scratch copy of this working tree, with the record profile changed by
+PARAM_OVERRIDES: one rank, smaller batches, and the row_column grid with the ANS coder, which fills the limit. After
+each stage it copies its results to --out, so that an interrupted run leaves what it has: params.yaml, the training
+log, the table of tensors, model.golf and the verdict, and finally the metrics and the rate-distortion table of the
+same weights.
 """
 
 import argparse
@@ -54,22 +55,22 @@ PARAM_OVERRIDES = {
     "evaluate.ranks": 1,
     "evaluate.limit_s": None,
 }
-RECIPES = ("record, entropy", "columns, rows")  # Brotli 11 takes a minute for each setting
+RECIPES = ("baseline, ANS", "columns, rows")  # Brotli 11 would take a minute for each setting
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--text", type=Path, required=True, help="folder of .txt and .jsonl, plain or compressed")
-    parser.add_argument("--tokenizer", default="train", help="a SentencePiece model; train: learn one (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=5, help="of training, calibration aside (5)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what comes back")
+    parser.add_argument("--text", type=Path, required=True, help="folder of .txt and .jsonl files, plain or compressed")
+    parser.add_argument("--tokenizer", default="train", help="a SentencePiece model; train: train one (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=5, help="of training, without calibration (5)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--profile", type=Path, default=ROOT / "profiles" / "record.yaml")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more changes of the profile")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more changes to the profile")
     parser.add_argument(
-        "--curve-tokens", type=int, default=100_000, help="of val, for the table; 0: no table (100,000)"
+        "--curve-tokens", type=int, default=100_000, help="of val, for the rate-distortion table; 0: no table (100,000)"
     )
-    parser.add_argument("--curve-seconds", type=float, default=180, help="that the table may take (180)")
-    parser.add_argument("--json", type=Path, help="also write the figures here, for README's table")
+    parser.add_argument("--curve-seconds", type=float, default=180, help="limit for the table (180)")
+    parser.add_argument("--json", type=Path, help="also write the measurements here, for docs/performance.md")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="record_run.") as scratch:
         result = run_pipeline(args, Path(scratch))
@@ -81,7 +82,7 @@ def main() -> int:
 
 
 def run_pipeline(args, work_dir: Path) -> dict:
-    """What happened and the figures. A stage that fails ends the run, and what follows is NOT-RUN."""
+    """Status, seconds and metrics of all stages. A stage that fails ends the run; the stages after it are NOT-RUN."""
     for name in COPIED_PATHS:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work_dir / name)
     params_tree = make_params(args.profile, param_overrides(args))
@@ -105,7 +106,7 @@ def run_pipeline(args, work_dir: Path) -> dict:
 
 
 def param_overrides(args) -> dict[str, object]:
-    """CHANGES, what the other arguments say, and --set, which has the last word."""
+    """PARAM_OVERRIDES, then the other arguments, then --set, which takes precedence."""
     cli_overrides = [pair.partition("=") for pair in args.set]
     tokenizer = "train" if args.tokenizer == "train" else str(Path(args.tokenizer).resolve())
     text = {"fetch.path": str(args.text.resolve()), "fetch.tokenizer": tokenizer}
@@ -119,12 +120,12 @@ def param_overrides(args) -> dict[str, object]:
 
 
 def make_params(profile: Path, overrides: dict[str, object]) -> dict:
-    """The profile's tree with dotted keys set. Raises ParamsError for a key that it does not have."""
+    """The profile with dotted keys set. Raises ConfigError for a key that it does not have."""
     params_tree = YAML(typ="safe", pure=True).load(profile.read_text(encoding="utf-8"))
     for dotted, value in overrides.items():
         section, _, key = dotted.partition(".")
         if key not in params_tree.get(section, ()):
-            raise ConfigError(f"--set {dotted}: no such key in {profile}; give section.key=value")
+            raise ConfigError(f"--set {dotted}: no such key in {profile}; expected section.key=value")
         params_tree[section][key] = value
     return params_tree
 
@@ -135,7 +136,7 @@ def run_timed(command: list[str], folder: Path, limit_s: float | None) -> dict:
         exit_code = subprocess.run(command, cwd=folder, timeout=limit_s, check=False).returncode
         status = "ok" if exit_code == 0 else f"failed, exit code {exit_code}"
     except subprocess.TimeoutExpired:
-        status = f"NOT-RUN, outlasted {limit_s:.0f} s"
+        status = f"NOT-RUN, exceeded {limit_s:.0f} s"
     return {"status": status, "seconds": round(time.monotonic() - start_s, 1)}
 
 
@@ -147,7 +148,7 @@ def collect_files(work_dir: Path, out_dir: Path) -> None:
 
 
 def run_rate_distortion(args, work_dir: Path, device: torch.device) -> dict:
-    """rate_distortion.json in --out: bytes against loss of these weights, the record's grid and ours."""
+    """Write rate_distortion.json to --out: bytes against loss of these weights, the baseline's grid and ours."""
     script, json_path = ROOT / "benchmarks" / "rate_distortion.py", (args.out / "rate_distortion.json").resolve()
     options = [
         "--device",
@@ -163,7 +164,7 @@ def run_rate_distortion(args, work_dir: Path, device: torch.device) -> dict:
 
 
 def collect_metrics(work_dir: Path) -> dict:
-    """Of the stages that ran: steps and seconds of training, and all that evaluate found."""
+    """The metrics of the stages that ran: steps and seconds of training, and everything from evaluate."""
     metrics = {}
     if (work_dir / "artifacts/train/metrics.json").is_file():
         train_metrics = io.read_json(work_dir / "artifacts/train/metrics.json")

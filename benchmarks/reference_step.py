@@ -1,10 +1,9 @@
-"""The record recipe's training step, plainly: what ours is measured against.
+"""The baseline of train_step.py: the training step of PR #1493, in plain code.
 
-Written from its description (PR #1493; record-stack 1.3, 1.4 and 4.1) and on purpose of nothing in golf/model or
-golf/train: the forward and its loss are one compiled graph, in which the logits of all positions exist in fp32;
-Newton–Schulz takes one matrix after the other, in bf16; gradients are clipped, and the average is taken, tensor by
-tensor. The embedding's weights are fp32 here, as ours are. Parameters have the names of golf's GPT, so one state dict
-fits both.
+Written from its description (docs/references.md#pr-1493) and, on purpose, without golf/model and golf/training. The
+forward pass and its loss are one compiled graph, in which the logits of all positions exist in fp32. Newton–Schulz
+processes one matrix after the other in bf16. Clipping and the moving average go tensor by tensor. The embedding is fp32
+here, like ours. Parameters have the names of golf's GPT, so that one state dict fits both.
 """
 
 # B batch, T positions, D width, H query heads, G key/value heads, E head width
@@ -26,30 +25,30 @@ def rms_norm(x):
 class ReferenceBlock(nn.Module):
     def __init__(self, model_cfg, layer: int):
         super().__init__()
-        d_kv = model_cfg.kv_heads * model_cfg.head_width
+        d_kv = model_cfg.n_kv_heads * model_cfg.head_dim
         self.model_cfg, self.scale = model_cfg, 1 / math.sqrt(layer + 1)
         self.is_parallel, self.is_exclusive = layer >= model_cfg.parallel_residual_from, layer >= model_cfg.xsa_from
         self.attn, self.mlp = nn.Module(), nn.Module()
-        self.attn.c_q, self.attn.proj = (nn.Linear(model_cfg.width, model_cfg.width, bias=False) for _ in range(2))
-        self.attn.c_k, self.attn.c_v = (nn.Linear(model_cfg.width, d_kv, bias=False) for _ in range(2))
+        self.attn.c_q, self.attn.proj = (nn.Linear(model_cfg.d_model, model_cfg.d_model, bias=False) for _ in range(2))
+        self.attn.c_k, self.attn.c_v = (nn.Linear(model_cfg.d_model, d_kv, bias=False) for _ in range(2))
         self.attn.q_gain = nn.Parameter(torch.ones(model_cfg.n_heads))
-        self.mlp.fc = nn.Linear(model_cfg.width, model_cfg.d_ff, bias=False)
-        self.mlp.proj = nn.Linear(model_cfg.d_ff, model_cfg.width, bias=False)
-        self.attn_scale, self.mlp_scale = (nn.Parameter(torch.ones(model_cfg.width)) for _ in range(2))
-        self.resid_mix = nn.Parameter(torch.zeros(2, model_cfg.width))
+        self.mlp.fc = nn.Linear(model_cfg.d_model, model_cfg.d_ff, bias=False)
+        self.mlp.proj = nn.Linear(model_cfg.d_ff, model_cfg.d_model, bias=False)
+        self.attn_scale, self.mlp_scale = (nn.Parameter(torch.ones(model_cfg.d_model)) for _ in range(2))
+        self.resid_mix = nn.Parameter(torch.zeros(2, model_cfg.d_model))
 
     def attention(self, n_BTD, cos, sin):
         attn, model_cfg = self.attn, self.model_cfg
         batch, length, d_model = n_BTD.shape
-        q = attn.c_q(n_BTD).view(batch, length, model_cfg.n_heads, model_cfg.head_width)
-        k = attn.c_k(n_BTD).view(batch, length, model_cfg.kv_heads, model_cfg.head_width)
-        v = attn.c_v(n_BTD).view(batch, length, model_cfg.kv_heads, model_cfg.head_width)
+        q = attn.c_q(n_BTD).view(batch, length, model_cfg.n_heads, model_cfg.head_dim)
+        k = attn.c_k(n_BTD).view(batch, length, model_cfg.n_kv_heads, model_cfg.head_dim)
+        v = attn.c_v(n_BTD).view(batch, length, model_cfg.n_kv_heads, model_cfg.head_dim)
         q = apply_rope(rms_norm(q), cos, sin) * attn.q_gain.to(q.dtype)[None, None, :, None]
         k = apply_rope(rms_norm(k), cos, sin)
         heads = (x.to(v.dtype).transpose(1, 2) for x in (q, k, v))
         y = F.scaled_dot_product_attention(*heads, is_causal=True, enable_gqa=True).transpose(1, 2)
         if self.is_exclusive:
-            grouped = y.reshape(batch, length, model_cfg.kv_heads, -1, model_cfg.head_width)
+            grouped = y.reshape(batch, length, model_cfg.n_kv_heads, -1, model_cfg.head_dim)
             unit = F.normalize(v, dim=-1).unsqueeze(-2)
             y = grouped - (grouped * unit).sum(-1, keepdim=True) * unit
         return attn.proj(y.reshape(batch, length, d_model))
@@ -67,23 +66,23 @@ class ReferenceBlock(nn.Module):
 
 
 class ReferenceGPT(nn.Module):
-    """(x, y, looped) -> mean nats."""
+    """(x, y, recurrent) -> mean nats per token."""
 
     def __init__(self, model_cfg):
         super().__init__()
         self.model_cfg = model_cfg
-        self.tok_emb = nn.Embedding(model_cfg.vocab_size, model_cfg.width)
+        self.tok_emb = nn.Embedding(model_cfg.vocab_size, model_cfg.d_model)
         self.blocks = nn.ModuleList(ReferenceBlock(model_cfg, layer) for layer in range(model_cfg.n_layers))
-        self.skip_weights = nn.Parameter(torch.ones(model_cfg.n_skips, model_cfg.width))
-        self.skip_gates = nn.Parameter(torch.zeros(model_cfg.n_skips, model_cfg.width))
+        self.skip_weights = nn.Parameter(torch.ones(model_cfg.n_skips, model_cfg.d_model))
+        self.skip_gates = nn.Parameter(torch.zeros(model_cfg.n_skips, model_cfg.d_model))
         pairs = torch.arange(0, model_cfg.rope_dims, 2, dtype=torch.float64)
         frequencies = model_cfg.rope_base ** (-pairs / max(1, model_cfg.rope_dims))
-        angles = torch.arange(model_cfg.context, dtype=torch.float64)[:, None, None] * frequencies
+        angles = torch.arange(model_cfg.context_length, dtype=torch.float64)[:, None, None] * frequencies
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
 
     def forward(self, x_BT, y_BT, recurrent: bool):
-        encoder, decoder = self.model_cfg.order(recurrent)
+        encoder, decoder = self.model_cfg.layer_order(recurrent)
         x = x0 = rms_norm(self.tok_emb(x_BT))
         skips = []
         for layer in encoder:
@@ -106,9 +105,9 @@ def apply_rope(x_BTHE, cos, sin):
 
 
 class ReferenceStep:
-    """The whole step of one rank: gradients in micro-batches, clip, Muon and AdamW, one average. wanted: params train.
+    """The whole step of one rank: gradients in micro-batches, clipping, Muon and AdamW, one moving average.
 
-    ``optimise`` is apart, so that a trace can tell its time.
+    cfg: the train section of params.yaml. ``optimize`` is a method of its own, so that a trace can label its time.
     """
 
     def __init__(self, model_cfg, state_dict: dict, cfg, ctx):
@@ -133,7 +132,7 @@ class ReferenceStep:
         ]
 
     def step(self, batch, momentum: float, recurrent: bool) -> torch.Tensor:
-        """(x, y) int64 [rows, T] -> mean nats before the step."""
+        """(x, y) int64 [rows, T] -> mean nats per token before the step."""
         rows = self.cfg.micro_batch_tokens // batch[0].shape[1]
         micro_batches = list(zip(*(tokens.split(rows) for tokens in batch), strict=True))
         total = torch.zeros((), device=self.ctx.device)
@@ -142,8 +141,8 @@ class ReferenceStep:
                 loss = self.compiled_loss(x, y, recurrent) / len(micro_batches)
             loss.backward()
             total += loss.detach()
-        if self.cfg.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.cfg.clip, foreach=False)
+        if self.cfg.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.cfg.grad_clip, foreach=False)
         self.optimize(momentum)
         for parameter in self.parameters:
             parameter.grad = None
@@ -166,7 +165,7 @@ class ReferenceStep:
 
 
 def newton_schulz(u_RC: torch.Tensor, steps: int) -> torch.Tensor:
-    """bf16: singular values to about 1."""
+    """Move the singular values to about 1, in bf16."""
     a, b, c = NS_COEFFICIENTS
     x = u_RC.bfloat16()
     x = x / (x.norm() + 1e-7)

@@ -1,7 +1,7 @@
-"""Where a step's time went: a profiler's trace summed up into seven groups.
+"""Summarize a profiler trace: how the time of a step divides into seven groups.
 
-Read is the Chrome trace that torch.profiler writes. On a GPU its kernels are what takes time, and what lies between
-them is waiting; on a CPU its operators are, each less those that it calls, and what lies between is Python.
+The input is the Chrome trace that torch.profiler writes. On a GPU the time of kernels counts, and the gaps between them
+are waiting. On a CPU the time of operators counts, without the operators that they call, and the gaps are Python.
 """
 
 import itertools
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-GROUPS = ("matmul", "attention", "element-wise", "loss", "optimiser", "communication", "waiting")
-STEP_LABEL, OPTIMIZER_LABEL = "golf: step", "golf: optimiser"
+GROUPS = ("matmul", "attention", "element-wise", "loss", "optimizer", "communication", "waiting")
+STEP_LABEL, OPTIMIZER_LABEL = "golf: step", "golf: optimizer"
 GPU_CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")
-# By name, the first that fits; element-wise what none fits. Inductor names a kernel after the operators fused in it.
+# By name; the first match counts, and element-wise is the rest. Inductor names a kernel after the operators in it.
 KIND_PATTERNS = {
     "communication": r"nccl|gloo|c10d|all_?reduce|reduce_?scatter|all_?gather|broadcast_",
     "loss": r"log_softmax|nll_loss|cross_entropy|_(log|logsumexp|tanh)(_|$)|::(log|tanh)_?$",
@@ -25,7 +25,7 @@ KIND_PATTERNS = {
 
 
 def profile_step(device: torch.device, step) -> list[dict]:
-    """The events of the trace of one call of ``step``, which must wait for the device at its end."""
+    """The trace events of one call of ``step``, which must synchronize the device at its end."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -38,9 +38,10 @@ def profile_step(device: torch.device, step) -> list[dict]:
 
 
 def summarize(events: list[dict]) -> dict[str, float]:
-    """Milliseconds of the step in each of GROUPS, whose sum is the step's wall time. Raises ValueError without one.
+    """Milliseconds of the step in each of GROUPS; their sum is the wall time of the step.
 
-    Kernels that ran at once, on two streams, share the time that both took.
+    Kernels that run at the same time on two streams share that time equally. Raises ValueError for a trace without a
+    step.
     """
     events = [event for event in events if event.get("ph") == "X"]
     step = next(
@@ -55,14 +56,14 @@ def summarize(events: list[dict]) -> dict[str, float]:
     ]
     optimizer_spans = [(e["ts"], e["ts"] + e["dur"]) for e in annotations if e["name"] == OPTIMIZER_LABEL]
     ms_by_group = dict.fromkeys(GROUPS, 0.0)
-    queue = sorted(work, key=lambda e: (e["ts"], -e["dur"]), reverse=True)  # taken from its end
+    queue = sorted(work, key=lambda e: (e["ts"], -e["dur"]), reverse=True)  # popped from its end
     edges = sorted({time for e in work for time in (e["ts"], e["ts"] + e["dur"])})
     running = []
     for start, stop in itertools.pairwise(edges):
         running = [e for e in running if e["ts"] + e["dur"] > start]
         while queue and queue[-1]["ts"] <= start:
             running.append(queue.pop())
-        active = running if has_gpu else running[-1:]  # on a thread the innermost operator, begun last
+        active = running if has_gpu else running[-1:]  # on a thread only the innermost operator, which started last
         for event in active:
             ms_by_group[classify(event, optimizer_spans)] += (stop - start) / len(active) / 1000
     ms_by_group["waiting"] = max(0.0, step["dur"] / 1000 - sum(ms_by_group.values()))
@@ -70,16 +71,16 @@ def summarize(events: list[dict]) -> dict[str, float]:
 
 
 def thread_operators(events: list[dict], step: dict) -> list[dict]:
-    """The operators that the step's own thread ran."""
+    """The operators on the thread of the step."""
     begin, end = step["ts"], step["ts"] + step["dur"]
     return [e for e in events if e["cat"] == "cpu_op" and e["tid"] == step["tid"] and begin <= e["ts"] < end]
 
 
 def classify(event: dict, optimizer_spans: list[tuple[float, float]]) -> str:
-    """matmul and the like by name; the optimiser's by when they ran, whatever they are."""
+    """The group of an event: by its name, except that everything within the optimizer's spans is the optimizer's."""
     kind = next(
         (kind for kind, pattern in KIND_PATTERNS.items() if re.search(pattern, event["name"], re.IGNORECASE)), None
     )
     if kind != "communication" and any(begin <= event["ts"] < end for begin, end in optimizer_spans):
-        return "optimiser"
+        return "optimizer"
     return kind or "element-wise"

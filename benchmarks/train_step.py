@@ -1,13 +1,13 @@
-"""One training step, ours against the record recipe's plain one. ``python benchmarks/train_step.py --help``
+"""Compare a training step with a baseline. ``python benchmarks/train_step.py --help``
 
-Both sides take whole steps of the configuration's batch by turns, on one rank, from the same weights and on the same
-random tokens, before and after the loop is activated; averages of the weights included, data loading not. The record's
-form is plain_step.py, which takes a rank's share of the batch at once; ours is what golf.train runs, as much at a time
-as the profile says. One rank of eight would do an eighth of the matrix products of Newton–Schulz for an eighth of the
-tokens, so the shares are those of a rank. MFU is golf/model/flops.py's count over the device's peak. One more step of
-each is profiled, outside the timing, and told by groups of work (trace_summary.py): loss is what reads logits other than
-the head's matrix products, which are matmul. On a CPU with OMP_NUM_THREADS=1 seconds are those of the process, as other
-work may share the cores.
+Both sides take whole steps of the configured batch in alternation, on one rank, from the same weights and on the same
+random tokens, without and with depth recurrence. Moving averages are included, data loading is not. The baseline is
+reference_step.py, which processes a rank's share of the batch at once; ours is the step of golf.training, in the
+micro-batches of the profile. One rank of eight would do an eighth of the matrix products of Newton–Schulz for an
+eighth of the tokens, so the shares are those of a rank. MFU is the count of golf/model/flops.py over the device's
+peak. One more step of each side is profiled, outside the timing, and divided into groups (trace_summary.py): loss is
+the work on logits except for the matrix products of the head, which are matmul. On a CPU with OMP_NUM_THREADS=1 the
+process time is measured, because other work may share the cores.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from golf.artifacts import io
 from golf.config import loader
 from golf.distributed import device
 from golf.model import flops
+from golf.model.attention_backends import resolve_attention
 from golf.model.gpt import GPT
 from golf.training import schedule
 from golf.training.ema import EMATracker
@@ -38,43 +39,43 @@ RESULTS_DIR = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", type=Path, default=Path("params.yaml"), help="a configuration (params.yaml)")
-    parser.add_argument("--device", help="instead of the profile's: cpu or cuda")
-    parser.add_argument("--tokens", type=int, help="of a step, instead of the profile's batch")
-    parser.add_argument("--turns", type=int, default=3, help="of each side; the median counts (3)")
-    parser.add_argument("--steps", type=int, default=2, help="a turn (2)")
-    parser.add_argument("--eager", action="store_true", help="compile neither side")
-    parser.add_argument("--ours-alone", action="store_true", help="leave the record's form out")
+    parser.add_argument("--profile", type=Path, default=Path("params.yaml"), help="a configuration (%(default)s)")
+    parser.add_argument("--device", help="cpu or cuda, instead of the profile's")
+    parser.add_argument("--tokens", type=int, help="tokens per step, instead of the profile's batch")
+    parser.add_argument("--turns", type=int, default=3, help="repetitions of each side; the median counts (3)")
+    parser.add_argument("--steps", type=int, default=2, help="steps per repetition (2)")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    parser.add_argument("--ours-only", action="store_true", help="skip the baseline")
     parser.add_argument("--json", type=Path, help="instead of results/train_step.<profile>.<machine>.json")
     args = parser.parse_args()
-    for result in measure(args):  # the loop's graphs take minutes to compile: what there is before them is kept
+    for result in measure(args):  # write early: the recurrent graphs take minutes to compile
         io.write_json(args.json or RESULTS_DIR / f"train_step.{result['profile']}.{result['slug']}.json", result)
     print(format_table(result))
 
 
 def measure(args) -> Iterator[dict]:
-    """What main writes, after each row. Raises ParamsError or Unavailable as the train stage would."""
+    """Yield what main writes, after each row. Raises ConfigError or UnavailableError like the train stage."""
     cfg = loader.load_config(args.profile)
     train_cfg, model_cfg = dataclasses.replace(cfg.train, ranks=1), cfg.model
     train_cfg = dataclasses.replace(train_cfg, device=args.device or train_cfg.device)
     tokens = args.tokens or train_cfg.batch_tokens
-    # The record takes a rank's share at once.
+    # The baseline processes a rank's share at once.
     rank_tokens = min(tokens, cfg.train.batch_tokens // cfg.train.ranks)
     train_cfg = dataclasses.replace(
         train_cfg, batch_tokens=tokens, micro_batch_tokens=min(tokens, train_cfg.micro_batch_tokens)
     )
     if args.eager:
         train_cfg = dataclasses.replace(train_cfg, compile="off")
-    ctx = device.init_context(train_cfg, "train")
-    inductor.cpp.enable_kernel_profile = True  # else a trace shows a CPU's fused loops without names
+    ctx = device.init_context(train_cfg, "train", resolve_attention)
+    inductor.cpp.enable_kernel_profile = True  # otherwise a trace shows a CPU's fused loops without names
     peak, source = hardware.peak_flops(ctx.device, ctx.dtype)
     result = {
         **hardware.describe_machine(ctx.device),
         "profile": cfg.profile,
         "batch_tokens": train_cfg.batch_tokens,
-        "micro_tokens": train_cfg.micro_batch_tokens,
-        "record_micro_tokens": rank_tokens,
-        "runtime": ctx.description,
+        "micro_batch_tokens": train_cfg.micro_batch_tokens,
+        "baseline_micro_batch_tokens": rank_tokens,
+        "execution": ctx.description,
         "clock": "process" if hardware.uses_process_time(ctx.device) else "wall",
         "peak_flops": peak,
         "peak_source": source,
@@ -83,11 +84,13 @@ def measure(args) -> Iterator[dict]:
     for recurrent in (False, True) if model_cfg.recur_passes > 1 else (False,):
         sides = (
             {}
-            if args.ours_alone
-            else {"record": (BaselineStep, dataclasses.replace(train_cfg, micro_batch_tokens=rank_tokens))}
+            if args.ours_only
+            else {"baseline": (BaselineStep, dataclasses.replace(train_cfg, micro_batch_tokens=rank_tokens))}
         )
-        row = {"looped": recurrent} | compare(model_cfg, sides | {"ours": (OurStep, train_cfg)}, ctx, recurrent, args)
-        for stats in (row[side] for side in ("record", "ours") if side in row):
+        row = {"recurrent": recurrent} | compare(
+            model_cfg, sides | {"ours": (OurStep, train_cfg)}, ctx, recurrent, args
+        )
+        for stats in (row[side] for side in ("baseline", "ours") if side in row):
             speed = stats["tokens_per_second"]
             stats["mfu"] = flops.mfu(model_cfg, recurrent=recurrent, tokens_per_second=speed, peak_flops_per_s=peak)
         result["rows"].append(row)
@@ -95,7 +98,7 @@ def measure(args) -> Iterator[dict]:
 
 
 class OurStep:
-    """What the loop does in a step, but for its clock and its log."""
+    """The training step, without time budget and log."""
 
     def __init__(self, model_cfg, state_dict: dict, cfg, ctx):
         self.model, self.ctx = GPT(model_cfg, ctx.attention).to(ctx.device), ctx
@@ -112,13 +115,13 @@ class OurStep:
         return loss
 
     def label_optimizer(self) -> None:
-        """From here on a trace can tell the optimisers' time, and the averages'."""
+        """From now on, label the time of the optimizers and the averages in traces."""
         self.optimizer.step = with_optimizer_label(self.optimizer.step)
         self.ema.update = with_optimizer_label(self.ema.update)
 
 
 class BaselineStep:
-    """The same around the record's form."""
+    """The same for the baseline."""
 
     def __init__(self, model_cfg, state_dict: dict, cfg, ctx):
         self.reference, self.cfg = ReferenceStep(model_cfg, state_dict, cfg, ctx), cfg
@@ -143,13 +146,16 @@ def with_optimizer_label(function):
 
 
 def compare(model_cfg, step_classes: dict, ctx, recurrent: bool, args) -> dict:
-    """Figures of each side, and ratio: our tokens a second over the record's. kinds: name -> (class, params train)."""
+    """Measurements of each side, and ratio: our tokens per second over the baseline's.
+
+    step_classes: name -> (class, train section of params.yaml).
+    """
     torch._dynamo.reset()
     generator = torch.Generator().manual_seed(0)
     state_dict = GPT(model_cfg).init_weights(generator).state_dict()
     batch_tokens = step_classes["ours"][1].batch_tokens
-    rows = batch_tokens // model_cfg.context
-    ids = torch.randint(model_cfg.vocab_size, (rows, model_cfg.context + 1), generator=generator).to(ctx.device)
+    rows = batch_tokens // model_cfg.context_length
+    ids = torch.randint(model_cfg.vocab_size, (rows, model_cfg.context_length + 1), generator=generator).to(ctx.device)
     batch = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
     sides, seconds, held_bytes, peak_bytes, losses = {}, {}, {}, {}, {}
     clock = time.process_time if hardware.uses_process_time(ctx.device) else time.perf_counter
@@ -162,11 +168,11 @@ def compare(model_cfg, step_classes: dict, ctx, recurrent: bool, args) -> dict:
         for name, side in sides.items():
             if ctx.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(ctx.device)
-            ctx.finish()
+            ctx.synchronize()
             start = clock()
             for number in range(args.steps):
                 side.step(batch, 2 + turn * args.steps + number, recurrent)
-            ctx.finish()
+            ctx.synchronize()
             seconds[name].append((clock() - start) / args.steps)
             other_bytes = sum(held_bytes.values()) - held_bytes[name]
             if ctx.device.type == "cuda":
@@ -177,11 +183,11 @@ def compare(model_cfg, step_classes: dict, ctx, recurrent: bool, args) -> dict:
 
         def profiled_step(side=side) -> None:
             side.step(batch, 2 + args.turns * args.steps, recurrent)
-            ctx.finish()
+            ctx.synchronize()
 
         result[name]["groups_ms"] = trace.summarize(trace.profile_step(ctx.device, profiled_step))
-    if "record" in sides:
-        result["ratio"] = result["record"]["seconds"] / result["ours"]["seconds"]
+    if "baseline" in sides:
+        result["ratio"] = result["baseline"]["seconds"] / result["ours"]["seconds"]
     return result
 
 
@@ -190,7 +196,7 @@ def allocated_bytes(ctx) -> int:
 
 
 def step_stats(seconds: list[float], peak_bytes: int, losses: list[float], n_tokens: int) -> dict:
-    """peak_bytes: null on a CPU, where nobody counts what a step holds."""
+    """peak_bytes: None on a CPU, where it is not measured."""
     median_s = statistics.median(seconds)
     return {
         "seconds": median_s,
@@ -203,26 +209,27 @@ def step_stats(seconds: list[float], peak_bytes: int, losses: list[float], n_tok
 
 def format_table(result: dict) -> str:
     lines = [
-        f"{result['machine']}, torch {result['torch']}: profile {result['profile']}, {result['batch_tokens']:,} tokens a "
-        f"step, {result['micro_tokens']:,} at a time, in the record's form {result['record_micro_tokens']:,}",
-        f"{result['runtime']}",
+        f"{result['machine']}, torch {result['torch']}: profile {result['profile']}, "
+        f"{result['batch_tokens']:,} tokens per step in micro-batches of {result['micro_batch_tokens']:,}, "
+        f"baseline {result['baseline_micro_batch_tokens']:,}",
+        f"{result['execution']}",
         f"peak {result['peak_flops'] / 1e12:,.1f} TFLOP/s ({result['peak_source']})",
         "",
         f"{'step':<24}{'ms':>10}{'tokens/s':>13}{'MFU':>8}{'peak GB':>9}  "
         + "".join(f"{group:>14}" for group in trace.GROUPS),
     ]
     for row in result["rows"]:
-        for side in (side for side in ("record", "ours") if side in row):
+        for side in (side for side in ("baseline", "ours") if side in row):
             stats = row[side]
             gigabytes = "NOT-RUN" if stats["peak_bytes"] is None else f"{stats['peak_bytes'] / 1e9:.1f}"
             lines.append(
-                f"{side + (', loop' if row['looped'] else ', no loop'):<24}{1e3 * stats['seconds']:>10,.1f}"
+                f"{side + (', recurrent' if row['recurrent'] else ''):<24}{1e3 * stats['seconds']:>10,.1f}"
                 f"{stats['tokens_per_second']:>13,.0f}{stats['mfu']:>8.1%}{gigabytes:>9}  "
                 + "".join(f"{stats['groups_ms'][group]:>14.1f}" for group in trace.GROUPS)
             )
         if "ratio" in row:
             lines.append(f"{'ratio of tokens/s':<24}{row['ratio']:>10.2f}")
-    lines.append("the groups are milliseconds of one profiled step, which profiling slows down")
+    lines.append("groups: milliseconds of one profiled step, which is slower than an unprofiled one")
     return "\n".join(lines)
 
 

@@ -1,62 +1,83 @@
-"""dvc.yaml lists the files that each stage's imports reach, so that editing one reruns just the stages that use it."""
+"""Keep dvc.yaml's deps equal to the source files that each stage depends on: ``python -m tools.dvc_deps [--check]``.
 
+Editing a file then reruns exactly the stages that use it.
+"""
+
+import argparse
 import re
+import sys
 from pathlib import Path
 
-from golf.artifacts import source_deps
+from golf.artifacts import io, source_deps
 from golf.errors import GolfError
 
 DVC_FILE = Path("dvc.yaml")
+_STAGE_LINE = re.compile(r"  (\w+):")
+_DEPS_LINE = "    deps:"
+_KEY_LINE = re.compile(r"    \w")
+_SOURCE_LINE = re.compile(r"      - (\S+\.py)")
 
 
 def parse_declared_deps(text: str) -> dict[str, list[str]]:
-    """The .py files under each stage's deps."""
+    """The .py files in each stage's deps."""
     deps_by_stage: dict[str, list[str]] = {}
-    stage, is_in_deps = None, False
+    stage, is_in_deps = "", False
     for line in f"\n{text}".partition("\nstages:\n")[2].splitlines():
-        if re.match(r"\w", line):  # the next top-level key: plots, artifacts
+        if re.match(r"\w", line):  # the next top-level key
             break
-        if match := re.fullmatch(r"  (\w+):", line):
+        if match := _STAGE_LINE.fullmatch(line):
             stage, is_in_deps = match[1], False
             deps_by_stage[stage] = []
-        elif re.match(r"    \w", line):
-            is_in_deps = line.startswith("    deps:")
-        elif is_in_deps and stage and (match := re.fullmatch(r"      - (\S+\.py)", line)):
+        elif _KEY_LINE.match(line):
+            is_in_deps = line == _DEPS_LINE
+        elif is_in_deps and stage and (match := _SOURCE_LINE.fullmatch(line)):
             deps_by_stage[stage].append(match[1])
     return deps_by_stage
 
 
-def check_deps() -> str:
-    """Raises GolfError naming each stage whose list is not what it imports."""
-    declared_deps = parse_declared_deps(DVC_FILE.read_text(encoding="utf-8"))
+def check_deps() -> None:
+    """Raises GolfError naming each stage whose declared files differ from those it depends on."""
     problems = []
-    for stage, files in declared_deps.items():
-        imported_files = set(source_deps.stage_sources(stage))
-        missing, unused = sorted(imported_files - set(files)), sorted(set(files) - imported_files)
+    for stage, declared in parse_declared_deps(DVC_FILE.read_text(encoding="utf-8")).items():
+        required = set(source_deps.stage_sources(stage))
+        missing, unused = sorted(required - set(declared)), sorted(set(declared) - required)
         if missing or unused:
-            problems.append(f"  {stage}: missing {missing}, not imported {unused}")
+            problems.append(f"  {stage}: missing {missing}, unused {unused}")
     if problems:
         raise GolfError(
-            f"{DVC_FILE}: deps are not what the stages import; run: python -m golf deps\n" + "\n".join(problems)
+            f"{DVC_FILE}: the deps differ from what the stages import; update them with: python -m tools.dvc_deps\n"
+            + "\n".join(problems)
         )
-    return f"{DVC_FILE}: every stage declares what it imports"
 
 
-def write_deps() -> str:
-    """Put the files of each stage's closure first in its deps, sorted, and leave the rest of dvc.yaml as it is."""
-    from golf.artifacts import io
-
-    lines, out_lines, stage = DVC_FILE.read_text(encoding="utf-8").splitlines(), [], None
-    is_in_deps = False
-    for line in lines:
-        if match := re.fullmatch(r"  (\w+):", line):
+def write_deps() -> None:
+    """Write each stage's source files, sorted, at the beginning of its deps; the rest of dvc.yaml stays as it is."""
+    out_lines = []
+    stage, is_in_deps = "", False
+    for line in DVC_FILE.read_text(encoding="utf-8").splitlines():
+        if match := _STAGE_LINE.fullmatch(line):
             stage = match[1]
-        if re.match(r"    \w", line):
-            is_in_deps = line.startswith("    deps:")
-        if is_in_deps and re.fullmatch(r"      - \S+\.py", line):
+        if _KEY_LINE.match(line):
+            is_in_deps = line == _DEPS_LINE
+        if is_in_deps and _SOURCE_LINE.fullmatch(line):
             continue
         out_lines.append(line)
-        if line == "    deps:" and stage:
+        if line == _DEPS_LINE and stage:
             out_lines += [f"      - {path}" for path in source_deps.stage_sources(stage)]
     io.write_bytes(DVC_FILE, ("\n".join(out_lines) + "\n").encode())
-    return check_deps()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.dvc_deps", description="Update the deps in dvc.yaml.")
+    parser.add_argument("--check", action="store_true", help="only check the deps; exit with 1 if they are out of date")
+    try:
+        if not parser.parse_args().check:
+            write_deps()
+        check_deps()
+    except GolfError as error:
+        sys.exit(str(error))
+    print(f"{DVC_FILE}: every stage lists its source files")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
-"""``golf compare``: whether one run is better than another on the same text, or within noise, as text for people."""
+"""``golf compare``: whether one run is better than another on the same text, or the difference is within noise."""
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,18 +11,22 @@ from golf.evaluation import bpb, ledger, significance
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.significance import ConfidenceInterval, PairedDifference
 
-_N_SHOWN_DOCUMENTS = 5  # documents that changed most
+__all__ = ["compare_ledgers"]
+
+_N_SHOWN_DOCUMENTS = 5  # the documents that changed most
+
+_Ledger = tuple[LedgerData, dict[str, Any]]  # rows and metadata
 
 
 def compare_ledgers(before: list[Path], after: list[Path]) -> str:
-    """Ledgers of the same text, one a seed, the seeds in the same order on both sides.
+    """A report on ledgers of the same text: one for each seed, with the seeds in the same order on both sides.
 
-    Raises BadInput when their numbers, their texts or the ways of one side differ, or one run stands for two seeds;
-    BadArtifact when a ledger was changed.
+    Raises InputError if the sides differ in number, the ledgers differ in text, those of one side differ in mode or
+    predictor, or one run stands for two seeds; ArtifactError if a ledger was changed.
     """
     if not before or len(before) != len(after):
         raise InputError(
-            f"got {len(before)} ledgers before and {len(after)} after; name as many on both sides, seed by seed"
+            f"got {len(before)} ledgers before and {len(after)} after; give as many on both sides, seed by seed"
         )
     paths = [*before, *after]
     ledgers = [ledger.read(path) for path in paths]
@@ -31,87 +36,75 @@ def compare_ledgers(before: list[Path], after: list[Path]) -> str:
     rows = [data for data, _ in ledgers]
     before_rows, after_rows = rows[: len(before)], rows[len(before) :]
     change = significance.compute_paired_difference(before_rows, after_rows)
-    scores = [[bpb.compute_score(each).bpb for each in side] for side in (before_rows, after_rows)]
+    before_scores, after_scores = ([bpb.compute_score(data).bpb for data in side] for side in (before_rows, after_rows))
     lines = [
         f"{len(rows[0].documents):,} documents, {len(rows[0].nll):,} targets, {change.bytes.sum():,} bytes",
-        *_format_side("before", paths[: len(before)], ledgers[: len(before)], scores[0]),
-        *_format_side("after", paths[len(before) :], ledgers[len(before) :], scores[1]),
+        *_format_side("before", before, ledgers[: len(before)], before_scores),
+        *_format_side("after", after, ledgers[len(before) :], after_scores),
         "",
     ]
-    if all(
-        np.array_equal(before_data.nll, after_data.nll)
-        for before_data, after_data in zip(before_rows, after_rows, strict=True)
-    ):
+    if all(np.array_equal(one.nll, other.nll) for one, other in zip(before_rows, after_rows, strict=True)):
         return "\n".join([*lines, "Identical: every target has the same score on both sides"])
-    lines += [
-        _format_interval("difference over documents", change.bpb_difference, "fewer than two documents"),
-    ]
-    seeds = significance.compute_paired_interval(*scores) if len(before) > 1 else None
+    lines.append(_format_interval("difference over documents", change.bpb_difference, "fewer than two documents"))
+    seeds = significance.compute_paired_interval(before_scores, after_scores) if len(before) > 1 else None
     if seeds is not None:
-        lines += [
-            _format_interval("over seeds, in pairs", seeds),
-            _format_interval("over seeds, Welch", significance.compute_welch_interval(*scores)),
-        ]
+        welch = significance.compute_welch_interval(before_scores, after_scores)
+        lines += [_format_interval("over seeds, paired", seeds), _format_interval("over seeds, Welch", welch)]
     else:
-        lines.append("difference over seeds:     not measured; name several runs before and after")
-    lines += [
-        f"better: {change.improved_fraction:.1%} of the documents, with {change.improved_bytes_fraction:.1%} of the bytes",
-        "",
-    ]
-    return "\n".join(
-        [*lines, *_format_largest_changes(change, before_rows[0]), "", _format_conclusion(change.bpb_difference, seeds)]
+        lines.append("difference over seeds:     not measured; give several runs before and after")
+    improved = (
+        f"{change.improved_fraction:.1%} of the documents, with {change.improved_bytes_fraction:.1%} of the bytes"
     )
+    lines += [f"better: {improved}", "", *_format_largest_changes(change, before_rows[0]), ""]
+    return "\n".join([*lines, _format_conclusion(change.bpb_difference, seeds)])
 
 
-def _require_same_text(paths: list[Path], ledgers: list[tuple[LedgerData, dict]]) -> None:
-    """Raises BadInput naming the first ledger that is not of the first one's text, and what differs."""
+def _require_same_text(paths: list[Path], ledgers: list[_Ledger]) -> None:
+    """Raises InputError naming the first ledger whose text differs from the first ledger's, and the difference."""
     rows, meta = ledgers[0]
     for path, (other_rows, other_meta) in zip(paths[1:], ledgers[1:], strict=True):
         problem = significance.find_text_mismatch(rows, other_rows)
         if meta.get("stream") != other_meta.get("stream"):
-            problem = f"the stream {meta.get('stream')} against {other_meta.get('stream')}"
+            problem = f"streams {meta.get('stream')} and {other_meta.get('stream')}"
         if problem:
             raise InputError(f"{paths[0]}, {path}: not the same text: {problem}; compare ledgers of one split")
 
 
-def _require_distinct_seeds(paths: list[Path], ledgers: list[tuple[LedgerData, dict]]) -> None:
-    """Raises BadInput naming two ledgers of one side that hold the same scores, or are not of one way and method."""
+def _require_distinct_seeds(paths: list[Path], ledgers: list[_Ledger]) -> None:
+    """Raises InputError naming two ledgers of one side with the same scores or another mode or predictor."""
     for (path, (rows, meta)), (other_path, (other_rows, other_meta)) in itertools.combinations(
         zip(paths, ledgers, strict=True), 2
     ):
         if np.array_equal(rows.nll, other_rows.nll):
-            raise InputError(f"{path}, {other_path}: the same scores, so one run and not two seeds; name each run once")
-        for key in ("way", "method"):
+            raise InputError(f"{path}, {other_path}: the same scores, so not two seeds; give each run once")
+        for key in ("mode", "predictor"):
             if meta.get(key) != other_meta.get(key):
-                mismatch = f"{key} {meta.get(key)} against {other_meta.get(key)}"
-                raise InputError(
-                    f"{path}, {other_path}: {mismatch}; the ledgers of one side differ in their seed alone"
-                )
+                mismatch = f"{key}s {meta.get(key)} and {other_meta.get(key)}"
+                raise InputError(f"{path}, {other_path}: {mismatch}; ledgers of one side may differ only in their seed")
 
 
-def _format_side(
-    name: str, paths: list[Path], ledgers: list[tuple[LedgerData, dict]], scores: list[float]
-) -> list[str]:
-    """Each run's bpb, and over several their mean and spread."""
+def _format_side(name: str, paths: list[Path], ledgers: list[_Ledger], scores: list[float]) -> list[str]:
+    """The bpb of each run, and over several runs their mean and standard deviation."""
     lines = [
-        f"{name:<7} {score:.6f} bpb  {'invalid ' * ('verdict' in metadata)}{metadata['way']:<8} {path}"
+        f"{name:<7} {score:.6f} bpb  {'invalid ' * ('verdict' in metadata)}{metadata['mode']:<8} {path}"
         for score, (_, metadata), path in zip(scores, ledgers, paths, strict=True)
     ]
-    if len(scores) > 1:
-        mean, sd = significance.compute_mean_std(scores)
-        lines.append(f"{name:<7} {mean:.6f} bpb  mean of {len(scores)} seeds, standard deviation {sd:.6f}")
+    stats = significance.summarize(scores)
+    if stats.std is not None:
+        lines.append(f"{name:<7} {stats.mean:.6f} bpb  mean of {stats.n} seeds, standard deviation {stats.std:.6f}")
     return lines
 
 
-def _format_interval(name: str, interval: ConfidenceInterval, reason: str = "") -> str:
+def _format_interval(name: str, interval: ConfidenceInterval, missing_reason: str = "") -> str:
+    start = f"{name + ':':<26} {interval.value:+.6f} bpb"
     if interval.half_width is None:
-        return f"{name + ':':<26} {interval.value:+.6f} bpb, no interval: {reason}"
+        return f"{start}, no interval: {missing_reason}"
     low, high = interval.value - interval.half_width, interval.value + interval.half_width
-    return f"{name + ':':<26} {interval.value:+.6f} bpb, {significance.CONFIDENCE_LEVEL:.0%} within {low:+.6f} to {high:+.6f}"
+    return f"{start}, {significance.CONFIDENCE_LEVEL:.0%} within {low:+.6f} to {high:+.6f}"
 
 
 def _format_largest_changes(change: PairedDifference, rows: LedgerData) -> list[str]:
-    """The documents that moved the difference most."""
+    """A table of the documents that changed most."""
     lines = [f"changed most{'document':>12}{'at target':>12}{'bytes':>10}{'bits':>12}{'its bpb':>10}"]
     for document in (index for index in change.largest_changes(_N_SHOWN_DOCUMENTS) if change.bits[index]):
         bits, n_bytes = change.bits[document], int(change.bytes[document])
@@ -121,17 +114,14 @@ def _format_largest_changes(change: PairedDifference, rows: LedgerData) -> list[
 
 
 def _format_conclusion(documents: ConfidenceInterval, seeds: ConfidenceInterval | None) -> str:
-    """One sentence: is the difference larger than noise, and than which."""
-    noise_sources = [
-        ("over documents", documents.is_within_noise),
-        ("between seeds", seeds.is_within_noise if seeds else None),
-    ]
-    within_noise = [name for name, is_within_noise in noise_sources if is_within_noise]
-    beyond_noise = [name for name, noise in noise_sources if noise is False]
-    if within_noise:
-        sentence = f"within noise {' and '.join(within_noise)}" + (
-            f", larger than noise {beyond_noise[0]}" if beyond_noise else ""
-        )
-    else:
-        sentence = f"larger than noise {' and '.join(beyond_noise)}" if beyond_noise else "not judged: no interval"
-    return sentence[0].upper() + sentence[1:]
+    """One sentence: whether the difference is larger than noise, and than which noise."""
+    is_within_noise = {
+        "over documents": documents.is_within_noise,
+        "between seeds": seeds.is_within_noise if seeds else None,
+    }
+    within = [name for name, is_within in is_within_noise.items() if is_within]
+    beyond = [name for name, is_within in is_within_noise.items() if is_within is False]
+    if within:
+        contrast = f", larger than noise {beyond[0]}" if beyond else ""
+        return f"Within noise {' and '.join(within)}{contrast}"
+    return f"Larger than noise {' and '.join(beyond)}" if beyond else "Unknown: no interval"

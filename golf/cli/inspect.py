@@ -1,10 +1,12 @@
-"""Explain any artifact in a screenful, after the checks that every reader makes."""
+"""``golf inspect PATH``: describe any artifact on one screen, after the checks that its reader makes."""
 
 import csv
 import dataclasses
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,32 +14,39 @@ import torch
 from golf.artifacts import io, lineage
 from golf.compliance import evaluation_log, verdict
 from golf.compression import code_bundle, quantized_tensor, reader
+from golf.config import loader
 from golf.data import split_reader
+from golf.data.shard_file import read_shard
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation import bpb, ledger
 from golf.quantization import report, sensitivity
 
-_MAX_LINES, _MAX_COLUMNS = 40, 120  # a screenful
-_N_SHOWN_EVALUATIONS = 24  # lines of the log of evaluations that are shown
+__all__ = ["describe"]
+
+_MAX_LINES, _MAX_COLUMNS = 40, 120  # of one screen
+_N_SHOWN_EVALUATIONS = 24  # last lines of the evaluation log
 
 
-def describe(path: Path) -> str:
-    """Text for people. Raises BadInput for what is no artifact, BadArtifact for a damaged one."""
+def describe(path: Path | str) -> str:
+    """A description in words. Raises InputError for what is not an artifact, ArtifactError for a damaged one."""
     path = Path(path)
     if path.is_dir():
         return _describe_folder(path)
     if not path.exists():
-        raise InputError(f"{path}: not found; dvc repro makes the artifacts, dvc checkout brings them back")
-    readers = {".bin": _describe_shard, ".json": _describe_json, ".csv": _describe_csv, ".model": _describe_tokenizer}
-    readers |= {
+        raise InputError(f"{path}: not found; make the artifacts with dvc repro, or restore them with dvc checkout")
+    readers: dict[str, Callable[[Path], list[str]]] = {
+        ".bin": _describe_shard,
+        ".json": _describe_json,
+        ".csv": _describe_csv,
+        ".model": _describe_tokenizer,
         ".safetensors": _describe_tensors,
         ".golf": _describe_golf_file,
         ".jsonl": _describe_evaluation_log,
         ".xz": _describe_code_bundle,
     }
     if path.suffix not in readers:
-        raise InputError(f"{path}: not an artifact; golf inspect reads {', '.join(sorted(readers))} and split folders")
+        raise InputError(f"{path}: not an artifact; allowed are {', '.join(sorted(readers))} and folders")
     return _truncate(readers[path.suffix](path))
 
 
@@ -51,46 +60,50 @@ def _describe_folder(path: Path) -> str:
 
 
 def _truncate(lines: list[str]) -> str:
-    wrap_options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * 4}
-    lines = [part for line in lines for part in textwrap.wrap(line, _MAX_COLUMNS, **wrap_options) or [""]]
+    """The lines, wrapped, as text of at most _MAX_LINES lines."""
+    wrapper = textwrap.TextWrapper(
+        _MAX_COLUMNS, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False
+    )
+    lines = [part for line in lines for part in wrapper.wrap(line) or [""]]
     n_excess = len(lines) - _MAX_LINES
     return "\n".join(lines if n_excess <= 0 else [*lines[: _MAX_LINES - 1], f"  … {n_excess + 1} more lines"])
 
 
 def _describe_split(path: Path) -> list[str]:
-    opened_split, index = split_reader.open_split(path), split_reader.read_index(path)
-    totals, bos_text = (
-        f"{split_reader.count_documents(index):,} documents, {opened_split.tokens:,} tokens",
-        f"BOS {opened_split.bos}",
-    )
-    lines = [f"{path}: split {opened_split.name!r}, checked against its index"]
-    if "unlisted" in index:
-        disjoint_from = ", ".join(index["unlisted"]["apart_from"])
+    index = split_reader.read_index(path)
+    hub_root = loader.load_config().hub.root if "root" in index else None
+    opened_split = split_reader.open_split(path, hub_root=hub_root)
+    totals = f"{split_reader.count_documents(index):,} documents, {opened_split.tokens:,} tokens"
+    vocab_text = f"vocabulary {opened_split.vocab_size}, BOS {opened_split.bos}"
+    lines = [f"{path}: split {opened_split.name!r}, matches its index"]
+    if "summarized" in index:
+        disjoint_from = ", ".join(index["summarized"]["disjoint_from"])
         lines += [
-            f"  {totals}; vocabulary {opened_split.vocab_size}, {bos_text}",
-            f"  none of them listed; none is in {disjoint_from}",
+            f"  {totals}; {vocab_text}",
+            f"  documents are not listed; none of them is in {disjoint_from}",
         ]
     else:
         lengths = np.array([document["bytes"] for document in opened_split.documents])
+        n_bytes = int(lengths.sum())
         lines += [
-            f"  {totals}, {opened_split.bytes:,} bytes of normalised text",
-            f"  {opened_split.bytes / max(1, opened_split.tokens):.3f} bytes a token; vocabulary {opened_split.vocab_size}, {bos_text}",
-            f"  document bytes: least {lengths.min():,}, median {int(np.median(lengths)):,}, most {lengths.max():,}",
+            f"  {totals}, {n_bytes:,} bytes of normalized text",
+            f"  {n_bytes / max(1, opened_split.tokens):.3f} bytes per token; {vocab_text}",
+            f"  document bytes: min {lengths.min():,}, median {int(np.median(lengths)):,}, max {lengths.max():,}",
         ]
     if "root" in index:
-        lines.append(f"  shards in {split_reader.resolve_shard_dir(path, index)}")
+        lines.append(f"  shards in {split_reader.resolve_shard_dir(path, index, hub_root)}")
     if opened_split.token_bytes:
-        lines.append("  its sidecar says how many bytes of text each token carries")
+        lines.append("  a sidecar holds the bytes of text of each token")
     return [*lines, *(f"  shard {index}: {len(tokens):,} tokens" for index, tokens in enumerate(opened_split.shards))]
 
 
 def _describe_shard(path: Path) -> list[str]:
-    """A token shard, or a sidecar of one, which has the same form."""
-    values = split_reader.read_shard(path)[:]
-    kind, content = ("byte sidecar", "bytes a token") if split_reader.is_sidecar(path) else ("token shard", "ids")
+    """A token shard, or the byte sidecar of one, which has the same format."""
+    values = read_shard(path)[:]
+    kind, content = ("byte sidecar", "bytes per token") if split_reader.is_sidecar(path) else ("token shard", "ids")
     first_values = ", ".join(map(str, values[:16].tolist()))
     return [
-        f"{path}: {kind}, magic and length checked",
+        f"{path}: {kind}, magic number and length are correct",
         f"  {len(values):,} tokens, {content} {int(values.min())} to {int(values.max())}",
         f"  first: {first_values}",
     ]
@@ -114,16 +127,16 @@ def _describe_json(path: Path) -> list[str]:
 
 
 def _describe_evaluation_log(path: Path) -> list[str]:
-    """The log of evaluations. Raises BadArtifact naming the line at which its chain breaks."""
+    """The evaluation log. Raises ArtifactError naming the line at which its hash chain breaks."""
     entries = evaluation_log.read_entries(path)
     n_started = evaluation_log.n_started(entries)
     lines = [
-        f"{path}: {evaluation_log.format_count(n_started)} begun, {len(entries) - n_started} ended",
-        "  the chain holds: each line follows the one before",
-        f"  {'time':<27}{'headline':<10}{'val bpb':<10}{'artifact':<10}{'method':<22}verdict",
+        f"{path}: {evaluation_log.format_count(n_started)} started, {len(entries) - n_started} finished",
+        "  the hash chain is intact",
+        f"  {'time':<27}{'headline':<10}{'val bpb':<10}{'artifact':<10}{'predictor':<22}verdict",
     ]
     for entry in entries[-_N_SHOWN_EVALUATIONS:]:
-        bpb_text = "begun" if entry["val_bpb"] is None else f"{entry['val_bpb']:.4f}"
+        bpb_text = "started" if entry["val_bpb"] is None else f"{entry['val_bpb']:.4f}"
         status = (entry["verdict"] or "").partition(":")[0]
         source_text = f"{entry['artifact'][:8]:<10}{entry['method'][:20]:<22}"
         lines.append(f"  {entry['time']:<27}{entry['headline']:<10}{bpb_text:<10}{source_text}{status}")
@@ -134,9 +147,9 @@ def _describe_csv(path: Path) -> list[str]:
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(path, f"not a table ({error})", io.RERUN_HINT) from None
+        raise ArtifactError(path, f"not a CSV table ({error})", io.RERUN_HINT) from None
     if not rows:
-        raise ArtifactError(path, "an empty file, not a table", io.RERUN_HINT)
+        raise ArtifactError(path, "empty, expected a CSV table", io.RERUN_HINT)
     shown_rows = rows if len(rows) <= _MAX_LINES - 2 else [*rows[:20], ["…"], *rows[-(_MAX_LINES - 24) :]]
     return [
         f"{path}: table of {len(rows) - 1:,} rows",
@@ -148,27 +161,26 @@ def _describe_tensors(path: Path) -> list[str]:
     loaded, meta = io.load_tensors(path)
     kind = io.read_header(path)["kind"]
     lines = [
-        f"{path}: {kind}, {path.stat().st_size:,} bytes, checksum good",
+        f"{path}: {kind}, {path.stat().st_size:,} bytes, checksum matches",
         *_format_lineage(lineage.read_lineage(path)),
     ]
     if kind == ledger.KIND:
         return lines + _format_ledger(path)
-    extra_meta = {key: value for key, value in meta.items() if key not in ("lineage", "shape", "inputs", "bits")}
+    extra_meta = {key: value for key, value in meta.items() if key not in ("lineage", "model", "inputs", "bits")}
     if extra_meta:
         lines.append(f"  {json.dumps(extra_meta)[:110]}")
-    if "shape" in meta:
-        lines.append(
-            "  model " + ", ".join(f"{k} {meta['shape'][k]}" for k in ("n_layers", "d_model", "n_heads", "vocab_size"))
-        )
+    if "model" in meta:
+        keys = ("n_layers", "d_model", "n_heads", "vocab_size")
+        lines.append("  model " + ", ".join(f"{key} {meta['model'][key]}" for key in keys))
     n_values = sum(tensor.numel() for tensor in loaded.values())
-    lines.append(f"  {len(loaded)} tensors, {n_values:,} numbers")
+    lines.append(f"  {len(loaded)} tensors, {n_values:,} values")
     if kind == sensitivity.KIND:
         return lines + [_format_sensitivity(name, tensor) for name, tensor in loaded.items()]
     return lines + _format_tensors(loaded)
 
 
 def _format_tensors(tensors_by_name: dict[str, torch.Tensor]) -> list[str]:
-    """A line a tensor, and one for codes together with their steps."""
+    """One line for each tensor, where codes and their scales are one tensor."""
     names = [
         name.removesuffix(quantized_tensor.CODES_SUFFIX)
         for name in tensors_by_name
@@ -196,13 +208,12 @@ def _format_tensors(tensors_by_name: dict[str, torch.Tensor]) -> list[str]:
 
 
 def _format_quantized(name: str, tensors_by_name: dict[str, torch.Tensor]) -> str:
-    codes, steps = (
-        tensors_by_name[name + quantized_tensor.CODES_SUFFIX],
-        tensors_by_name[name + quantized_tensor.ROW_SCALES_SUFFIX],
-    )
-    columns = tensors_by_name.get(name + quantized_tensor.COL_SCALES_SUFFIX)
-    text = f"{report.empirical_entropy(codes):5.2f} bits, |code| to {int(codes.int().abs().max())}, steps {_format_range(steps)}"
-    text += "" if columns is None else f", columns × {_format_range(columns)}"
+    codes = tensors_by_name[name + quantized_tensor.CODES_SUFFIX]
+    row_scales = tensors_by_name[name + quantized_tensor.ROW_SCALES_SUFFIX]
+    col_scales = tensors_by_name.get(name + quantized_tensor.COL_SCALES_SUFFIX)
+    max_code = int(codes.int().abs().max())
+    text = f"{report.empirical_entropy(codes):5.2f} bits, |code| to {max_code}, row scales {_format_range(row_scales)}"
+    text += "" if col_scales is None else f", column scales {_format_range(col_scales)}"
     return f"  {name:<28} {_format_shape(codes):>9} {_format_dtype(codes):<6} {text}"
 
 
@@ -210,8 +221,9 @@ def _format_sensitivity(name: str, row_sensitivity: torch.Tensor) -> str:
     if row_sensitivity.ndim != 1 or not row_sensitivity.numel():
         return _format_tensor(name, row_sensitivity)
     low, high = np.quantile(row_sensitivity.double().numpy(), (0.1, 0.9))
-    range_text = f"{low:.3g} (10 % of rows below) to {high:.3g} (90 %)"
-    return f"  {name:<28} {len(row_sensitivity):>6} rows   mean {row_sensitivity.double().mean():.4g}   spread {range_text}"
+    mean = row_sensitivity.double().mean()
+    quantiles = f"10 % to 90 % quantile {low:.3g} to {high:.3g}"
+    return f"  {name:<28} {len(row_sensitivity):>6} rows   mean {mean:.4g}   {quantiles}"
 
 
 def _format_range(tensor: torch.Tensor) -> str:
@@ -240,40 +252,42 @@ def _format_ledger(path: Path) -> list[str]:
     rows, meta = ledger.read(path)
     score = bpb.compute_score(rows)
     stderr_text = f" ± {score.standard_error:.4f}" if score.standard_error is not None else ""
+    bpb_text = f"{score.bpb:.6f}{stderr_text} bpb (s.e. over documents)"
     return [
-        f"  way {meta['way']}: {score.bpb:.6f}{stderr_text} bpb (s.e. over documents), {score.loss:.6f} nats a token",
+        f"  mode {meta['mode']}: {bpb_text}, {score.loss:.6f} nats per token",
         *([f"  {meta['verdict']}"] if "verdict" in meta else []),
         f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.documents):,} documents",
-        f"  {int(rows.chunk[-1]) + 1:,} chunks, every seal fits",
+        f"  {int(rows.chunk[-1]) + 1:,} chunks, hash chain intact",
     ]
 
 
-def _format_lineage(record: dict | None) -> list[str]:
+def _format_lineage(record: dict[str, Any] | None) -> list[str]:
     if record is None:
-        return ["  no lineage: of unknown origin"]
+        return ["  unknown origin: no lineage"]
     inputs = ", ".join(f"{name} {source['sha256'][:12]}" for name, source in record["inputs"].items())
     return [
-        f"  by stage {record['stage']} from {inputs}; seed {record['seed']}, {record['ranks']} ranks",
-        f"  splits that influenced it: {', '.join(record['splits_seen']) or 'none'}",
+        f"  made by stage {record['stage']} from {inputs}; seed {record['seed']}, {record['ranks']} ranks",
+        f"  upstream splits: {', '.join(record['splits_seen']) or 'none'}",
     ]
 
 
 def _describe_golf_file(path: Path) -> list[str]:
     tensors_by_name, header = reader.read(path)
-    lines = [f"{path}: submission, {path.stat().st_size:,} bytes, every checksum good"]
+    lines = [f"{path}: submission, {path.stat().st_size:,} bytes, all checksums match"]
     lines.append("  model " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(header.model).items()))
     codecs = dict.fromkeys(section.codec for section in header.sections)
     lines.append(
-        f"  codec {', '.join(codecs) or 'none'}; splits that influenced it: {', '.join(header.upstream_splits) or 'none'}"
+        f"  codec {', '.join(codecs) or 'none'}; upstream splits: {', '.join(header.upstream_splits) or 'none'}"
     )
     return lines + _format_tensors(tensors_by_name)
 
 
 def _describe_code_bundle(path: Path) -> list[str]:
-    """The sources in a code bundle, largest first."""
+    """The source files in a code bundle with their sizes, largest first."""
     packed = path.read_bytes()
     sources = code_bundle.unpack(packed, path)
     total = sum(map(len, sources.values()))
-    lines = [f"{path}: code that counts, {len(packed):,} bytes packed; {len(sources)} minified files, {total:,} bytes"]
+    contents = f"{len(sources)} minified files, {total:,} bytes unpacked"
+    lines = [f"{path}: the code of the submission, {len(packed):,} bytes; {contents}"]
     by_size = sorted(sources.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return lines + [f"  {name:<40} {len(source):>8,} bytes" for name, source in by_size]

@@ -1,183 +1,218 @@
-"""``python -m golf``: check params.yaml or a submission, explain an artifact, compare runs, show the last result."""
+"""The command line: ``golf COMMAND``, or ``python -m golf COMMAND``."""
 
 import argparse
+import importlib.metadata
+import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from golf.errors import GolfError
 
+__all__ = ["build_parser", "format_version", "main"]
+
+_RENAMED_COMMANDS = {
+    "params": "golf validate",
+    "check": "golf verdict (the last run) or golf check-submission FOLDER",
+    "performance": "python -m benchmarks.report",
+    "deps": "python -m tools.dvc_deps",
+    "ci": "python -m tools.ci",
+}
+
 
 class _ReportFailedError(Exception):
-    """A report that is printed as it is, with exit code 1."""
+    """A report that is printed to stdout as it is, with exit code 1."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0, or 1 after one message."""
-    args = _build_parser().parse_args(argv)
+class _UsageError(Exception):
+    """Arguments that do not fit together: exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0 if it is done, 1 after an error or a failed report, 2 for wrong arguments.
+
+    Wrong arguments that argparse itself detects raise SystemExit with code 2.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in _RENAMED_COMMANDS:
+        print(f"golf {argv[0]}: renamed, use {_RENAMED_COMMANDS[argv[0]]}", file=sys.stderr)
+        return 2
+    args = build_parser().parse_args(argv)
     try:
-        print(args.run(args))
-    except _ReportFailedError as failure:
-        print(failure)
+        print(args.run(args), flush=True)
+    except _ReportFailedError as report:
+        print(report)
         return 1
+    except _UsageError as error:
+        print(f"golf {args.command}: {error}", file=sys.stderr)
+        return 2
     except GolfError as error:
         print(f"golf {args.command}: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of a pipe has ended, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports it again when it exits
+        return 1
+    except OSError as error:
+        location = f"{error.filename}: " if error.filename else ""
+        print(f"golf {args.command}: {location}{error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. docs/cli.md is generated from it."""
     root_parser = argparse.ArgumentParser(
         prog="golf",
         description="Train, compress and honestly score the best small language model that fits in 16,000,000 bytes.",
-        epilog="The pipeline itself: dvc repro (all of it), dvc repro -f -s evaluate (one stage), dvc dag (the graph).",
+        epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag (its graph).",
     )
+    root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    params_parser = commands.add_parser("params", help="check params.yaml (or FILE) and name every problem")
-    params_parser.add_argument("file", nargs="?", default="params.yaml", type=Path)
-    params_parser.set_defaults(run=_run_params)
-    artifact_parser = commands.add_parser("inspect", help="explain any artifact in a screenful")
-    artifact_parser.add_argument("path", type=Path)
-    artifact_parser.set_defaults(run=_run_inspect)
-    results_parser = commands.add_parser("results", help="the table of the last run: bpb, bytes, seconds, verdict")
-    results_parser.set_defaults(run=_run_results)
-    artifact_parser = commands.add_parser("lineage", help="the whole ancestry of an artifact as a tree")
-    artifact_parser.add_argument("path", type=Path)
-    artifact_parser.set_defaults(run=_run_lineage)
-    compare_parser = commands.add_parser(
-        "compare", help="two runs on the same text, document by document: is it noise?"
+
+    validate = commands.add_parser("validate", help="check params.yaml and list every problem")
+    validate.add_argument("file", nargs="?", default="params.yaml", type=Path, metavar="FILE", help="%(default)s")
+    validate.set_defaults(run=_run_validate)
+
+    inspect = commands.add_parser("inspect", help="describe any artifact on one screen")
+    inspect.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/, or a folder")
+    inspect.set_defaults(run=_run_inspect)
+
+    lineage = commands.add_parser("lineage", help="show what an artifact was made from, as a tree")
+    lineage.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/")
+    lineage.set_defaults(run=_run_lineage)
+
+    compare = commands.add_parser(
+        "compare",
+        help="compare two runs on the same text, with intervals",
+        description="Compare two runs on the same text document by document: is the difference larger than noise? "
+        "Several runs on each side, paired by seed in the given order, add an interval over seeds.",
     )
-    compare_parser.add_argument("ledgers", nargs="*", type=Path, metavar="LEDGER", help="the one before, the one after")
-    compare_parser.add_argument(
-        "--before", nargs="+", type=Path, default=[], metavar="LEDGER", help="several seeds of one side"
+    compare.add_argument("ledgers", nargs="*", type=Path, metavar="LEDGER", help="the ledger before, the ledger after")
+    compare.add_argument(
+        "--before", nargs="+", type=Path, default=[], metavar="LEDGER", help="one ledger for each seed"
     )
-    compare_parser.add_argument(
-        "--after", nargs="+", type=Path, default=[], metavar="LEDGER", help="as many of the other"
+    compare.add_argument("--after", nargs="+", type=Path, default=[], metavar="LEDGER", help="as many ledgers")
+    compare.set_defaults(run=_run_compare)
+
+    results = commands.add_parser("results", help="show the last run: bpb, bytes, seconds, verdict")
+    results.set_defaults(run=_run_results)
+
+    plot = commands.add_parser("plot", help="draw the tables of the last run as PNG files")
+    plot.add_argument("--out", default="artifacts/plots", type=Path, metavar="FOLDER", help="%(default)s")
+    plot.set_defaults(run=_run_plot)
+
+    verdict = commands.add_parser("verdict", help="show the compliance checks of the last run")
+    _add_report_options(verdict)
+    verdict.set_defaults(run=_run_verdict)
+
+    check_submission = commands.add_parser(
+        "check-submission",
+        help="check a submission folder of the contest",
+        description="Check a submission folder of the contest without a GPU and without running its code.",
     )
-    compare_parser.set_defaults(run=_run_compare)
-    check_parser = commands.add_parser(
-        "check", help="the verdict of the last run, or what can be said of FOLDER without a GPU"
+    check_submission.add_argument("folder", type=Path, metavar="FOLDER", help="with submission.json, logs and code")
+    check_submission.add_argument(
+        "--baseline", type=Path, metavar="OTHER", help="the submission to beat: a folder or a submission.json"
     )
-    check_parser.add_argument(
-        "folder", nargs="?", type=Path, help="somebody's submission; none: artifacts/evaluate here"
-    )
-    check_parser.add_argument(
-        "--baseline", type=Path, help="the submission that FOLDER should beat, or its submission.json"
-    )
-    check_parser.add_argument("--all", action="store_true", help="show every row, those that pass too")
-    check_parser.add_argument("--strict", action="store_true", help="exit with 1 when anything fails")
-    check_parser.set_defaults(run=_run_check)
-    plot_parser = commands.add_parser("plot", help="the tables of the last run and of the benchmark as PNG")
-    plot_parser.add_argument("--out", default="artifacts/plots", type=Path, metavar="FOLDER", help="%(default)s")
-    plot_parser.set_defaults(run=_run_plot)
-    performance_parser = commands.add_parser("performance", help="the table of speeds that benchmarks/results holds")
-    actions = performance_parser.add_mutually_exclusive_group()
-    actions.add_argument("--write", type=Path, metavar="FILE", help="put it between FILE's markers")
-    actions.add_argument("--check", type=Path, metavar="FILE", help="only compare with what stands there")
-    performance_parser.set_defaults(run=_run_performance)
-    deps_parser = commands.add_parser("deps", help="write each stage's imports into dvc.yaml; --check only compares")
-    deps_parser.add_argument("--check", action="store_true")
-    deps_parser.set_defaults(run=_run_deps)
-    ci_parser = commands.add_parser(
-        "ci", help="what a fresh clone pulls to run one stage; whether two metrics.json agree"
-    )
-    actions = ci_parser.add_subparsers(dest="doing", required=True, metavar="deps|compare")
-    ci_deps_parser = actions.add_parser("deps", help="the cached dependencies of STAGE, for dvc pull")
-    ci_deps_parser.add_argument("stage", nargs="?", default="evaluate")
-    ci_deps_parser.set_defaults(run=_run_ci_deps)
-    ci_compare_parser = actions.add_parser(
-        "compare", help="scores within a tolerance and bytes exactly; seconds may differ"
-    )
-    ci_compare_parser.add_argument("before", type=Path)
-    ci_compare_parser.add_argument("after", type=Path)
-    ci_compare_parser.set_defaults(run=_run_ci_compare)
+    _add_report_options(check_submission)
+    check_submission.set_defaults(run=_run_check_submission)
     return root_parser
 
 
-def _run_params(args) -> str:
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="show every check, also those that pass")
+    parser.add_argument("--strict", action="store_true", help="exit with code 1 if a check fails")
+
+
+class _VersionAction(argparse.Action):
+    """Prints the version. It is an action of its own so that Git runs only if the option is given."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(format_version())
+        parser.exit()
+
+
+def format_version() -> str:
+    """``golf``, the version of the installed package and, in a Git checkout of golf, its commit."""
+    try:
+        version = importlib.metadata.version("golf")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed)"
+    checkout = Path(__file__).parents[2]
+    command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
+    if not (checkout / ".git").exists():
+        return f"golf {version}"
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no Git, or no commit yet
+        return f"golf {version}"
+    return f"golf {version}, commit {commit}"
+
+
+# The commands import what they use, so that each starts fast.
+
+
+def _run_validate(args: argparse.Namespace) -> str:
     from golf.config import loader
 
     cfg = loader.load_config(args.file)
-    return f"{args.file}: sound (profile {cfg.profile})"
+    return f"{args.file}: OK (profile {cfg.profile})"
 
 
-def _run_inspect(args) -> str:
+def _run_inspect(args: argparse.Namespace) -> str:
     from golf.cli import inspect
 
     return inspect.describe(args.path)
 
 
-def _run_results(args) -> str:
-    from golf.cli import results, stale
-
-    return "\n".join([results.render_table(), *filter(None, [stale.format_stale_warning()])])
-
-
-def _run_lineage(args) -> str:
+def _run_lineage(args: argparse.Namespace) -> str:
     from golf.cli import lineage_tree
 
     return lineage_tree.render_tree(args.path)
 
 
-def _run_compare(args) -> str:
+def _run_compare(args: argparse.Namespace) -> str:
+    """Raises _UsageError unless the ledgers are named in one of the two ways."""
     from golf.cli import compare
 
-    if args.ledgers and (args.before or args.after or len(args.ledgers) != 2):
-        raise GolfError("give two ledgers, or several as --before A1 A2 … --after B1 B2 …")
-    before, after = (args.ledgers[:1], args.ledgers[1:]) if args.ledgers else (args.before, args.after)
+    has_sides = bool(args.before or args.after)
+    if bool(args.ledgers) == has_sides or (args.ledgers and len(args.ledgers) != 2):
+        raise _UsageError("expected two ledgers, or several as --before A1 A2 … --after B1 B2 …")
+    before, after = (args.before, args.after) if has_sides else (args.ledgers[:1], args.ledgers[1:])
     return compare.compare_ledgers(before, after)
 
 
-def _run_check(args) -> str:
-    """Raises Failed with the same report when --strict asks for it and something fails; GolfError for a baseline that
-    nothing is to be compared with.
-    """
-    if args.folder is None:
-        from golf.cli import stale
-        from golf.compliance import verdict
+def _run_results(args: argparse.Namespace) -> str:
+    from golf.cli import results
 
-        if args.baseline is not None:
-            raise GolfError("--baseline is what a FOLDER should beat; give both: golf check FOLDER --baseline OTHER")
-        text, has_failed = verdict.load_report(show_all=args.all)
-        if warning := stale.format_stale_warning():
-            text, has_failed = f"{text}\n{warning}", True
-    else:
-        from golf.submission import report as submission_report
-
-        text, has_failed = submission_report.render_report(args.folder, args.baseline, show_all=args.all)
-    if has_failed and args.strict:
-        raise _ReportFailedError(text)
-    return text
+    return results.render_table()
 
 
-def _run_plot(args) -> str:
+def _run_plot(args: argparse.Namespace) -> str:
     from golf.cli import plots
 
     return plots.draw_plots(args.out)
 
 
-def _run_performance(args) -> str:
-    from benchmarks import report
+def _run_verdict(args: argparse.Namespace) -> str:
+    from golf.cli import results
 
-    if args.write:
-        return report.write_table(args.write)
-    return report.check_table(args.check) if args.check else report.render_table()
+    return _finish_report(*results.render_verdict(show_all=args.all), strict=args.strict)
 
 
-def _run_deps(args) -> str:
-    from tools import dvc_deps
+def _run_check_submission(args: argparse.Namespace) -> str:
+    from golf.submission import report
 
-    return dvc_deps.check_deps() if args.check else dvc_deps.write_deps()
-
-
-def _run_ci_deps(args) -> str:
-    from tools import ci
-
-    return ci.format_deps_to_pull(args.stage)
+    text, has_failed = report.render_report(args.folder, args.baseline, show_all=args.all)
+    return _finish_report(text, has_failed, strict=args.strict)
 
 
-def _run_ci_compare(args) -> str:
-    from tools import ci
-
-    return ci.compare_metrics(args.before, args.after)
+def _finish_report(text: str, has_failed: bool, *, strict: bool) -> str:
+    """The text. Raises _ReportFailedError with it if a check failed and ``strict`` is set."""
+    if has_failed and strict:
+        raise _ReportFailedError(text)
+    return text

@@ -1,156 +1,177 @@
-"""PNG pictures of what the stages and the benchmark measured, for reports and pull requests.
+"""``golf plot``: PNG plots of the tables that the stages and a benchmark write, for reports and pull requests.
 
-Each is drawn from one table and from nothing else. The same table gives the same bytes, without a display too:
-matplotlib's own style on its Agg canvas, whatever a matplotlibrc says.
+Each plot is drawn from one table. The same table gives the same bytes, also without a display: the default style of
+matplotlib on its Agg canvas, whatever a matplotlibrc says.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from golf.artifacts import io
-from golf.artifacts.csv_table import group_by, parse_finite, parse_non_negative, read_csv
+from golf.artifacts.io import group_by, parse_finite_float, parse_non_negative_float, read_csv
 from golf.errors import InputError, UnavailableError
 
-_RATE_DISTORTION_COMMAND, _RATE_DISTORTION_CSV = (
-    "python benchmarks/rate_distortion.py",
-    "benchmarks/results/rate_distortion.csv",
-)
-_DPI, _BAR_INCHES, _PANEL_INCHES = 100, 0.25, 5.5  # an inch; inches of a bar's height, of a panel's width
-_LOG_TICKS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # of a decade, each at most 1.5 times the one before
-_COARSE_LOG_TICKS = (1, 2, 5)  # where there is more than one decade
-_NOISE_BPB = 1e-4  # bpb: a smaller loss is chance
-_FIXED_COLORS = {"code": "black", "headroom": "white"}  # of the limit, what is no part of the model
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+__all__ = ["PLOTS", "draw_plots"]
+
+_RATE_DISTORTION_CSV = "benchmarks/results/rate_distortion.csv"
+_DPI, _BAR_INCHES, _PANEL_INCHES = 100, 0.25, 5.5  # dots per inch, height of a bar, width of a panel
+_LOG_TICKS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # within a decade, each at most 1.5 times the one before
+_COARSE_LOG_TICKS = (1, 2, 5)  # for more than one decade
+_NOISE_BPB = 1e-4  # a smaller loss is within noise
+_FIXED_COLORS = {"code": "black", "headroom": "white"}  # the parts of the limit that are not the model
+
+_Row = dict[str, Any]  # the values of the columns that a plot reads
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """file: its name. draw: puts the table's rows on a figure. columns: those it reads, and each cell's reader.
+    """A plot of one table.
 
-    writer: the command that writes the table.
+    draw: draws the table's rows on a figure. columns: the columns that it reads, and the parser of each.
+    command: writes the table.
     """
 
     file_name: str
-    draw: Callable
+    draw: Callable[["Figure", list[_Row]], None]
     table_path: str
-    columns: dict[str, Callable]
+    columns: Mapping[str, Callable[[str], Any]]
     command: str
 
 
 def draw_plots(folder: Path) -> str:
-    """Draw into ``folder`` every picture whose table is there, and say in a line for each whether it is drawn.
+    """Draw every plot whose table exists into ``folder``; one line for each plot says whether it was drawn.
 
-    Raises Unavailable without matplotlib, BadArtifact for a damaged table, BadInput for a folder that can't be made.
+    Raises UnavailableError without matplotlib, ArtifactError for a damaged table, InputError if the folder can't be
+    made.
     """
     try:
         from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError("matplotlib: not installed, golf plot draws with it; pip install -e '.[dev]'") from None
+        raise UnavailableError("golf plot needs matplotlib, which is not installed; pip install -e '.[dev]'") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {folder}: no folder can be made there ({error.strerror}); name another") from None
+        raise InputError(f"--out {folder}: the folder can't be made ({error.strerror}); give another one") from None
     lines = []
-    for spec in PLOTS:
-        if not Path(spec.table_path).exists():
-            lines.append(f"{spec.file_name}: not drawn, no {spec.table_path}; written by: {spec.command}")
+    for plot in PLOTS:
+        if not Path(plot.table_path).exists():
+            lines.append(f"{plot.file_name}: not drawn, {plot.table_path} is missing; write it with: {plot.command}")
             continue
-        rows = read_csv(spec.table_path, spec.columns)
-        with style.context("default"), io.atomic_write(folder / spec.file_name) as partial_path:
+        rows = read_csv(plot.table_path, dict(plot.columns))
+        with style.context("default"), io.atomic_write(folder / plot.file_name) as partial_path:
             figure = Figure(layout="constrained")
-            spec.draw(figure, rows)
+            plot.draw(figure, rows)
             figure.savefig(partial_path, format="png", dpi=_DPI, metadata={"Software": None})
-        lines.append(f"{folder / spec.file_name}")
+        lines.append(f"{folder / plot.file_name}")
     return "\n".join(lines)
 
 
-def _draw_rate_distortion(figure, rows: list[dict]) -> None:
-    """A panel a run, a line a recipe; dashed, what the last recipe's file would weigh at its codes' order-0 entropy."""
+def _draw_rate_distortion(figure: "Figure", rows: list[_Row]) -> None:
+    """One panel for each run, one line for each recipe; dashed, the order-0 entropy of the last recipe's codes."""
     runs = group_by(rows, "run")
     figure.set_size_inches(_PANEL_INCHES * len(runs), 4.5)
     for axes, (run, points) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
-        visible = [point for point in points if point["lost"] >= _NOISE_BPB and min(point["bytes"], point["ideal"]) > 0]
+        visible = [
+            point
+            for point in points
+            if point["bpb_increase"] >= _NOISE_BPB and min(point["bytes"], point["order_0_bytes"]) > 0
+        ]
         for recipe, curve in group_by(visible, "recipe").items():
-            axes.loglog(_to_megabytes(curve, "bytes"), [p["lost"] for p in curve], marker="o", label=recipe)
-        last_points = [point for point in visible if point["recipe"] == points[-1]["recipe"]]
-        line_style = {"color": "black", "ls": "--", "label": f"{points[-1]['recipe']}: order-0 entropy"}
-        axes.loglog(_to_megabytes(last_points, "ideal"), [p["lost"] for p in last_points], **line_style)
+            axes.loglog(_to_megabytes(curve, "bytes"), _get_losses(curve), marker="o", label=recipe)
+        last_recipe = points[-1]["recipe"]
+        last_points = [point for point in visible if point["recipe"] == last_recipe]
+        entropy_megabytes = _to_megabytes(last_points, "order_0_bytes")
+        label = f"{last_recipe}: order-0 entropy"
+        axes.loglog(entropy_megabytes, _get_losses(last_points), color="black", ls="--", label=label)
         if visible:
-            set_log_ticks(axes.xaxis, _to_megabytes(visible, "bytes") + _to_megabytes(last_points, "ideal"))
-            set_log_ticks(axes.yaxis, [p["lost"] for p in visible])
+            _set_log_ticks(axes.xaxis, _to_megabytes(visible, "bytes") + entropy_megabytes)
+            _set_log_ticks(axes.yaxis, _get_losses(visible))
         n_hidden = len(points) - len(visible)
-        axes.set_title(run + (f" (not drawn, under {_NOISE_BPB:g} bpb: {n_hidden})" if n_hidden else ""))
-        axes.set(xlabel="model file, MB (10⁶ bytes)", ylabel="lost by quantisation, bits per byte")
+        axes.set_title(run + (f" (not shown, under {_NOISE_BPB:g} bpb: {n_hidden})" if n_hidden else ""))
+        axes.set(xlabel="model file, MB (10⁶ bytes)", ylabel="loss by quantization, bits per byte")
         axes.grid(color="0.9")
     lines, labels = figure.axes[-1].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=3)
 
 
-def _to_megabytes(rows: list[dict], key: str) -> list[float]:
-    return [row[key] / 1e6 for row in rows]
+def _get_losses(points: list[_Row]) -> list[float]:
+    return [point["bpb_increase"] for point in points]
 
 
-def set_log_ticks(axis, values: list[float]) -> None:
-    """Limits a little beyond the values, and plain numbers between them, at least one whatever the values."""
+def _to_megabytes(points: list[_Row], key: str) -> list[float]:
+    return [point[key] / 1e6 for point in points]
+
+
+def _set_log_ticks(axis: "Axis", values: list[float]) -> None:
+    """Set limits slightly beyond the values, and at least one plain number as a tick between them."""
     low, high = min(values) / 1.25, max(values) * 1.25
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     steps = _LOG_TICKS if high / low < 10 else _COARSE_LOG_TICKS
     ticks = [step * 10**decade for decade in decades for step in steps if low <= step * 10**decade <= high]
     axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
-    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    set_limits = axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim
+    set_limits(low, high)
 
 
-def _draw_bits_by_tensor(figure, rows: list[dict]) -> None:
-    """A bar a tensor, a colour a class."""
+def _draw_bits_by_tensor(figure: "Figure", rows: list[_Row]) -> None:
+    """One bar for each tensor, one color for each kind."""
     figure.set_size_inches(8, 1.2 + _BAR_INCHES * len(rows))
     axes = figure.subplots()
-    for class_name, class_rows in group_by(rows, "class").items():
-        axes.barh([row["name"] for row in class_rows], [row["bits"] for row in class_rows], label=class_name)
+    for kind, kind_rows in group_by(rows, "kind").items():
+        axes.barh([row["tensor"] for row in kind_rows], [row["bits_per_weight"] for row in kind_rows], label=kind)
     axes.invert_yaxis()
     axes.margins(y=0.01)
-    axes.set_xlabel("bits a weight, order-0 entropy of the codes")
+    axes.set_xlabel("bits per weight, order-0 entropy of the codes")
     figure.legend(loc="outside upper right", ncols=2)
 
 
-def _draw_bits_by_column(figure, rows: list[dict]) -> None:
-    """A thin line a tensor; a thick one the mean over a class."""
+def _draw_bits_by_column(figure: "Figure", rows: list[_Row]) -> None:
+    """A thin line for each tensor; a thick one for the mean over each kind."""
     figure.set_size_inches(8, 4.5)
     axes = figure.subplots()
-    for index, (class_name, class_rows) in enumerate(group_by(rows, "class").items()):
-        for tensor_rows in group_by(class_rows, "tensor").values():
-            axes.plot(
-                [p["group"] for p in tensor_rows],
-                [p["bits"] for p in tensor_rows],
-                color=f"C{index}",
-                alpha=0.3,
-                lw=0.8,
-            )
+    for index, (kind, kind_rows) in enumerate(group_by(rows, "kind").items()):
+        color = f"C{index}"
+        for tensor_rows in group_by(kind_rows, "tensor").values():
+            groups, bits = [row["group"] for row in tensor_rows], [row["bits_per_weight"] for row in tensor_rows]
+            axes.plot(groups, bits, color=color, alpha=0.3, lw=0.8)
         means = {
-            group: fmean(p["bits"] for p in group_rows)
-            for group, group_rows in sorted(group_by(class_rows, "group").items())
+            group: fmean(row["bits_per_weight"] for row in group_rows)
+            for group, group_rows in sorted(group_by(kind_rows, "group").items())
         }
-        axes.plot(means.keys(), means.values(), color=f"C{index}", lw=2.5, label=f"{class_name}, mean over tensors")
-    axes.set_xlabel("sixteenth of the columns, by falling step (row grid: by falling diagonal of the Hessian)")
-    axes.set_ylabel("bits a weight, order-0 entropy of the codes")
+        axes.plot(list(means), list(means.values()), color=color, lw=2.5, label=f"{kind}, mean over tensors")
+    axes.set_xlabel("sixteenth of the columns, by falling scale (row grid: by falling diagonal of the Hessian)")
+    axes.set_ylabel("bits per weight, order-0 entropy of the codes")
     axes.legend()
 
 
-def _draw_size_bar(figure, rows: list[dict]) -> None:
-    """One bar, the limit, part by part."""
+def _draw_size_bar(figure: "Figure", rows: list[_Row]) -> None:
+    """The limit as one bar, part by part."""
     figure.set_size_inches(9, 1.6 + _BAR_INCHES * len(rows))
     axes, total_bytes, start_bytes = figure.subplots(), sum(row["bytes"] for row in rows), 0.0
     for index, row in enumerate(rows):
+        color = _FIXED_COLORS.get(row["part"], f"C{index}")
+        hatch = "//" if index >= 10 else None  # C10 is the color of C0 again
         label = f"{row['part']}: {row['bytes']:,.0f} bytes, {row['bytes'] / max(1, total_bytes):.1%}"
-        bar_style = {
-            "color": _FIXED_COLORS.get(row["part"], f"C{index}"),
-            "hatch": "//" * (index >= 10),
-        }  # C10 is C0 again
-        bar_style |= {"edgecolor": "black", "lw": 0.5, "label": label}
-        axes.barh(0, row["bytes"] / 1e6, left=start_bytes / 1e6, **bar_style)
+        axes.barh(
+            0,
+            row["bytes"] / 1e6,
+            left=start_bytes / 1e6,
+            color=color,
+            hatch=hatch,
+            edgecolor="black",
+            lw=0.5,
+            label=label,
+        )
         start_bytes += row["bytes"]
     axes.set_yticks([])
     axes.margins(x=0)
@@ -158,37 +179,39 @@ def _draw_size_bar(figure, rows: list[dict]) -> None:
     figure.legend(loc="outside lower left")
 
 
-_RATE_DISTORTION_COLUMNS = {
-    "run": str,
-    "recipe": str,
-    "bytes": parse_non_negative,
-    "ideal": parse_non_negative,
-    "lost": parse_finite,
-}
-_TENSOR_COLUMNS = {"name": str, "class": str, "bits": parse_non_negative}
-COLUMN_GROUP_COLUMNS = {"tensor": str, "class": str, "group": parse_non_negative, "bits": parse_non_negative}
-_SIZE_COLUMNS = {"part": str, "bytes": parse_non_negative}
 PLOTS = (
     _Plot(
         "rate_distortion.png",
         _draw_rate_distortion,
         _RATE_DISTORTION_CSV,
-        _RATE_DISTORTION_COLUMNS,
-        f"{_RATE_DISTORTION_COMMAND} artifacts --csv {_RATE_DISTORTION_CSV}",
+        {
+            "run": str,
+            "recipe": str,
+            "bytes": parse_non_negative_float,
+            "order_0_bytes": parse_non_negative_float,
+            "bpb_increase": parse_finite_float,
+        },
+        f"python benchmarks/rate_distortion.py artifacts --csv {_RATE_DISTORTION_CSV}",
     ),
     _Plot(
         "bits_by_tensor.png",
         _draw_bits_by_tensor,
         "artifacts/quantize/tensors.csv",
-        _TENSOR_COLUMNS,
+        {"tensor": str, "kind": str, "bits_per_weight": parse_non_negative_float},
         "dvc repro quantize",
     ),
     _Plot(
         "bits_by_column.png",
         _draw_bits_by_column,
         "artifacts/quantize/columns.csv",
-        COLUMN_GROUP_COLUMNS,
+        {"tensor": str, "kind": str, "group": parse_non_negative_float, "bits_per_weight": parse_non_negative_float},
         "dvc repro quantize",
     ),
-    _Plot("bytes.png", _draw_size_bar, "artifacts/compress/sizes.csv", _SIZE_COLUMNS, "dvc repro compress"),
+    _Plot(
+        "bytes.png",
+        _draw_size_bar,
+        "artifacts/compress/sizes.csv",
+        {"part": str, "bytes": parse_non_negative_float},
+        "dvc repro compress",
+    ),
 )

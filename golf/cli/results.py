@@ -1,60 +1,95 @@
-"""The table at the end of make run: bpb by each way of scoring, bytes and seconds against their limits, the verdict."""
+"""``golf results``, the table at the end of ``make run``, and ``golf verdict``, the checks behind it."""
 
 import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from golf.artifacts import io
+from golf.artifacts import io, lineage
+from golf.compliance import verdict
+from golf.config import loader
 
-_METRICS_PATH = "artifacts/evaluate/metrics.json"
+__all__ = ["format_stale_warning", "render_table", "render_verdict"]
+
+_METRICS_PATH = Path("artifacts/evaluate/metrics.json")
 _NOT_RUN = "NOT-RUN"
 _INVALID = "invalid"
-_MAX_COLUMNS = 80  # columns of the smallest terminal
+_MAX_COLUMNS = 80  # width of the smallest terminal
 
 
-def render_table(path=_METRICS_PATH) -> str:
-    """Fits a screen of 80 x 24. What was not measured says NOT-RUN; an invalid score says so beside the figure.
+def render_table(path: Path = _METRICS_PATH) -> str:
+    """The metrics of the last run on a screen of 80 x 24.
 
-    Raises BadArtifact without metrics to show.
+    A value that was not measured is NOT-RUN; an invalid score is marked. Raises ArtifactError without a metrics.json.
     """
     metrics = io.read_json(path)
-    verdict = metrics.get("verdict", _NOT_RUN)
+    verdict_text = metrics.get("verdict", _NOT_RUN)
     invalid_modes = metrics.get("invalid_ways", "").split(", ")
-    lines = ["", f"{'way of scoring':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
+    lines = ["", f"{'scoring mode':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
     for mode in ("plain", "sliding", "ttt"):
-        is_invalid = verdict.startswith(_INVALID) or mode in invalid_modes
+        is_invalid = verdict_text.startswith(_INVALID) or mode in invalid_modes
         marks = f"  {_INVALID}" * is_invalid + "  <- headline" * (mode == metrics.get("headline"))
-        cells = (_format_number(metrics.get(key), spec) for key, spec in _list_mode_cells(mode))
+        specs = {f"val_bpb_{mode}": ".4f", f"val_bpb_{mode}_se": ".4f", f"seconds_{mode}": ".1f"}
+        cells = (_format_number(metrics.get(key), spec) for key, spec in specs.items())
         lines.append(f"{mode:<18}" + "".join(f"{cell:>10}" for cell in cells) + marks)
+    payload_text = _format_number(metrics.get("payload_bytes"), ",.0f")
+    code_text = _format_number(metrics.get("code_bytes"), ",.0f")
     lines += [
         "",
         _format_versus_limit("artifact bytes", metrics, "artifact_bytes", "limit_bytes", ",.0f"),
-        f"{'':<18}model {_format_number(metrics.get('payload_bytes'), ',.0f')}, code {_format_number(metrics.get('code_bytes'), ',.0f')}",
+        f"{'':<18}model {payload_text}, code {code_text}",
         _format_versus_limit("train seconds", metrics, "train_seconds", "train_limit_seconds", ".1f"),
         _format_versus_limit("eval seconds", metrics, "eval_seconds", "eval_limit_seconds", ".1f"),
         f"{'':<18}and {_format_number(metrics.get('probe_seconds'), '.1f')} for the probes",
-        *textwrap.wrap(verdict, _MAX_COLUMNS, initial_indent=f"{'verdict':<18}", subsequent_indent=" " * 18),
+        *textwrap.wrap(verdict_text, _MAX_COLUMNS, initial_indent=f"{'verdict':<18}", subsequent_indent=" " * 18),
     ]
     if metrics.get("comparable_with_fineweb") is not True:
-        lines.append("These scores are of this corpus and can't be compared with scores on FineWeb.")
+        lines.append("These scores are for this corpus and not comparable with scores on FineWeb.")
     lines += [
         "",
-        "Look further: python -m golf check · dvc plots show · dvc metrics show ·",
-        "              python -m golf inspect artifacts/compress/model.golf",
+        "More: golf verdict · golf inspect artifacts/compress/model.golf ·",
+        "      dvc metrics show · dvc plots show",
     ]
     return "\n".join(lines)
 
 
-def _list_mode_cells(mode: str):
-    return ((f"val_bpb_{mode}", ".4f"), (f"val_bpb_{mode}_se", ".4f"), (f"seconds_{mode}", ".1f"))
-
-
-def _format_number(value, spec: str) -> str:
+def _format_number(value: float | None, spec: str) -> str:
     return _NOT_RUN if value is None else format(value, spec)
 
 
-def _format_versus_limit(name: str, metrics: dict, key: str, limit_key: str, spec: str) -> str:
-    """A figure beside its limit, of which null says that there is none."""
+def _format_versus_limit(name: str, metrics: Mapping[str, Any], key: str, limit_key: str, spec: str) -> str:
+    """A value with its limit; null as limit means that there is none."""
     value, limit = metrics.get(key), metrics.get(limit_key)
     if limit_key in metrics and limit is None and value is not None:
         return f"{name:<18}{_format_number(value, spec):>12}  no limit"
     over_mark = "  OVER" if value is not None and limit is not None and value > limit else ""
     return f"{name:<18}{_format_number(value, spec):>12}  of {_format_number(limit, spec)}{over_mark}"
+
+
+def render_verdict(*, show_all: bool = False) -> tuple[str, bool]:
+    """The verdict of the last run as text, and whether a check failed or the verdict is stale.
+
+    show_all: give every check its row; otherwise passed checks are only named. Raises ArtifactError without a verdict.
+    """
+    text, has_failed = verdict.load_report(show_all=show_all)
+    if warning := format_stale_warning():
+        return f"{text}\n{warning}", True
+    return text, has_failed
+
+
+def format_stale_warning(path: Path | str = verdict.VERDICT_PATH) -> str:
+    """A line if the current artifact is not the one that was evaluated.
+
+    "" if it is, or if the artifact, the verdict or params.yaml is missing. Raises ArtifactError if the verdict can't be
+    read.
+    """
+    if not (Path(loader.PARAMS_FILE).is_file() and Path(path).is_file()):
+        return ""
+    artifact, evaluated_sha256 = Path(loader.load_config().evaluate.artifact), io.read_json(path).get("artifact_sha256")
+    if not isinstance(evaluated_sha256, str) or not artifact.is_file():
+        return ""
+    current_sha256 = lineage.artifact_sha256(artifact)
+    if current_sha256 == evaluated_sha256:
+        return ""
+    digests = f"{artifact} is now {current_sha256[:12]}, the verdict is for {evaluated_sha256[:12]}"
+    return f"STALE: {digests}; run: dvc repro"

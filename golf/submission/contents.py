@@ -1,4 +1,4 @@
-"""What a submission folder says for itself, gathered once: its files, the claims of its json, the facts of its logs."""
+"""Load a submission folder: its files, the claims of its submission.json and the contents of its logs."""
 
 import re
 from dataclasses import dataclass
@@ -6,24 +6,25 @@ from pathlib import Path
 
 from golf.errors import ArtifactError, InputError
 from golf.submission import claims, log_parser, safe_reader
-from golf.submission.claims import SubmissionClaims
-from golf.submission.log_parser import LoggedScore, TrainingLog
-from golf.submission.reported_number import ReportedNumber
+from golf.submission.claims import ReportedNumber, SubmissionClaims
+from golf.submission.log_parser import FinalScore, TrainingLog
 from golf.submission.safe_reader import SubmissionDir
 
+__all__ = ["MATCH_TOLERANCE", "MAX_TOTAL_LOG_BYTES", "Submission", "load_seed_scores", "load_submission"]
+
 _NON_LOG_PATTERN = re.compile(r"requirements|licen[cs]e|notes?|readme|cmake")
-MAX_TOTAL_LOG_BYTES = 64 << 20  # bytes that are read of all logs together
-MATCH_TOLERANCE = 1e-6  # by which json and log may differ where both give as many places
-_NON_RECORD_TRACK = "non_record"  # in the path of a submission that is not for a record
+MAX_TOTAL_LOG_BYTES = 64 << 20  # read from all logs together
+MATCH_TOLERANCE = 1e-6  # by which submission.json and a log may differ, however many digits they give
+_NON_RECORD_TRACK = "non_record"  # part of the path of a submission that does not compete for the record
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What the checks look at.
+    """The input of the checks.
 
-    claims: empty where submission.json is missing or damaged; damage: what is wrong with it, or "". logs: those that
-    were understood; unread: the others, named with the reason; notes: what was read in part. record: False on a track
-    without clocks.
+    claims: empty if submission.json is missing or damaged. json_error: what is wrong with it, or "". logs: those in a
+    known format. unread_logs: the names of the others, with the reason. notes: logs that were read in part. is_record:
+    False on a track without time limits.
     """
 
     folder: SubmissionDir
@@ -34,29 +35,41 @@ class Submission:
     notes: tuple[str, ...]
     is_record: bool
 
-    def scored_logs(self) -> list[tuple[TrainingLog, LoggedScore]]:
-        """Every log that ends in a score, with it."""
-        return [(log, log.final_score) for log in self.logs if log.final_score]
+    def scored_logs(self) -> list[tuple[TrainingLog, FinalScore]]:
+        """Each log that ends in a score, with that score."""
+        return [(log, score) for log in self.logs if (score := log.final_score)]
 
-    def final_scores(self) -> list[tuple[TrainingLog, LoggedScore]]:
-        """One final score a seed, which both M-e and the statistics are of: of a seed's logs the one that the json
-        claims, else the last. A log without a seed stands for itself.
+    def final_scores(self) -> list[tuple[TrainingLog, FinalScore]]:
+        """One final score for each seed, for M-e and the record margin.
+
+        Of several logs of a seed, this is the one whose score submission.json claims, else the last. A log without a
+        seed stands on its own.
         """
-        final_by_seed: dict[int | str, tuple[TrainingLog, LoggedScore]] = {}
+        score_by_seed: dict[int | str, tuple[TrainingLog, FinalScore]] = {}
         for log, score in self.scored_logs():
             key = log.name if log.seed is None else log.seed
-            claim = self.claims.per_seed.get(log.seed, SubmissionClaims()).bpb
-            if not (claim and key in final_by_seed and final_by_seed[key][1].bpb.matches(claim, MATCH_TOLERANCE)):
-                final_by_seed[key] = (log, score)
-        return list(final_by_seed.values())
+            claim = self.claimed_bpb(log.seed)
+            if not (claim and key in score_by_seed and score_by_seed[key][1].bpb.matches(claim, MATCH_TOLERANCE)):
+                score_by_seed[key] = (log, score)
+        return list(score_by_seed.values())
+
+    def claimed_bpb(self, seed: int | None) -> ReportedNumber | None:
+        """The score that submission.json claims for a seed."""
+        if seed is None or seed not in self.claims.per_seed:
+            return None
+        return self.claims.per_seed[seed].bpb
+
+    def claimed_scores(self) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
+        """The claimed (bpb, loss) of each seed, or of the headline if submission.json names no seeds."""
+        return _list_claimed_scores(self.claims)
 
     def facts_by_log(self, name: str) -> dict[str, float]:
         """One fact by the names of the logs that state it."""
         return {log.name: log.facts[name] for log in self.logs if name in log.facts}
 
 
-def load_submission(path) -> Submission:
-    """Read a folder; raises BadInput as folder.read does, nothing else for what is in it."""
+def load_submission(path: Path) -> Submission:
+    """Read a folder. Raises InputError as ``safe_reader.scan_folder`` does, but nothing for the contents of files."""
     submission_dir = safe_reader.scan_folder(path)
     parsed_claims, json_error = SubmissionClaims(), ""
     if "submission.json" in submission_dir.sizes:
@@ -64,35 +77,37 @@ def load_submission(path) -> Submission:
             parsed_claims = claims.parse_claims(safe_reader.read_json(submission_dir, "submission.json"))
         except ArtifactError as error:
             json_error = str(error)
-    recognized_logs, unread_logs, notes, remaining_bytes = [], [], [], MAX_TOTAL_LOG_BYTES
+    logs: list[TrainingLog] = []
+    unread_logs: list[str] = []
+    notes: list[str] = []
+    remaining_bytes = MAX_TOTAL_LOG_BYTES
     for name in _list_log_files(submission_dir):
-        remaining_bytes -= min(submission_dir.sizes[name], safe_reader.MAX_LOG_BYTES)
+        n_bytes, max_bytes = submission_dir.sizes[name], safe_reader.MAX_LOG_BYTES
+        remaining_bytes -= min(n_bytes, max_bytes)
         if remaining_bytes < 0:
             unread_logs.append(f"{name}: not read, the logs before it hold {MAX_TOTAL_LOG_BYTES:,} bytes")
             continue
         try:
-            log = log_parser.parse_log(name, safe_reader.read_text(submission_dir, name, safe_reader.MAX_LOG_BYTES))
+            log = log_parser.parse_log(name, safe_reader.read_text(submission_dir, name, max_bytes))
         except ArtifactError as error:
             unread_logs.append(str(error))
             continue
-        if submission_dir.sizes[name] > safe_reader.MAX_LOG_BYTES:
-            notes.append(
-                f"{name}: {submission_dir.sizes[name]:,} bytes, the first and last {safe_reader.MAX_LOG_BYTES // 2:,} were read"
-            )
+        if n_bytes > max_bytes:
+            notes.append(f"{name}: {n_bytes:,} bytes, only the first and last {max_bytes // 2:,} were read")
         if log.is_recognized:
-            recognized_logs.append(log)
+            logs.append(log)
         else:
             unread_logs.append(f"{name}: unknown log format")
     is_record = parsed_claims.is_record and not any(
         _NON_RECORD_TRACK in part for part in submission_dir.root.parts[-2:]
     )
     return Submission(
-        submission_dir, parsed_claims, json_error, tuple(recognized_logs), tuple(unread_logs), tuple(notes), is_record
+        submission_dir, parsed_claims, json_error, tuple(logs), tuple(unread_logs), tuple(notes), is_record
     )
 
 
 def _list_log_files(submission_dir: SubmissionDir) -> list[str]:
-    """``.log``, and ``.txt`` that is not by its name something else."""
+    """``.log`` files, and ``.txt`` files unless their names say that they are something else."""
     return [
         name
         for name in submission_dir.files_with_suffix(".log", ".txt")
@@ -100,26 +115,25 @@ def _list_log_files(submission_dir: SubmissionDir) -> list[str]:
     ]
 
 
-def load_seed_scores(path) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
-    """bpb and loss of each seed of a submission to compare with: its folder, or its submission.json alone.
+def load_seed_scores(path: Path) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
+    """(bpb, loss) for each seed of a submission to compare with: a folder, or a submission.json alone.
 
-    Of a folder the logs count, unless the json names more seeds. Raises BadInput where neither gives a score, and
-    BadArtifact for a file that can't be read.
+    Of a folder the logs count, unless submission.json names more seeds. Raises InputError if neither gives a score,
+    and ArtifactError for a file that can't be read.
     """
-    path = Path(path)
+    logged_scores: list[tuple[ReportedNumber, ReportedNumber | None]] = []
     if path.is_file():
-        scores = SubmissionDir(path.resolve().parent, {path.name: path.stat().st_size})
-        parsed_claims = claims.parse_claims(safe_reader.read_json(scores, path.name))
-        logged_scores = []
+        submission_dir = SubmissionDir(path.resolve().parent, {path.name: path.stat().st_size})
+        claimed_scores = _list_claimed_scores(claims.parse_claims(safe_reader.read_json(submission_dir, path.name)))
     else:
         submission = load_submission(path)
-        parsed_claims, logged_scores = (
-            submission.claims,
-            [(score.bpb, score.loss) for _, score in submission.final_scores()],
-        )
-    claimed_scores = [
-        (claim.bpb, claim.loss) for claim in parsed_claims.per_seed.values() or [parsed_claims] if claim.bpb
-    ]
-    if not (scores := logged_scores if len(logged_scores) >= len(claimed_scores) else claimed_scores):
-        raise InputError(f"{path}: no score to compare with; name a submission's folder or its submission.json")
+        claimed_scores = submission.claimed_scores()
+        logged_scores = [(score.bpb, score.loss) for _, score in submission.final_scores()]
+    scores = logged_scores if len(logged_scores) >= len(claimed_scores) else claimed_scores
+    if not scores:
+        raise InputError(f"{path}: has no score to compare with; expected a submission folder or its submission.json")
     return scores
+
+
+def _list_claimed_scores(parsed: SubmissionClaims) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
+    return [(claim.bpb, claim.loss) for claim in [*parsed.per_seed.values()] or [parsed] if claim.bpb]

@@ -1,24 +1,27 @@
-"""What a training log says, over the lineages of scripts that wrote them: a table of patterns, one row a fact.
+"""Parse training logs of the contest's script lineages: a table of patterns, one row for each fact.
 
-Each lineage renames its final line (``final_int8_zlib_roundtrip``, ``legal_ttt``, ``quantized_ttt_phased``, ...), so a
-score is any line that names itself and gives val_loss and val_bpb, and the last of them is the result. A dump of the
-script at the log's head is set aside first, as its text holds such lines too (the parser of PR #13 stumbled over that).
-The last line of a fact stands. Every repetition in a pattern is bounded or can't start twice: the text is a stranger's.
+Each lineage renames its final line (``final_int8_zlib_roundtrip``, ``legal_ttt``, ``quantized_ttt_phased``, ...). So a
+score is any line that starts with a name and gives val_loss and val_bpb, and the last of them is the result. If the log
+begins with a dump of the script, that section is skipped, because its source contains such lines too (the log parser of
+PR #13 was misled by it). Of repeated facts the last one counts. The text is untrusted: every repetition in a pattern is
+bounded or has a unique starting point, so matching takes linear time.
 """
 
 import re
 from dataclasses import dataclass, field
 
-from golf.submission.reported_number import ReportedNumber, parse_number
+from golf.submission.claims import ReportedNumber, parse_number
 
-_MAX_LINE_CHARS = 2000  # characters of a line that are looked at: a packed source is one line of 40,000
+__all__ = ["FinalScore", "LoggedScore", "TrainingLog", "parse_log"]
+
+_MAX_LINE_CHARS = 2000  # of a line, the characters that are examined: a packed source is one line of 40,000
 _SECTION_SEPARATOR = re.compile(r"={40,}\s*")
 _SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _FACT_REGEXES = {
     "step": r"^(?:(?:step:)?(?=\d+/\d+ \w+_loss)|stopping_early\b.{0,80}\bstep:\s*)(\d+)/\d+",
     "train_seconds": r"\btrain_time:\s*([\d.]+)(ms|s|m)\b",
     "hessian_seconds": r"(?i)\bcollected\b.{0,40}\bhessians\b.{0,60}?([\d.]+)\s?(ms|s)\b",
-    "serialise_seconds": r"\b(?:serialize|artifact_production)_wallclock[:=]\s*([\d.]+)\s?(ms|s)\b",
+    "serialize_seconds": r"\b(?:serialize|artifact_production)_wallclock[:=]\s*([\d.]+)\s?(ms|s)\b",
     "eval_seconds": r"^total_eval_time:\s*([\d.]+)(ms|s)\b",
     "seed": r"^\s*seed:\s*(\d+)\s*$",
     "train_shards": r"\btrain_shards:\s*([\d,]+)",
@@ -29,10 +32,10 @@ _FACT_REGEXES = {
     "code_bytes": r"^Code size(?: \((?!uncompressed)[^)]*\))?:\s*([\d,]+)",
     "raw_code_bytes": r"^Code size \(uncompressed\):\s*([\d,]+)",
     "total_bytes": r"^Total submission size [^:]+:\s*([\d,]+)",
-    "bare_total_bytes": r"^Total submission size:\s*([\d,]+)",  # of the weights before they were quantised, in most
+    "unqualified_total_bytes": r"^Total submission size:\s*([\d,]+)",  # mostly before quantization
 }
 _FACT_PATTERNS = {name: re.compile(pattern) for name, pattern in _FACT_REGEXES.items()}
-# In nvidia-smi's table, which calls the SXM form "H100 80GB HBM3".
+# A row of the table of nvidia-smi, which calls the SXM form "H100 80GB HBM3".
 _GPU_PATTERN = re.compile(r"\bNVIDIA ([A-Z][\w-]*(?: [\w-]+){0,6}?)\s{2,}")
 _VALUE_REGEX = r"(\d+\.\d+(?!\w)|[+-]?(?i:nan|inf(?:inity)?)\b)"
 _SCORE_PATTERN = re.compile(rf"\bval_loss[:=]\s*{_VALUE_REGEX},?\s+val_bpb[:=]\s*{_VALUE_REGEX}")
@@ -47,11 +50,21 @@ _MACHINE_SETTING_PATTERN = re.compile(
 
 
 @dataclass(frozen=True)
-class LoggedScore:
-    """A line that ends an evaluation. name: without ``_exact``. loss: nats a token. seconds: its own clock, or None.
+class FinalScore:
+    """The scores of a line that ends an evaluation.
 
-    loss and bpb are None where what was written is no number.
+    name: without ``_exact``. loss: nats per token. seconds: the script's own time, None if the line gives none.
     """
+
+    name: str
+    loss: ReportedNumber
+    bpb: ReportedNumber
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class LoggedScore:
+    """A line that ends an evaluation; loss and bpb are None if the script printed NaN or infinity."""
 
     name: str
     loss: ReportedNumber | None
@@ -59,16 +72,20 @@ class LoggedScore:
     seconds: float | None
 
     @property
-    def is_finite(self) -> bool:
-        return self.loss is not None and self.bpb is not None
+    def finite(self) -> FinalScore | None:
+        """This score if it is a number, else None."""
+        if self.loss is None or self.bpb is None:
+            return None
+        return FinalScore(self.name, self.loss, self.bpb, self.seconds)
 
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """scores: final ones in order. facts: numbers by the names of FACTS. settings: hyperparameters as printed. strange:
-    the first loss, bpb or time in it that is no number, as written, or "".
+    """The contents of a log.
 
-    known: whether anything in it was understood. crashed: a traceback comes after the last score.
+    scores: the lines that end an evaluation, in order. facts: numbers by the names in _FACT_REGEXES. settings: the
+    hyperparameters as printed. has_crashed: a traceback follows the last score. first_nonfinite: the first loss, bpb or
+    time that is NaN or infinity, as written, or "".
     """
 
     name: str
@@ -81,102 +98,111 @@ class TrainingLog:
 
     @property
     def is_recognized(self) -> bool:
+        """Whether the log is in a known format."""
         return bool(self.scores) or "step" in self.facts
 
     @property
-    def finite_scores(self) -> list[LoggedScore]:
-        """The final scores that are numbers."""
-        return [score for score in self.scores if score.is_finite]
+    def finite_scores(self) -> list[FinalScore]:
+        """The scores that are numbers."""
+        return [finite for score in self.scores if (finite := score.finite)]
 
     @property
-    def final_score(self) -> LoggedScore | None:
-        """The final score line; None where there is none, or where what it gives is no number."""
-        return self.scores[-1] if self.scores and self.scores[-1].is_finite else None
+    def final_score(self) -> FinalScore | None:
+        """The last score; None if there is none or if it is NaN or infinity."""
+        return self.scores[-1].finite if self.scores else None
 
     @property
     def seed(self) -> int | None:
-        """The seed that it states, else the one in its file's name."""
+        """The seed that the log states, else the one in its file name."""
+        if "seed" in self.facts:
+            return int(self.facts["seed"])
         match = _SEED_IN_NAME_PATTERN.search(self.name)
-        return int(self.facts["seed"]) if "seed" in self.facts else int(match[1]) if match else None
+        return int(match[1]) if match else None
 
     @property
     def total_bytes(self) -> int | None:
-        value = self.facts.get("total_bytes", self.facts.get("bare_total_bytes"))
+        """The total size of the submission that the log states."""
+        value = self.facts.get("total_bytes", self.facts.get("unqualified_total_bytes"))
         return None if value is None else int(value)
 
 
 def parse_log(name: str, text: str) -> TrainingLog:
-    """Any text gives a Log; one in which nothing was understood is not ``known``."""
-    scores, facts, settings, gpu, has_crashed, first_nonfinite = {}, {}, {}, "", False, ""
+    """Parse any text; if nothing in it is understood, the result's ``is_recognized`` is False."""
+    scores: dict[str, LoggedScore] = {}
+    facts: dict[str, float] = {}
+    settings: dict[str, str] = {}
+    gpu, has_crashed, first_nonfinite = "", False, ""
     for line in (line for section in _split_sections(text) for line in section):
         if line.startswith("Traceback (most recent call last)"):
             has_crashed = True
         if score := _parse_score(line):
             _merge_score(scores, score)
             has_crashed = False
-        facts |= {
-            fact: value
-            for fact, pattern in _FACT_PATTERNS.items()
-            if (value := _match_number(pattern, line)) is not None
-        }
+        for fact, pattern in _FACT_PATTERNS.items():
+            if (value := _match_number(pattern, line)) is not None:
+                facts[fact] = value
         if "step" not in facts:
             settings |= _parse_settings(line)
-        gpu = match[1] if (match := _GPU_PATTERN.search(line)) else gpu
-        first_nonfinite = first_nonfinite or (match[1] if (match := _NONFINITE_PATTERN.search(line)) else "")
+        if match := _GPU_PATTERN.search(line):
+            gpu = match[1]
+        if not first_nonfinite and (match := _NONFINITE_PATTERN.search(line)):
+            first_nonfinite = match[1]
     return TrainingLog(name, tuple(scores.values()), facts, settings, gpu, has_crashed, first_nonfinite)
 
 
 def _split_sections(text: str) -> list[list[str]]:
-    """The lines between the rules of ``=`` signs, without the sections that are a script's source."""
-    result = [[]]
+    """The lines between rows of ``=`` signs, without the sections that are a script's source."""
+    sections: list[list[str]] = [[]]
     for line in text.splitlines():
         if _SECTION_SEPARATOR.fullmatch(line):
-            result.append([])
+            sections.append([])
         else:
-            result[-1].append(line[:_MAX_LINE_CHARS])
-    return result if len(result) == 1 else [section for section in result if not _is_python_source(section)]
+            sections[-1].append(line[:_MAX_LINE_CHARS])
+    return sections if len(sections) == 1 else [section for section in sections if not _is_python_source(section)]
 
 
 def _is_python_source(section: list[str]) -> bool:
-    """Whether these lines are Python: they import, and they define."""
+    """Whether these lines are Python: they contain imports and definitions."""
     first_words = {line.split(maxsplit=1)[0] for line in section if line.strip()}
     return bool(first_words & {"import", "from"}) and bool(first_words & {"def", "class"})
 
 
-def _match_number(pattern: re.Pattern, line: str) -> float | None:
-    """What the pattern's first group holds, in seconds where the second is a unit of time."""
+def _match_number(pattern: re.Pattern[str], line: str) -> float | None:
+    """The number in the pattern's first group, converted to seconds if the second group is a unit of time."""
     match = pattern.search(line)
-    parsed = parse_number(match[1].replace(",", "")) if match else None
-    if parsed is None:
+    number = parse_number(match[1].replace(",", "")) if match else None
+    if match is None or number is None:
         return None
-    return parsed.value * _SECONDS_PER_UNIT[match[2]] if pattern.groups == 2 else parsed.value
+    return number.value * _SECONDS_PER_UNIT[match[2]] if pattern.groups == 2 else number.value
 
 
 def _parse_score(line: str) -> LoggedScore | None:
-    """The score that this line ends an evaluation with; None for a step's, a diagnostic's and any other line."""
+    """The score with which this line ends an evaluation; None for a step, a diagnostic and any other line."""
     match = _SCORE_PATTERN.search(line)
-    prefix = line[: match.start()].strip() if match else ""
+    if match is None:
+        return None
+    prefix = line[: match.start()].strip()
     if not prefix[:1].isalpha() or _INTERMEDIATE_PATTERN.search(prefix):
         return None
     name = " ".join(word for word in prefix.split() if "=" not in word).removesuffix("_exact")
-    numbers = [parse_number(word) for word in match.groups()]
-    if any(
-        word[-1].isdigit() and not (number and number.value)
-        for word, number in zip(match.groups(), numbers, strict=True)
-    ):
-        return None
-    return LoggedScore(name, *numbers, _match_number(_EVAL_TIME_PATTERN, line))
+    loss, bpb = parse_number(match[1]), parse_number(match[2])
+    for digits, number in ((match[1], loss), (match[2], bpb)):
+        if digits[-1].isdigit() and not (number and number.value):
+            return None  # zero or an absurd number: not a score
+    return LoggedScore(name, loss, bpb, _match_number(_EVAL_TIME_PATTERN, line))
 
 
 def _merge_score(scores: dict[str, LoggedScore], new: LoggedScore) -> None:
-    """Put a score last. A line and its ``_exact`` twin make one score: the finer figures, the seconds of either."""
+    """Append a score. A line and its ``_exact`` copy make one score: the finer numbers, and the time of either."""
     old = scores.pop(new.name, new)
-    finer = old if old.is_finite and new.is_finite and old.bpb.resolution < new.bpb.resolution else new
+    finer = new
+    if old.finite and new.finite and old.finite.bpb.resolution < new.finite.bpb.resolution:
+        finer = old
     scores[new.name] = LoggedScore(new.name, finer.loss, finer.bpb, new.seconds or old.seconds)
 
 
 def _parse_settings(line: str) -> dict[str, str]:
-    """Hyperparameters on this line, ``  key: value`` or ``key:value key:value``; none that only name the place."""
+    """The hyperparameters on this line, ``  key: value`` or ``key:value key:value``, without those of the machine."""
     match = _SETTING_PATTERN.fullmatch(line)
     if not match:
         return {}

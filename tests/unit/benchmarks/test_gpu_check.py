@@ -1,4 +1,4 @@
-"""make gpu-check: each step has its time, what did not fit says NOT-RUN, and nothing is left running"""
+"""benchmarks/gpu_check.py: each step has a time limit, a step without time is NOT-RUN, and no process is left"""
 
 import sys
 import time
@@ -10,36 +10,36 @@ from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu_check
-from gpu_check import Step
+from gpu_check import CheckStep
 
 
-def python(name: str, code: str, limit_s: float = 30) -> Step:
-    return Step(name, ("-c", code), limit_s)
+def python_step(name: str, code: str, limit_s: float = 30) -> CheckStep:
+    return CheckStep(name, ("-c", code), limit_s)
 
 
-def test_what_ended_well_what_failed_and_what_no_time_was_left_for_are_told_apart(capfd):
+def test_steps_that_succeed_fail_exceed_their_limit_or_have_no_time_left_are_distinguished(capfd):
     planned = [
-        python("good", "pass"),
-        python("bad", "raise SystemExit(3)"),
-        python("slow", "import time; time.sleep(60)", limit_s=0.5),
+        python_step("good", "pass"),
+        python_step("bad", "raise SystemExit(3)"),
+        python_step("slow", "import time; time.sleep(60)", limit_s=0.5),
     ]
-    rows = gpu_check.run(planned, seconds=60)
-    assert [(row["status"], row["why"]) for row in rows] == [
+    rows = gpu_check.run_steps(planned, seconds=60)
+    assert [(row["status"], row["reason"]) for row in rows] == [
         ("ok", ""),
         ("failed", "exit code 3"),
-        ("NOT-RUN", "outlasted its 0.5 s"),
+        ("NOT-RUN", "exceeded its limit of 0.5 s"),
     ]
-    assert gpu_check.run(planned[:1], seconds=0.5)[0] == {"name": "good"} | gpu_check.NO_TIME
+    assert gpu_check.run_steps(planned[:1], seconds=0.5)[0] == {"name": "good"} | gpu_check.NO_TIME_LEFT
     assert capfd.readouterr().out.count("NOT-RUN") == 2
 
 
-def test_a_step_that_outlasts_its_time_takes_its_own_children_with_it(tmp_path):
+def test_a_step_that_exceeds_its_limit_is_killed_with_its_children(tmp_path):
     code = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid)); time.sleep(60)"
     )
-    gpu_check.attempt(python("parent", code), limit_s=3)
+    gpu_check.run_step(python_step("parent", code), limit_s=3)
     child, end = int((tmp_path / "pid").read_text()), time.monotonic() + 10
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
@@ -47,7 +47,7 @@ def test_a_step_that_outlasts_its_time_takes_its_own_children_with_it(tmp_path):
 
 
 def test_every_step_is_a_file_of_the_repository_and_writes_under_the_machines_name(tmp_path):
-    planned = gpu_check.steps("nvidia-h200", tmp_path)
+    planned = gpu_check.plan_steps("nvidia-h200", tmp_path)
     for step in planned:
         for name in (argument for argument in step.arguments if argument.endswith((".py", ".yaml"))):
             assert (ROOT / name.removeprefix("--ignore=")).is_file(), name
@@ -60,4 +60,4 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
     if gpu_check.torch.cuda.is_available():
         pytest.skip("there is one")
     assert gpu_check.main() == 2
-    assert "torch sees no GPU" in capsys.readouterr().err
+    assert "torch finds no GPU" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""benchmarks/record_run.py: the configuration that a GPU will get is a sound one; on a thimble, the whole run"""
+"""benchmarks/record_run.py: its configuration is valid; the whole run on a tiny text"""
 
 import subprocess
 import sys
@@ -16,22 +16,24 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import record_run
 
 
-def test_the_record_profile_with_the_runs_changes_is_sound(tmp_path):
-    tree = record_run.configuration(ROOT / "profiles" / "record.yaml", record_run.CHANGES | {"fetch.path": "texts"})
+def test_the_record_profile_with_the_overrides_is_valid(tmp_path):
+    params = record_run.make_params(
+        ROOT / "profiles" / "record.yaml", record_run.PARAM_OVERRIDES | {"fetch.path": "texts"}
+    )
     with open(tmp_path / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(tree, file)
-    read = loader.load_config(tmp_path / "params.yaml")
-    assert (read.quantize.grid, read.compress.limit_bytes, read.quantize.base_step) == ("row_column", 16_000_000, None)
-    assert [read.train.ranks, read.ttt.ranks, read.calibrate.ranks, read.evaluate.ranks] == [1, 1, 1, 1]
+        YAML(typ="safe").dump(params, file)
+    cfg = loader.load_config(tmp_path / "params.yaml")
+    assert (cfg.quantize.grid, cfg.compress.limit_bytes, cfg.quantize.base_step) == ("row_column", 16_000_000, None)
+    assert [cfg.train.ranks, cfg.ttt.ranks, cfg.calibrate.ranks, cfg.evaluate.ranks] == [1, 1, 1, 1]
 
 
 def test_a_key_that_no_profile_has_is_refused():
     with pytest.raises(ConfigError, match=r"train\.speed: no such key"):
-        record_run.configuration(ROOT / "profiles" / "record.yaml", {"train.speed": "fast"})
+        record_run.make_params(ROOT / "profiles" / "record.yaml", {"train.speed": "fast"})
 
 
 @pytest.mark.soak
-def test_on_a_thimble_of_text_the_run_brings_back_a_file_its_metrics_and_its_curve(tmp_path):
+def test_a_run_on_a_tiny_text_collects_the_file_its_metrics_and_its_curve(tmp_path):
     (tmp_path / "texts").mkdir()
     for number, text in enumerate(make_tiny_corpus()):
         (tmp_path / "texts" / f"{number:02}.txt").write_text(text, encoding="utf-8")
@@ -60,9 +62,9 @@ def test_on_a_thimble_of_text_the_run_brings_back_a_file_its_metrics_and_its_cur
         [*map(str, command), *map(str, options)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    brought = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert brought == sorted([*record_run.BROUGHT, "rate_distortion.json", "record_run.json"])
-    found = io.read_json(tmp_path / "figures.json")
-    assert {stage["status"] for stage in found["stages"].values()} == {"ok"}
-    assert found["steps"] == 30
-    assert found["metrics"]["val_bpb_sliding"] > 0
+    collected = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert collected == sorted([*record_run.COLLECTED_FILES, "rate_distortion.json", "record_run.json"])
+    result = io.read_json(tmp_path / "figures.json")
+    assert {stage["status"] for stage in result["stages"].values()} == {"ok"}
+    assert result["steps"] == 30
+    assert result["metrics"]["val_bpb_sliding"] > 0

@@ -1,20 +1,18 @@
-"""golf performance: README's table of speeds is what benchmarks/results holds, and NOT-RUN where it holds nothing"""
+"""benchmarks/report.py: the performance table shows the measurements in a folder, and NOT-RUN for missing ones"""
 
 import pytest
 
 from benchmarks import report
 from golf.artifacts import io
-from golf.cli.main import main
 from golf.errors import ArtifactError, GolfError
-from tests.helpers.tiny_corpus import ROOT
 
 MACHINE = {"machine": "NVIDIA H200", "slug": "nvidia-h200", "threads": 16}
 OURS = {"tokens_per_second": 1_300_000.0, "mfu": 0.412, "peak_bytes": 19_640_000_000}
 STEP = MACHINE | {
     "profile": "record",
-    "rows": [{"looped": True, "record": {"tokens_per_second": 1_000_000.0, "mfu": 0.3}, "ours": OURS}],
+    "rows": [{"recurrent": True, "baseline": {"tokens_per_second": 1_000_000.0, "mfu": 0.3}, "ours": OURS}],
 }
-WAYS = MACHINE | {"profile": "profiles/record.yaml", "ways": {"ttt": {"record_s": 6.0, "ours_s": 2.5}}}
+MODES = MACHINE | {"profile": "profiles/record.yaml", "modes": {"ttt": {"baseline_s": 6.0, "ours_s": 2.5}}}
 RUN = MACHINE | {
     "steps": 1234,
     "train_seconds": 300.2,
@@ -26,20 +24,16 @@ RUN = MACHINE | {
 @pytest.fixture
 def results(tmp_path):
     io.write_json(tmp_path / "train_step.record.nvidia-h200.json", STEP)
-    io.write_json(tmp_path / "evaluation.record.nvidia-h200.json", WAYS)
+    io.write_json(tmp_path / "evaluation.record.nvidia-h200.json", MODES)
     io.write_json(tmp_path / "record_run.record.nvidia-h200.json", RUN)
     return tmp_path
 
 
-def test_readmes_table_of_speeds_is_that_of_the_results():
-    assert "is that of" in report.check_table(ROOT / "README.md", ROOT / "benchmarks" / "results")
-
-
-def test_each_row_names_its_machine_and_what_was_not_measured_says_so(results):
+def test_each_row_names_its_machine_and_missing_measurements_are_not_run(results):
     rows = report.render_table(results).splitlines()
     assert rows[2] == "| training step, laptop | NOT-RUN | NOT-RUN | NOT-RUN | NOT-RUN | NOT-RUN | NOT-RUN |"
     assert rows[4] == (
-        "| training step, record, after the loop is activated | NVIDIA H200 | 1,000,000 tokens/s | 1,300,000 tokens/s "
+        "| training step, record, with recurrence | NVIDIA H200 | 1,000,000 tokens/s | 1,300,000 tokens/s "
         "| 1.30 | 41.2 % | 19.6 GB |"
     )
     assert rows[5] == "| score-first TTT, record | NVIDIA H200 | 6 s | 2.5 s | 2.40 |  |  |"
@@ -52,14 +46,14 @@ def test_an_empty_folder_gives_a_table_of_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["rows", "machine", "profile"])
-def test_a_file_that_lacks_what_its_name_promises_is_named(results, key):
+def test_a_malformed_result_file_is_named_with_its_key(results, key):
     path = results / "train_step.record.nvidia-h200.json"
     io.write_json(path, {name: value for name, value in STEP.items() if name != key})
     with pytest.raises(ArtifactError, match=rf"train_step\.record\.nvidia-h200\.json: {key}: expected"):
         report.render_table(results)
 
 
-def test_written_between_the_markers_it_is_found_equal_and_nothing_else_is_touched(results):
+def test_the_table_is_written_between_the_markers_and_nothing_else_changes(results):
     page = results / "PAGE.md"
     page.write_text(f"before\n{report.BEGIN_MARKER}old\n{report.END_MARKER}\nafter\n")
     with pytest.raises(GolfError, match=r"--write .*PAGE\.md"):
@@ -74,6 +68,6 @@ def test_written_between_the_markers_it_is_found_equal_and_nothing_else_is_touch
 
 def test_a_page_without_markers_is_refused(results, capsys, monkeypatch):
     monkeypatch.chdir(results)
-    (results / "PAGE.md").write_text("no place\n")
-    assert main(["performance", "--write", "PAGE.md"]) == 1
-    assert "put <!-- performance --> and <!-- /performance -->" in capsys.readouterr().err
+    (results / "PAGE.md").write_text("no markers\n")
+    assert report.main(["--write", "PAGE.md"]) == 1
+    assert "needs the markers <!-- performance --> and <!-- /performance -->" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""golf/cli/compare.py: what golf compare says"""
+"""golf/cli/compare.py: the report of golf compare"""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ DOCUMENTS, LENGTH = 80, 12
 
 def write(path: Path, seed: int, better: float = 0.0, noise: float = 0.1, **meta) -> Path:
     """A ledger of one text: each target's nll is that of the text, less ``better``, and this run's own noise."""
-    text, dice = np.random.default_rng(0), np.random.default_rng(seed)
-    base = text.gamma(4, 0.6, DOCUMENTS * LENGTH)
-    n_bytes = text.integers(1, 8, len(base))
+    text_rng, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    base = text_rng.gamma(4, 0.6, DOCUMENTS * LENGTH)
+    n_bytes = text_rng.integers(1, 8, len(base))
     tokens = np.full(len(base) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
-    made = Ledger("sliding", bos_id=BOS)
-    made.append(tokens, base - better + dice.normal(0, noise, len(base)), n_bytes, is_last=True)
-    made.save(path, **{"stream": "val"} | meta)
+    written = Ledger("sliding", bos_id=BOS)
+    written.append(tokens, base - better + rng.normal(0, noise, len(base)), n_bytes, is_last=True)
+    written.save(path, **{"stream": "val"} | meta)
     return path
 
 
@@ -46,13 +46,13 @@ def test_the_five_documents_that_changed_most_are_named_with_where_they_start(tm
     before, path = write(tmp_path / "a.safetensors", 1), tmp_path / "b.safetensors"
     rows = ledger.read(before)[0]
     nll = rows.nll.copy()
-    for place, (document, change) in enumerate([(7, -9.0), (3, 6.0), (50, -5.0), (20, 4.0), (79, -3.0), (11, 1.0)]):
-        nll[rows.documents[document] + place] += change
-    made = Ledger("ttt", bos_id=BOS)
+    for position, (document, change) in enumerate([(7, -9.0), (3, 6.0), (50, -5.0), (20, 4.0), (79, -3.0), (11, 1.0)]):
+        nll[rows.documents[document] + position] += change
+    written = Ledger("ttt", bos_id=BOS)
     tokens = np.full(len(nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
-    made.append(tokens, nll, rows.bytes, is_last=True)
-    made.save(path, stream="val")
+    written.append(tokens, nll, rows.bytes, is_last=True)
+    written.save(path, stream="val")
     lines = compare_ledgers([before], [path]).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("changed most"))
     named = [line.split()[:2] for line in lines[start + 1 : start + 6]]
@@ -63,8 +63,8 @@ def test_the_five_documents_that_changed_most_are_named_with_where_they_start(tm
 
 
 def test_two_runs_that_differ_by_chance_are_within_noise(tmp_path):
-    said = compare_ledgers([write(tmp_path / "a.safetensors", 1)], [write(tmp_path / "b.safetensors", 2)])
-    assert said.splitlines()[-1] == "Within noise over documents"
+    text = compare_ledgers([write(tmp_path / "a.safetensors", 1)], [write(tmp_path / "b.safetensors", 2)])
+    assert text.splitlines()[-1] == "Within noise over documents"
 
 
 def seeds(folder: Path, name: str, better: float, shift: float, count: int = 3) -> list[Path]:
@@ -82,7 +82,7 @@ def test_several_seeds_show_their_spread_and_both_intervals(tmp_path):
     text = compare_ledgers(before, after)
     scores = [bpb.compute_score(ledger.read(path)[0]).bpb for path in before]
     assert f"{np.mean(scores):.6f} bpb  mean of 3 seeds, standard deviation {np.std(scores, ddof=1):.6f}" in text
-    assert "over seeds, in pairs:" in text
+    assert "over seeds, paired:" in text
     assert "over seeds, Welch:" in text
     assert text.splitlines()[-1] == "Larger than noise over documents and between seeds"
 
@@ -95,30 +95,28 @@ def test_a_difference_over_documents_that_seeds_do_not_bear_out_is_within_noise_
     )
 
 
-def test_one_document_is_not_judged(tmp_path):
+def test_one_document_has_no_interval(tmp_path):
     for name, nll in (("a", 1.0), ("b", 2.0)):
-        made = Ledger("plain", bos_id=BOS)
-        made.append(np.array([BOS, 2], dtype=np.uint16), [nll], [3], is_last=True)
-        made.save(tmp_path / name, stream="val")
+        written = Ledger("plain", bos_id=BOS)
+        written.append(np.array([BOS, 2], dtype=np.uint16), [nll], [3], is_last=True)
+        written.save(tmp_path / name, stream="val")
     text = compare_ledgers([tmp_path / "a"], [tmp_path / "b"])
     assert "no interval: fewer than two documents" in text
-    assert text.splitlines()[-1] == "Not judged: no interval"
+    assert text.splitlines()[-1] == "Unknown: no interval"
 
 
 def test_another_stream_is_refused_and_both_are_named(tmp_path):
     before, after = write(tmp_path / "a.safetensors", 1), write(tmp_path / "b.safetensors", 2, stream="dev")
-    with pytest.raises(
-        InputError, match=r"a\.safetensors, .*b\.safetensors: not the same text: the stream val against"
-    ):
+    with pytest.raises(InputError, match=r"a\.safetensors, .*b\.safetensors: not the same text: streams val and dev"):
         compare_ledgers([before], [after])
 
 
 def test_a_ledger_of_another_text_is_refused_and_told_how_it_differs(tmp_path):
     before, after = write(tmp_path / "a.safetensors", 1), tmp_path / "b.safetensors"
-    made = Ledger("plain", bos_id=BOS)
-    made.append(np.array([BOS, 2], dtype=np.uint16), [1.0], [3], is_last=True)
-    made.save(after, stream="val")
-    with pytest.raises(InputError, match="not the same text: 960 targets against 1"):
+    written = Ledger("plain", bos_id=BOS)
+    written.append(np.array([BOS, 2], dtype=np.uint16), [1.0], [3], is_last=True)
+    written.save(after, stream="val")
+    with pytest.raises(InputError, match="not the same text: 960 and 1 targets"):
         compare_ledgers([before], [after])
 
 
@@ -133,7 +131,7 @@ def test_a_ledger_with_an_edited_row_is_refused(tmp_path):
     tensors, meta = io.load_tensors(after)
     tensors["nll"] = tensors["nll"].index_fill(0, torch.tensor([5]), 0.0)
     io.save_tensors(after, tensors, kind="ledger", meta=meta)
-    with pytest.raises(ArtifactError, match=r"b\.safetensors: the seal of chunk 0"):
+    with pytest.raises(ArtifactError, match=r"b\.safetensors: chunk 0 does not match its chain hash"):
         compare_ledgers([before], [after])
 
 
@@ -148,24 +146,26 @@ def test_a_ledger_given_twice_or_copied_is_no_second_seed_and_both_are_named(tmp
     one, other = write(tmp_path / "a.safetensors", 1), write(tmp_path / "b.safetensors", 2)
     copy = write(tmp_path / "copy.safetensors", 1)
     for double in (one, copy):
-        with pytest.raises(InputError, match=rf"{one}, {double}: the same scores, so one run and not two seeds"):
+        with pytest.raises(InputError, match=rf"{one}, {double}: the same scores, so not two seeds"):
             compare_ledgers([one, double], [other, write(tmp_path / "c.safetensors", 3)])
     with pytest.raises(InputError, match="the same scores"):
         compare_ledgers([other, write(tmp_path / "d.safetensors", 4)], [one, copy])
 
 
-def test_ledgers_of_other_ways_or_methods_are_no_seeds_of_one_side_and_may_face_each_other(tmp_path):
-    paths = [write(tmp_path / f"{seed}", seed, method="golf.inference.predictor:GolfPredictor") for seed in range(3)]
-    theirs = write(tmp_path / "theirs", 5, method="mine:Own")
-    with pytest.raises(InputError, match=r"method golf\.method:Method against mine:Own; the ledgers of one side"):
+def test_ledgers_of_other_modes_or_predictors_are_no_seeds_of_one_side_and_may_be_compared(tmp_path):
+    paths = [write(tmp_path / f"{seed}", seed, predictor="golf.inference.predictor:GolfPredictor") for seed in range(3)]
+    theirs = write(tmp_path / "theirs", 5, predictor="mine:Own")
+    with pytest.raises(
+        InputError, match=r"predictors golf\.inference\.predictor:GolfPredictor and mine:Own; ledgers of one side"
+    ):
         compare_ledgers([paths[0], theirs], paths[1:])
-    made = Ledger("ttt", bos_id=BOS)
+    written = Ledger("ttt", bos_id=BOS)
     rows = ledger.read(paths[0])[0]
     tokens = np.full(len(rows.nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
-    made.append(tokens, rows.nll - 0.01, rows.bytes, is_last=True)
-    made.save(tmp_path / "ttt", stream="val", method="golf.inference.predictor:GolfPredictor")
-    with pytest.raises(InputError, match="way sliding against ttt"):
+    written.append(tokens, rows.nll - 0.01, rows.bytes, is_last=True)
+    written.save(tmp_path / "ttt", stream="val", predictor="golf.inference.predictor:GolfPredictor")
+    with pytest.raises(InputError, match="modes sliding and ttt"):
         compare_ledgers(paths[:2], [paths[2], tmp_path / "ttt"])
     assert "over documents" in compare_ledgers(paths[:1], [tmp_path / "ttt"])
 
@@ -183,11 +183,11 @@ def test_documents_that_did_not_change_are_not_among_those_that_changed_most(tmp
     rows = ledger.read(one)[0]
     nll = rows.nll.copy()
     nll[rows.documents[7]] -= 1
-    made = Ledger("sliding", bos_id=BOS)
+    written = Ledger("sliding", bos_id=BOS)
     tokens = np.full(len(nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
-    made.append(tokens, nll, rows.bytes, is_last=True)
-    made.save(tmp_path / "b.safetensors", stream="val")
+    written.append(tokens, nll, rows.bytes, is_last=True)
+    written.save(tmp_path / "b.safetensors", stream="val")
     lines = compare_ledgers([one], [tmp_path / "b.safetensors"]).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("changed most"))
     assert lines[start + 1].split()[0] == "7"

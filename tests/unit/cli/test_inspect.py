@@ -1,4 +1,4 @@
-"""golf/cli/inspect.py: every kind of artifact, made by the library's own writers"""
+"""golf/cli/inspect.py: every kind of artifact, as the library's own writers make it"""
 
 import dataclasses
 import hashlib
@@ -10,16 +10,17 @@ import torch
 
 from golf.artifacts import io, lineage
 from golf.cli import inspect, main
-from golf.compliance import evaluation_log, verdict
+from golf.compliance import evaluation_log
 from golf.compliance.check_result import CheckResult
 from golf.compression import reader, writer
 from golf.compression.quantized_tensor import QuantizedTensor
-from golf.data import split_reader
+from golf.data import split_writer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
 from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.quantization import codes_io, sensitivity
+from tests.helpers.verdicts import make_passing_verdict
 
 VOCABULARY, BOS = 300, 1
 
@@ -27,17 +28,17 @@ VOCABULARY, BOS = 300, 1
 def write_split(folder: Path) -> Path:
     tokens = [np.array([BOS, 7, 8, 9], np.uint16), np.array([BOS, 299], np.uint16)]
     digest = hashlib.sha256(b"text").hexdigest()
-    documents = [split_reader.EncodedDocument(digest, digest, digest, 5 * len(each), each) for each in tokens]
-    split_reader.write_split(
+    documents = [split_writer.EncodedDocument(digest, digest, digest, 5 * len(each), each) for each in tokens]
+    split_writer.write_split(
         folder, folder.name, documents, vocab_size=VOCABULARY, bos=BOS, tokenizer_sha256="0" * 64, shard_tokens=4
     )
     return folder
 
 
-def write_weights(path: Path, shape, split: Path) -> Path:
-    state = GPT(shape).init_weights(torch.Generator().manual_seed(1)).state_dict()
+def write_weights(path: Path, model_cfg, split: Path) -> Path:
+    state = GPT(model_cfg).init_weights(torch.Generator().manual_seed(1)).state_dict()
     origin = lineage.make_lineage("train", {"train": split}, seed=314, world_size=2)
-    checkpoint.save(path, state, shape, lineage=origin, steps=12)
+    checkpoint.save(path, state, model_cfg, lineage=origin, steps=12)
     return path
 
 
@@ -49,7 +50,7 @@ def write_ledger(path: Path) -> Path:
     return path
 
 
-def write_codes(path: Path, shape, small: int) -> Path:
+def write_codes(path: Path, model_cfg, n_small: int) -> Path:
     """A tensor on the column grid in int16, one on the row grid in int8, and small ones."""
     wide = torch.tensor([[-300, 0], [300, 1]], dtype=torch.int16)
     narrow = torch.tensor([[1, 1, -1, -7]], dtype=torch.int8)
@@ -59,40 +60,49 @@ def write_codes(path: Path, shape, small: int) -> Path:
         ),
         "tok_emb.weight": QuantizedTensor(narrow, torch.tensor([0.125]).half()),
     }
-    codes_io.save(path, codes_io.to_storage(pairs, {f"scale{number}": torch.ones(2) for number in range(small)}), shape)
+    codes_io.save(
+        path, codes_io.to_storage(pairs, {f"scale{number}": torch.ones(2) for number in range(n_small)}), model_cfg
+    )
     return path
 
 
-def write_golf(path: Path, shape) -> Path:
+def write_golf(path: Path, model_cfg) -> Path:
     tensors = {f"blocks.{n}.codes": torch.full((4, 4), n, dtype=torch.int8) for n in range(3)}
     tensors["skip_gates"] = torch.ones(2, 2, dtype=torch.float16)
-    io.write_bytes(path, writer.pack(tensors, shape, upstream_splits=("train",), codec="brotli", brotli_quality=5))
+    io.write_bytes(path, writer.pack(tensors, model_cfg, upstream_splits=("train",), codec="brotli", brotli_quality=5))
     return path
+
+
+@pytest.fixture(autouse=True)
+def work_dir(tmp_path, monkeypatch) -> Path:
+    """The current folder, which files are named from: lines wrap alike wherever temporary folders lie."""
+    monkeypatch.chdir(tmp_path)
+    return Path()
 
 
 @pytest.fixture
-def artifacts(tmp_path, tiny_model_config) -> dict[str, Path]:
-    split = write_split(tmp_path / "train")
-    io.write_json(tmp_path / "sizes.json", {"payload_bytes": 1000, "code_bytes": 200})
-    io.write_csv(tmp_path / "log.csv", [{"step": step, "loss": 1 / step} for step in range(1, 200)])
+def artifacts(work_dir, tiny_model_config) -> dict[str, Path]:
+    split = write_split(work_dir / "train")
+    io.write_json(work_dir / "sizes.json", {"payload_bytes": 1000, "code_bytes": 200})
+    io.write_csv(work_dir / "log.csv", [{"step": step, "loss": 1 / step} for step in range(1, 200)])
     return {
         "split": split,
         "shard": split / "train_000000.bin",
         "index": split / "index.json",
-        "json": tmp_path / "sizes.json",
-        "table": tmp_path / "log.csv",
-        "weights": write_weights(tmp_path / "model.safetensors", tiny_model_config, split),
-        "ledger": write_ledger(tmp_path / "ledger.safetensors"),
-        "golf": write_golf(tmp_path / "model.golf", tiny_model_config),
+        "json": work_dir / "sizes.json",
+        "table": work_dir / "log.csv",
+        "weights": write_weights(work_dir / "model.safetensors", tiny_model_config, split),
+        "ledger": write_ledger(work_dir / "ledger.safetensors"),
+        "golf": write_golf(work_dir / "model.golf", tiny_model_config),
     }
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "parts"),
     [
         (
             "split",
-            ["split 'train'", "2 documents, 6 tokens, 30 bytes", "5.000 bytes a token", "shard 0: 4", "shard 1: 2"],
+            ["split 'train'", "2 documents, 6 tokens, 30 bytes", "5.000 bytes per token", "shard 0: 4", "shard 1: 2"],
         ),
         ("shard", ["token shard", "4 tokens, ids 1 to 9", "first: 1, 7, 8, 9"]),
         ("index", ['"split": "train"', '"documents": "2 entries"', '"vocab_size": 300']),
@@ -102,41 +112,44 @@ def artifacts(tmp_path, tiny_model_config) -> dict[str, Path]:
             "weights",
             [
                 "weights, ",
-                "checksum good",
-                "by stage train from train ",
+                "checksum matches",
+                "made by stage train from train ",
                 "seed 314, 2 ranks",
-                "influenced it: train",
+                "upstream splits: train",
                 '"steps": 12',
-                "layers 4, width 32, heads 4, vocabulary 260",
+                "n_layers 4, d_model 32, n_heads 4, vocab_size 260",
                 "attn.c_v.weight",
                 "16×32",
                 "float32",
             ],
         ),
-        ("ledger", ["ledger, ", "way sliding", "4 targets, 10 bytes, 2 documents", "2 chunks, every seal fits"]),
-        ("golf", ["submission, ", "every checksum good", "layers 4", "codec brotli", "influenced it: train", "4×4"]),
+        ("ledger", ["ledger, ", "mode sliding", "4 targets, 10 bytes, 2 documents", "2 chunks, hash chain intact"]),
+        (
+            "golf",
+            ["submission, ", "all checksums match", "n_layers 4", "codec brotli", "upstream splits: train", "4×4"],
+        ),
     ],
 )
-def test_every_artifact_is_explained_in_a_screenful(artifacts, name, told):
+def test_every_artifact_is_explained_in_a_screenful(artifacts, name, parts):
     text = inspect.describe(artifacts[name])
     assert str(artifacts[name]) in text.splitlines()[0]
-    for part in told:
+    for part in parts:
         assert part in " ".join(text.split())  # long lines wrap
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) <= max(120, len(str(artifacts[name])) + 40)
 
 
-def test_a_sidecar_is_told_from_a_token_shard(tmp_path):
+def test_a_sidecar_is_told_from_a_token_shard(work_dir):
     digest = hashlib.sha256(b"text").hexdigest()
     tokens, sizes = np.array([BOS, 7, 8], np.uint16), np.array([0, 2, 6], np.uint16)
-    documents = [split_reader.EncodedDocument(digest, digest, digest, 8, tokens, sizes)]
+    documents = [split_writer.EncodedDocument(digest, digest, digest, 8, tokens, sizes)]
     how = {"vocab_size": VOCABULARY, "bos": BOS, "tokenizer_sha256": "0" * 64, "shard_tokens": 4}
-    split_reader.write_split(tmp_path / "val", "val", documents, **how)
-    assert "its sidecar says how many bytes of text each token carries" in inspect.describe(tmp_path / "val")
-    told = inspect.describe(tmp_path / "val" / "val_bytes_000000.bin")
-    assert "byte sidecar" in told
-    assert "3 tokens, bytes a token 0 to 6" in told
-    assert "token shard" in inspect.describe(tmp_path / "val" / "val_000000.bin")
+    split_writer.write_split(work_dir / "val", "val", documents, **how)
+    assert "a sidecar holds the bytes of text of each token" in inspect.describe(work_dir / "val")
+    shown = inspect.describe(work_dir / "val" / "val_bytes_000000.bin")
+    assert "byte sidecar" in shown
+    assert "3 tokens, bytes per token 0 to 6" in shown
+    assert "token shard" in inspect.describe(work_dir / "val" / "val_000000.bin")
 
 
 def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
@@ -147,51 +160,51 @@ def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
     assert "codec brotli, other;" in inspect.describe(artifacts["golf"])
 
 
-def test_codes_are_told_a_line_a_tensor_together_with_their_steps(tmp_path, tiny_model_config):
-    text = inspect.describe(write_codes(tmp_path / "codes.safetensors", tiny_model_config, small=1))
+def test_codes_are_told_a_line_a_tensor_together_with_their_steps(work_dir, tiny_model_config):
+    text = inspect.describe(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=1))
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    columns = "steps 0.25–0.5, columns × 0.5–2"
+    columns = "row scales 0.25–0.5, column scales 0.5–2"
     assert f"blocks.0.mlp.fc.weight 2×2 int16 2.00 bits, |code| to 300, {columns}" in lines
-    assert "tok_emb.weight 1×4 int8 1.50 bits, |code| to 7, steps 0.12–0.12" in lines
+    assert "tok_emb.weight 1×4 int8 1.50 bits, |code| to 7, row scales 0.12–0.12" in lines
     assert sum(line.startswith(("blocks", "tok_emb", "scale0")) for line in lines) == 3
-    assert "6 tensors, 15 numbers" in lines
+    assert "6 tensors, 15 values" in lines
 
 
-def test_codes_without_their_steps_are_told_as_they_are(tmp_path):
-    found = {"a.codes": torch.ones(2, 2, dtype=torch.int8), "b.codes": torch.zeros(0, 2, dtype=torch.int8)}
-    io.save_tensors(tmp_path / "c.safetensors", found | {"b.steps": torch.ones(0)}, kind="codes", meta={})
-    text = inspect.describe(tmp_path / "c.safetensors")
-    assert all(f"  {name} " in text for name in ("a.codes", "b.codes", "b.steps"))
+def test_codes_without_their_steps_are_told_as_they_are(work_dir):
+    tensors = {"a.codes": torch.ones(2, 2, dtype=torch.int8), "b.codes": torch.zeros(0, 2, dtype=torch.int8)}
+    io.save_tensors(work_dir / "c.safetensors", tensors | {"b.row_scales": torch.ones(0)}, kind="codes", meta={})
+    text = inspect.describe(work_dir / "c.safetensors")
+    assert all(f"  {name} " in text for name in ("a.codes", "b.codes", "b.row_scales"))
 
 
-def test_a_submission_of_many_tensors_tells_its_codes_before_what_is_small(tmp_path, tiny_model_config):
-    stored, _ = codes_io.load(write_codes(tmp_path / "codes.safetensors", tiny_model_config, small=60))
+def test_a_submission_of_many_tensors_tells_its_codes_before_what_is_small(work_dir, tiny_model_config):
+    stored, _ = codes_io.load(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=60))
     packed = writer.pack(stored, tiny_model_config, upstream_splits=("train",), codec="ans", brotli_quality=5)
-    io.write_bytes(tmp_path / "model.golf", packed)
-    lines = inspect.describe(tmp_path / "model.golf").splitlines()
-    told = [line.split()[0] for line in lines if "bits, |code|" in line]
-    assert sorted(told) == ["blocks.0.mlp.fc.weight", "tok_emb.weight"]
+    io.write_bytes(work_dir / "model.golf", packed)
+    lines = inspect.describe(work_dir / "model.golf").splitlines()
+    shown = [line.split()[0] for line in lines if "bits, |code|" in line]
+    assert sorted(shown) == ["blocks.0.mlp.fc.weight", "tok_emb.weight"]
     assert len(lines) == 40
 
 
-def test_sensitivities_are_told_a_line_a_tensor_with_rows_mean_and_spread(tmp_path):
-    found = {"blocks.0.mlp.fc.weight": torch.arange(101.0) / 100, "tok_emb.weight": torch.full((7,), 2.5)}
-    sensitivity.save(tmp_path / "s.safetensors", found)
-    lines = [" ".join(line.split()) for line in inspect.describe(tmp_path / "s.safetensors").splitlines()]
-    assert "blocks.0.mlp.fc.weight 101 rows mean 0.5 spread 0.1 (10 % of rows below) to 0.9 (90 %)" in lines
-    assert "tok_emb.weight 7 rows mean 2.5 spread 2.5 (10 % of rows below) to 2.5 (90 %)" in lines
+def test_sensitivities_are_told_a_line_a_tensor_with_rows_mean_and_spread(work_dir):
+    tensors = {"blocks.0.mlp.fc.weight": torch.arange(101.0) / 100, "tok_emb.weight": torch.full((7,), 2.5)}
+    sensitivity.save(work_dir / "s.safetensors", tensors)
+    lines = [" ".join(line.split()) for line in inspect.describe(work_dir / "s.safetensors").splitlines()]
+    assert "blocks.0.mlp.fc.weight 101 rows mean 0.5 10 % to 90 % quantile 0.1 to 0.9" in lines
+    assert "tok_emb.weight 7 rows mean 2.5 10 % to 90 % quantile 2.5 to 2.5" in lines
 
 
-def test_a_sensitivity_that_is_no_row_of_numbers_is_told_as_it_is(tmp_path):
-    sensitivity.save(tmp_path / "s.safetensors", {"a": torch.ones(2, 3), "b": torch.ones(0)})
-    text = inspect.describe(tmp_path / "s.safetensors")
+def test_a_sensitivity_that_is_no_row_of_numbers_is_told_as_it_is(work_dir):
+    sensitivity.save(work_dir / "s.safetensors", {"a": torch.ones(2, 3), "b": torch.ones(0)})
+    text = inspect.describe(work_dir / "s.safetensors")
     assert "2×3 float32" in text
     assert "  b " in text
 
 
 def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):
     assert f"{7 / np.log(2) / 10:.6f}" in inspect.describe(artifacts["ledger"])
-    assert "1.750000 nats a token" in inspect.describe(artifacts["ledger"])
+    assert "1.750000 nats per token" in inspect.describe(artifacts["ledger"])
 
 
 def test_a_tokenizer_is_explained(shared_data):
@@ -199,19 +212,19 @@ def test_a_tokenizer_is_explained(shared_data):
     assert "pieces, BOS" in inspect.describe(model)
 
 
-def test_a_file_of_many_tensors_says_how_many_lines_were_left_out(tmp_path):
-    io.save_tensors(tmp_path / "a.safetensors", {f"t{n}": torch.ones(1) for n in range(200)}, kind="x", meta={})
-    lines = inspect.describe(tmp_path / "a.safetensors").splitlines()
+def test_a_file_of_many_tensors_says_how_many_lines_were_left_out(work_dir):
+    io.save_tensors(work_dir / "a.safetensors", {f"t{n}": torch.ones(1) for n in range(200)}, kind="x", meta={})
+    lines = inspect.describe(work_dir / "a.safetensors").splitlines()
     assert len(lines) == 40
     assert lines[-1] == "  … 164 more lines"
-    assert "200 tensors, 200 numbers" in "".join(lines)
+    assert "200 tensors, 200 values" in "".join(lines)
     assert "unknown origin" in lines[1]
 
 
-def test_a_folder_of_files_is_listed_with_sizes(artifacts, tmp_path):
-    text = inspect.describe(tmp_path)
+def test_a_folder_of_files_is_listed_with_sizes(artifacts, work_dir):
+    text = inspect.describe(work_dir)
     for path in artifacts.values():
-        if path.parent == tmp_path:
+        if path.parent == work_dir:
             assert path.name in text
     assert "  train/" in text
     assert len(text.splitlines()) <= 40
@@ -228,34 +241,32 @@ def test_a_damaged_file_is_named(artifacts, name):
     assert str(path) in str(caught.value)
 
 
-def test_a_verdict_is_shown_as_its_screen_and_one_of_another_form_is_refused(tmp_path):
-    found = [CheckResult("C2-a", "FAIL", "0.5", "0.1", "they don't add up")]
-    limits = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
-    about = {"seed": "ab", "method": "own:Method", "artifact": "0123456789abcdef"}
-    tree = verdict.make_verdict(found, adapts=False, limits=limits, comparable=True, **about).to_dict()
-    io.write_json(tmp_path / "verdict.json", tree)
-    text = inspect.describe(tmp_path / "verdict.json")
-    assert f"\nown:Method on 0123456789ab, track A: fixed predictor\n{tree['verdict']}\n" in text
+def test_a_verdict_is_shown_as_its_screen_and_one_of_another_form_is_refused(work_dir):
+    failed = CheckResult("C2-a", "FAIL", "0.5", "0.1", "they don't add up")
+    tree = make_passing_verdict(failed).to_dict()
+    io.write_json(work_dir / "verdict.json", tree)
+    text = inspect.describe(work_dir / "verdict.json")
+    assert f"\nown:Predictor on 0123456789ab, track A: fixed predictor\n{tree['verdict']}\n" in text
     assert "FAIL    C2-a" in text
     assert len(text.splitlines()) <= 40
     assert '"check"' not in text
-    io.write_json(tmp_path / "verdict.json", tree | {"checks": 3})
-    with pytest.raises(ArtifactError, match=r"verdict\.json: is no verdict"):
-        inspect.describe(tmp_path / "verdict.json")
+    io.write_json(work_dir / "verdict.json", tree | {"checks": 3})
+    with pytest.raises(ArtifactError, match=r"verdict\.json: is not a verdict"):
+        inspect.describe(work_dir / "verdict.json")
 
 
-def test_the_log_of_executions_is_a_table_of_the_last_runs_and_a_broken_chain_names_its_line(tmp_path):
-    path = tmp_path / "executions.jsonl"
+def test_the_log_of_executions_is_a_table_of_the_last_runs_and_a_broken_chain_names_its_line(work_dir):
+    path = work_dir / "evaluation_log.jsonl"
     entry = {"artifact": "a" * 64, "method": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
     for number in range(30):
         bpb = 1 + number / 100 if number % 2 else None
         ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None}
         evaluation_log.append_entry(path, entry | ended)
     lines = inspect.describe(path).splitlines()
-    assert lines[0].endswith("15 executions begun, 15 ended")
-    assert "the chain holds" in lines[1]
+    assert lines[0].endswith("15 executions started, 15 finished")
+    assert "the hash chain is intact" in lines[1]
     assert lines[-1].split()[1:] == ["ttt", "1.2900", "aaaaaaaa", "own:Method", "invalid"]
-    assert lines[-2].split()[2] == "begun"
+    assert lines[-2].split()[2] == "started"
     assert len(lines) <= 40
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(kept[:7] + kept[8:]))
@@ -263,28 +274,28 @@ def test_the_log_of_executions_is_a_table_of_the_last_runs_and_a_broken_chain_na
         inspect.describe(path)
 
 
-def test_an_empty_table_is_damaged(tmp_path):
-    (tmp_path / "log.csv").touch()
-    with pytest.raises(ArtifactError, match=r"log\.csv: an empty file"):
-        inspect.describe(tmp_path / "log.csv")
+def test_an_empty_table_is_damaged(work_dir):
+    (work_dir / "log.csv").touch()
+    with pytest.raises(ArtifactError, match=r"log\.csv: empty, expected a CSV table"):
+        inspect.describe(work_dir / "log.csv")
 
 
-def test_a_missing_path_is_named_with_the_cure(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.golf: not found; dvc repro .* dvc checkout"):
-        inspect.describe(tmp_path / "nowhere.golf")
+def test_a_missing_path_is_named_with_the_cure(work_dir):
+    with pytest.raises(InputError, match=r"nowhere\.golf: not found; .*dvc repro.* dvc checkout"):
+        inspect.describe(work_dir / "nowhere.golf")
 
 
-def test_a_file_of_no_known_kind_is_refused_with_the_kinds_that_are(tmp_path):
-    (tmp_path / "notes.txt").write_text("hello")
+def test_a_file_of_no_known_kind_is_refused_with_the_kinds_that_are(work_dir):
+    (work_dir / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match=r"notes\.txt: not an artifact; .*\.bin.*\.golf.*\.safetensors"):
-        inspect.describe(tmp_path / "notes.txt")
+        inspect.describe(work_dir / "notes.txt")
 
 
-def test_the_command_prints_the_explanation_or_one_line_of_error(artifacts, tmp_path, capsys):
+def test_the_command_prints_the_explanation_or_one_line_of_error(artifacts, work_dir, capsys):
     assert main.main(["inspect", str(artifacts["golf"])]) == 0
     assert "submission" in capsys.readouterr().out
-    assert main.main(["inspect", str(tmp_path / "nowhere.golf")]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("golf inspect: ")
-    assert len(said.err.splitlines()) == 1
+    assert main.main(["inspect", str(work_dir / "nowhere.golf")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("golf inspect: ")
+    assert len(captured.err.splitlines()) == 1

@@ -1,38 +1,143 @@
-"""golf/cli/main.py: exit codes of golf check"""
+"""golf/cli/main.py: commands, exit codes, help and version"""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
 from golf.artifacts import io
+from golf.cli import main as cli
 from golf.cli.main import main
 from golf.compliance import verdict
 from golf.compliance.check_result import FAIL, NOT_RUN, UNRULED, CheckResult
-from tests.unit.compliance.test_verdict import given_
+from golf.config import loader
+from tests.helpers import submission_folders
+from tests.helpers.tiny_corpus import ROOT
+from tests.helpers.verdicts import make_passing_verdict
 
 
 @pytest.fixture
 def verdict_dir(tmp_path, monkeypatch):
-    """A folder with the verdict of a run of which everything passes."""
+    """A folder with the verdict of a run that passes every check."""
     monkeypatch.chdir(tmp_path)
-    io.write_json(verdict.VERDICT_PATH, given_().to_dict())
+    io.write_json(verdict.VERDICT_PATH, make_passing_verdict().to_dict())
 
 
 @pytest.mark.parametrize(("status", "code"), [(FAIL, 1), (UNRULED, 0), (NOT_RUN, 0)])
-def test_strict_makes_a_row_that_fails_an_exit_code_and_the_report_stays_the_same(verdict_dir, capsys, status, code):
-    io.write_json(verdict.VERDICT_PATH, given_(CheckResult("B-e", status)).to_dict())
-    assert (main(["check"]), main(["check", "--strict"])) == (0, code)
-    said, complaint = capsys.readouterr()
-    assert said == 2 * f"{verdict.load_report()[0]}\n"
-    assert complaint == ""
+def test_strict_makes_a_failed_check_an_exit_code_and_prints_the_same_report(verdict_dir, capsys, status, code):
+    io.write_json(verdict.VERDICT_PATH, make_passing_verdict(CheckResult("B-e", status)).to_dict())
+    assert (main(["verdict"]), main(["verdict", "--strict"])) == (0, code)
+    captured = capsys.readouterr()
+    assert captured.out == 2 * f"{verdict.load_report()[0]}\n"
+    assert captured.err == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"checks": 3}', b'{"checks": [{"status": "PASS"}]}', b"\xff"])
 def test_a_verdict_that_can_not_be_read_is_one_message_that_names_it(verdict_dir, capsys, data):
-    assert main(["check"]) == 0
-    capsys.readouterr()
     io.write_bytes(verdict.VERDICT_PATH, data)
-    assert main(["check"]) == 1
-    said, complaint = capsys.readouterr()
-    assert said == ""
-    assert complaint.startswith(f"golf check: {verdict.VERDICT_PATH}: ")
-    assert complaint.count("dvc ") == 1, "the way to another one"
-    assert len(complaint.splitlines()) == 1
+    assert main(["verdict"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"golf verdict: {verdict.VERDICT_PATH}: ")
+    assert captured.err.count("dvc ") == 1, "the hint"
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_validate_names_the_profile_and_every_problem(tmp_path, capsys):
+    text = (ROOT / "profiles/laptop.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text)
+    assert main(["validate", str(tmp_path / "params.yaml")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/params.yaml: OK (profile laptop)\n"
+    (tmp_path / "params.yaml").write_text(text.replace("  n_layers: 5", "  n_layers: -5").replace("  d_ff: 768\n", ""))
+    assert main(["validate", str(tmp_path / "params.yaml")]) == 1
+    problems = capsys.readouterr().err
+    assert "model.n_layers" in problems
+    assert "model.d_ff" in problems
+
+
+def test_check_submission_reports_the_folder_and_strict_makes_a_failure_an_exit_code(tmp_path, capsys):
+    valid = submission_folders.write_valid_submission(tmp_path / "valid")
+    over = submission_folders.write_valid_submission(tmp_path / "over", model_bytes=17_000_000)
+    assert main(["check-submission", str(valid), "--baseline", str(over), "--strict"]) == 1, "no record margin"
+    assert "record margin" in capsys.readouterr().out
+    assert (main(["check-submission", str(over)]), main(["check-submission", str(over), "--strict"])) == (0, 1)
+    assert main(["check-submission", str(tmp_path / "missing")]) == 1
+    assert capsys.readouterr().err.startswith("golf check-submission: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "new_name"),
+    [
+        ("params", "golf validate"),
+        ("check", "golf verdict (the last run) or golf check-submission FOLDER"),
+        ("performance", "python -m benchmarks.report"),
+        ("deps", "python -m tools.dvc_deps"),
+        ("ci", "python -m tools.ci"),
+    ],
+)
+def test_a_renamed_command_is_a_wrong_argument_and_names_the_new_one(capsys, command, new_name):
+    assert main([command, "--anything"]) == 2
+    assert capsys.readouterr().err == f"golf {command}: renamed, use {new_name}\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["no-such-command"], ["inspect"], ["check-submission", "--baseline", "other"]])
+def test_wrong_arguments_have_exit_code_2(capsys, argv):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    assert "usage: golf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["one"], ["one", "two", "three"], [], ["one", "two", "--after", "three"]])
+def test_ledgers_that_do_not_make_two_sides_are_wrong_arguments(capsys, argv):
+    assert main(["compare", *argv]) == 2
+    assert capsys.readouterr().err.startswith("golf compare: expected two ledgers, or several as --before")
+
+
+def test_an_error_of_the_operating_system_is_one_message_that_names_the_file(tmp_path, capsys, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(loader, "load_config", refuse)
+    assert main(["validate", str(tmp_path / "params.yaml")]) == 1
+    assert capsys.readouterr().err == f"golf validate: {tmp_path}/params.yaml: Permission denied\n"
+
+
+@pytest.mark.parametrize("command", ["validate", "inspect", "lineage", "check-submission"])
+@pytest.mark.parametrize("name", ["missing", "a" * 300, "file/below"])
+def test_a_path_that_can_not_be_opened_is_one_message(tmp_path, capsys, command, name):
+    (tmp_path / "file").touch()
+    assert main([command, str(tmp_path / name)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_help_fits_a_terminal_of_80_by_24(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_version_is_that_of_the_package_and_of_the_commit(capsys, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("golf ")
+    (tmp_path / "golf/cli").mkdir(parents=True)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "golf/cli/main.py"))
+    assert "commit" not in cli.format_version()
+    (tmp_path / ".git").mkdir()
+    assert "commit" not in cli.format_version(), "not a repository after all"
+
+
+def test_a_closed_pipe_ends_without_a_traceback(tmp_path):
+    (tmp_path / "a.csv").write_text("a\n" + "1\n" * 10)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "golf", "inspect", str(tmp_path / "a.csv")]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

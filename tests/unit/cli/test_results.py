@@ -1,17 +1,25 @@
-"""golf/cli/results.py"""
+"""golf/cli/results.py: the tables of golf results and golf verdict"""
+
+import shutil
+from pathlib import Path
 
 import pytest
 
-from golf.artifacts import io
+from golf.artifacts import io, lineage
 from golf.cli import results
+from golf.compliance import verdict
 from golf.errors import ArtifactError
+from tests.helpers.tiny_corpus import ROOT
+from tests.helpers.verdicts import make_passing_verdict
+
+ARTIFACT = Path("artifacts/compress/model.golf")
 
 WHOLE = {
     "headline": "ttt",
     "val_bpb": 1.6789,
-    **{f"val_bpb_{way}": bpb for way, bpb in (("plain", 1.7), ("sliding", 1.68), ("ttt", 1.6789))},
-    **{f"val_bpb_{way}_se": 0.0123 for way in ("plain", "sliding", "ttt")},
-    **{f"seconds_{way}": 98765.4 for way in ("plain", "sliding", "ttt")},
+    **{f"val_bpb_{mode}": bpb for mode, bpb in (("plain", 1.7), ("sliding", 1.68), ("ttt", 1.6789))},
+    **{f"val_bpb_{mode}_se": 0.0123 for mode in ("plain", "sliding", "ttt")},
+    **{f"seconds_{mode}": 98765.4 for mode in ("plain", "sliding", "ttt")},
     "payload_bytes": 15_970_000,
     "code_bytes": 28_000,
     "artifact_bytes": 15_998_000,
@@ -27,18 +35,17 @@ WHOLE = {
 
 @pytest.fixture
 def table(tmp_path):
-    def made(tree) -> str:
+    def write_and_render(tree) -> str:
         io.write_json(tmp_path / "metrics.json", tree)
         return results.render_table(tmp_path / "metrics.json")
 
-    return made
+    return write_and_render
 
 
 def line(text: str, start: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(start))
 
 
-FIGURES = [key for key in WHOLE if key.endswith(("_bytes", "_seconds"))]
 LONG = "invalid: val is upstream of the artifact (C1, C3; the order of PRs #1485 and #1735), and so was the plan"
 
 
@@ -71,9 +78,9 @@ def test_a_whole_result_shows_every_figure_beside_its_limit(table):
 
 def test_an_invalid_score_says_so_beside_its_figure(table):
     text = table(WHOLE | {"verdict": LONG})
-    assert all("invalid" in line(text, way) for way in ("plain", "sliding", "ttt"))
+    assert all("invalid" in line(text, mode) for mode in ("plain", "sliding", "ttt"))
     text = table(WHOLE | {"invalid_ways": "ttt", "headline": "sliding"})
-    assert [way for way in ("plain", "sliding", "ttt") if "invalid" in line(text, way)] == ["ttt"]
+    assert [mode for mode in ("plain", "sliding", "ttt") if "invalid" in line(text, mode)] == ["ttt"]
     assert "invalid" not in table(WHOLE | {"invalid_ways": ""})
 
 
@@ -107,16 +114,46 @@ def test_training_without_a_limit_says_that_there_is_none(table):
 
 
 def test_scores_of_the_embedded_corpus_are_not_offered_for_comparison_with_fineweb(table):
-    sentence = "can't be compared with scores on FineWeb"
+    sentence = "not comparable with scores on FineWeb"
     assert sentence in table(WHOLE)
     assert sentence in table({}), "nor where nothing is known"
     assert sentence not in table(WHOLE | {"comparable_with_fineweb": True})
 
 
-def test_a_long_verdict_is_told_in_full(table):
+def test_a_long_verdict_is_shown_in_full(table):
     assert LONG in " ".join(table(WHOLE | {"verdict": LONG}).split())
 
 
 def test_without_a_run_the_missing_file_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"metrics\.json: not found"):
         results.render_table(tmp_path / "metrics.json")
+
+
+# ---- golf verdict
+
+
+@pytest.fixture
+def project_with_verdict(tmp_path, monkeypatch):
+    """A folder with an artifact and its verdict."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "profiles/laptop.yaml", "params.yaml")
+    io.write_bytes(ARTIFACT, b"a model")
+    evaluated = make_passing_verdict(artifact_sha256=lineage.artifact_sha256(ARTIFACT))
+    io.write_json(verdict.VERDICT_PATH, evaluated.to_dict())
+
+
+def test_a_verdict_for_another_artifact_than_the_current_one_says_so_and_counts_as_failed(project_with_verdict):
+    assert results.render_verdict() == verdict.load_report()
+    assert not results.render_verdict()[1]
+    io.write_bytes(ARTIFACT, b"another model")
+    assert results.format_stale_warning().startswith(f"STALE: {ARTIFACT} is now ")
+    text, has_failed = results.render_verdict()
+    assert has_failed
+    assert text.endswith(f"\n{results.format_stale_warning()}")
+
+
+@pytest.mark.parametrize("path", [ARTIFACT, "params.yaml", verdict.VERDICT_PATH])
+def test_without_artifact_parameters_or_verdict_there_is_no_warning(project_with_verdict, path):
+    io.write_bytes(ARTIFACT, b"another model")
+    Path(path).unlink()
+    assert results.format_stale_warning() == ""

@@ -1,10 +1,37 @@
+import math
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
-from golf.submission.claims import parse_claims
+from golf.submission.claims import ReportedNumber, mean, parse_claims, parse_number
+
+
+def test_a_figure_knows_how_finely_it_was_written():
+    assert parse_number("1.08100") == ReportedNumber(1.081, 1e-5)
+    assert parse_number(Decimal("1.0810")).n_decimals == 4
+    assert parse_number(42) == ReportedNumber(42.0, 1.0)
+    assert parse_number("1.0799999999999998").n_decimals == 16, "as Python prints a float"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1.0", "1e400", "1e-400", "one", "", "9" * 5000, None, True, [1], 1.5])
+def test_what_is_no_sensible_number_is_no_figure(text):
+    assert parse_number(text) is None
+
+
+@given(st.integers(10**8, 2 * 10**8), st.integers(1, 8))
+def test_a_rounded_or_cut_copy_agrees_and_a_number_two_places_off_does_not(digits, places):
+    exact = parse_number(Decimal(digits).scaleb(-8))
+    for written in (round(exact.value, places), math.floor(exact.value * 10**places) / 10**places):
+        copy = parse_number(Decimal(f"{written:.{places}f}"))
+        assert exact.matches(copy)
+        assert copy.matches(exact)
+        assert not exact.matches(ReportedNumber(copy.value + 2.5 * copy.resolution, copy.resolution))
+
+
+def test_a_mean_is_as_fine_as_its_coarsest_part():
+    assert mean([parse_number("1.0"), parse_number("2.00")]) == ReportedNumber(1.5, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -17,22 +44,22 @@ from golf.submission.claims import parse_claims
     ],
 )
 def test_scores_by_seed_are_found_in_the_forms_that_people_gave_them(tree):
-    found = parse_claims(tree)
-    assert {seed: one.bpb.value for seed, one in found.per_seed.items()} == {42: 1.08, 7: 1.09}
-    assert found.listed_seeds == (7, 42)
+    result = parse_claims(tree)
+    assert {seed: one.bpb.value for seed, one in result.per_seed.items()} == {42: 1.08, 7: 1.09}
+    assert result.listed_seeds == (7, 42)
 
 
 def test_a_json_of_the_first_lineage_claims_one_score_and_its_bytes():
-    found = parse_claims(
+    result = parse_claims(
         {"val_loss": Decimal("2.07"), "val_bpb": Decimal("1.22"), "bytes_total": 15_863_068, "seed": 1337}
     )
-    assert (found.bpb.value, found.loss.value, found.total_bytes, found.listed_seeds) == (
+    assert (result.bpb.value, result.loss.value, result.total_bytes, result.listed_seeds) == (
         1.22,
         2.07,
         15_863_068,
         (1337,),
     )
-    assert found.is_record
+    assert result.is_record
 
 
 @pytest.mark.parametrize("track", ["non_record_16mb", "non-record-unlimited-compute-16mb", "Non-record"])
@@ -40,14 +67,14 @@ def test_a_track_that_says_so_is_not_for_a_record(track):
     assert not parse_claims({"track": track}).is_record
 
 
-json_like = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.decimals() | some.text(),
-    lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.decimals() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=12,
 )
-keys = some.sampled_from(["val_bpb", "seeds", "seed", "seed_results", "runs", "42", "bytes_total", "track", "hardware"])
+keys = st.sampled_from(["val_bpb", "seeds", "seed", "seed_results", "runs", "42", "bytes_total", "track", "hardware"])
 
 
-@given(some.dictionaries(keys, json_like))
+@given(st.dictionaries(keys, json_like))
 def test_any_object_is_read_without_an_error(tree):
     parse_claims(tree)

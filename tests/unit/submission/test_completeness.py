@@ -6,9 +6,9 @@ from tests.helpers import submission_folders
 
 
 def test_a_sound_folder_is_whole_and_one_run(tmp_path):
-    found = load_submission(submission_folders.write_valid_submission(tmp_path))
+    submission = load_submission(submission_folders.write_valid_submission(tmp_path))
     checks = (completeness.check_files, completeness.check_logs, completeness.check_same_run, completeness.check_seeds)
-    assert [check(found).status for check in checks] == ["PASS"] * 4
+    assert [check(submission).status for check in checks] == ["PASS"] * 4
 
 
 @pytest.mark.parametrize("name", completeness.REQUIRED_FILES)
@@ -24,8 +24,8 @@ def test_a_link_out_of_the_folder_fails(tmp_path):
     (tmp_path / "real.log").write_text(submission_folders.modern_log(7, 1.08))
     submission_folders.write_valid_submission(tmp_path / "in")
     (tmp_path / "in" / "train_seed7.log").symlink_to(tmp_path / "real.log")
-    found = completeness.check_files(load_submission(tmp_path / "in"))
-    assert (found.status, "train_seed7.log is a link out of the folder" in found.note) == ("FAIL", True)
+    result = completeness.check_files(load_submission(tmp_path / "in"))
+    assert (result.status, "train_seed7.log is a link out of the folder" in result.note) == ("FAIL", True)
 
 
 def test_a_json_that_is_damaged_fails(tmp_path):
@@ -37,8 +37,8 @@ def test_a_json_that_is_damaged_fails(tmp_path):
 def test_an_unknown_format_is_no_evidence_and_no_failure(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "train_seed42.log").write_text("hello")
-    found = completeness.check_logs(load_submission(tmp_path))
-    assert (found.status, found.note) == ("NOT-RUN", "train_seed42.log: unknown log format")
+    result = completeness.check_logs(load_submission(tmp_path))
+    assert (result.status, result.note) == ("NOT-RUN", "train_seed42.log: unknown log format")
 
 
 def test_logs_on_other_data_of_another_configuration_or_of_another_model_fail(tmp_path):
@@ -49,8 +49,8 @@ def test_logs_on_other_data_of_another_configuration_or_of_another_model_fail(tm
     ):
         submission_folders.write_valid_submission(tmp_path)
         (tmp_path / "train_seed42.log").write_text(submission_folders.modern_log(42, 1.0801, **changed))
-        found = completeness.check_same_run(load_submission(tmp_path))
-        assert (found.status, note in found.note) == ("FAIL", True)
+        result = completeness.check_same_run(load_submission(tmp_path))
+        assert (result.status, note in result.note) == ("FAIL", True)
 
 
 def test_logs_that_print_no_settings_prove_no_one_run(tmp_path):
@@ -58,8 +58,8 @@ def test_logs_that_print_no_settings_prove_no_one_run(tmp_path):
     for log in tmp_path.glob("*.log"):
         lines = log.read_text().splitlines()
         log.write_text("\n".join(line for line in lines if "/20000" in line or line.startswith("quantized")))
-    found = completeness.check_same_run(load_submission(tmp_path))
-    assert (found.status, found.note) == ("NOT-RUN", "no whole log prints its settings")
+    result = completeness.check_same_run(load_submission(tmp_path))
+    assert (result.status, result.note) == ("NOT-RUN", "no complete log prints its settings")
 
 
 def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
@@ -67,7 +67,7 @@ def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
     whole = submission_folders.modern_log(42, 1.0801)
     (tmp_path / "train_seed42.log").write_text(whole[: whole.index("GPTQ:")])
     assert (
-        "train_seed42.log: no final score, cut short (#2071)"
+        "train_seed42.log: cut short, has no final score (#2071)"
         in completeness.check_same_run(load_submission(tmp_path)).note
     )
     (tmp_path / "train_seed42.log").write_text(whole[: whole.index("GPTQ:")] + "Traceback (most recent call last):\n")
@@ -83,12 +83,12 @@ def test_a_final_score_that_is_no_number_is_said_and_no_earlier_pass_stands_in_f
     lines = log.read_text().splitlines()
     lines[-1] = f"quantized_ttt val_loss:{word} val_bpb:{word} eval_time:366500ms"
     log.write_text("\n".join(lines))
-    found = load_submission(folder)
-    assert f"train_seed42.log: val_loss:{word} is no number" in completeness.check_logs(found).note
-    assert [one.name for one, _ in found.scored_logs()] == ["train_seed314.log", "train_seed999.log"]
-    judged = completeness.check_same_run(found)
-    assert judged.status == "FAIL"
-    assert "train_seed42.log: the score of its final line, quantized_ttt, is no number" in judged.note
+    submission = load_submission(folder)
+    assert f"train_seed42.log: val_loss:{word} is not a number" in completeness.check_logs(submission).note
+    assert [one.name for one, _ in submission.scored_logs()] == ["train_seed314.log", "train_seed999.log"]
+    check_result = completeness.check_same_run(submission)
+    assert check_result.status == "FAIL"
+    assert "train_seed42.log: its final score, quantized_ttt, is not a number" in check_result.note
 
 
 def test_a_step_s_loss_that_is_no_number_is_said_and_a_setting_is_not(tmp_path):
@@ -96,8 +96,8 @@ def test_a_step_s_loss_that_is_no_number_is_said_and_a_setting_is_not(tmp_path):
     log = folder / "train_seed42.log"
     text = log.read_text().replace("train_loss: 2.7000", "train_loss: nan")
     log.write_text(text.replace("  num_layers: 11", "  num_layers: 11\n  grad_clip: inf"))
-    found = load_submission(folder)
-    assert "train_seed42.log: train_loss: nan is no number" in completeness.check_logs(found).note
+    submission = load_submission(folder)
+    assert "train_seed42.log: train_loss: nan is not a number" in completeness.check_logs(submission).note
     log.write_text(log.read_text().replace("train_loss: nan", "train_loss: 2.7"))
     assert completeness.check_logs(load_submission(folder)).note == ""
 
@@ -111,10 +111,10 @@ def test_training_and_evaluation_in_two_logs_of_a_seed_are_one_run(tmp_path):
 
 
 def test_seeds_that_only_json_or_only_logs_have_fail_and_a_seed_twice_is_unruled(tmp_path):
-    found = completeness.check_seeds(
+    result = completeness.check_seeds(
         load_submission(submission_folders.write_valid_submission(tmp_path, claims={"seeds": [42, 314, 2024]}))
     )
-    assert (found.status, "2024" in found.note) == ("FAIL", True)
+    assert (result.status, "2024" in result.note) == ("FAIL", True)
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "again.log").write_text(submission_folders.modern_log(42, 1.0799))
     assert completeness.check_seeds(load_submission(tmp_path)).status == "UNRULED"
@@ -123,9 +123,9 @@ def test_seeds_that_only_json_or_only_logs_have_fail_and_a_seed_twice_is_unruled
 def test_without_logs_nothing_of_them_was_run(tmp_path):
     submission_folders.write_valid_submission(tmp_path, {42: 1.08})
     (tmp_path / "train_seed42.log").unlink()
-    found = load_submission(tmp_path)
+    submission = load_submission(tmp_path)
     assert [
-        check(found).status
+        check(submission).status
         for check in (completeness.check_logs, completeness.check_same_run, completeness.check_seeds)
     ] == ["NOT-RUN"] * 3
-    assert completeness.check_files(found).status == "FAIL"
+    assert completeness.check_files(submission).status == "FAIL"

@@ -11,9 +11,9 @@ def test_logs_in_another_format_or_not_in_utf8_are_named_and_the_others_are_read
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "train_seed42.log").write_text("epoch 1: loss 3.1\nepoch 2: loss 2.9\n")
     (tmp_path / "train_seed314.log").write_bytes("seed: 314\n".encode("utf-16"))
-    found = contents.load_submission(tmp_path)
-    assert found.unread_logs == ("train_seed314.log: not UTF-8 at byte 0", "train_seed42.log: unknown log format")
-    assert [log.name for log in found.logs] == ["train_seed999.log"]
+    submission = contents.load_submission(tmp_path)
+    assert submission.unread_logs == ("train_seed314.log: not UTF-8 at byte 0", "train_seed42.log: unknown log format")
+    assert [log.name for log in submission.logs] == ["train_seed999.log"]
 
 
 def test_of_a_huge_log_head_and_tail_are_read_and_that_is_said(tmp_path, monkeypatch):
@@ -22,9 +22,9 @@ def test_of_a_huge_log_head_and_tail_are_read_and_that_is_said(tmp_path, monkeyp
     head, tail = submission_folders.modern_log(42, 1.0801).split("4550/20000 train_loss", 1)
     middle = "".join(f"{step}/20000 train_loss: 2.7\n" for step in range(2000))
     (tmp_path / "train_seed42.log").write_text(f"{head}{middle}4550/20000 train_loss{tail}")
-    found = contents.load_submission(tmp_path)
-    assert found.logs[0].final_score.bpb.value == 1.0801
-    assert "the first and last 4,000 were read" in found.notes[0]
+    submission = contents.load_submission(tmp_path)
+    assert submission.logs[0].final_score.bpb.value == 1.0801
+    assert "only the first and last 4,000 were read" in submission.notes[0]
 
 
 def test_logs_beyond_the_bytes_that_are_read_of_all_are_named(tmp_path, monkeypatch):
@@ -55,10 +55,10 @@ def test_a_folder_or_a_json_that_says_so_is_not_for_a_record(tmp_path):
 
 def test_a_baseline_may_be_a_folder_or_a_json_and_must_hold_a_score(tmp_path):
     submission_folders.write_valid_submission(tmp_path / "a")
-    for place in (tmp_path / "a", tmp_path / "a" / "submission.json"):
-        assert sorted(bpb.value for bpb, _ in contents.load_seed_scores(place)) == list(
+    for baseline in (tmp_path / "a", tmp_path / "a" / "submission.json"):
+        assert sorted(bpb.value for bpb, _ in contents.load_seed_scores(baseline)) == list(
             submission_folders.BPB_BY_SEED.values()
         )
-    (tmp_path / "none.json").write_text(json.dumps({"author": "somebody"}))
-    with pytest.raises(InputError, match="no score to compare with"):
+    (tmp_path / "none.json").write_text(json.dumps({"author": "someone"}))
+    with pytest.raises(InputError, match="has no score to compare with"):
         contents.load_seed_scores(tmp_path / "none.json")

@@ -1,6 +1,6 @@
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from golf.submission import log_parser
 from tests.helpers import submission_folders
@@ -87,7 +87,7 @@ def test_a_step_a_diagnostic_and_a_line_of_code_are_no_results(line):
         ("Code size (compressed): 31999 bytes", "code_bytes", 31_999),
         ("Code size (uncompressed): 158429 bytes", "raw_code_bytes", 158_429),
         ("total_eval_time:453.8s", "eval_seconds", 453.8),
-        ("serialize_wallclock: 81.8s", "serialise_seconds", 81.8),
+        ("serialize_wallclock: 81.8s", "serialize_seconds", 81.8),
         ("val_tokens: 47,851,520", "val_tokens", 47_851_520),
         ("10/20000 train_loss: 2.7 train_time: 1.5m", "train_seconds", 90),
     ],
@@ -108,7 +108,7 @@ def test_a_traceback_after_the_last_score_is_a_crash_and_one_before_it_is_not():
     assert not log_parser.parse_log("a", "Traceback (most recent call last):\n" + whole).has_crashed
 
 
-@given(some.text())
+@given(st.text())
 def test_any_text_is_read_without_an_error_and_only_a_log_is_known(text):
     assert not log_parser.parse_log("a", text).is_recognized
 

@@ -12,9 +12,9 @@ def previous_record(tmp_path):
     return submission_folders.write_valid_submission(tmp_path / "before", {42: 1.0901, 314: 1.0903, 999: 1.0905})
 
 
-def found(folder, baseline):
-    evidence = load_submission(folder)
-    return record_margin.check_margin(evidence, record_margin.compute_margin(evidence, baseline))
+def check_margin(folder, baseline):
+    submission = load_submission(folder)
+    return record_margin.check_margin(submission, record_margin.compute_margin(submission, baseline))
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def found(folder, baseline):
         (-0.0010, "FAIL", "not even"),
     ],
 )
-def test_the_margin_is_judged_by_the_written_rule_and_says_by_which_easier_one_it_would_pass(
+def test_the_margin_follows_the_written_rule_and_names_an_easier_one_that_it_meets(
     tmp_path, previous_record, lower, status, note
 ):
     scores = {seed: bpb - lower for seed, bpb in ((42, 1.0901), (314, 1.0903), (999, 1.0905))}
-    judged = found(submission_folders.write_valid_submission(tmp_path / "now", scores), previous_record)
-    assert judged.status == status
-    assert note in judged.note
+    check_result = check_margin(submission_folders.write_valid_submission(tmp_path / "now", scores), previous_record)
+    assert check_result.status == status
+    assert note in check_result.note
 
 
 def test_nats_a_byte_and_a_token_stand_in_the_ratio_of_bytes_to_tokens(tmp_path, previous_record):
@@ -52,24 +52,24 @@ def test_nats_a_token_are_not_compared_across_tokenizers(tmp_path, previous_reco
     measured = record_margin.compute_margin(load_submission(folder), previous_record)
     assert measured.per_token is None
     assert measured.per_byte is not None
-    assert any(line.startswith("nats a token      NOT-RUN") for line in record_margin.format_margin(measured))
+    assert any(line.startswith("nats per token    NOT-RUN") for line in record_margin.format_margin(measured))
 
 
 def test_without_a_baseline_a_second_seed_or_a_record_to_beat_it_was_not_run(tmp_path, previous_record):
-    assert found(submission_folders.write_valid_submission(tmp_path / "a"), None).status == "NOT-RUN"
+    assert check_margin(submission_folders.write_valid_submission(tmp_path / "a"), None).status == "NOT-RUN"
     assert (
-        "two scores on each side"
-        in found(submission_folders.write_valid_submission(tmp_path / "b", {42: 1.08}), previous_record).note
+        "two different scores on each side"
+        in check_margin(submission_folders.write_valid_submission(tmp_path / "b", {42: 1.08}), previous_record).note
     )
     assert (
-        found(
+        check_margin(
             submission_folders.write_valid_submission(tmp_path / "c", claims={"track": "non_record"}), previous_record
         ).status
         == "NOT-RUN"
     )
     for log in submission_folders.write_valid_submission(tmp_path / "e").glob("*.log"):
         log.unlink()
-    assert "no log bears out" in found(tmp_path / "e", previous_record).note
+    assert "no log confirms" in check_margin(tmp_path / "e", previous_record).note
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "README.md").write_text("hello")
-    assert found(tmp_path / "d", previous_record).status == "NOT-RUN"
+    assert check_margin(tmp_path / "d", previous_record).status == "NOT-RUN"

@@ -36,11 +36,11 @@ def test_a_link_out_of_the_folder_a_broken_one_and_a_pipe_are_named_and_never_op
     (inside / "up").symlink_to(tmp_path)
     (inside / "gone.log").symlink_to(inside / "nowhere")
     os.mkfifo(inside / "pipe.log")
-    found = safe_reader.scan_folder(inside)
-    assert found.sizes == {}
-    assert found.rejected == (
-        "gone.log is a link to no file",
-        "pipe.log is no regular file",
+    result = safe_reader.scan_folder(inside)
+    assert result.sizes == {}
+    assert result.rejected == (
+        "gone.log is a broken link",
+        "pipe.log is not a regular file",
         "train.log is a link out of the folder",
         "up is a link out of the folder",
     )
@@ -59,11 +59,11 @@ def test_a_link_to_a_file_inside_is_that_file_and_folders_with_a_dot_are_passed_
 def test_of_a_file_over_the_limit_the_head_and_the_tail_are_read_in_whole_lines(tmp_path):
     lines = [f"line {number} of a long log, costs 5 €" for number in range(1000)]
     (tmp_path / "a.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = safe_reader.read_text(safe_reader.scan_folder(tmp_path), "a.log", 1000).splitlines()
-    assert found[0] == lines[0]
-    assert found[-1] == lines[-1]
-    assert set(found) <= set(lines)
-    assert len("\n".join(found)) <= 1000
+    result = safe_reader.read_text(safe_reader.scan_folder(tmp_path), "a.log", 1000).splitlines()
+    assert result[0] == lines[0]
+    assert result[-1] == lines[-1]
+    assert set(result) <= set(lines)
+    assert len("\n".join(result)) <= 1000
 
 
 def test_bytes_that_are_not_utf8_are_named_with_file_and_offset(tmp_path):
@@ -83,9 +83,9 @@ def test_bytes_that_are_not_utf8_are_named_with_file_and_offset(tmp_path):
         ("{", "not valid JSON"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
-        ("[" * 100_000, "nested too deep"),
-        ('{"a": ' + "[" * 40 + "]" * 40 + "}", "nested more than 32 deep"),
-        ('{"a": "' + "a" * safe_reader.MAX_JSON_BYTES + '"}', "at most 1,048,576 are read"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "[" * 40 + "]" * 40 + "}", "nested more than 32 levels deep"),
+        ('{"a": "' + "a" * safe_reader.MAX_JSON_BYTES + '"}', "at most 1,048,576 are allowed"),
     ],
 )
 def test_json_that_is_damaged_deep_or_huge_is_one_message(tmp_path, content, says):
