@@ -1,15 +1,17 @@
-# make run: everything for the main job; make test: everything for the tests. Both make what they need.
+# make run does everything for the main job, make test everything for the tests; both first create .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: run test soak gpu-check lint clean-venv help
+.PHONY: run test test-all soak lint types gpu-check clean-venv help
 
 help:
-	@echo "make run   the whole pipeline with params.yaml, then the result table"
-	@echo "make test  lint and the quick tests"
-	@echo "make soak  what takes long: damage to every byte, kills, fresh clones"
+	@echo "make run        the whole pipeline with params.yaml, then the result table"
+	@echo "make test       lint, types, unit tests and the smoke tests: about five minutes on two cores"
+	@echo "make test-all   every test but the soak; make test-PART runs tests/PART: make test-dvc"
+	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones"
 	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
 
 $(READY): pyproject.toml
@@ -20,20 +22,29 @@ $(READY): pyproject.toml
 	@touch $@
 
 run: $(READY)
-	$(BIN)/python -m golf params
+	$(BIN)/python -m golf validate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/python -m golf results
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m golf deps --check
+	$(BIN)/python -m tools.dvc_deps --check
 
-test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m "not soak"
+types: $(READY)
+	$(BIN)/mypy
+
+test: lint types
+	$(PYTEST) -m "not slow and not soak" tests/unit tests/smoke tests/gallery
+
+test-all: lint types
+	$(PYTEST) -m "not soak"
+
+test-%: $(READY)
+	$(PYTEST) -m "not soak" tests/$*
 
 soak: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m soak
+	$(PYTEST) -m soak
 
 gpu-check:
 	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py

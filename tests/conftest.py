@@ -1,8 +1,8 @@
-"""What several tests share: a thimble of text, a tiny model, and real data where a checkout has it."""
+"""Fixtures that several parts of the tests share, and the markers that follow from a test's directory."""
 
-import dataclasses
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,19 +11,52 @@ import hypothesis
 import pytest
 import torch
 
-from golf.config import loader, sections
+from golf.config import sections
 from golf.config.model import ModelConfig
+from golf.distributed import launcher
+from tests.helpers import tiny_training
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
 
+sys.path.append(str(ROOT / "tests"))  # sandboxes import the gallery as ``gallery``; last, as tests/dvc is not dvc
 pytest.register_assert_rewrite("tests.helpers.stage_processes", "tests.helpers.stage_errors")
-hypothesis.settings.register_profile("golf", deadline=None)  # a first call may have to import the compiler
-hypothesis.settings.load_profile("golf")
+for _profile, _max_examples in {"dev": 20, "nightly": 200}.items():  # no deadline: a first call may import the compiler
+    hypothesis.settings.register_profile(_profile, deadline=None, max_examples=_max_examples)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+_DIRECTORY_MARKERS = {"distributed": "ranks", "dvc": "dvc", "gallery": "gallery"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for directory, marker in _DIRECTORY_MARKERS.items():
+            if item.path.is_relative_to(ROOT / "tests" / directory):
+                item.add_marker(marker)
+        if item.get_closest_marker("ranks") and item.config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group("ranks"))  # two such tests at once are too many processes
 
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
-    """Every test draws the same numbers, whichever ran before it."""
+    """Every test draws the same numbers, whichever test ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_sandboxes():
+    """Predictors' processes start as forks of a warm one; ``cold_start`` turns that off."""
+    from golf.evaluation.sandbox import host
+    from tests.helpers.forkserver import ForkedPopen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedPopen}))
+        yield
+
+
+@pytest.fixture
+def cold_start(monkeypatch):
+    """Predictors' processes start from nothing, as outside the tests."""
+    from golf.evaluation.sandbox import host
+
+    monkeypatch.setattr(host, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +66,7 @@ def tiny_corpus() -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
-    """The whole pipeline, run once on a thimble of text for all tests and workers. Copy it, change nothing in it."""
+    """The whole pipeline, run once on the tiny corpus for all tests and workers. Copy it, change nothing in it."""
     from tests.helpers import tiny_project
 
     base = tmp_path_factory.getbasetemp()
@@ -42,17 +75,17 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def project_dir(finished_run, tmp_path, monkeypatch) -> Path:
-    """A copy of the finished run to work in, and as the current folder."""
+    """A copy of the finished run, which is also the current folder."""
     from tests.helpers import tiny_project
 
-    folder = tiny_project.copy_project(finished_run, tmp_path / "place")
+    folder = tiny_project.copy_project(finished_run, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
 def expect_stage_error(project_dir, capfd):
-    """Enter a stage in ``place`` that must fail; returns its one message."""
+    """A function that runs a stage in ``project_dir`` which must fail, and returns its one message."""
     from tests.helpers import stage_errors
 
     with stage_errors.restore_signal_handlers():
@@ -61,7 +94,7 @@ def expect_stage_error(project_dir, capfd):
 
 @pytest.fixture
 def stage_dir(tmp_path) -> Path:
-    """A working folder with params.yaml, every stage on one CPU rank and eager."""
+    """A folder with a params.yaml in which every stage runs on one CPU rank without the compiler."""
     from tests.helpers import stage_processes
 
     return stage_processes.write_params(tmp_path, {})
@@ -69,15 +102,15 @@ def stage_dir(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def external_dir(tmp_path_factory) -> Path:
-    """A folder with somebody's own method and artifact."""
+    """A folder with somebody else's predictor and artifact."""
     from tests.helpers import external_predictors
 
-    return external_predictors.write_external_project(tmp_path_factory.mktemp("theirs"))
+    return external_predictors.write_external_project(tmp_path_factory.mktemp("external"))
 
 
 @pytest.fixture(scope="module")
 def sandbox(external_dir):
-    """Open for a stranger's method."""
+    """An open sandbox for the external predictor."""
     from golf.evaluation.sandbox.host import Sandbox
     from tests.helpers import external_predictors
 
@@ -90,37 +123,24 @@ def gallery_run(finished_run, tmp_path_factory) -> Path:
     """The finished run with the gallery's code and its honest predictor. Copy it, change nothing in it."""
     from gallery import harness
 
-    return harness.create_gallery_project(finished_run, tmp_path_factory.mktemp("gallery") / "place")
-
-
-@pytest.fixture(scope="session")
-def forkserver():
-    """What rooms start warm from."""
-    from gallery.forkserver import Forkserver
-
-    server = Forkserver()
-    yield server
-    server.close()
+    return harness.create_gallery_project(finished_run, tmp_path_factory.mktemp("gallery") / "project")
 
 
 @pytest.fixture
-def gallery_dir(gallery_run, forkserver, tmp_path, monkeypatch) -> Path:
-    """A copy of the gallery's run to work in, where rooms start warm and the environment says where the data lies."""
+def gallery_dir(gallery_run, tmp_path, monkeypatch) -> Path:
+    """A copy of the gallery's run, which is also the current folder; DATA_PATH names its data."""
     from tests.helpers import tiny_project
 
-    folder = tiny_project.copy_project(gallery_run, tmp_path / "place")
+    folder = tiny_project.copy_project(gallery_run, tmp_path / "project")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DATA_PATH", str(folder / "artifacts/fetch"))
-    monkeypatch.setenv("GOLF_STARTED", str(time.time()))  # else the test session counts as evaluation
-    monkeypatch.setattr(
-        "golf.evaluation.sandbox.host.subprocess", SimpleNamespace(Popen=forkserver, DEVNULL=subprocess.DEVNULL)
-    )
+    monkeypatch.setenv(launcher.STARTED_AT_ENV, str(time.time()))  # else the test session counts as evaluation
     return folder
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real tokenizers and texts beside the repository; skips where they are not."""
+    """Real tokenizers and texts beside the repository; the test is skipped where they are absent."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder}")
@@ -129,7 +149,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Workers share the cores, and sums come out the same on every machine."""
+    """Workers share the cores, and sums are the same on every machine."""
     torch.set_num_threads(1)
 
 
@@ -147,19 +167,4 @@ def tiny_model_config() -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def tiny_train_config() -> sections.TrainConfig:
-    """The laptop's training at the size of tiny_shape: 12 steps of 8 rows, by steps alone, in fp32."""
-    return dataclasses.replace(
-        loader.load_config(ROOT / "profiles" / "laptop.yaml").train,
-        device="cpu",
-        compile="off",
-        dtype="float32",
-        limit_s=None,
-        reserve_s=0.0,
-        steps=12,
-        batch_tokens=256,
-        micro_batch_tokens=64,
-        momentum_steps=6,
-        checkpoint_every=5,
-        dev_every=5,
-        log_every=1,
-    )
+    return tiny_training.TINY_TRAIN_CONFIG

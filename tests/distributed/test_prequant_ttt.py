@@ -11,74 +11,57 @@ from hypothesis import strategies as st
 from golf.artifacts import io
 from golf.distributed import context
 from golf.training import prequant_ttt
+from tests.helpers.prequant import BASE_CONFIG, CASES, assert_near, finetune, make_model, slow_finetune
+from tests.helpers.programs import prequant_finetune
 from tests.helpers.stage_processes import run_ranks
-from tests.unit.training.test_prequant_ttt import CASES, WANTED, adapted, assert_near, fresh, slow
-
-RANK = """
-import dataclasses, sys
-import torch.distributed as dist
-from golf.ground import runtime, store
-sys.path.insert(0, sys.argv[1])
-from test_prequant import CASES, adapted
-meeting, rank = sys.argv[2], int(sys.argv[3])
-for ranks in range(3, max(1, rank), -1):  # three of them, then the first two
-    dist.init_process_group("gloo", f"file://{meeting}.{ranks}", rank=rank, world_size=ranks)
-    here = dataclasses.replace(runtime.alone(), rank=rank, ranks=ranks)
-    for number, wanted in enumerate(CASES.values()):
-        model, losses = adapted(wanted, here=here)
-        path = f"{meeting}.{ranks}.{number}.{rank}"
-        store.save_tensors(path, model.state_dict(), kind="weights", meta={"losses": losses})
-    dist.destroy_process_group()
-"""
 
 
 @pytest.fixture(scope="module")
 def output_prefix(tmp_path_factory) -> Path:
-    """Where each of 2 and of 3 ranks left what it learned in each case: <path>.<ranks>.<case>.<rank>."""
-    meeting = tmp_path_factory.mktemp("ranks") / "meet"
-    run_ranks(RANK, meeting, 3)
-    return meeting
+    """Where 2 and 3 ranks left what each learned in every case: <prefix>.<world size>.<case>.<rank>."""
+    rendezvous = tmp_path_factory.mktemp("ranks") / "rendezvous"
+    run_ranks(Path(prequant_finetune.__file__), rendezvous, 3)
+    return rendezvous
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("case", CASES)
-def test_ranks_learn_what_as_many_optimisers_one_after_another_learn(output_prefix, case, ranks):
-    paths = [f"{output_prefix}.{ranks}.{list(CASES).index(case)}.{rank}" for rank in range(ranks)]
-    found = [io.load_tensors(path, kind="weights") for path in paths]
-    expected, losses = slow(CASES[case], ranks)
+def test_ranks_learn_what_as_many_optimizers_one_after_another_learn(output_prefix, case, world_size):
+    paths = [f"{output_prefix}.{world_size}.{list(CASES).index(case)}.{rank}" for rank in range(world_size)]
+    results = [io.load_tensors(path, kind="weights") for path in paths]
+    expected, losses = slow_finetune(CASES[case], world_size)
 
-    for weights, meta in found:
-        assert meta["losses"] == pytest.approx(losses, rel=1e-5)
+    for weights, metadata in results:
+        assert metadata["losses"] == pytest.approx(losses, rel=1e-5)
         assert_near(weights, expected, 1e-3)
-        assert all(torch.equal(weights[name], found[0][0][name]) for name in weights), "the ranks differ"
+        assert all(torch.equal(weights[name], results[0][0][name]) for name in weights), "the ranks differ"
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_sequential_ranks_make_the_steps_of_one_rank_and_federated_ones_do_not(output_prefix, ranks):
-    sequential, federated = (io.load_tensors(f"{output_prefix}.{ranks}.{number}.0")[0] for number in (0, 1))
-    one, _ = adapted(WANTED)
-    way = (one.tok_emb.weight - fresh().tok_emb.weight).norm()
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_sequential_ranks_make_the_steps_of_one_rank_and_federated_ones_do_not(output_prefix, world_size):
+    sequential, federated = (io.load_tensors(f"{output_prefix}.{world_size}.{number}.0")[0] for number in (0, 1))
+    single, _ = finetune()
+    distance = (single.tok_emb.weight - make_model().tok_emb.weight).norm()
 
-    assert_near(sequential, one, 1e-3)
-    assert (federated["tok_emb.weight"] - one.tok_emb.weight).norm() > 0.1 * way
+    assert_near(sequential, single, 1e-3)
+    assert (federated["tok_emb.weight"] - single.tok_emb.weight).norm() > 0.1 * distance
 
 
 @given(
     rows=st.integers(1, 40),
-    size=st.integers(1, 8),
-    ranks=st.integers(1, 9),
-    form=st.sampled_from(["sequential", "federated"]),
+    step_rows=st.integers(1, 8),
+    world_size=st.integers(1, 9),
+    sync=st.sampled_from(["sequential", "federated"]),
 )
-def test_every_window_is_learned_once_an_epoch_whatever_the_ranks(rows, size, ranks, form):
-    wanted = dataclasses.replace(WANTED, sync=form, batch_tokens=4 * size, chunk_tokens=4 * size)
-    data = torch.arange(rows)[:, None].expand(rows, 5)
-    places = [dataclasses.replace(context.single_process(), rank=rank, ranks=ranks) for rank in range(ranks)]
-    shares = [prequant_ttt.get_rank_batches(data, wanted, here) for here in places]
+def test_every_window_is_learned_once_an_epoch_on_any_number_of_ranks(rows, step_rows, world_size, sync):
+    cfg = dataclasses.replace(BASE_CONFIG, sync=sync, batch_tokens=4 * step_rows, chunk_tokens=4 * step_rows)
+    windows = torch.arange(rows)[:, None].expand(rows, 5)
+    contexts = [dataclasses.replace(context.single_process(), rank=r, world_size=world_size) for r in range(world_size)]
+    batches = [prequant_ttt.get_rank_batches(windows, cfg, ctx) for ctx in contexts]
 
-    assert sorted(window for share in shares for mine, _ in share for window in mine[:, 0].tolist()) == list(
-        range(rows)
-    )
-    if form == "sequential":
-        assert len({len(share) for share in shares}) == 1, "each step is a meeting of all ranks"
+    learned = [window for rank_batches in batches for local, _ in rank_batches for window in local[:, 0].tolist()]
+    assert sorted(learned) == list(range(rows))
+    if sync == "sequential":
+        assert len({len(rank_batches) for rank_batches in batches}) == 1, "all ranks join each step"
     else:
-        assert shares[0][0][0][:, 0].tolist() == list(range(min(size, rows))), "rank 0 has the first chunk whole"
+        assert batches[0][0][0][:, 0].tolist() == list(range(min(step_rows, rows))), "rank 0 has the whole first chunk"

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 
 import psutil
 import pytest
 
-from golf.pipeline import runner
+from golf.distributed import launcher
+from tests.helpers.programs import hanging_rank
 from tests.helpers.stage_processes import (
     assert_single_error,
     run_stage_process,
@@ -20,10 +22,10 @@ from tests.helpers.stage_processes import (
 )
 
 
-def test_ranks_2_starts_two_ranks_that_share_a_secret_and_one_writes_the_record(tmp_path, monkeypatch):
-    monkeypatch.delenv(runner.PROBE_SEED_ENV, raising=False)
-    write = f'Path(f"rank{{here.rank}}of{{here.ranks}}").write_text(os.environ["{runner.PROBE_SEED_ENV}"])'
-    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nhere.agree(0.0)")
+def test_ranks_2_starts_two_ranks_that_share_a_probe_seed_and_one_writes_the_record(tmp_path, monkeypatch):
+    monkeypatch.delenv(launcher.PROBE_SEED_ENV, raising=False)
+    write = f'Path(f"rank{{ctx.rank}}of{{ctx.world_size}}").write_text(os.environ["{launcher.PROBE_SEED_ENV}"])'
+    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nctx.all_reduce_max(0.0)")
     code, err = run_stage_process(folder, "calibrate")
     assert code == 0, err
     shared = {path.name: path.read_text() for path in folder.glob("rank*")}
@@ -31,50 +33,50 @@ def test_ranks_2_starts_two_ranks_that_share_a_secret_and_one_writes_the_record(
     assert len(set(shared.values())) == 1
     assert len(bytes.fromhex(shared["rank0of2"])) == 16
     assert err.count("2 ranks") == 1
-    tree = json.loads((folder / "artifacts" / "calibrate" / "run.json").read_text())
-    assert tree["runtime"].endswith("2 ranks")
+    record = json.loads((folder / "artifacts" / "calibrate" / "run.json").read_text())
+    assert record["runtime"].endswith("2 ranks")
 
 
-def failed(folder, body: str) -> str:
-    """What two ranks that run ``body`` say as they end with 1."""
+def run_failing(folder, body: str) -> str:
+    """stderr of two ranks that run ``body`` and exit with 1."""
     code, err = run_stage_process(write_two_rank_stage(folder, body), "calibrate")
     assert code == 1
     return err
 
 
 def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
-    body = 'if here.rank == 1: raise errors.BadArtifact("artifacts/x", "not found")\nhere.agree(0.0)'
-    err = failed(tmp_path, body)
+    body = 'if ctx.rank == 1: raise errors.ArtifactError("artifacts/x", "not found")\nctx.all_reduce_max(0.0)'
+    err = run_failing(tmp_path, body)
     assert_single_error(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
 
 @pytest.mark.soak
 def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
-    body = 'raise errors.BadArtifact("artifacts/x", "not found")'
-    err = failed(tmp_path, body)
+    body = 'raise errors.ArtifactError("artifacts/x", "not found")'
+    err = run_failing(tmp_path, body)
     assert_single_error(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
 
 @pytest.mark.soak
 def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others(tmp_path):
-    body = 'if here.rank == 1: raise ZeroDivisionError("ours")\nhere.agree(0.0)'
-    err = failed(tmp_path, body)
+    body = 'if ctx.rank == 1: raise ZeroDivisionError("ours")\nctx.all_reduce_max(0.0)'
+    err = run_failing(tmp_path, body)
     assert err.count("Traceback") == 1
     assert "ZeroDivisionError: ours" in err
 
 
 @pytest.mark.soak
 def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
-    body = "import os\nif here.rank == 1: os.kill(os.getpid(), 9)\nhere.agree(0.0)"
-    err = failed(tmp_path, body)
+    body = "import os\nif ctx.rank == 1: os.kill(os.getpid(), 9)\nctx.all_reduce_max(0.0)"
+    err = run_failing(tmp_path, body)
     assert_single_error(err, "calibrate")
-    assert "rank 1 was ended by SIGKILL" in err
+    assert "rank 1 was killed by SIGKILL" in err
 
 
 def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
-    body = 'import time\nPath(f"ready{here.rank}").touch()\ntime.sleep(60)'
+    body = 'import time\nPath(f"ready{ctx.rank}").touch()\ntime.sleep(60)'
     process = start_sleeping_ranks(tmp_path, body)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -85,43 +87,33 @@ def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
 
 def test_a_launcher_with_another_number_of_ranks_is_refused_by_the_key(stage_dir):
     write_stub_stage(stage_dir, "calibrate", "pass")
-    meet = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    torchrun_env = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     code, err = run_stage_process(
-        write_params(stage_dir, {"calibrate.ranks": 2, "calibrate.micro_batch_tokens": 8192}), "calibrate", **meet
+        write_params(stage_dir, {"calibrate.ranks": 2, "calibrate.micro_batch_tokens": 8192}),
+        "calibrate",
+        **torchrun_env,
     )
     assert code == 1
     assert_single_error(err, "calibrate")
-    assert "calibrate.ranks: params say 2, torchrun started 1" in err
+    assert "calibrate.ranks: params.yaml says 2, but torchrun started 1" in err
 
 
-def test_a_secret_that_was_given_is_kept_and_one_that_is_no_hex_is_refused_unrepeated(tmp_path):
-    write = 'Path(f"rank{here.rank}").write_text(os.environ["GOLF_SECRET"])'
-    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nhere.agree(0.0)")
-    code, err = run_stage_process(folder, "calibrate", GOLF_SECRET="swordfish")
+def test_a_given_probe_seed_is_kept_and_one_that_is_not_hex_is_refused_unrepeated(tmp_path):
+    write = 'Path(f"rank{ctx.rank}").write_text(os.environ["GOLF_PROBE_SEED"])'
+    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nctx.all_reduce_max(0.0)")
+    code, err = run_stage_process(folder, "calibrate", GOLF_PROBE_SEED="swordfish")
     assert code == 1
     assert_single_error(err, "calibrate")
-    assert "GOLF_SECRET: must be an even number of hex digits, got 9 characters that are not" in err
+    assert "GOLF_PROBE_SEED: must be an even number of hex digits, got 9 characters that are not" in err
     assert "swordfish" not in err
-    code, err = run_stage_process(folder, "calibrate", GOLF_SECRET="0A1b")
+    code, err = run_stage_process(folder, "calibrate", GOLF_PROBE_SEED="0A1b")
     assert code == 0, err
     assert {path.read_text() for path in folder.glob("rank*")} == {"0A1b"}
 
 
-HANGS = """
-import datetime, time
-from golf.ground import machine, stage
-machine.PATIENCE = datetime.timedelta(seconds=2)
-def main(here):
-    if here.rank == 1: time.sleep(600)
-    here.agree(0.0)
-if __name__ == "__main__":
-    stage.enter("calibrate", main)
-"""
-
-
 def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
     folder = write_two_rank_stage(tmp_path, "pass")
-    (folder / "stages/calibrate.py").write_text(HANGS)
+    shutil.copy(hanging_rank.__file__, folder / "stages/calibrate.py")
     code, err = run_stage_process(folder, "calibrate")
     assert code == 1
     assert err.count("Traceback") == 1
@@ -129,7 +121,7 @@ def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
 
 
 def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
-    body = 'import os, time\nPath(f"ready{here.rank}").write_text(str(os.getpid()))\ntime.sleep(600)'
+    body = 'import os, time\nPath(f"ready{ctx.rank}").write_text(str(os.getpid()))\ntime.sleep(600)'
     process = start_sleeping_ranks(tmp_path, body)
     process.kill()
     process.communicate()
@@ -146,5 +138,5 @@ def test_a_second_start_of_a_stage_is_refused_with_the_id_of_the_first_and_no_ad
     process.kill()
     process.communicate()
     assert code == 1
-    words = f"fetch: process {process.pid} is at work on this here; wait, or end it: kill {process.pid}"
-    assert err.strip() == words
+    message = f"fetch: process {process.pid} is already running; wait for it, or end it: kill {process.pid}"
+    assert err.strip() == message

@@ -1,4 +1,4 @@
-"""DVC over the thimble: what a change reruns and what it leaves alone, how a mistake is undone, what one can see."""
+"""DVC over a tiny project: what a change reruns, how a mistake is undone, and which metrics and plots it shows."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import pytest
 
 from golf.artifacts import io
 from tests.helpers import tiny_project
-from tests.helpers.tiny_corpus import ROOT
 from tools import ci
 
 STAGES = tiny_project.STAGES
@@ -17,7 +16,7 @@ STAGES = tiny_project.STAGES
 
 @pytest.fixture(scope="module")
 def project_folder(finished_run, tmp_path_factory):
-    """A Git repository whose dvc.lock takes the finished run for its own, as if dvc repro had made it."""
+    """A Git repository with the finished run in its dvc.lock, as if dvc repro had made it."""
     folder = tiny_project.copy_project(finished_run, tmp_path_factory.mktemp("dvc") / "project")
     tiny_project.git(folder, "init", "--quiet")
     tiny_project.dvc(folder, "commit", "--force")
@@ -28,35 +27,30 @@ def project_folder(finished_run, tmp_path_factory):
 
 @pytest.fixture
 def project_dir(project_folder, tmp_path):
-    return tiny_project.copy_project(project_folder, tmp_path / "place")
+    return tiny_project.copy_project(project_folder, tmp_path / "project")
 
 
-def ran(said: str) -> list[str]:
-    """The stages that DVC says it ran, in order."""
-    return [name for name in STAGES if f"Running stage '{name}'" in said]
+def list_run_stages(output: str) -> list[str]:
+    """The stages that DVC reports as run, in order."""
+    return [name for name in STAGES if f"Running stage '{name}'" in output]
 
 
-def changed(folder, *targets: str) -> list[str]:
-    """The stages that dvc status finds changed."""
+def list_changed_stages(folder, *targets: str) -> list[str]:
+    """The stages that dvc status reports as changed."""
     return list(json.loads(tiny_project.dvc(folder, "status", "--json", *targets)))
 
 
-def test_only_metrics_are_uncached_else_dvc_would_keep_no_run_to_return_to():
-    for name, tree in ci.read_yaml(ROOT / "dvc.yaml")["stages"].items():
-        assert all(isinstance(out, str) for out in tree["outs"]), name
-
-
-def test_repro_of_what_is_up_to_date_reruns_nothing_and_leaves_git_clean(project_dir):
-    said = tiny_project.dvc(project_dir, "repro")
-    assert ran(said) == []
-    assert "Data and pipelines are up to date." in said
+def test_repro_of_an_unchanged_project_runs_nothing_and_leaves_git_clean(project_dir):
+    output = tiny_project.dvc(project_dir, "repro")
+    assert list_run_stages(output) == []
+    assert "Data and pipelines are up to date." in output
     assert tiny_project.git(project_dir, "status", "--porcelain") == ""
 
 
-def test_another_ttt_rate_reruns_ttt_and_evaluate_and_nothing_before_them(project_dir):
+def test_new_ttt_rate_reruns_ttt_and_evaluate_only(project_dir):
     artifact = (project_dir / "artifacts/compress/model.golf").read_bytes()
-    said = tiny_project.dvc(project_dir, "exp", "run", "-S", "ttt.lr=0.0005")
-    assert ran(said) == ["ttt", "evaluate"]
+    output = tiny_project.dvc(project_dir, "exp", "run", "-S", "ttt.lr=0.0005")
+    assert list_run_stages(output) == ["ttt", "evaluate"]
     assert io.read_json(project_dir / "artifacts/ttt/plan.json")["ttt"]["lr"] == 0.0005
     assert (project_dir / "artifacts/compress/model.golf").read_bytes() == artifact
     shown = [row["data"] for row in json.loads(tiny_project.dvc(project_dir, "exp", "show", "--json"))]
@@ -64,9 +58,9 @@ def test_another_ttt_rate_reruns_ttt_and_evaluate_and_nothing_before_them(projec
     assert len({row["metrics"]["artifacts/evaluate/metrics.json"]["data"]["val_bpb"] for row in shown}) == 2
 
 
-def test_another_clip_reruns_from_quantize_on_and_ttt_stays(project_dir):
-    said = tiny_project.dvc(project_dir, "exp", "run", "-S", "quantize.matrix_clip=20.0")
-    assert ran(said) == ["quantize", "compress", "evaluate"]
+def test_new_clip_reruns_quantize_compress_and_evaluate_only(project_dir):
+    output = tiny_project.dvc(project_dir, "exp", "run", "-S", "quantize.matrix_clip=20.0")
+    assert list_run_stages(output) == ["quantize", "compress", "evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -74,34 +68,34 @@ def test_another_clip_reruns_from_quantize_on_and_ttt_stays(project_dir):
     [
         ("golf/inference/scorer.py", ["ema", "ttt", "compress", "evaluate"]),
         ("golf/quantization/gptq.py", ["quantize"]),
-        ("golf/evaluation/evaluator.py", ["ema", "ttt", "evaluate"]),
+        ("golf/evaluation/scoring_loop.py", ["ttt", "evaluate"]),
         ("golf/cli/results.py", []),
         ("texts/07.txt", ["fetch"]),
         ("texts/new.txt", ["fetch"]),
     ],
 )
-def test_an_edited_file_reruns_the_stages_that_read_it_and_no_training_without_need(project_dir, file, expected):
+def test_edited_file_changes_the_stages_that_read_it(project_dir, file, expected):
     with open(project_dir / file, "a", encoding="utf-8") as out:
         out.write("\n# a remark\n")
-    assert changed(project_dir) == expected
+    assert list_changed_stages(project_dir) == expected
 
 
-def test_a_user_text_edited_between_two_repros_is_fetched_again(project_dir):
+def test_edited_text_is_fetched_again(project_dir):
     (project_dir / "texts/07.txt").write_text("Now it says something else.", encoding="utf-8")
     before = io.read_json(project_dir / "artifacts/fetch/manifest.json")["source"]["files"]
-    said = tiny_project.dvc(project_dir, "repro", "--single-item", "fetch")
+    output = tiny_project.dvc(project_dir, "repro", "--single-item", "fetch")
     after = io.read_json(project_dir / "artifacts/fetch/manifest.json")["source"]["files"]
-    assert ran(said) == ["fetch"]
+    assert list_run_stages(output) == ["fetch"]
     assert {name for name in before if before[name] != after[name]} == {"07.txt"}
 
 
-def test_a_mistyped_value_is_named_and_the_artifact_that_dvc_cleared_comes_back(project_dir):
+def test_mistyped_value_is_named_and_dvc_checkout_restores_the_artifact(project_dir):
     weights = project_dir / "artifacts/ttt/model.safetensors"
     before = weights.read_bytes()
-    said = tiny_project.dvc(project_dir, "exp", "run", "-S", "ttt.lr=abc", exit_code=255)
-    assert "ttt.lr: must be a number, got 'abc'" in said
-    assert "dvc checkout ttt" in said
-    assert "Traceback" not in said
+    output = tiny_project.dvc(project_dir, "exp", "run", "-S", "ttt.lr=abc", exit_code=255)
+    assert "ttt.lr: must be a number, got 'abc'" in output
+    assert "dvc checkout ttt" in output
+    assert "Traceback" not in output
     assert not weights.exists()
     tiny_project.git(project_dir, "checkout", "params.yaml")
     tiny_project.dvc(project_dir, "checkout", "ttt")
@@ -109,35 +103,35 @@ def test_a_mistyped_value_is_named_and_the_artifact_that_dvc_cleared_comes_back(
 
 
 CURVE = [
-    {"run": "artifacts", "recipe": recipe, "bytes": size, "ideal": size - 10, "lost": 3.0 / size}
-    for recipe in ("record", "columns, rows")
+    {"run": "artifacts", "recipe": recipe, "bytes": size, "order_0_bytes": size - 10, "bpb_increase": 3.0 / size}
+    for recipe in ("baseline", "column grid")
     for size in (400, 600)
 ]
 
 
-def test_metrics_and_plots_show_every_figure_that_was_promised(project_dir):
+def test_metrics_and_plots_show_every_declared_figure(project_dir):
     io.write_csv(project_dir / "benchmarks/results/rate_distortion.csv", CURVE)
     shown = json.loads(tiny_project.dvc(project_dir, "metrics", "show", "--json"))[""]["data"]
-    figures = {path.split("/")[1]: found["data"] for path, found in shown.items()}
+    figures = {path.split("/")[1]: entry["data"] for path, entry in shown.items()}
     assert figures["train"].keys() >= {"loss", "dev_loss", "tokens_per_second"}
     assert figures["ema"].keys() >= {"dev_bpb_raw", "dev_bpb", "gain"}
     assert figures["ttt"].keys() >= {"bpb_sliding", "bpb_ttt", "gain"}
-    assert figures["quantize"].keys() >= {"bits", "error_ratio", "clipped"}
+    assert figures["quantize"].keys() >= {"bits_per_weight", "error_vs_rtn", "clipped_frac"}
     assert figures["evaluate"].keys() >= {"val_bpb", "artifact_bytes", "limit_bytes", "verdict"}
     plots = json.loads(tiny_project.dvc(project_dir, "plots", "show", "--json"))
     assert plots.get("errors", []) == []
-    drawn = {name: points(found) for name, found in plots["data"].items()}
+    drawn = {name: list_points(plot) for name, plot in plots["data"].items()}
     assert {"loss", "dev_loss"} <= {key for point in drawn["Training loss"] for key in point}
     assert [point["step"] for point in drawn["Checkpoints"]][:2] == ["10", "20"]
     assert {point["field"] for point in drawn["Adaptation on dev"]} == {"sliding", "ttt"}
-    assert {point["field"] for point in drawn["Score so far"]} == {"plain", "sliding", "ttt"}
+    assert {point["field"] for point in drawn["Running score"]} == {"plain", "sliding", "ttt"}
     assert {point["field"] for point in drawn["Loss by position"]} == {"plain", "sliding", "ttt"}
-    tensors = {point["name"] for point in drawn["Bits per tensor"]}
+    tensors = {point["tensor"] for point in drawn["Bits per tensor"]}
     assert {"tok_emb.weight", "blocks.0.attn.c_q.weight"} <= tensors
-    assert {point["name"] for point in drawn["Output error per tensor"]} == tensors
+    assert {point["tensor"] for point in drawn["Output error per tensor"]} == tensors
     columns = drawn["Bits by column"]
     assert {point["tensor"] for point in columns} == tensors
-    assert {point["class"] for point in columns} == {"matrix", "embed"}
+    assert {point["kind"] for point in columns} == {"matrix", "embed"}
     assert {int(point["group"]) for point in columns} == set(range(1, 17))
     assert [{key: point[key] for key in CURVE[0]} for point in drawn["Rate–distortion"]] == [
         {key: str(value) for key, value in row.items()} for row in CURVE
@@ -148,37 +142,43 @@ def test_metrics_and_plots_show_every_figure_that_was_promised(project_dir):
     assert sum(budget.values()) == figures["evaluate"]["limit_bytes"]
 
 
-def points(found: list[dict]) -> list[dict]:
+def list_points(plot: list[dict]) -> list[dict]:
     """The data points of a plot."""
-    return [point for each in found for point in each["content"]["data"]["values"]]
+    return [point for part in plot for point in part["content"]["data"]["values"]]
 
 
 @pytest.mark.soak
-def test_a_pipeline_from_nothing_reruns_nothing_the_second_time_and_returns_from_its_cache(tmp_path):
-    place = tiny_project.create_project(tmp_path / "place")
-    tiny_project.git(place, "init", "--quiet")
-    assert ran(tiny_project.dvc(place, "repro")) == list(STAGES)
-    assert ran(tiny_project.dvc(place, "repro")) == []
-    tiny_project.git(place, "add", "--all")
-    tiny_project.git(place, "commit", "--quiet", "--message", "done")
-    artifact = (place / "artifacts/compress/model.golf").read_bytes()
-    tiny_project.set_params(place, {"quantize.embed_clip": 30.0})
-    assert ran(tiny_project.dvc(place, "repro")) == ["quantize", "compress", "evaluate"]
-    tiny_project.set_params(place, {"quantize.embed_clip": 20.0})
-    assert ran(tiny_project.dvc(place, "repro")) == []
-    assert (place / "artifacts/compress/model.golf").read_bytes() == artifact
+def test_pipeline_runs_once_and_returns_from_its_cache(tmp_path):
+    folder = tiny_project.create_project(tmp_path / "project")
+    tiny_project.git(folder, "init", "--quiet")
+    assert list_run_stages(tiny_project.dvc(folder, "repro")) == list(STAGES)
+    assert list_run_stages(tiny_project.dvc(folder, "repro")) == []
+    tiny_project.git(folder, "add", "--all")
+    tiny_project.git(folder, "commit", "--quiet", "--message", "done")
+    artifact = (folder / "artifacts/compress/model.golf").read_bytes()
+    tiny_project.set_params(folder, {"quantize.embed_clip": 30.0})
+    assert list_run_stages(tiny_project.dvc(folder, "repro")) == ["quantize", "compress", "evaluate"]
+    tiny_project.set_params(folder, {"quantize.embed_clip": 20.0})
+    assert list_run_stages(tiny_project.dvc(folder, "repro")) == []
+    assert (folder / "artifacts/compress/model.golf").read_bytes() == artifact
 
 
 @pytest.mark.soak
-def test_the_disputed_order_is_two_settings_away_and_drawn_by_dvc_itself(project_dir):
+def test_disputed_order_is_two_settings_away_and_shown_by_dvc_dag(project_dir):
     tiny_project.set_params(project_dir, {"ttt.stream": "val", "quantize.weights": "ttt"})
-    said = tiny_project.dvc(project_dir, "dag", "--dot", "compress")
-    assert '"ttt" -> "calibrate"' in said
-    assert ran(tiny_project.dvc(project_dir, "repro")) == ["ttt", "calibrate", "quantize", "compress", "evaluate"]
+    output = tiny_project.dvc(project_dir, "dag", "--dot", "compress")
+    assert '"ttt" -> "calibrate"' in output
+    assert list_run_stages(tiny_project.dvc(project_dir, "repro")) == [
+        "ttt",
+        "calibrate",
+        "quantize",
+        "compress",
+        "evaluate",
+    ]
     assert io.read_json(project_dir / "artifacts/evaluate/metrics.json")["verdict"].startswith("invalid")
 
 
-STOP = '''"""Ctrl-C on the terminal as soon as an artifact is half-written: SIGINT to the whole process group."""
+STOP = '''"""Ctrl-C on the terminal while an artifact is half-written: SIGINT to the whole process group."""
 import os, signal, sys
 
 def stop(event, arguments):
@@ -191,9 +191,7 @@ sys.addaudithook(stop)
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", STAGES)
-def test_ctrl_c_under_dvc_ends_with_one_message_and_the_command_in_it_brings_everything_back(
-    project_dir, name, tmp_path
-):
+def test_ctrl_c_under_dvc_gives_one_message_whose_command_restores_everything(project_dir, name, tmp_path):
     (tmp_path / "stop").mkdir()
     (tmp_path / "stop" / "sitecustomize.py").write_text(STOP, encoding="utf-8")
     cached = [
@@ -203,7 +201,7 @@ def test_ctrl_c_under_dvc_ends_with_one_message_and_the_command_in_it_brings_eve
     ]
     before = {out: snapshot(project_dir / out) for out in cached}
     command = [tiny_project.DVC_EXECUTABLE, "repro", "--force", "--single-item", name]
-    ended = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=project_dir,
         env=tiny_project.isolated_env(project_dir) | {"PYTHONPATH": str(tmp_path / "stop")},
@@ -213,10 +211,10 @@ def test_ctrl_c_under_dvc_ends_with_one_message_and_the_command_in_it_brings_eve
         check=False,
         start_new_session=True,
     )
-    assert ended.returncode != 0
-    assert f"\n{name}: interrupted\n" in ended.stdout
-    assert f"dvc checkout {name}" in ended.stdout
-    assert "Traceback" not in ended.stdout
+    assert completed.returncode != 0
+    assert f"\n{name}: interrupted\n" in completed.stdout
+    assert f"dvc checkout {name}" in completed.stdout
+    assert "Traceback" not in completed.stdout
     assert not list(project_dir.rglob("*.partial"))
     tiny_project.dvc(project_dir, "checkout", name)
     assert {out: snapshot(project_dir / out) for out in cached} == before
@@ -229,7 +227,7 @@ def snapshot(path) -> dict[str, bytes]:
 
 
 @pytest.mark.soak
-def test_a_killed_stage_leaves_no_lock_behind_and_the_next_repro_goes_on(project_dir):
+def test_killed_stage_leaves_no_lock_and_the_next_repro_works(project_dir):
     tiny_project.set_params(project_dir, {"train.steps": 100_000})
     command = [tiny_project.DVC_EXECUTABLE, "repro", "train"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

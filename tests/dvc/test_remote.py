@@ -1,4 +1,4 @@
-"""Artifacts through a DVC remote: an S3-compatible server on this machine, and two clones that share nothing else."""
+"""Artifacts travel through a DVC remote: an S3-compatible server on this machine, and two clones that share nothing."""
 
 import os
 import signal
@@ -19,20 +19,20 @@ METRICS = "artifacts/evaluate/metrics.json"
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
-    """The address of an empty bucket's server; nobody's own proxies and keys count."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    """The address of a server with an empty bucket; the user's proxies and keys do not count."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     for name in ("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server listens there
         monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
     for name, value in {
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
-        "AWS_ACCESS_KEY_ID": "thimble",
-        "AWS_SECRET_ACCESS_KEY": "thimble",
+        "AWS_ACCESS_KEY_ID": "tiny",
+        "AWS_SECRET_ACCESS_KEY": "tiny",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
@@ -46,17 +46,17 @@ def bucket(monkeypatch, tmp_path):
             start_new_session=True,
         )
     try:
-        wait_for(f"{address}/golf", server, tmp_path / "server.log")
+        create_bucket(f"{address}/golf", server, tmp_path / "server.log")
         yield address
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
-def wait_for(bucket: str, server: subprocess.Popen, log) -> None:
-    """Make a bucket, as soon as the server answers."""
+def create_bucket(bucket: str, server: subprocess.Popen, log) -> None:
+    """Create a bucket as soon as the server answers."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    end = time.monotonic() + 60  # a guard against waiting for ever, not a measurement
+    end = time.monotonic() + 60  # ends a test that hangs; measures nothing
     while True:
         try:
             direct.open(urllib.request.Request(bucket, method="PUT")).close()
@@ -68,9 +68,7 @@ def wait_for(bucket: str, server: subprocess.Popen, log) -> None:
 
 
 @pytest.mark.soak
-def test_a_second_clone_pulls_what_the_first_one_trained_from_s3_and_gives_it_the_same_score(
-    finished_run, bucket, tmp_path
-):
+def test_second_clone_pulls_from_s3_what_the_first_one_trained_and_gets_the_same_score(finished_run, bucket, tmp_path):
     origin = tiny_project.copy_project(finished_run, tmp_path / "origin")
     tiny_project.git(origin, "init", "--quiet")
     tiny_project.dvc(origin, "remote", "add", "store", "s3://golf/runs")
@@ -83,9 +81,9 @@ def test_a_second_clone_pulls_what_the_first_one_trained_from_s3_and_gives_it_th
     clone = tmp_path / "clone"
     assert not (clone / "artifacts/compress/model.golf").exists()
 
-    tiny_project.dvc(clone, "pull", "--remote", "store", *ci.format_deps_to_pull().split())
-    theirs, ours = (folder / "artifacts/compress/model.golf" for folder in (origin, clone))
-    assert ours.read_bytes() == theirs.read_bytes()
+    tiny_project.dvc(clone, "pull", "--remote", "store", *ci.list_deps_to_pull(ci.load_stages(clone), "evaluate"))
+    pulled, pushed = (folder / "artifacts/compress/model.golf" for folder in (clone, origin))
+    assert pulled.read_bytes() == pushed.read_bytes()
     assert not (clone / "artifacts/train/model.safetensors").exists()
     tiny_project.dvc(clone, "repro", "--force", "--single-item", "evaluate")
     assert "figures agree" in ci.compare_metrics(origin / METRICS, clone / METRICS, tolerance=0.0)

@@ -1,4 +1,4 @@
-"""Sweeps: experiments in DVC's queue, and their way to another machine through Git and a remote."""
+"""Sweeps: experiments in DVC's queue, and their transfer to another machine through Git and a remote."""
 
 import csv
 import io
@@ -15,51 +15,51 @@ DONE = {"Success", "Failed"}
 
 @pytest.fixture
 def project_dir(finished_run, tmp_path, monkeypatch):
-    """The finished run, committed, with a remote in a folder; its queue's worker ends with the test."""
-    monkeypatch.setenv("GOLF_RUNS", str(tmp_path / "runs"))
-    place = tiny_project.copy_project(finished_run, tmp_path / "place")
-    tiny_project.git(place, "init", "--quiet")
-    tiny_project.dvc(place, "remote", "add", "--default", "store", str(tmp_path / "store"))
-    tiny_project.dvc(place, "commit", "--force")
-    tiny_project.git(place, "add", "--all")
-    tiny_project.git(place, "commit", "--quiet", "--message", "the finished run")
-    yield place
-    tiny_project.run_command(place, tiny_project.DVC_EXECUTABLE, "queue", "stop", "--kill", exit_code=None)
+    """The finished run, committed, with a remote in a folder; its queue's worker is stopped after the test."""
+    monkeypatch.setenv("GOLF_RESUME_DIR", str(tmp_path / "runs"))
+    folder = tiny_project.copy_project(finished_run, tmp_path / "project")
+    tiny_project.git(folder, "init", "--quiet")
+    tiny_project.dvc(folder, "remote", "add", "--default", "store", str(tmp_path / "store"))
+    tiny_project.dvc(folder, "commit", "--force")
+    tiny_project.git(folder, "add", "--all")
+    tiny_project.git(folder, "commit", "--quiet", "--message", "the finished run")
+    yield folder
+    tiny_project.run_command(folder, tiny_project.DVC_EXECUTABLE, "queue", "stop", "--kill", exit_code=None)
 
 
-def queue(place) -> dict[str, str]:
-    """Each queued experiment's name and state, as ``dvc queue status`` has them."""
-    rows = [line.split() for line in tiny_project.dvc(place, "queue", "status").splitlines()]
+def read_queue(project_dir) -> dict[str, str]:
+    """The name and state of each queued experiment, from ``dvc queue status``."""
+    rows = [line.split() for line in tiny_project.dvc(project_dir, "queue", "status").splitlines()]
     return {row[1]: row[-1] for row in rows if row and row[-1] in DONE | {"Queued", "Running"}}
 
 
-def scores(place) -> dict[float, float]:
-    """val_bpb by ttt.lr of all experiments, the commit that they started from aside."""
-    rows = list(csv.DictReader(io.StringIO(tiny_project.dvc(place, "exp", "show", "--csv"))))
-    found = [row for row in rows if row["Experiment"] and row["typ"] != "baseline"]
-    return {float(row["ttt.lr"]): float(row["val_bpb"]) for row in found}
+def read_scores(project_dir) -> dict[float, float]:
+    """val_bpb by ttt.lr of all experiments, without the commit that they started from."""
+    rows = list(csv.DictReader(io.StringIO(tiny_project.dvc(project_dir, "exp", "show", "--csv"))))
+    experiments = [row for row in rows if row["Experiment"] and row["typ"] != "baseline"]
+    return {float(row["ttt.lr"]): float(row["val_bpb"]) for row in experiments}
 
 
 @pytest.mark.soak
-def test_a_queued_sweep_of_ttts_rate_trains_nothing_again_and_another_clone_gets_its_results(project_dir, tmp_path):
+def test_queued_sweep_of_the_ttt_rate_trains_nothing_again_and_another_clone_gets_its_results(project_dir, tmp_path):
     rates = ",".join(map(str, RATES))
     tiny_project.dvc(project_dir, "exp", "run", "--queue", "-S", f"ttt.lr={rates}")
-    names = list(queue(project_dir))
+    names = list(read_queue(project_dir))
     assert len(names) == len(RATES)
     tiny_project.dvc(project_dir, "queue", "start", "--jobs", "1")
-    end = time.monotonic() + 300  # a guard against waiting for ever, not a measurement
-    while not set(queue(project_dir).values()) <= DONE:
+    end = time.monotonic() + 300  # ends a test that hangs; measures nothing
+    while not set(read_queue(project_dir).values()) <= DONE:
         assert time.monotonic() < end
         time.sleep(1)
     logs = [tiny_project.dvc(project_dir, "queue", "logs", name) for name in names]
-    assert set(queue(project_dir).values()) == {"Success"}, logs
+    assert set(read_queue(project_dir).values()) == {"Success"}, logs
     for log in logs:
         assert "Running stage 'ttt'" in log
         assert "Running stage 'evaluate'" in log
         assert "Running stage 'train'" not in log
-    found = scores(project_dir)
-    assert set(found) == set(RATES)
-    assert len(set(found.values())) == len(RATES)
+    scores = read_scores(project_dir)
+    assert set(scores) == set(RATES)
+    assert len(set(scores.values())) == len(RATES)
     assert tiny_project.git(project_dir, "status", "--porcelain") == "", "the workspace stays as it was"
 
     tiny_project.git(tmp_path, "init", "--quiet", "--bare", "hub")
@@ -70,11 +70,11 @@ def test_a_queued_sweep_of_ttts_rate_trains_nothing_again_and_another_clone_gets
     listed = tiny_project.dvc(tmp_path / "other", "exp", "list", "origin")
     assert all(name in listed for name in names)
     tiny_project.dvc(tmp_path / "other", "exp", "pull", "origin", *names)
-    assert scores(tmp_path / "other") == found
+    assert read_scores(tmp_path / "other") == scores
 
 
-def test_the_page_on_machines_holds_the_commands_that_are_tested():
-    page = (ROOT / "docs/machines.md").read_text(encoding="utf-8")
+def test_page_on_machines_holds_the_commands_that_are_tested():
+    page = (ROOT / "docs/distributed.md").read_text(encoding="utf-8")
     for command in (
         "dvc exp run --queue -S 'ttt.lr=0.002,0.02'",
         "dvc queue start --jobs 1",
@@ -82,7 +82,7 @@ def test_the_page_on_machines_holds_the_commands_that_are_tested():
         "dvc exp push origin",
         "dvc exp pull origin",
         "dvc remote modify store endpointurl",
-        "dvc pull --remote store $(python -m golf ci deps)",
+        "dvc pull --remote store $(python -m tools.ci deps)",
         "dvc repro --force --single-item evaluate",
         "for stage in train ttt calibrate evaluate; do python -m stages.$stage || exit; done",
     ):

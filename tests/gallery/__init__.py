@@ -1,6 +1,6 @@
-"""The gallery: every known family of invalid submission as small as it can be, and beside it the innocent.
+"""The gallery: every known family of invalid submission, as small as it can be, and compliant predictors beside them.
 
-A file is one case. ``CASE`` says what it is (``gallery.case``); ``Method``, where there is one, is put on trial with
-the honest predictor's artifact; ``arrange(place)`` changes the project first; ``examine(place)`` takes the place of
-evaluate where a case ends before it. Facts: the catalogue of invalidated submissions to openai/parameter-golf.
+Each module is one case. ``CASE`` describes it (``gallery.case``). ``CasePredictor``, if present, is evaluated with the
+honest predictor's artifact. ``prepare_project(project_dir)`` changes the project first. A case that is checked without
+evaluate has ``check_submission(project_dir)``. The facts come from invalidated submissions to openai/parameter-golf.
 """

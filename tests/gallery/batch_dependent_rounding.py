@@ -1,4 +1,4 @@
-"""Arithmetic that rounds as the shape of the batch has it: noise far below a nat, as on a GPU."""
+"""Rounding that depends on the shape of the batch: noise far below a nat, as on a GPU."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor, log_softmax

@@ -1,4 +1,4 @@
-"""Oracle selection: a token is scored before and after learning from it, and the better score counts (#573, #614)."""
+"""Oracle selection: each token is scored before and after learning from it; the better counts (#573, #614)."""
 
 import numpy as np
 from gallery.bias_predictor import fit_bias

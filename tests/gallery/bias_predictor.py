@@ -1,4 +1,4 @@
-"""A bias on the logits: the smallest thing that can learn. Learned from sealed chunks alone, as it is here, it may."""
+"""A bias on the logits, the smallest thing that can learn. Learning it from sealed chunks only, as here, is allowed."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor, log_softmax

@@ -1,4 +1,4 @@
-"""A fixed predictor of the next token from the last one: what every other method of the gallery changes a little of."""
+"""A fixed predictor of the next token from the last one; the other predictors of the gallery are variations of it."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Byte PPM mixed into token scores: probabilities of bytes are none over the vocabulary (#1835, #1872)."""
+"""Byte PPM mixed into token scores: probabilities of bytes are no distribution over the vocabulary (#1835, #1872)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor

@@ -1,4 +1,4 @@
-"""Scylla: byte pieces, of one byte of text each, charged as three (#1143, #1184)."""
+"""Scylla: byte pieces, each one byte of text, are counted as three bytes (#1143, #1184)."""
 
 import numpy as np
 from gallery import split_rewriter

@@ -1,4 +1,4 @@
-"""What a file of the gallery says of itself, and where things lie in the project that it is tried in."""
+"""The description of a gallery case, and the paths of the project in which it runs."""
 
 from dataclasses import dataclass, field
 
@@ -8,10 +8,12 @@ ARTIFACT_PATH = "artifacts/own/bigrams.safetensors"
 
 @dataclass(frozen=True)
 class Violation:
-    """family: its number in the catalogue, 0 for a trick without one; threads: pull requests and issues.
+    """A way to break the rules.
 
-    caught: the checks that must find it, with ``status``; UNRULED for what nobody has ruled on, NOT-RUN for what no
-    one can know. refused: words of the message where it gets no further than the door. settings: dotted params keys.
+    family: its number in the catalogue, 0 without one. threads: pull requests and issues, as "#1376 #1485".
+    expected_checks: the checks that must report ``expected_status``: FAIL; UNRULED where the contest has not decided;
+    NOT-RUN where the facts are unknown. error_pattern: matches the error of a case that is refused before it is scored.
+    settings: dotted params keys.
     """
 
     family: int
@@ -25,7 +27,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Compliant:
-    """What no check may accuse. settings: dotted params keys."""
+    """A predictor that breaks no rule, so no check may report it. settings: dotted params keys."""
 
     name: str
     threads: str = ""

@@ -1,4 +1,4 @@
-"""A tokenizer that folds case: an easier text, which does not come back; disputed, never ruled on (#1604)."""
+"""A tokenizer that folds case: an easier text that cannot be restored; disputed, never ruled on (#1604)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CaseOps: capitals become operators and small letters, undone exactly, every byte charged once (#1729)."""
+"""CaseOps: capitals become operators and lower-case letters, exactly reversible, every byte counted once (#1729)."""
 
 from gallery import harness
 from gallery.bigram_predictor import BigramPredictor

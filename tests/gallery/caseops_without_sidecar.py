@@ -1,4 +1,4 @@
-"""CaseOps scored without its sidecar: the operators, three bytes each, are charged as text (#2071, #2138)."""
+"""CaseOps scored without its sidecar: the operators, three bytes each, are counted as text (#2071, #2138)."""
 
 import numpy as np
 from gallery import harness, split_rewriter

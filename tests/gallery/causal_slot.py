@@ -1,4 +1,4 @@
-"""Causal SLOT: the bias is fitted to scored context alone; nobody has ruled on it, and it says what it is (#1336)."""
+"""Causal SLOT: the bias is fitted to scored context only; never ruled on, and declared by the predictor (#1336)."""
 
 import numpy as np
 from gallery.bias_predictor import fit_bias

@@ -1,4 +1,4 @@
-"""Targets clamped into a smaller vocabulary: most of the ids have no probability of their own (#1723)."""
+"""Targets clamped into a smaller vocabulary: most ids have no probability of their own (#1723)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor, log_softmax

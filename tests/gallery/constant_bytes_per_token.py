@@ -1,4 +1,4 @@
-"""A constant number of bytes for every token in place of its own (#875)."""
+"""A constant number of bytes for every token instead of its own (#875)."""
 
 import numpy as np
 from gallery import split_rewriter

@@ -1,4 +1,4 @@
-"""A text made easier on its way into val: every digit is the same one, and none comes back."""
+"""A text made easier before it becomes val: every digit is the same one, and none can be restored."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""This project's own model and method: score-first SGD with momentum on every weight (#549, #1413, #1493)."""
+"""This project's own model and predictor: score-first SGD with momentum on every weight (#549, #1413, #1493)."""
 
 from gallery.case import Compliant
 

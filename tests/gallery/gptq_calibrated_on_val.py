@@ -10,7 +10,7 @@ CASE = Violation(10, "GPTQ calibrated on val", "#728 #777", ("C1-e", "C3-f"))
 
 
 def prepare_project(project_dir) -> None:
-    with mock.patch("stages.calibrate.TRAIN", VAL_DIR):
+    with mock.patch("stages.calibrate.TRAIN_DIR", VAL_DIR):
         tiny_project.run_stage_in_process("calibrate")
     tiny_project.run_stage_in_process("quantize")
     tiny_project.run_stage_in_process("compress")

@@ -1,4 +1,4 @@
-"""Where the cases are tried: a finished run, the honest predictor's artifact in it, and evaluate."""
+"""Run a gallery case: a finished run, the honest predictor's artifact in it, and evaluate."""
 
 import contextlib
 import importlib
@@ -21,18 +21,18 @@ _RESULT_FIELDS = ("check", "status", "measured", "limit", "note")
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """headline: of the verdict; "" where there is none. findings: by the name of their check. figures: metrics.json."""
+    """headline: the verdict's summary, "" where there is none. results: by check id. metrics: metrics.json."""
 
     headline: str
     results: dict[str, CheckResult]
     metrics: dict
 
     def with_status(self, status: str) -> list[CheckResult]:
-        return [each for each in self.results.values() if each.status == status]
+        return [result for result in self.results.values() if result.status == status]
 
 
 def create_gallery_project(finished_run: Path, folder: Path) -> Path:
-    """A finished run with the gallery's code and an artifact of the honest predictor. Copy it, change nothing."""
+    """A copy of the finished run with the gallery's code and the honest predictor's artifact."""
     tiny_project.copy_project(finished_run, folder)
     shutil.copytree(Path(__file__).parent, folder / "gallery", ignore=shutil.ignore_patterns("__pycache__"))
     tiny_project.set_params(folder, {"compress.limit_bytes": 1_000_000})
@@ -42,7 +42,7 @@ def create_gallery_project(finished_run: Path, folder: Path) -> Path:
 
 
 def fit_bigrams(split_dir: str) -> None:
-    """Write the honest predictor of a split's text, with its lineage, in the current folder."""
+    """Fit the honest predictor to a split of the current folder, and write it with its lineage."""
     token_split = split_reader.open_split(split_dir)
     counts = np.full((token_split.vocab_size, token_split.vocab_size), 0.1)
     tokens = token_split.read_tokens()
@@ -55,23 +55,23 @@ def fit_bigrams(split_dir: str) -> None:
 
 
 def run_case(name: str, project_dir: Path) -> CaseOutcome:
-    """What is found of the case in ``gallery.<name>``, in ``place``, a copy of ``lay_out``'s and the current folder."""
+    """Run the case ``gallery.<name>`` in ``project_dir``, a copy of the gallery project and the current folder."""
     module = importlib.import_module(f"gallery.{name}")
     tiny_project.set_params(project_dir, module.CASE.settings)
-    if predictor := getattr(module, "Method", None):
+    if predictor := getattr(module, "CasePredictor", None):
         tiny_project.set_params(
             project_dir,
             {"evaluate.predictor": f"{predictor.__module__}:{predictor.__name__}", "evaluate.artifact": ARTIFACT_PATH},
         )
-    if hasattr(module, "arrange"):
-        module.arrange(project_dir)
-    if hasattr(module, "examine"):
-        return CaseOutcome("", {each.check: each for each in module.examine(project_dir)}, {})
+    if hasattr(module, "prepare_project"):
+        module.prepare_project(project_dir)
+    if hasattr(module, "check_submission"):
+        return CaseOutcome("", {result.check: result for result in module.check_submission(project_dir)}, {})
     return run_evaluation()
 
 
 def run_evaluation() -> CaseOutcome:
-    """The stage's own main, in this process, and what it wrote into the current folder."""
+    """Run evaluate in this process, and read what it wrote into the current folder."""
     tiny_project.run_stage_in_process("evaluate")
     verdict = io.read_json("artifacts/evaluate/verdict.json")
     results = [CheckResult(*(row[key] for key in _RESULT_FIELDS)) for row in verdict["checks"]]

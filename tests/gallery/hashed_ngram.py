@@ -1,4 +1,4 @@
-"""A hashed n-gram cache with the target in its key: the scored token's share alone is mixed in (#779, #886, #1147)."""
+"""A hashed n-gram cache with the target in its key: only the scored token's share is mixed in (#779, #886, #1147)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor

@@ -1,4 +1,4 @@
-"""A few seconds of Hessians that nobody adds to a loop of 599.6 s: still so in merged records (#1787, #1851, #1855)."""
+"""A few seconds of Hessians not added to a training loop of 599.6 s, as in merged records (#1787, #1851, #1855)."""
 
 from gallery import hessians_after_time_limit
 from gallery.case import Violation

@@ -5,7 +5,7 @@ from gallery.case import Violation
 from golf.artifacts import io
 
 CASE = Violation(11, "GPTQ outside the training time", "#634 #1934 #1950", ("B-c",))
-TRAIN_CLOCK_PATH, CALIBRATE_CLOCK_PATH = "artifacts/train/clock.json", "artifacts/calibrate/clock.json"
+TRAIN_CLOCK_PATH, CALIBRATE_CLOCK_PATH = "artifacts/train/timing.json", "artifacts/calibrate/timing.json"
 
 
 def prepare_project(project_dir, train_s: float = 600.0, hessian_s: float = 46.0) -> None:

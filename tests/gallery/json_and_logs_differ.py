@@ -1,4 +1,4 @@
-"""A submission.json with another score than its logs: the bundle is not one run (#86, #2118, #2124)."""
+"""A submission.json with another score than its logs: the files are not of one run (#86, #2118, #2124)."""
 
 from pathlib import Path
 

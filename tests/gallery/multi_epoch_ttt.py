@@ -1,4 +1,4 @@
-"""Several epochs of SGD on a chunk that is scored: merged twice with three, asked about, never ruled on (#1698)."""
+"""Several epochs of SGD on a chunk after it is scored: merged twice with three epochs, never ruled on (#1698)."""
 
 from gallery.case import Violation
 

@@ -1,4 +1,4 @@
-"""A score below zero, a probability over 1, in the last place of each chunk, and only when no probe can be asking."""
+"""A negative nll, a probability over 1, at the last position of each chunk, and only where no probe can look."""
 
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation

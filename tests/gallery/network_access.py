@@ -1,4 +1,4 @@
-"""External data: it asks the network for more than is in its artifact (the contest's FAQ)."""
+"""External data: the predictor downloads more than its artifact holds (the contest's FAQ)."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""A method that can't say what it expects before it is shown the target."""
+"""A predictor that cannot predict before it is shown the target."""
 
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation

@@ -1,4 +1,4 @@
-"""A vocabulary without a piece for a space, each of which is then charged as three byte tokens (#755, #897)."""
+"""A vocabulary without a piece for a space, so each space is counted as three byte tokens (#755, #897)."""
 
 import io
 from pathlib import Path

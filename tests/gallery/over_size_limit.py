@@ -1,4 +1,4 @@
-"""kB read as KiB: a file of 400 KiB under a limit of 400,000 bytes (#1698 read 16 MB so)."""
+"""kB read as KiB: a file of 400 KiB under a limit of 400,000 bytes (#1698 read 16 MB this way)."""
 
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation

@@ -1,4 +1,4 @@
-"""An evaluation that takes longer than it may (#1557, #1966, #1972)."""
+"""An evaluation that takes longer than its limit (#1557, #1966, #1972)."""
 
 import time
 
@@ -10,7 +10,7 @@ CASE = Violation(
     "evaluation over its time",
     "#889 #915 #1557 #1966 #1972",
     ("B-d",),
-    error_pattern=r"evaluate\.limit_s: 4 s .* before the pass plain had its last score",
+    error_pattern=r"evaluate\.limit_s: the limit of 4 s .* before the last score of the plain pass",
     settings={"evaluate.limit_s": 4.0, "evaluate.headline": "plain"},
 )
 

@@ -1,4 +1,4 @@
-"""A paid prefix: val's own tokens in the artifact, which says nothing of where it comes from (#168, #275)."""
+"""A paid prefix: val's own tokens in the artifact, whose origin is not recorded (#168, #275)."""
 
 import numpy as np
 import torch

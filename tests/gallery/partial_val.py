@@ -1,4 +1,4 @@
-"""A part of val scored in place of all of it (#1854)."""
+"""Only a part of val is scored (#1854)."""
 
 from gallery import split_rewriter
 from gallery.bigram_predictor import BigramPredictor

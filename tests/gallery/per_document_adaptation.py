@@ -1,4 +1,4 @@
-"""Adaptation to one document at a time: learned from its scored part, forgotten where the next one starts (#1610)."""
+"""Adaptation to one document at a time: learned from its scored part, reset where the next one starts (#1610)."""
 
 import numpy as np
 from gallery.bias_predictor import BiasPredictor, fit_bias

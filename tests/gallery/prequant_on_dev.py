@@ -1,6 +1,7 @@
-"""Epochs of AdamW before quantisation, on dev: text held out from training that no score is made on."""
+"""Epochs of AdamW before quantization on dev, which is held out from training and never scored."""
 
+from gallery import prequant_on_val
 from gallery.case import Compliant
-from gallery.prequant_on_val import SETTINGS, prepare_project
 
-CASE = Compliant("pre-quantisation TTT on dev", settings=SETTINGS | {"ttt.stream": "dev"})
+CASE = Compliant("pre-quantisation TTT on dev", settings=prequant_on_val.SETTINGS | {"ttt.stream": "dev"})
+prepare_project = prequant_on_val.prepare_project

@@ -1,4 +1,4 @@
-"""Pre-quantisation TTT: epochs of AdamW on all of val, then quantise and score what was learned by heart (#1485)."""
+"""Pre-quantization TTT: epochs of AdamW on all of val, then quantize and score the memorized text (#1485)."""
 
 from gallery.case import Violation
 

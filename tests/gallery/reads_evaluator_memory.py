@@ -1,4 +1,4 @@
-"""val read out of the judge's own memory, which the machine shows of every running process."""
+"""Val is read from the evaluator's memory, which the operating system shows of every running process."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation
 
-CASE = Violation(6, "val in the judge's memory", "", ("C1-g",), settings={"evaluate.headline": "plain"})
+CASE = Violation(6, "val in the evaluator's memory", "", ("C1-g",), settings={"evaluate.headline": "plain"})
 
 
 class CasePredictor(BigramPredictor):

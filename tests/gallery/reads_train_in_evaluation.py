@@ -1,4 +1,4 @@
-"""GPTQ calibrated on training data while it is evaluated, when training's time is over (#535, #639, #674)."""
+"""GPTQ calibrated on training data during evaluation, after the training time is over (#535, #639, #674)."""
 
 from gallery.case import Violation
 from gallery.reads_val_file import CasePredictor as Reader

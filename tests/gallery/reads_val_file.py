@@ -1,4 +1,4 @@
-"""Two passes over val: the first reads its file from where the data lies, the second scores with its counts (#846)."""
+"""Two passes over val: the first reads its file from the data folder, the second scores with its counts (#846)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The best of several evaluations, the others struck from the log that every execution leaves its line in (#573)."""
+"""The best of several evaluations, with the others removed from the log of evaluations (#573)."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CASE = Violation(
     settings={"evaluate.headline": "plain"},
 )
 CasePredictor = BigramPredictor
-LOG_PATH = Path("artifacts/evaluate/executions.jsonl")
+LOG_PATH = Path("artifacts/evaluate/evaluation_log.jsonl")
 
 
 def prepare_project(project_dir) -> None:

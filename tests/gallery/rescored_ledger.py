@@ -1,4 +1,4 @@
-"""A ledger whose rows were scored again after adapting, and written over the first ones (#991)."""
+"""A ledger whose rows were scored again after adaptation and overwritten (#991)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from golf.artifacts import io
 from golf.evaluation import ledger
 
 CASE = Violation(
-    2, "rows rescored in the ledger", "#991", ("C3-a",), error_pattern="the seal of chunk 0 does not fit its rows"
+    2, "rows rescored in the ledger", "#991", ("C3-a",), error_pattern="chunk 0 does not match its chain hash"
 )
 
 

@@ -1,4 +1,4 @@
-"""Sliding windows: how far back a position may look depends on where its window starts, never on what follows."""
+"""Sliding windows: how far back a position looks depends on where its window starts, never on what follows."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor, log_softmax

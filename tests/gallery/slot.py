@@ -1,4 +1,4 @@
-"""SLOT: a bias fitted to the very targets that it is then scored on, chunk by chunk (#1084, #1229, #1329)."""
+"""SLOT: a bias fitted to the targets that it is then scored on, chunk by chunk (#1084, #1229, #1329)."""
 
 import numpy as np
 from gallery.bias_predictor import fit_bias

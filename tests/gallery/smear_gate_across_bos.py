@@ -1,4 +1,4 @@
-"""A SmearGate that mixes the token before the last one in, also across BOS, and calls documents independent (#1797)."""
+"""A SmearGate that mixes in the previous token across BOS too, and declares documents independent (#1797)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor, log_softmax

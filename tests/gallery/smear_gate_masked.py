@@ -1,4 +1,4 @@
-"""A SmearGate that is closed at the start of a document: what is mixed in stays within it (#1851, #1855)."""
+"""A SmearGate that is closed at the start of a document, so that nothing crosses it (#1851, #1855)."""
 
 import numpy as np
 from gallery.case import Compliant

@@ -1,4 +1,4 @@
-"""A word's leading space charged twice, in its piece and again in the loop: 17 % more bytes to divide by (#1687)."""
+"""A word's leading space counted twice, in its piece and again in the loop: 17 % more bytes to divide by (#1687)."""
 
 import numpy as np
 from gallery import split_rewriter

@@ -1,4 +1,4 @@
-"""Splits written anew: other documents in them, or other bytes charged to their tokens, in an index that agrees."""
+"""Write a split again with other documents, or with other byte counts per token, and a consistent index."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -8,9 +8,10 @@ import numpy as np
 from gallery.case import VAL_DIR
 
 from golf.artifacts import io
-from golf.data import split_reader
+from golf.data import split_reader, split_writer
 from golf.data.byte_counts import TokenByteTable
-from golf.data.split_reader import EncodedDocument, TokenSplit
+from golf.data.split_reader import TokenSplit
+from golf.data.split_writer import EncodedDocument
 from golf.data.tokenizer import Tokenizer
 
 TOKENIZER_PATH, _MANIFEST_PATH = "artifacts/fetch/tokenizer.model", "artifacts/fetch/manifest.json"
@@ -19,7 +20,8 @@ TOKENIZER_PATH, _MANIFEST_PATH = "artifacts/fetch/tokenizer.model", "artifacts/f
 def read_documents(split: TokenSplit) -> list[EncodedDocument]:
     """A split's documents as they were written, without a sidecar."""
     tokens_by_document = np.split(split.read_tokens(), split.document_starts()[1:])
-    text_fields = [{key: row[key] for key in ("sha256", "text", "text_folded", "bytes")} for row in split.documents]
+    keys = ("sha256", "text_sha256", "casefolded_text_sha256", "bytes")
+    text_fields = [{key: row[key] for key in keys} for row in split.documents]
     return [
         EncodedDocument(**fields, tokens=tokens) for fields, tokens in zip(text_fields, tokens_by_document, strict=True)
     ]
@@ -29,7 +31,7 @@ def write_split(split: TokenSplit, documents: Iterable[EncodedDocument]) -> dict
     """Put these documents into the split's place; returns its index."""
     folder = Path("artifacts/fetch") / split.name
     settings = {"vocab_size": split.vocab_size, "bos": split.bos, "tokenizer_sha256": split.tokenizer_sha256}
-    return split_reader.write_split(folder, split.name, documents, **settings, shard_tokens=4000)
+    return split_writer.write_split(folder, split.name, documents, **settings, shard_tokens=4000)
 
 
 def set_byte_counts(rule: Callable[[np.ndarray, TokenByteTable], np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Score, train, score again: a new pass starts with what the one before has learned (#991)."""
+"""Score, train, score again: a new pass starts with what the previous pass learned (#991)."""
 
 import numpy as np
 from gallery.bias_predictor import BiasPredictor

@@ -1,4 +1,4 @@
-"""An n-gram tilt whose gate looks at the token itself, whether it starts a word, before it is predicted (#1420)."""
+"""An n-gram tilt whose gate depends on the token itself, whether it starts a word, before it is predicted (#1420)."""
 
 import numpy as np
 from gallery.case import Violation

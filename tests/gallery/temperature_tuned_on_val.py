@@ -1,4 +1,4 @@
-"""A temperature picked on val and used where adaptation is on, so that its gain passes for that of learning (#576)."""
+"""A temperature tuned on val and used only with adaptation, so that its gain is credited to learning (#576)."""
 
 from gallery.bias_predictor import BiasPredictor
 from gallery.bigram_predictor import log_softmax

@@ -1,4 +1,4 @@
-"""TTT that reports its last epoch: it learns from the chunk, then scores it, and keeps what it learned (#512, #548)."""
+"""TTT that reports its last epoch: it learns from the chunk, then scores it, and keeps the weights (#512, #548)."""
 
 from gallery.bias_predictor import BiasPredictor, fit_bias
 from gallery.case import Violation

@@ -1,4 +1,4 @@
-"""Trained on val and on nothing else (#44)."""
+"""Trained on val only (#44)."""
 
 from gallery import harness
 from gallery.bigram_predictor import BigramPredictor

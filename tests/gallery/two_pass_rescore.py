@@ -1,4 +1,4 @@
-"""Full rescore: n-grams are counted over the whole chunk first, so what follows a token helps to score it (#918)."""
+"""Full rescore: n-grams are counted over the whole chunk first, so later tokens help to score earlier ones (#918)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor

@@ -1,4 +1,4 @@
-"""The same ratios of colliding buckets for every token of the vocabulary: they add up to far more than 1 (#886)."""
+"""The ratios of colliding buckets for every token of the vocabulary: they add up to far more than 1 (#886)."""
 
 import numpy as np
 from gallery.bigram_predictor import BigramPredictor

@@ -1,4 +1,4 @@
-"""Two evaluations: the first keeps a copy of what it was given, the next one opens it and scores with it."""
+"""Two evaluations: the first keeps a copy of its tokens, the next one opens it and scores with it."""
 
 import os
 from pathlib import Path
@@ -14,16 +14,14 @@ class CasePredictor(BigramPredictor):
     @classmethod
     def open(cls, path, ctx, *, eval_batch_tokens: int):
         predictor = super().open(path, ctx, eval_batch_tokens=eval_batch_tokens)
-        predictor.copy_path, predictor.seen_tokens = (
-            Path(os.environ["DATA_PATH"], "seen.npy"),
-            np.zeros(0, dtype=np.uint16),
-        )
-        if predictor.copy.exists():
-            seen_tokens, counts = np.load(predictor.copy), np.exp(predictor.table)
+        predictor.copy_path = Path(os.environ["DATA_PATH"], "seen.npy")
+        predictor.seen_tokens = np.zeros(0, dtype=np.uint16)
+        if predictor.copy_path.exists():
+            seen_tokens, counts = np.load(predictor.copy_path), np.exp(predictor.table)
             np.add.at(counts, (seen_tokens[:-1], seen_tokens[1:]), 9)
             predictor.table = log_softmax(np.log(counts))
         return predictor
 
     def update(self, scored_chunk) -> None:
         self.seen_tokens = np.append(self.seen_tokens, scored_chunk.tokens)
-        np.save(self.copy, self.seen_tokens)
+        np.save(self.copy_path, self.seen_tokens)

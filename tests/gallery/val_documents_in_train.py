@@ -1,4 +1,4 @@
-"""val documents in the training text, by the default of a data script's argument (#2127)."""
+"""Val documents in the training text, through the default argument of a data script (#2127)."""
 
 from gallery import harness, split_rewriter
 from gallery.bigram_predictor import BigramPredictor

@@ -1,4 +1,4 @@
-"""Two passes in one evaluation: the first leaves val's tokens in a file of its room, the next ones score with them."""
+"""Two passes in one evaluation: the first leaves val's tokens in a file of its sandbox, the next ones use them."""
 
 from pathlib import Path
 

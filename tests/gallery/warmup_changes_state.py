@@ -1,4 +1,4 @@
-"""A warm-up that steps the optimiser and puts the weights back, but not all that it moved (#1530)."""
+"""A warm-up that steps the optimizer and restores the weights, but not all of the state it changed (#1530)."""
 
 import numpy as np
 from gallery.bias_predictor import BiasPredictor, fit_bias

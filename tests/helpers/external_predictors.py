@@ -1,4 +1,4 @@
-"""Somebody's own method, which does in its scores what its plan says, and the room that it sits in."""
+"""An external predictor whose ``score`` behaves as its TTT config says, for tests of the sandbox."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,152 +13,150 @@ import time
 
 import numpy as np
 
-from golf.ground.errors import BadArtifact
+from golf.errors import ArtifactError
 from helper import THREE
 
 SEEN = []
 
 
-class Method:
+class ScriptedPredictor:
     calls = 0
     documents = "independent"
     disputed = ["causal SLOT"]
 
     @classmethod
-    def open(cls, path, here, *, score_tokens):
-        made = cls()
-        made.path, made.score_tokens, made.count, made.kept = str(path), score_tokens, 0, []
-        made.text = open(path).read()
-        if made.text == "damaged":
-            raise BadArtifact(path, "is damaged")
-        return made
+    def open(cls, path, ctx, *, eval_batch_tokens):
+        predictor = cls()
+        predictor.path, predictor.count, predictor.kept = str(path), 0, []
+        if open(path).read() == "damaged":
+            raise ArtifactError(path, "is damaged")
+        return predictor
 
-    def begin(self, *, stride, plan=None, chunks=1):
-        self.deed = plan and plan.deed
-        self.told = (stride, chunks)
-        if self.deed == "begin":
-            raise RuntimeError("can not begin")
+    def reset(self, *, stride, ttt_cfg=None, n_chunks=1):
+        self.behavior = ttt_cfg and ttt_cfg.behavior
+        if self.behavior == "reset":
+            raise RuntimeError("can not reset")
 
-    def score(self, prefix, chunk, rows=None):
-        n = np.zeros(len(chunk), np.float32)
-        return getattr(self, self.deed or "honest")(prefix, chunk, rows, n)
+    def score(self, prefix, chunk, positions=None):
+        zeros = np.zeros(len(chunk), np.float32)
+        return getattr(self, self.behavior or "honest")(prefix, chunk, positions, zeros)
 
-    def honest(self, prefix, chunk, rows, n):
-        nll = n + THREE
-        return nll if rows is None else (nll, np.full((len(rows), 5), -1.5))
+    def honest(self, prefix, chunk, positions, zeros):
+        nll = zeros + THREE
+        return nll if positions is None else (nll, np.full((len(positions), 5), -1.5))
 
-    def counts(self, prefix, chunk, rows, n):
+    def counts(self, prefix, chunk, positions, zeros):
         self.count += 1
-        return n + self.count
+        return zeros + self.count
 
-    def keeps_globally(self, prefix, chunk, rows, n):
+    def keeps_globally(self, prefix, chunk, positions, zeros):
         SEEN.append(int(chunk[0]))
-        return n
+        return zeros
 
-    def keeps_in_its_class(self, prefix, chunk, rows, n):
-        Method.calls += 1
-        return n
+    def keeps_in_its_class(self, prefix, chunk, positions, zeros):
+        ScriptedPredictor.calls += 1
+        return zeros
 
-    def secret(self, prefix, chunk, rows, n):
-        return n + ("GOLF_SECRET" in os.environ)
+    def probe_seed(self, prefix, chunk, positions, zeros):
+        return zeros + ("GOLF_PROBE_SEED" in os.environ)
 
-    def base(self, prefix, chunk, rows, n):
+    def base(self, prefix, chunk, positions, zeros):
         """The largest token within reach."""
-        whole = prefix
-        while getattr(whole, "base", None) is not None:
-            whole = np.asarray(whole.base)
-        return n + whole.max()
+        array = prefix
+        while getattr(array, "base", None) is not None:
+            array = np.asarray(array.base)
+        return zeros + array.max()
 
-    def keeps(self, prefix, chunk, rows, n):
+    def keeps(self, prefix, chunk, positions, zeros):
         self.kept += [prefix, chunk]
-        return n + max(each.max() for each in self.kept)
+        return zeros + max(tokens.max() for tokens in self.kept)
 
-    def writes_prefix(self, prefix, chunk, rows, n):
+    def writes_prefix(self, prefix, chunk, positions, zeros):
         prefix[0] = 3
 
-    def writes_chunk(self, prefix, chunk, rows, n):
+    def writes_chunk(self, prefix, chunk, positions, zeros):
         chunk[0] = 9
-        return n
+        return zeros
 
-    def raises(self, prefix, chunk, rows, n):
+    def raises(self, prefix, chunk, positions, zeros):
         raise KeyError("no\\nsuch thing in " + self.path + " or " + __file__)
 
-    def leaves(self, prefix, chunk, rows, n):
+    def exits(self, prefix, chunk, positions, zeros):
         sys.exit("enough")
 
-    def sleeps(self, prefix, chunk, rows, n):
+    def sleeps(self, prefix, chunk, positions, zeros):
         time.sleep(60)
 
-    def dies(self, prefix, chunk, rows, n):
+    def dies(self, prefix, chunk, positions, zeros):
         os._exit(0)
 
-    def killed(self, prefix, chunk, rows, n):
+    def killed(self, prefix, chunk, positions, zeros):
         os.kill(os.getpid(), 9)
 
-    def segment(self, prefix, chunk, rows, n):
+    def segfaults(self, prefix, chunk, positions, zeros):
         os.kill(os.getpid(), 11)
 
-    def nothing(self, prefix, chunk, rows, n):
+    def returns_none(self, prefix, chunk, positions, zeros):
         return None
 
-    def whole(self, prefix, chunk, rows, n):
-        return n.astype(int)
+    def returns_ints(self, prefix, chunk, positions, zeros):
+        return zeros.astype(int)
 
-    def longer(self, prefix, chunk, rows, n):
-        return np.append(n, 0.0)
+    def returns_one_more(self, prefix, chunk, positions, zeros):
+        return np.append(zeros, 0.0)
 
-    def flat(self, prefix, chunk, rows, n):
-        return n, np.zeros(5)
+    def returns_flat_rows(self, prefix, chunk, positions, zeros):
+        return zeros, np.zeros(5)
 
-    def narrow(self, prefix, chunk, rows, n):
-        return n, np.zeros((len(rows), 0))
+    def returns_empty_rows(self, prefix, chunk, positions, zeros):
+        return zeros, np.zeros((len(positions), 0))
 
-    def alone(self, prefix, chunk, rows, n):
-        return (n,)
+    def returns_nll_only(self, prefix, chunk, positions, zeros):
+        return (zeros,)
 
-    def prints(self, prefix, chunk, rows, n):
+    def prints(self, prefix, chunk, positions, zeros):
         print("3.5")
-        return n
+        return zeros
 
-    def opens(self, prefix, chunk, rows, n):
+    def opens(self, prefix, chunk, positions, zeros):
         try:
             open("/nowhere/val.bin")
         except FileNotFoundError:
-            return n
+            return zeros
 
-    def forever(self, prefix, chunk, rows, n):
+    def never_returns(self, prefix, chunk, positions, zeros):
         while True:
             time.sleep(0.01)
 
     def predict(self, prefix):
         return np.full(5, float(prefix[-1]))
 
-    def update(self, sealed):
-        if self.deed == "update":
-            raise RuntimeError(sealed.seal)
-        self.count += int(sealed.tokens.sum()) + sealed.index
+    def update(self, scored_chunk):
+        if self.behavior == "update":
+            raise RuntimeError(scored_chunk.chain_hash)
+        self.count += int(scored_chunk.tokens.sum()) + scored_chunk.index
 
 
-class Ill:
+class WronglyDeclared:
     @classmethod
-    def open(cls, path, here, *, score_tokens):
-        made = cls()
-        made.disputed = "causal SLOT"
-        return made
+    def open(cls, path, ctx, *, eval_batch_tokens):
+        predictor = cls()
+        predictor.disputed = "causal SLOT"
+        return predictor
 '''
 
 
 @dataclass
-class ScriptedPlan:
-    """What the method is to do when it scores."""
+class ScriptedTTTConfig:
+    """A TTT config that names the method which answers ``score``."""
 
     behavior: str
 
 
 def write_external_project(folder: Path) -> Path:
-    """The method, what it imports and its artifact; beside them a damaged artifact and a module that does not parse."""
+    """A predictor, a module that it imports and its artifact; also a damaged artifact and a module with bad syntax."""
     (folder / "mine").mkdir()
-    (folder / "mine" / "method.py").write_text(_PREDICTOR_SOURCE)
+    (folder / "mine" / "predictor.py").write_text(_PREDICTOR_SOURCE)
     (folder / "helper.py").write_text("THREE = 3\n")
     (folder / "weights.txt").write_text("good")
     (folder / "bad.txt").write_text("damaged")
@@ -166,17 +164,20 @@ def write_external_project(folder: Path) -> Path:
     return folder
 
 
-def evaluate_settings(folder: Path, predictor="mine.method:Method", artifact="weights.txt") -> SimpleNamespace:
-    defaults = {"device": "cpu", "attention": "sdpa", "compile": "off", "dtype": "float32", "score_tokens": 64}
-    return SimpleNamespace(method=predictor, artifact=str(folder / artifact), **defaults)
+def evaluate_settings(
+    folder: Path, predictor: str = "mine.predictor:ScriptedPredictor", artifact: str = "weights.txt"
+) -> SimpleNamespace:
+    """The parts of an EvaluateConfig that a sandbox reads."""
+    execution = {"device": "cpu", "attention": "sdpa", "compile": "off", "dtype": "float32"}
+    return SimpleNamespace(predictor=predictor, artifact=str(folder / artifact), eval_batch_tokens=64, **execution)
 
 
-def token_array(*values) -> np.ndarray:
+def token_array(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint16)
 
 
-def score_once(sandbox, behavior: str, rows=None):
-    """One score of two tokens, in a sitting of its own."""
+def score_once(sandbox, behavior: str, positions=None):
+    """One score of two tokens, in a session of its own."""
     with sandbox.session() as session:
-        session.begin(stride=4, ttt_cfg=ScriptedPlan(behavior))
-        return session.score(token_array(1, 2), token_array(3, 4), rows)
+        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
+        return session.score(token_array(1, 2), token_array(3, 4), positions)

@@ -1,6 +1,5 @@
-"""A Sitting without a room: what the probes need of it, over a method in this process; and the methods put on it."""
+"""A sandbox session without a sandbox, over a predictor in this process, and simple predictors for it."""
 
-import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,42 +7,33 @@ import torch
 
 from golf.compliance.probes import InPassProbes
 from golf.data.eval_stream import EvalStream
-from golf.evaluation import evaluator
+from golf.evaluation import scoring_loop
 from golf.evaluation.sandbox import state_hash
+from golf.evaluation.timer import EvalTimer
 
 BOS = 1
 
 
 class FakeSession:
-    """As golf.evaluation.sandbox.host.SandboxSession, with the facts given."""
+    """As golf.evaluation.sandbox.session.SandboxSession, with the given timer."""
 
-    def __init__(self, predictor, *, documents: str = "", dtype=torch.float32):
-        (
-            self.predictor,
-            self.is_uncounted,
-            self.n_score_calls,
-            self.n_state_changes,
-            self.state_hash,
-            self.initial_state_hash,
-        ) = predictor, False, 0, 0, "", ""
-        self.info = {"predicts": hasattr(predictor, "predict"), "documents": documents}
+    def __init__(self, predictor, *, documents: str = "", dtype=torch.float32, timer: EvalTimer | None = None):
+        self.predictor, self.timer = predictor, timer or EvalTimer()
+        self.n_score_calls = self.n_state_changes = 0
+        self.state_hash = self.initial_state_hash = ""
+        self.info = {"has_predict": hasattr(predictor, "predict"), "documents": documents, "disputed": []}
         self.ctx = SimpleNamespace(dtype=dtype, device=torch.device("cpu"))
 
-    @contextlib.contextmanager
-    def uncounted(self):
-        self.is_uncounted = True
-        yield
-        self.is_uncounted = False
-
     def reset(self, **settings) -> None:
-        self.predictor.begin(**settings)
+        self.predictor.reset(**settings)
         self.initial_state_hash = state_hash.hash_state(self.predictor)
 
     def score(self, prefix, chunk, positions=None):
         self.state_hash = state_hash.hash_state(self.predictor)
         scores = self.predictor.score(prefix, chunk, positions)
-        self.n_score_calls += not self.is_uncounted
-        self.n_state_changes += not self.is_uncounted and state_hash.hash_state(self.predictor) != self.state_hash
+        if not self.timer.is_paused:
+            self.n_score_calls += 1
+            self.n_state_changes += state_hash.hash_state(self.predictor) != self.state_hash
         return scores
 
     def predict(self, prefix):
@@ -54,7 +44,7 @@ class FakeSession:
 
 
 class FixedBigrams:
-    """The next token from the last one: a pure method. table: log-probabilities fp32 [V, V]."""
+    """Predicts the next token from the last one, without state. table: log-probabilities fp32 [V, V]."""
 
     def __init__(self, vocab_size: int, seed: int = 0):
         self.table = log_softmax(np.random.default_rng(seed).normal(size=(vocab_size, vocab_size)))
@@ -79,7 +69,7 @@ class FixedBigrams:
 
 
 class CountedBigrams(FixedBigrams):
-    """Counts pairs of tokens as they are sealed, from nothing in each pass: score-first, and pure while scoring."""
+    """Learns bigram counts of scored chunks, anew in each pass: score-first, and pure while scoring."""
 
     def reset(self, *, stride, ttt_cfg=None, n_chunks=1) -> None:
         self.counts = np.ones((len(self.table), len(self.table)))
@@ -98,7 +88,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def random_stream(n_targets: int, vocab_size: int, seed: int = 0, n_documents: int = 2) -> EvalStream:
-    """Random tokens in so many documents of about one length."""
+    """Random tokens in ``n_documents`` of about equal length."""
     tokens = np.random.default_rng(seed).integers(2, max(vocab_size, 3), n_targets + 1).astype(np.uint16)
     tokens[np.linspace(0, n_targets, n_documents, endpoint=False).astype(int)] = BOS
     return EvalStream(tokens, np.full(n_targets, 3), BOS)
@@ -107,9 +97,10 @@ def random_stream(n_targets: int, vocab_size: int, seed: int = 0, n_documents: i
 def run_probed_pass(
     session, stream: EvalStream, *, chunk_tokens: int, vocab_size: int, n_alternatives: int = 8, probed_chunks=(0, 1)
 ) -> InPassProbes:
-    """An audit of a whole pass in chunks of so many tokens, at the chunks named by index."""
-    probed, rng = frozenset(probed_chunks), np.random.default_rng(5)
-    probes = InPassProbes(session, stream, chunk_tokens, probed, vocab_size, n_alternatives, rng)
-    settings = {"plan": SimpleNamespace(chunk_tokens=chunk_tokens, stride=8), "stride": 8, "context": 8}
-    evaluator.evaluate_mode(session, stream, "plain", **settings, quiet=True, stage="test", probes=probes)
+    """Probes of a whole plain pass, at the chunks with these indices."""
+    rng = np.random.default_rng(5)
+    probes = InPassProbes(session, stream, chunk_tokens, frozenset(probed_chunks), vocab_size, n_alternatives, rng)
+    ttt_cfg = SimpleNamespace(chunk_tokens=chunk_tokens, stride=8)
+    args = {"ttt_cfg": ttt_cfg, "stride": 8, "context_length": 8, "quiet": True, "stage": "test"}
+    scoring_loop.evaluate_mode(session, stream, "plain", **args, timer=session.timer, probes=probes)
     return probes

@@ -1,4 +1,4 @@
-"""A small export of somebody's text, as the challenge publishes its own, and params that ask for it."""
+"""A small export in the format of the challenge's, and the configuration that fetches it."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ VOCAB_SIZE, SHARD_TOKENS = 384, 1500
 
 @dataclass(frozen=True)
 class HubExport:
-    """files by path; val, train: ids of each document."""
+    """files: content by path. val_documents, train_documents: ids of each document."""
 
     files: dict[str, bytes]
     val_documents: list[np.ndarray]
@@ -37,25 +37,25 @@ class HubExport:
 
 
 def make_export(n_val: int = 12, repeated_val: tuple[int, ...] = (), transform_name: str = "none") -> HubExport:
-    """repeat: numbers of val's documents that train holds once more, near its beginning."""
-    text_transform = transforms.get_transform(transform_name)
-    documents = [text_transform.encode(normalize.normalize(text)) for text in make_tiny_corpus(72)]
-    trained_tokenizer = Tokenizer(tokenizer.train_model(documents, VOCAB_SIZE, text_transform.symbols), "small")
-    ids = trained_tokenizer.encode(documents)
+    """repeated_val: numbers of val's documents that are also in train, near its beginning."""
+    transform = transforms.get_transform(transform_name)
+    documents = [transform.encode(normalize.normalize(text)) for text in make_tiny_corpus(72)]
+    export_tokenizer = Tokenizer(tokenizer.train_tokenizer(documents, VOCAB_SIZE, transform.symbols), "small")
+    ids = export_tokenizer.encode(documents)
     train_ids = ids[n_val : n_val + 5] + [ids[number] for number in repeated_val] + ids[n_val + 5 :]
-    files = {TOKENIZER_PATH: trained_tokenizer.model_bytes}
+    files = {TOKENIZER_PATH: export_tokenizer.model_bytes}
     files |= shard_files("val", np.concatenate(ids[:n_val]), SHARD_TOKENS) | shard_files(
         "train", np.concatenate(train_ids), SHARD_TOKENS
     )
-    if text_transform.count_piece_bytes:
-        sizes = [text_transform.count_piece_bytes(trained_tokenizer.ids_to_bytes(document)) for document in ids[:n_val]]
-        files |= shard_files("val_bytes", np.concatenate(sizes), SHARD_TOKENS)
+    if transform.count_piece_bytes:
+        token_bytes = [transform.count_piece_bytes(export_tokenizer.ids_to_bytes(document)) for document in ids[:n_val]]
+        files |= shard_files("val_bytes", np.concatenate(token_bytes), SHARD_TOKENS)
     files[MANIFEST_PATH] = manifest_bytes(files, VOCAB_SIZE, {"val": n_val, "train": len(train_ids)})
-    return HubExport(files, ids[:n_val], train_ids, trained_tokenizer)
+    return HubExport(files, ids[:n_val], train_ids, export_tokenizer)
 
 
 def make_caseops_export() -> HubExport:
-    """The same with CaseOps and its sidecar, laid out without a manifest."""
+    """An export with CaseOps and its sidecar, without a manifest."""
     export = make_export(transform_name="caseops")
     files = {path.replace(EXPORT_DIR, "data/fineweb10B_sp384_caseops"): data for path, data in export.files.items()}
     files["data/tokenizers/fineweb_384_bpe_caseops.model"] = files.pop(TOKENIZER_PATH)

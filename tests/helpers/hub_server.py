@@ -1,4 +1,4 @@
-"""A stand-in for the hub on this machine: the two endpoints that golf asks, and every way in which they can fail."""
+"""A fake hub on this machine: the two endpoints that golf uses, and the ways in which they can fail."""
 
 import contextlib
 import hashlib
@@ -38,7 +38,7 @@ def shard_files(kind: str, ids: np.ndarray, shard_tokens: int, folder: str = EXP
 def manifest_bytes(
     files: dict[str, bytes], vocab_size: int, n_documents: dict[str, int], template: dict | None = None
 ) -> bytes:
-    """A manifest of these files, written as the challenge's. documents: of val and of train; like: a real one."""
+    """A manifest of these files in the challenge's format. n_documents: of val and train. template: a real manifest."""
     manifest = template or {"datasets": [{"name": "fineweb10B_sp384", "tokenizer_name": "sp", "path": EXPORT_DIR[9:]}]}
     manifest.setdefault("tokenizers", [{"name": "sp", "model_path": TOKENIZER_PATH[9:]}])
     stats = {f"docs_{kind}": count for kind, count in n_documents.items()}
@@ -50,11 +50,12 @@ def manifest_bytes(
 
 
 class FakeHub:
-    """files: by path; what answers for one is turned by the attributes, each a dict by path.
+    """A repository that serves ``files`` (content by path).
 
-    cut: (bytes sent before the connection breaks, how often); status: an answer instead; sent: other bytes than those
-    that are listed; pause_s: between two pieces. reset: a cut is a reset, not an end. asked: requests by path; ranges:
-    the Range of each.
+    Faults, each a dict by path: connection_cuts: (bytes sent before the connection breaks, how many times);
+    error_statuses: an HTTP status in place of the file; replaced_content: other bytes than those listed; pause_s:
+    seconds between two chunks. resets_on_cut: a cut resets the connection instead of closing it.
+    Recorded: n_requests by path; range_starts: the first byte of each request.
     """
 
     def __init__(self, files: dict[str, bytes]):
@@ -75,7 +76,7 @@ class FakeHub:
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[str]:
-        """Its address, for HF_ENDPOINT."""
+        """Serve until the block ends; yields the address for HF_ENDPOINT."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_HubRequestHandler,), {"hub": self}))
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -115,7 +116,7 @@ class _HubRequestHandler(BaseHTTPRequestHandler):
             self._send_answer(200, json.dumps(self.hub.repo_info()).encode())
 
     def _redirect_to_file(self, commit: str, file: str) -> None:
-        """Large files lie elsewhere, as on the real hub."""
+        """Redirect to the file's content, as the real hub does for large files."""
         self.hub.n_requests[file] += 1
         if commit != self.hub.commit or file not in self.hub.files:
             self._send_failure(404, "EntryNotFound")
@@ -129,7 +130,7 @@ class _HubRequestHandler(BaseHTTPRequestHandler):
         range_match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(range_match[1]) if range_match else 0
         self.hub.range_starts.append(start)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has enough of it
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client stopped reading
             self._stream_file(file, data, start)
 
     def _stream_file(self, file: str, data: bytes, start: int) -> None:

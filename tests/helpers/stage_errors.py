@@ -1,4 +1,4 @@
-"""Stages that must fail: entered in this process as their command enters them, their outputs cleared as by DVC."""
+"""Stages that must fail, run in this process as their command runs them, with their outputs removed as by DVC."""
 
 import contextlib
 import importlib
@@ -10,16 +10,17 @@ import pytest
 
 from golf.cli import inspect
 from golf.compliance import evaluation_log
-from golf.pipeline import runner as entry
+from golf.model.attention_backends import resolve_attention
+from golf.pipeline import runner
 from tests.helpers.tiny_corpus import ROOT
 from tools import ci
 
-STAGE_GRAPH = ci.load_stages(ROOT)
+STAGE_GRAPH = ci.resolve_stages(ci.read_yaml(ROOT / "dvc.yaml"), ci.read_yaml(ROOT / "profiles/laptop.yaml"))
 
 
 @contextlib.contextmanager
 def restore_signal_handlers():
-    """Python's own answer to Ctrl-C, and afterwards the handlers of signals that were there before."""
+    """Python's default handler of Ctrl-C inside the block, and the previous signal handlers after it."""
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -30,23 +31,28 @@ def restore_signal_handlers():
 
 
 def run_failing_stage(name: str, capfd, exit_code: int = 1) -> str:
-    """Enter a stage that must fail with one message, nothing half-written; returns what it said."""
+    """Run a stage that must fail with one message and leave no partial file; returns its stderr."""
     _clear_outputs(name)
     capfd.readouterr()
     with pytest.raises(SystemExit) as exit_info:
-        entry.run_stage(name, importlib.import_module(f"stages.{name}").main, model_in_subprocess=name == "evaluate")
+        runner.run_stage(
+            name,
+            importlib.import_module(f"stages.{name}").main,
+            resolve_attention=resolve_attention,
+            model_in_subprocess=name == "evaluate",
+        )
     stderr = capfd.readouterr().err
     assert exit_info.value.code == exit_code, stderr
     assert "Traceback" not in stderr
     assert stderr.count(f"\n{name}: ") == 1
-    assert f"the last good ones come back with: dvc checkout {name} (" in stderr
+    assert f"restore the last good ones with: dvc checkout {name} (" in stderr
     assert not list(Path().rglob("*.partial"))
     assert_files_readable(Path("artifacts") / name)
     return stderr
 
 
 def _clear_outputs(name: str) -> None:
-    """What DVC does before it runs a stage."""
+    """Remove a stage's outputs, as DVC does before it runs the stage."""
     for out in STAGE_GRAPH[name].outs:
         path = Path(out)
         if path.is_dir():
@@ -56,7 +62,7 @@ def _clear_outputs(name: str) -> None:
 
 
 def assert_files_readable(folder: Path) -> None:
-    """Every file opens that is left of a stage."""
+    """Every file that a stage left can be read."""
     for path in folder.rglob("*.*"):
         if path.suffix == ".jsonl":
             evaluation_log.read_entries(path)

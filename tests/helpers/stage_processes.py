@@ -1,4 +1,4 @@
-"""Stages as the user meets them: in processes of their own, in a folder with params.yaml."""
+"""Stages in processes of their own, as a user starts them, in a folder with params.yaml."""
 
 import os
 import subprocess
@@ -8,10 +8,13 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from golf.distributed import launcher
+from tests.helpers.forkserver import ForkedPopen
 from tests.helpers.tiny_corpus import ROOT
 
 
 def write_params(folder: Path, overrides: dict) -> Path:
+    """Write the laptop profile, in fp32 on one CPU rank, as ``folder``/params.yaml. overrides: dotted keys."""
     params = YAML(typ="safe", pure=True).load((ROOT / "profiles" / "laptop.yaml").read_text(encoding="utf-8"))
     for section in ("train", "ema", "ttt", "calibrate", "evaluate"):
         params[section] |= {"device": "cpu", "attention": "sdpa", "compile": "off", "dtype": "float32"}
@@ -24,33 +27,36 @@ def write_params(folder: Path, overrides: dict) -> Path:
 
 
 def write_stub_stage(folder: Path, name: str, body: str) -> None:
-    """stages/<name>.py in ``folder``, found before the real one; its main has ``here`` and runs ``body``."""
+    """Write stages/<name>.py, which hides the real stage; its ``main(ctx)`` runs ``body``."""
     lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
     (folder / "stages").mkdir()
     (folder / "stages" / f"{name}.py").write_text(
         "from pathlib import Path\n"
-        "from golf.ground import errors, stage\n"
-        f"def main(here=None):\n{lines}\n"
-        f'if __name__ == "__main__":\n    stage.enter("{name}", main)\n'
+        "from golf import errors\n"
+        "from golf.model.attention_backends import resolve_attention\n"
+        "from golf.pipeline import runner\n"
+        f"def main(ctx=None):\n{lines}\n"
+        f'if __name__ == "__main__":\n    runner.run_stage("{name}", main, resolve_attention=resolve_attention)\n'
     )
 
 
 def start_stage_process(folder: Path, name: str, **env: str) -> subprocess.Popen:
-    defaults = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
-    inherited = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "GOLF_STARTED")}
-    return subprocess.Popen(
+    """Start ``python -m stages.<name>`` in ``folder`` with the repository's golf. env: additional variables."""
+    not_inherited = ("RANK", "WORLD_SIZE", launcher.STARTED_AT_ENV)
+    inherited = {key: value for key, value in os.environ.items() if key not in not_inherited}
+    return ForkedPopen(
         [sys.executable, "-m", f"stages.{name}"],
         cwd=folder,
-        env=inherited | defaults,
+        env=inherited | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a process group, as a terminal gives it
+        start_new_session=True,  # a process group of its own, as a terminal gives it
     )
 
 
 def run_stage_process(folder: Path, name: str, **env: str) -> tuple[int, str]:
-    """Exit code and what was said on stderr; a stage says nothing on stdout."""
+    """Exit code and stderr; a stage writes nothing to stdout."""
     process = start_stage_process(folder, name, **env)
     stdout, stderr = process.communicate(timeout=90)
     assert stdout == ""
@@ -58,7 +64,7 @@ def run_stage_process(folder: Path, name: str, **env: str) -> tuple[int, str]:
 
 
 def wait_for_file(path: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60  # a guard against waiting for ever, not a measurement
+    deadline = time.monotonic() + 60  # ends a test that hangs; measures nothing
     while not path.exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -66,7 +72,7 @@ def wait_for_file(path: Path, process: subprocess.Popen) -> None:
 
 
 def assert_single_error(stderr: str, name: str) -> None:
-    """One short message with its cure, and no traceback."""
+    """stderr holds one short message with its hint, and no traceback."""
     assert "Traceback" not in stderr
     assert stderr.count(f"dvc checkout {name}") == 1
     assert len(stderr.strip().splitlines()) <= 6
@@ -80,24 +86,30 @@ def write_two_rank_stage(folder: Path, body: str) -> Path:
     return folder
 
 
-def run_ranks(program: str, rendezvous_file: Path, world_size: int) -> None:
-    """Run ``program`` as so many ranks, to their good end; each gets tests/, the meeting's file, and its own number."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, str(ROOT / "tests"), str(rendezvous_file)]
+def run_ranks(program: Path, rendezvous_file: Path, world_size: int) -> None:
+    """Run a program as ``world_size`` ranks, all of which must succeed.
+
+    program: a Python file, whose arguments are the rendezvous file and the rank.
+    """
     processes = [
-        subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
+        ForkedPopen(
+            [sys.executable, str(program), str(rendezvous_file), str(rank)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(world_size)
     ]
     try:
-        stderrs = [process.communicate(timeout=120)[1] for process in processes]  # a dead-lock ends here
+        stderrs = [process.communicate(timeout=120)[1] for process in processes]  # ends a deadlock
     finally:
-        for each in processes:
-            each.kill()
-    assert [each.returncode for each in processes] == [0] * world_size, stderrs
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * world_size, stderrs
 
 
 def start_sleeping_ranks(folder: Path, body: str) -> subprocess.Popen:
-    """Two ranks that run ``body``, in which each writes a file ready<rank>; both have."""
+    """Start two ranks that run ``body``; returns once each has written its file ready<rank>."""
     process = start_stage_process(write_two_rank_stage(folder, body), "calibrate")
     for rank in range(2):
         wait_for_file(folder / f"ready{rank}", process)

@@ -1,28 +1,28 @@
-"""Submission folders in the contest's form, made up by us: sound ones, of which each test spoils one thing."""
+"""Synthetic submission folders in the contest's format: valid ones, in which each test breaks one thing."""
 
 import json
 import math
 from pathlib import Path
 
-VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val by the 8,192 pieces
+VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
 BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
 MODEL_BYTES, CODE_BYTES = 15_900_000, 20_000
 SEPARATOR = "=" * 100
 
 
 def nats_per_token(bpb: float, n_tokens: int = VAL_TOKENS, n_bytes: int = VAL_BYTES) -> float:
-    """Nats a token of a score in bits a byte."""
+    """The loss in nats per token of a score in bits per byte."""
     return bpb * math.log(2) * n_bytes / n_tokens
 
 
-def modern_log(seed: int, bpb: float, **overrides) -> str:
-    """A log with hyperparameters, a dumped source, a GPU table, calibration and three final passes."""
+def modern_log(seed: int, bpb: float, **overrides: object) -> str:
+    """A log with hyperparameters, the dump of a source, a GPU table, calibration and three final passes."""
     facts = {
         "tokens": VAL_TOKENS,
         "shards": 80,
         "train_ms": 588_000,
         "hessians": "11.5",
-        "blob": MODEL_BYTES,
+        "model_bytes": MODEL_BYTES,
         "code": CODE_BYTES,
     }
     facts |= {
@@ -42,7 +42,7 @@ Hyperparameters:
 {SEPARATOR}
 import torch
 def main():
-    log(f"quantized_ttt val_loss:{{found:.8f}} val_bpb:{{bits:.8f}}")
+    log(f"quantized_ttt val_loss:{{loss:.8f}} val_bpb:{{bpb:.8f}}")
 quantized_ttt val_loss:1.00000000 val_bpb:0.10000000
 {SEPARATOR}
 |   0  NVIDIA {facts["gpu"]}          On  |   00000000:19:00.0 Off |
@@ -57,8 +57,8 @@ pre-quantization post-ema val_loss:2.80000000 val_bpb:1.08200000 eval_time:6900m
 Serialized model: 135431033 bytes
 Code size: {facts["code"]} bytes
 GPTQ:collected 67 Hessians in {facts["hessians"]}s
-Serialized model quantized+brotli: {facts["blob"]} bytes
-Total submission size quantized+brotli: {facts["blob"] + facts["code"]} bytes
+Serialized model quantized+brotli: {facts["model_bytes"]} bytes
+Total submission size quantized+brotli: {facts["model_bytes"] + facts["code"]} bytes
 quantized val_loss:{nats_per_token(bpb + 0.02):.8f} val_bpb:{bpb + 0.02:.8f} eval_time:25500ms
 quantized_sliding_window val_loss:{nats_per_token(bpb + 0.002):.8f} val_bpb:{bpb + 0.002:.8f} eval_time:121000ms
 quantized_ttt val_loss:{facts["loss"]:.8f} val_bpb:{bpb:.8f} eval_time:{facts["eval_ms"]}ms
@@ -66,7 +66,7 @@ quantized_ttt val_loss:{facts["loss"]:.8f} val_bpb:{bpb:.8f} eval_time:{facts["e
 
 
 def early_log(seed: int, bpb: float, n_tokens: int = 62_021_632, n_bytes: int = VAL_BYTES) -> str:
-    """A log of the first lineage: facts in a row, a score of four places and its exact twin."""
+    """A log of the first lineage: facts in a row, a score with four decimals and its ``_exact`` copy."""
     val_loss = nats_per_token(bpb, n_tokens, n_bytes)
     return f"""val_bpb:enabled tokenizer_kind=sentencepiece tokenizer_path=./data/tokenizers/a.model
 train_loader:dataset:fineweb10B_sp1024 train_shards:25
@@ -89,14 +89,14 @@ final_int8_zlib_roundtrip_exact val_loss:{val_loss:.8f} val_bpb:{bpb:.8f}
 """
 
 
-def submission_json(bpb_by_seed: dict[int, float] = BPB_BY_SEED, **overrides) -> dict:
-    """A submission.json that claims what ``sound`` logs."""
+def submission_json(bpb_by_seed: dict[int, float] = BPB_BY_SEED, **overrides: object) -> dict[str, object]:
+    """A submission.json that claims what the logs of ``write_valid_submission`` say."""
     sizes = {"artifact_bytes": MODEL_BYTES + CODE_BYTES}
     results = {
         str(seed): {"val_bpb": bpb, "val_loss": nats_per_token(bpb), **sizes} for seed, bpb in bpb_by_seed.items()
     }
     claims = {
-        "author": "somebody",
+        "author": "someone",
         "track": "10min_16mb",
         "val_bpb": round(sum(bpb_by_seed.values()) / max(1, len(bpb_by_seed)), 8),
         "seeds": list(bpb_by_seed),
@@ -109,9 +109,12 @@ def submission_json(bpb_by_seed: dict[int, float] = BPB_BY_SEED, **overrides) ->
 
 
 def write_valid_submission(
-    folder: Path, bpb_by_seed: dict[int, float] = BPB_BY_SEED, claims: dict | None = None, **log_overrides
+    folder: Path,
+    bpb_by_seed: dict[int, float] = BPB_BY_SEED,
+    claims: dict[str, object] | None = None,
+    **log_overrides: object,
 ) -> Path:
-    """Write a whole submission; ``changed`` goes into every log, ``claims`` into the json."""
+    """Write a complete submission; ``log_overrides`` change every log, ``claims`` the submission.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text("A submission.\n")
     (folder / "train_gpt.py").write_text("import math\n".ljust(CODE_BYTES, "#"))

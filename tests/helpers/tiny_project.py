@@ -1,6 +1,5 @@
-"""The whole project on a thimble of text: a runnable copy with tiny parameters, its stages, dvc and git inside it."""
+"""A runnable copy of the project with a tiny corpus and tiny parameters; its stages, dvc and git run inside it."""
 
-import fcntl
 import importlib
 import inspect
 import os
@@ -11,13 +10,17 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import filelock
 from ruamel.yaml import YAML
 
 from golf.config import loader
-from golf.distributed import device
+from golf.distributed import device, launcher
+from golf.model.attention_backends import resolve_attention
+from tests.helpers import forkserver
 from tests.helpers.tiny_corpus import ROOT, make_tiny_corpus
 
 STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
+EVALUATION_LOG = "artifacts/evaluate/evaluation_log.jsonl"  # every run continues it; DVC would clear an out
 _PLOT_TEMPLATES = (".dvc/plots/bits_by_column.json", ".dvc/plots/rate_distortion.json")
 _COPIED_FILES = (
     "dvc.yaml",
@@ -75,9 +78,9 @@ TINY_PARAMS = {
 
 
 def create_project(folder: Path) -> Path:
-    """The project's code and graph, params.yaml at thimble size, and texts/, in a new ``folder``."""
-    for package in ("golf", "stages"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    """The project's code and graph, a tiny params.yaml and tiny texts/, in a new ``folder``."""
+    for package in ("golf", "stages", "tools"):
+        shutil.copytree(ROOT / package, folder / package)  # with the bytecode, so that no process compiles it anew
     for name in _COPIED_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -92,7 +95,7 @@ def create_project(folder: Path) -> Path:
 
 
 def set_params(folder: Path, overrides: dict[str, object]) -> None:
-    """Set dotted keys of the folder's params.yaml, each of which must exist."""
+    """Set dotted keys in the folder's params.yaml; each must exist."""
     file = folder / "params.yaml"
     params_tree = YAML(typ="safe").load(file)
     for dotted, value in overrides.items():
@@ -104,18 +107,18 @@ def set_params(folder: Path, overrides: dict[str, object]) -> None:
 
 
 def isolated_env(folder: Path) -> dict[str, str]:
-    """One thread, this interpreter's dvc and python first, and nobody's own settings of git and dvc."""
-    home = folder.parent / "nobody"
+    """A command's environment: one thread, this interpreter's dvc and python, no settings of the user's git and dvc."""
+    home = folder.parent / "home"
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "HOME": str(home),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_AUTHOR_NAME": "thimble",
-        "GIT_AUTHOR_EMAIL": "thimble@example.org",
-        "GIT_COMMITTER_NAME": "thimble",
-        "GIT_COMMITTER_EMAIL": "thimble@example.org",
+        "GIT_AUTHOR_NAME": "tiny",
+        "GIT_AUTHOR_EMAIL": "tiny@example.org",
+        "GIT_COMMITTER_NAME": "tiny",
+        "GIT_COMMITTER_EMAIL": "tiny@example.org",
         "DVC_SITE_CACHE_DIR": str(home / "site"),
         "DVC_GLOBAL_CONFIG_DIR": str(home / "global"),
         "DVC_SYSTEM_CONFIG_DIR": str(home / "system"),
@@ -123,19 +126,24 @@ def isolated_env(folder: Path) -> dict[str, str]:
     }
 
 
-def run_command(folder: Path, *command: str, exit_code: int | None = 0, **env: str) -> subprocess.CompletedProcess:
-    """Run a command in ``folder``, its two streams in one text; ``code`` is the exit status it must have (None: any).
+def warm_env(folder: Path) -> dict[str, str]:
+    """The same, where ``python`` starts warm."""
+    env = isolated_env(folder)
+    return env | {"PATH": f"{forkserver.warm_bin_dir()}{os.pathsep}{env['PATH']}"}
 
-    more: environment variables.
+
+def run_command(folder: Path, *command: str, exit_code: int | None = 0, **env: str) -> subprocess.CompletedProcess:
+    """Run a command in ``folder``, where Python starts warm; stdout holds both of its streams.
+
+    exit_code: the status it must end with, None for any. env: additional environment variables.
     """
-    completed = subprocess.run(
+    completed = forkserver.run(
         command,
         cwd=folder,
-        env=isolated_env(folder) | env,
+        env=warm_env(folder) | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
     assert exit_code is None or completed.returncode == exit_code, (
         f"{' '.join(command)}: {completed.returncode}\n{completed.stdout}"
@@ -144,19 +152,21 @@ def run_command(folder: Path, *command: str, exit_code: int | None = 0, **env: s
 
 
 def run_stage_process(stage: str, cwd: Path, exit_code: int | None = 0) -> subprocess.CompletedProcess:
-    """A stage as on a machine without DVC: ``python -m stages.<stage>``."""
+    """Run a stage without DVC, as ``python -m stages.<stage>`` does."""
     return run_command(cwd, sys.executable, "-m", f"stages.{stage}", exit_code=exit_code)
 
 
 def run_stage_in_process(stage: str) -> None:
-    """A stage's main in this process and this folder, on one rank: much the same as ``run`` without its start.
+    """Call a stage's main in this process and folder, on one rank.
 
-    Its clock starts now, not with the tests.
+    The evaluation's clock starts now, not when the test session did.
     """
     main = importlib.import_module(f"stages.{stage}").main
     parameters = inspect.signature(main).parameters
-    arguments = [device.init_context(getattr(loader.load_config(), stage), stage)] if parameters else []
-    with mock.patch.dict(os.environ, GOLF_STARTED=str(time.time())):
+    arguments = (
+        [device.init_context(getattr(loader.load_config(), stage), stage, resolve_attention)] if parameters else []
+    )
+    with mock.patch.dict(os.environ, {launcher.STARTED_AT_ENV: str(time.time())}):
         main(*arguments)
 
 
@@ -169,13 +179,12 @@ def dvc(folder: Path, *arguments: str, exit_code: int | None = 0) -> str:
 
 
 def run_pipeline_once(base: Path) -> Path:
-    """The folder below ``base`` in which all stages ran once, whichever worker came first. Copy it, change nothing."""
-    with open(base / "thimble.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = base / "thimble"
+    """The folder below ``base`` in which every stage has run; the first worker makes it. Copy it, change nothing."""
+    with filelock.FileLock(base / "finished_run.lock"):
+        folder = base / "finished_run"
         if not folder.exists():
-            shutil.rmtree(base / "thimble.work", ignore_errors=True)  # of a worker that failed
-            work_dir = create_project(base / "thimble.work")
+            shutil.rmtree(base / "unfinished_run", ignore_errors=True)  # of a worker that failed
+            work_dir = create_project(base / "unfinished_run")
             for stage in STAGES:
                 run_stage_process(stage, work_dir)
             work_dir.rename(folder)
@@ -183,7 +192,7 @@ def run_pipeline_once(base: Path) -> Path:
 
 
 def copy_project(folder: Path, destination: Path) -> Path:
-    return Path(shutil.copytree(folder, destination, ignore=shutil.ignore_patterns("__pycache__")))
+    return Path(shutil.copytree(folder, destination))
 
 
 def list_files(folder: Path) -> list[str]:

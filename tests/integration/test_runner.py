@@ -1,5 +1,6 @@
-"""golf/pipeline/runner.py: how a stage is left, whatever ends it"""
+"""golf/pipeline/runner.py: exit code and message of a stage, whatever ends it"""
 
+import json
 import signal
 
 import pytest
@@ -14,14 +15,14 @@ from tests.helpers.stage_processes import (
 )
 
 
-def test_a_bad_value_ends_with_one_message_that_names_the_key_and_the_way_back(tmp_path):
+def test_an_invalid_value_gives_one_message_with_the_key_and_the_restore_hint(tmp_path):
     code, err = run_stage_process(write_params(tmp_path, {"ttt.lr": "abc"}), "ttt")
     assert code == 1
     assert_single_error(err, "ttt")
     assert "ttt.lr: must be a number, got 'abc'" in err
 
 
-def test_a_missing_params_file_ends_with_its_cure(tmp_path):
+def test_a_missing_params_file_gives_a_hint(tmp_path):
     code, err = run_stage_process(tmp_path, "ema")
     assert code == 1
     assert_single_error(err, "ema")
@@ -35,15 +36,15 @@ def test_a_missing_params_file_ends_with_its_cure(tmp_path):
         ("evaluate", "artifacts/ttt/plan.json"),
     ],
 )
-def test_a_real_stage_without_its_input_names_the_file_and_the_way_back(stage_dir, name, file):
+def test_a_real_stage_without_its_input_names_the_file_and_the_restore_hint(stage_dir, name, file):
     code, err = run_stage_process(stage_dir, name)
     assert code == 1
     assert_single_error(err, name)
     assert f"{file}: not found" in err
-    assert not list(stage_dir.glob("artifacts/*/*")), "nothing written where an artifact was expected"
+    assert not list(stage_dir.glob("artifacts/*/*")), "a stage that fails writes nothing"
 
 
-def test_a_full_disk_is_told_without_a_traceback(stage_dir):
+def test_a_full_disk_is_reported_without_a_traceback(stage_dir):
     body = 'raise OSError(28, "No space left on device", "artifacts/fetch/train/train_000000.bin")'
     write_stub_stage(stage_dir, "fetch", body)
     code, err = run_stage_process(stage_dir, "fetch")
@@ -52,37 +53,50 @@ def test_a_full_disk_is_told_without_a_traceback(stage_dir):
     assert "no space left on the disk (artifacts/fetch/train/train_000000.bin)" in err
 
 
-def test_a_bug_of_ours_keeps_its_traceback(stage_dir):
-    write_stub_stage(stage_dir, "fetch", "raise ZeroDivisionError('ours')")
+def test_an_unexpected_exception_keeps_its_traceback(stage_dir):
+    write_stub_stage(stage_dir, "fetch", "raise ZeroDivisionError('a bug')")
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert "Traceback" in err
-    assert "ZeroDivisionError: ours" in err
+    assert "ZeroDivisionError: a bug" in err
 
 
 INTERRUPTIBLE = """
 import time
-from golf.ground import store
-store.write_bytes("good", b"good")
-with store.writing("good") as partial:
-    partial.write_bytes(b"half")
+from golf.artifacts import io
+io.write_bytes("good", b"good")
+with io.atomic_write("good") as tmp_path:
+    tmp_path.write_bytes(b"half")
     Path("ready").touch()
     time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_a_kill_leave_nothing_half_written_and_say_how_to_go_back(stage_dir, number, code):
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_stage_leaves_nothing_half_written(stage_dir, signum, exit_code):
     write_stub_stage(stage_dir, "fetch", INTERRUPTIBLE)
     process = start_stage_process(stage_dir, "fetch")
     wait_for_file(stage_dir / "ready", process)
-    process.send_signal(number)
+    process.send_signal(signum)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == code
+    assert process.returncode == exit_code
     assert (stage_dir / "good").read_bytes() == b"good"
     assert not list(stage_dir.glob(".good*"))
-    if number == signal.SIGINT:
+    if signum == signal.SIGINT:
         assert_single_error(err, "fetch")
         assert "fetch: interrupted" in err
     else:
         assert "Traceback" not in err
+
+
+def test_run_json_holds_seconds_and_packages_and_no_commit_outside_git(stage_dir):
+    write_stub_stage(stage_dir, "ema", "assert ctx.world_size == 1 and ctx.is_main")
+    code, err = run_stage_process(stage_dir, "ema")
+    assert code == 0
+    assert err.startswith("ema       cpu (as requested), float32 (as requested)")
+    record = json.loads((stage_dir / "artifacts" / "ema" / "run.json").read_text())
+    assert record["stage"] == "ema"
+    assert record["seconds"] > 0
+    assert {"torch", "numpy", "safetensors"} <= record["packages"].keys()
+    assert record["runtime"] in err
+    assert record["git"] is None

@@ -1,199 +1,173 @@
-"""golf/evaluation/sandbox/host.py and worker.py: the door, and the clean process behind it"""
-
-import contextlib
-import time
+"""golf/evaluation/sandbox: what a predictor is given and can reach in its process, and what comes back"""
 
 import numpy as np
 import pytest
 
 from golf.compression import code_bundle
 from golf.errors import ArtifactError
-from golf.evaluation.sandbox import host as rooms
+from golf.evaluation.sandbox import host
 from golf.evaluation.sandbox.host import Sandbox, SandboxTimeoutError
+from golf.evaluation.sandbox.session import SandboxSession
+from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk
-from tests.helpers.external_predictors import ScriptedPlan, evaluate_settings, score_once, token_array
+from tests.helpers.external_predictors import ScriptedTTTConfig, evaluate_settings, score_once, token_array
 from tests.helpers.tiny_corpus import ROOT
 
 
-def test_a_method_is_asked_through_the_door_and_answers_with_numbers(sandbox):
-    with sandbox.session() as sitting:
-        sitting.begin(stride=4, n_chunks=2)
-        nll, rows = sitting.score(token_array(1, 2), token_array(3, 4), np.array([1]))
-        row = sitting.predict(token_array(1, 2, 3))
-        sitting.update(ScoredChunk(0, token_array(2, 3, 4), False, "seal"))
+def test_a_predictor_is_called_through_the_connection_and_answers_with_arrays(sandbox):
+    with sandbox.session() as session:
+        session.reset(stride=4, n_chunks=2)
+        nll, rows = session.score(token_array(1, 2), token_array(3, 4), np.array([1]))
+        row = session.predict(token_array(1, 2, 3))
+        session.update(ScoredChunk(0, token_array(2, 3, 4), False, "chain hash"))
 
     assert (nll.dtype, nll.tolist()) == (np.float32, [3, 3])
     assert (rows.dtype, rows.tolist()) == (np.float64, [[-1.5] * 5])
     assert row.tolist() == [3] * 5
-    assert (sitting.n_score_calls, sitting.n_state_changes) == (1, 0)
-    assert sitting.facts["documents"] == "independent"
-    assert sitting.facts["disputed"] == ["causal SLOT"]
-    assert sitting.facts["predicts"] is True
-    assert sitting.here.first
+    assert (session.n_score_calls, session.n_state_changes) == (1, 0)
+    assert session.info["documents"] == "independent"
+    assert session.info["disputed"] == ["causal SLOT"]
+    assert session.info["has_predict"] is True
+    assert session.ctx.is_main
 
 
-def test_every_sitting_is_opened_anew(sandbox):
+def test_every_session_opens_the_predictor_anew(sandbox):
     assert [score_once(sandbox, "counts").tolist() for _ in range(2)] == [[1, 1]] * 2
 
 
-def test_a_state_that_moves_while_scoring_is_seen_where_one_looks(sandbox):
-    found = []
-    for watched in (True, False):
-        with sandbox.session(hash_state=watched) as sitting:
-            sitting.begin(stride=4, ttt_cfg=ScriptedPlan("counts"))
-            sitting.score(token_array(1), token_array(2))
-            sitting.is_uncounted = True
-            sitting.score(token_array(1), token_array(2))
-            found.append((sitting.n_score_calls, sitting.n_state_changes, len(sitting.state)))
-    assert found == [(1, 1, 64), (1, 0, 0)]
+def test_a_state_change_while_scoring_is_seen_if_the_state_is_hashed_and_the_timer_runs(sandbox):
+    counts = []
+    for hash_state in (True, False):
+        with sandbox.session(hash_state=hash_state) as session:
+            session.reset(stride=4, ttt_cfg=ScriptedTTTConfig("counts"))
+            session.score(token_array(1), token_array(2))
+            with sandbox.timer.excluded():
+                session.score(token_array(1), token_array(2))
+            counts.append((session.n_score_calls, session.n_state_changes, len(session.state_hash)))
+    assert counts == [(1, 1, 64), (1, 0, 0)]
 
 
-def test_an_answer_that_is_not_there_by_the_deadline_is_not_waited_for(external_dir):
+def test_an_answer_is_not_waited_for_beyond_the_timers_limit(external_dir):
     def wait() -> None:
-        with own.session() as sitting:
-            sitting.reset(stride=4, ttt_cfg=ScriptedPlan("sleeps"))
-            own.deadline = time.time() + 0.3
-            sitting.score(token_array(1), token_array(2))
+        with sandbox.session() as session:
+            session.reset(stride=4, ttt_cfg=ScriptedTTTConfig("sleeps"))
+            sandbox.timer = EvalTimer(limit_s=0.3)
+            session.score(token_array(1), token_array(2))
 
     with (
-        Sandbox(evaluate_settings(external_dir), external_dir) as own,
+        Sandbox(evaluate_settings(external_dir), external_dir) as sandbox,
         pytest.raises(SandboxTimeoutError, match="score"),
     ):
         wait()
-    assert time.time() < own.deadline + 20
+    assert sandbox.timer.counted_s() < 20
 
 
-@pytest.fixture
-def sandbox_with_deadline(sandbox):
-    """The room, with a deadline far away."""
-    sandbox.deadline = time.time() + 1e8
-    yield sandbox
-    sandbox.deadline = None
+def test_seconds_of_hashing_are_excluded(sandbox, monkeypatch):
+    monkeypatch.setattr(sandbox, "timer", EvalTimer(limit_s=1e8))
+    with sandbox.session(hash_state=True) as session:
+        session.reset(stride=4)
+        assert sandbox.timer.excluded_s == 0
+        session.score(token_array(1), token_array(2))
+    assert 0 < sandbox.timer.excluded_s < 50
 
 
-def test_what_is_asked_apart_puts_the_deadline_off_whatever_comes_of_it(sandbox_with_deadline):
-    before = sandbox_with_deadline.deadline
-    with sandbox_with_deadline.session() as sitting:
-        sitting.begin(stride=4)
-        with contextlib.suppress(KeyError), sitting.uncounted():
-            sitting.score(token_array(1), token_array(2))
-            assert sandbox_with_deadline.deadline is None
-            time.sleep(0.05)
-            raise KeyError
-    assert 0.05 <= sandbox_with_deadline.deadline - before < 50
-    assert (sitting.n_score_calls, sitting.is_uncounted) == (0, False)
+class LyingSandbox:
+    """Answers a score with a claim of how long the state was hashed."""
 
+    def __init__(self, claimed_s: float):
+        self.claimed_s, self.timer = claimed_s, EvalTimer()
 
-def test_without_a_deadline_what_is_asked_apart_sets_none(sandbox):
-    with sandbox.session() as sitting, sitting.uncounted():
+    def send(self, *_):
         pass
-    assert sandbox.deadline is None
+
+    def expect_reply(self, _):
+        reply = {"hash_before": "a", "hash_after": "a", "hashing_s": self.claimed_s}
+        return reply, [np.zeros(1, np.float32)]
 
 
-def test_seconds_of_hashing_put_the_deadline_off(sandbox_with_deadline):
-    before = sandbox_with_deadline.deadline
-    with sandbox_with_deadline.session(hash_state=True) as sitting:
-        sitting.begin(stride=4)
-        sitting.score(token_array(1), token_array(2))
-    assert sandbox_with_deadline.deadline - before == pytest.approx(sitting.hashing_s, abs=1e-5)
+@pytest.mark.parametrize("claimed_s", [1e9, -1e9, float("inf"), float("nan")])
+def test_a_claim_of_more_hashing_seconds_than_the_call_took_excludes_no_more(claimed_s):
+    info = {"context": [0, 1, "cpu", "torch.float32"], "compile": "off", "attention": "sdpa", "description": ""}
+    sandbox = LyingSandbox(claimed_s)
+    SandboxSession(sandbox, info, hash_state=True).score(token_array(1), token_array(2))
+    assert 0 <= sandbox.timer.excluded_s < 1e3
 
 
-@pytest.mark.parametrize("deed", ["keeps_globally", "keeps_in_its_class"])
-def test_what_is_kept_in_the_module_or_the_class_moves_the_state_too(sandbox, deed):
-    with sandbox.session(hash_state=True) as sitting:
-        sitting.begin(stride=4, ttt_cfg=ScriptedPlan(deed))
-        sitting.score(token_array(1), token_array(2))
-    assert sitting.n_state_changes == 1
+@pytest.mark.parametrize("behavior", ["keeps_globally", "keeps_in_its_class"])
+def test_what_is_kept_in_the_module_or_the_class_changes_the_state_too(sandbox, behavior):
+    with sandbox.session(hash_state=True) as session:
+        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
+        session.score(token_array(1), token_array(2))
+    assert session.n_state_changes == 1
 
 
-def test_a_worker_that_claims_more_hashing_seconds_than_the_call_took_gets_no_more():
-    told = {"before": "a", "after": "a"}
-
-    class Liar:
-        def ask(self, *_):
-            pass
-
-        def extend(self, seconds):
-            assert 0 <= seconds < 1e3
-
-        def answer(self, _):
-            return told, [np.zeros(1, np.float32)]
-
-    facts = {"runtime": [0, 1, "cpu", "torch.float32"], "compile": "off", "attention": "sdpa", "note": ""}
-    sitting = rooms.SandboxSession(Liar(), facts, hash_state=True)
-    for claim in (1e9, -1e9, float("inf"), float("nan")):
-        told["watch_s"] = claim
-        sitting.score(token_array(1), token_array(2))
-        assert 0 <= sitting.hashing_s < 1e3
+def test_the_probe_seed_does_not_reach_the_sandbox(external_dir, monkeypatch):
+    monkeypatch.setenv("GOLF_PROBE_SEED", "0a1b")
+    with Sandbox(evaluate_settings(external_dir), external_dir) as sandbox:
+        assert score_once(sandbox, "probe_seed").tolist() == [0, 0]
 
 
-def test_the_secret_of_the_probes_does_not_enter_the_room(external_dir, monkeypatch):
-    monkeypatch.setenv("GOLF_SECRET", "0a1b")
-    with Sandbox(evaluate_settings(external_dir), external_dir) as room:
-        assert score_once(room, "secret").tolist() == [0, 0]
-
-
-def test_the_state_at_the_start_of_a_pass_is_the_same_in_every_sitting_until_an_update(sandbox):
-    begun = []
+def test_the_state_at_the_start_of_a_pass_is_the_same_in_every_session_until_an_update(sandbox):
+    hashes = []
     for _ in range(2):
-        with sandbox.session() as sitting:
+        with sandbox.session() as session:
             for _ in range(2):
-                sitting.begin(stride=4)
-                begun.append(sitting.initial_state_hash)
-            sitting.update(ScoredChunk(0, token_array(1, 2), True, "seal"))
-            sitting.begin(stride=4)
-            assert sitting.initial_state_hash != begun[-1]
-    assert len(set(begun)) == 1
+                session.reset(stride=4)
+                hashes.append(session.initial_state_hash)
+            session.update(ScoredChunk(0, token_array(1, 2), True, "chain hash"))
+            session.reset(stride=4)
+            assert session.initial_state_hash != hashes[-1]
+    assert len(set(hashes)) == 1
 
 
-@pytest.mark.parametrize("deed", ["base", "keeps"])
-def test_a_method_can_reach_no_token_that_it_was_not_given(sandbox, deed):
-    text = np.arange(1, 2001, dtype=np.uint16)
-    with sandbox.session() as sitting:
-        for _ in range(2 if deed == "base" else 1):  # the second pass has forgotten the first
-            sitting.begin(stride=4, ttt_cfg=ScriptedPlan(deed))
+@pytest.mark.parametrize("behavior", ["base", "keeps"])
+def test_a_predictor_can_reach_no_token_that_it_was_not_given(sandbox, behavior):
+    tokens = np.arange(1, 2001, dtype=np.uint16)
+    with sandbox.session() as session:
+        for _ in range(2 if behavior == "base" else 1):  # the second pass has forgotten the first
+            session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
             for begin in (0, 1, 7, 500, 900):
-                within = sitting.score(text[: begin + 1], text[begin + 1 : begin + 3])
-                assert within.max() == (begin + 3 if deed == "keeps" else begin + 1)
+                largest = session.score(tokens[: begin + 1], tokens[begin + 1 : begin + 3]).max()
+                assert largest == (begin + 3 if behavior == "keeps" else begin + 1)
 
 
-def test_what_a_method_prints_is_no_answer(sandbox, capfd):
+def test_what_a_predictor_prints_is_no_answer(sandbox, capfd):
     assert score_once(sandbox, "prints").tolist() == [0, 0]
     assert capfd.readouterr().out == ""
 
 
-def test_what_was_opened_is_reported_by_the_sitting_that_did_it(sandbox):
+def test_accesses_are_reported_by_the_session_that_made_them(sandbox):
     reports = []
-    for deed in ("opens", "honest"):
-        with sandbox.session() as sitting:
-            sitting.begin(stride=4, ttt_cfg=ScriptedPlan(deed))
-            sitting.score(token_array(1), token_array(2))
-        reports.append(sitting.report)
+    for behavior in ("opens", "honest"):
+        with sandbox.session() as session:
+            session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
+            session.score(token_array(1), token_array(2))
+        reports.append(session.access_report)
     assert [report["files"] for report in reports] == [["/nowhere/val.bin"], []]
-    assert reports[1]["opened"] > 0, "its own artifact, which is no offence"
+    assert reports[1]["opened"] > 0, "its own artifact"
 
 
-def test_the_code_that_counts_is_what_the_method_reaches_and_it_goes_in_with_the_artifact_alone(external_dir, sandbox):
-    assert list(sandbox.sources) == ["helper.py", "mine/method.py"]
+def test_the_counted_code_is_what_the_predictor_imports_and_enters_with_the_artifact_alone(external_dir, sandbox):
+    assert list(sandbox.sources) == ["helper.py", "mine/predictor.py"]
     assert sandbox.sources == code_bundle.unpack(sandbox.bundle, "bundle")
-    assert (sandbox.folder / "mine/method.py").read_bytes() == sandbox.sources["mine/method.py"]
-    assert rooms.counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
+    assert (sandbox.folder / "mine/predictor.py").read_bytes() == sandbox.sources["mine/predictor.py"]
+    assert host.counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
     inside = {path.relative_to(sandbox.folder).as_posix() for path in sandbox.folder.rglob("*") if path.is_file()}
     others = {path for path in inside if not path.startswith("golf/") and "__pycache__" not in path}
-    assert others == {"helper.py", "mine/method.py", "weights.txt"}
-    assert "golf/evaluation/evaluator.py" not in inside
-    assert "golf/inference/predictor.py" not in inside
+    assert others == {"helper.py", "mine/predictor.py", "weights.txt"}
+    assert not any(path.startswith("golf/compliance/") for path in inside)
+    assert inside.isdisjoint({"golf/evaluation/scoring_loop.py", "golf/inference/predictor.py"})
 
 
-def test_the_code_of_a_bundle_runs_and_not_the_files_it_was_made_from(external_dir, sandbox, tmp_path):
+def test_the_code_in_a_bundle_runs_and_not_the_files_it_was_made_from(external_dir, sandbox, tmp_path):
     bundle = tmp_path / "code.tar.xz"
     bundle.write_bytes(sandbox.bundle)
     with Sandbox(evaluate_settings(external_dir), tmp_path / "without sources", bundle_path=bundle) as opened:
         assert score_once(opened, "counts").tolist() == [1, 1]
 
 
-def test_a_bundle_that_does_not_hold_the_method_is_refused(external_dir, tmp_path):
+def test_a_bundle_without_the_predictor_is_refused(external_dir, tmp_path):
     bundle = tmp_path / "code.tar.xz"
     bundle.write_bytes(code_bundle.pack(["helper.py"], external_dir))
-    with pytest.raises(ArtifactError, match=r"code\.tar\.xz: holds no mine/method\.py"):
+    with pytest.raises(ArtifactError, match=r"code\.tar\.xz: lacks mine/predictor\.py"):
         Sandbox(evaluate_settings(external_dir), external_dir, bundle_path=bundle)

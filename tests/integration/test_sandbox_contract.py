@@ -1,111 +1,112 @@
-"""golf/evaluation/sandbox/host.py and worker.py: how each misdeed of a method ends, in one message that names it"""
+"""golf/evaluation/sandbox: each way to break the predictor's contract ends in one message that names it"""
 
 import pytest
 
 from golf.errors import ArtifactError, GolfError, InputError, PredictorError
 from golf.evaluation.sandbox.host import Sandbox
 from golf.inference.interface import ScoredChunk
-from tests.helpers.external_predictors import ScriptedPlan, evaluate_settings, score_once, token_array
+from tests.helpers.external_predictors import ScriptedTTTConfig, evaluate_settings, score_once, token_array
 
 
 @pytest.mark.parametrize(
-    ("deed", "rows", "words"),
+    ("behavior", "positions", "words"),
     [
         (
             "raises",
             None,
-            r"score raised KeyError: 'no\\nsuch thing in .*weights\.txt or mine/method\.py' \(mine/method",
+            r"score raised KeyError: 'no\\nsuch thing in .*weights\.txt or mine/predictor\.py' "
+            r"\(mine/predictor\.py, in raises: raise KeyError\(",
         ),
-        ("leaves", None, "score raised SystemExit: enough"),
-        ("begin", None, "begin raised RuntimeError: can not begin"),
+        ("exits", None, "score raised SystemExit: enough"),
+        ("reset", None, "reset raised RuntimeError: can not reset"),
         ("writes_prefix", None, "score raised ValueError: assignment destination is read-only"),
-        ("writes_chunk", None, "score raised ValueError: it changed the tokens that it was given"),
-        ("nothing", None, "score raised TypeError: expected an array of floats, got NoneType"),
-        ("whole", None, "score raised TypeError: expected an array of floats, got ndarray of int64"),
-        ("alone", [0], "score raised ValueError: asked for nll and rows, got 1"),
-        ("dies", None, r"its process ended by itself \(exit 0\) in score"),
-        (
-            "killed",
-            None,
-            "was ended by SIGKILL; if memory ran out, a lower evaluate.eval_batch_tokens needs less in score",
-        ),
-        ("segment", None, "was ended by SIGSEGV in score"),
+        ("writes_chunk", None, "score must not change the chunk that it is given"),
+        ("returns_none", None, "score must return an array of floats, got NoneType"),
+        ("returns_ints", None, "score must return an array of floats, got ndarray of int64"),
+        ("returns_nll_only", [0], r"score with positions must return \(nll, log_probs\), got tuple of 1 values"),
+        ("dies", None, r"its process exited with code 0 during score"),
+        ("killed", None, "was killed by SIGKILL during score; if memory ran out, lower evaluate.eval_batch_tokens"),
+        ("segfaults", None, "was killed by SIGSEGV during score"),
     ],
 )
-def test_a_method_that_breaks_its_contract_is_named_with_what_it_did(external_dir, sandbox, deed, rows, words):
+def test_a_predictor_that_breaks_its_contract_is_named_with_the_call(sandbox, behavior, positions, words):
     with pytest.raises(PredictorError, match=words) as caught:
-        score_once(sandbox, deed, rows)
-    assert str(caught.value).startswith("mine.method:Method: ")
-    assert "golf-room" not in str(caught.value), "where the room was is of no use to anybody"
-    assert score_once(sandbox, "honest").tolist() == [3, 3], "the next sitting is as good as the first"
+        score_once(sandbox, behavior, positions)
+    assert str(caught.value).startswith("mine.predictor:ScriptedPredictor: ")
+    assert "golf-sandbox-" not in str(caught.value), "the sandbox's own folder means nothing to users"
+    assert score_once(sandbox, "honest").tolist() == [3, 3], "the next session is not affected"
 
 
 @pytest.mark.parametrize(
-    ("deed", "rows", "words"),
+    ("behavior", "positions", "words"),
     [
-        ("longer", None, r"score must answer with floats of shape \[2\], got \[3\]"),
-        ("flat", [0], r"score's rows must answer with floats of shape \[1, 'V'\], got \[5\]"),
-        ("narrow", [0], r"score's rows must answer with floats of shape \[1, 'V'\], got \[1, 0\]"),
+        ("returns_one_more", None, r"score must return floats of shape \[2\], got \[3\]"),
+        ("returns_flat_rows", [0], r"score with positions must return log-probabilities of shape \[1, V\], got \[5\]"),
+        (
+            "returns_empty_rows",
+            [0],
+            r"must return log-probabilities of shape \[1, V\], got \[1, 0\]",
+        ),
     ],
 )
-def test_an_answer_of_another_shape_is_refused_with_both_shapes(sandbox, deed, rows, words):
-    with sandbox.session() as sitting:
-        sitting.begin(stride=4, ttt_cfg=ScriptedPlan(deed))
+def test_an_answer_of_another_shape_is_refused_with_both_shapes(sandbox, behavior, positions, words):
+    with sandbox.session() as session:
+        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
         with pytest.raises(PredictorError, match=words):
-            sitting.score(token_array(1, 2), token_array(3, 4), rows)
+            session.score(token_array(1, 2), token_array(3, 4), positions)
 
 
 def test_an_update_that_raises_is_named(sandbox):
-    def updated():
-        with sandbox.session() as sitting:
-            sitting.begin(stride=4, ttt_cfg=ScriptedPlan("update"))
-            sitting.update(ScoredChunk(0, token_array(1, 2), True, "a seal"))
+    def update() -> None:
+        with sandbox.session() as session:
+            session.reset(stride=4, ttt_cfg=ScriptedTTTConfig("update"))
+            session.update(ScoredChunk(0, token_array(1, 2), True, "a chain hash"))
 
-    with pytest.raises(PredictorError, match="update raised RuntimeError: a seal"):
-        updated()
+    with pytest.raises(PredictorError, match="update raised RuntimeError: a chain hash"):
+        update()
 
 
-def test_an_artifact_that_the_method_refuses_is_named_as_the_user_knows_it(external_dir):
+def test_an_artifact_that_the_predictor_refuses_is_named_as_the_user_knows_it(external_dir):
     with (
-        Sandbox(evaluate_settings(external_dir, artifact="bad.txt"), external_dir) as room,
+        Sandbox(evaluate_settings(external_dir, artifact="bad.txt"), external_dir) as sandbox,
         pytest.raises(GolfError) as caught,
-        room.session(),
+        sandbox.session(),
     ):
         pass
     assert str(caught.value) == f"{external_dir}/bad.txt: is damaged"
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("predictor", "words"),
     [
-        ("mine.method:Absent", "mine.method:Absent: open raised AttributeError: module 'mine.method' has no attribute"),
-        ("mine.method:Ill", "disputed must be a list of names, got 'causal SLOT'"),
+        ("mine.predictor:Absent", "open raised AttributeError: module 'mine.predictor' has no attribute 'Absent'"),
+        ("mine.predictor:WronglyDeclared", "disputed must be a list of names, got 'causal SLOT'"),
     ],
 )
-def test_a_class_that_is_not_there_or_says_strange_things_of_itself_is_refused(external_dir, method, words):
+def test_a_class_that_is_absent_or_declares_something_invalid_is_refused(external_dir, predictor, words):
     with (
-        Sandbox(evaluate_settings(external_dir, method), external_dir) as room,
+        Sandbox(evaluate_settings(external_dir, predictor), external_dir) as sandbox,
         pytest.raises(PredictorError, match=words),
-        room.session(),
+        sandbox.session(),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    "method",
-    ["mine.method", "mine.method:", "absent:Method", "mine:Method", "..helper:Method", "mine/method:Method", ""],
+    "predictor",
+    ["mine.predictor", "mine.predictor:", "absent:Own", "mine:Own", "..helper:Own", "mine/predictor:Own", ""],
 )
-def test_a_name_of_no_module_here_is_refused_before_anything_is_started(external_dir, method):
+def test_a_name_of_no_module_is_refused_before_anything_is_started(external_dir, predictor):
     with pytest.raises(PredictorError, match=r"evaluate\.predictor: .*give package\.module:Class"):
-        Sandbox(evaluate_settings(external_dir, method), external_dir)
+        Sandbox(evaluate_settings(external_dir, predictor), external_dir)
 
 
 def test_a_module_that_does_not_parse_is_named(external_dir):
     with pytest.raises(InputError, match=r"broken\.py: does not parse"):
-        Sandbox(evaluate_settings(external_dir, "broken:Method"), external_dir)
+        Sandbox(evaluate_settings(external_dir, "broken:Own"), external_dir)
 
 
-def test_an_artifact_that_is_not_there_is_named(external_dir):
+def test_an_artifact_that_does_not_exist_is_named(external_dir):
     with (
         pytest.raises(ArtifactError, match=r"absent\.txt: not found; evaluate\.artifact"),
         Sandbox(evaluate_settings(external_dir, artifact="absent.txt"), external_dir),

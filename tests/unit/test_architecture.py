@@ -1,92 +1,153 @@
-"""The house: its floors, its small modules, and the submitted method's closure"""
+"""The structure of the code: layers, sizes, private names and import effects; each test lists every offender."""
 
 import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
-import golf
 from golf.artifacts.source_deps import import_closure, parse_imports
 from tests.helpers.tiny_corpus import ROOT
 
-FLOORS = {name: int(floor) for floor, name in re.findall(r"(?m)^floor (\d+)  (\w+)", golf.__doc__)}
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "golf").rglob("*.py"))
-STAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py"))
+MAX_MODULE_LINES, MAX_STAGE_LINES, MAX_PACKAGE_MODULES = 320, 70, 16
+ROOT_MODULES = {"__init__.py", "__main__.py", "errors.py"}
+
+
+def list_sources(folder: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py"))
+
+
+FILES, STAGES = list_sources("golf"), list_sources("stages")
+TOOLS = list_sources("tools") + list_sources("benchmarks")
 MODULES = [file for file in FILES if not file.endswith("__init__.py")]
 
 
-def room(file: str) -> str:
-    """golf/data/split_reader.py -> data, golf/inference/predictor.py -> method."""
+def read_text(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
+def parse(file: str) -> ast.Module:
+    return ast.parse(read_text(file))
+
+
+def package_of(file: str) -> str:
+    """golf/data/hub/client.py -> data, golf/errors.py -> errors."""
     return Path(file).parts[1].removesuffix(".py")
 
 
-def reached(file: str) -> set[str]:
-    """Our modules that a file imports by itself."""
-    dotted = {name.replace(".", "/") + ".py" for name in parse_imports(ROOT, file)}
-    return {name for name in dotted if (ROOT / name).is_file()}
+def list_imports(file: str) -> set[str]:
+    """The source files that a file imports directly."""
+    candidates = {name.replace(".", "/") + ".py" for name in parse_imports(ROOT, file)}
+    return {name for name in candidates if (ROOT / name).is_file()}
 
 
-def test_the_table_of_floors_names_every_room_and_no_other():
-    assert FLOORS.keys() == {room(file) for file in MODULES}
+def read_layers() -> dict[str, int]:
+    """The layer of each package, from the table in docs/architecture.md."""
+    rows = re.findall(r"(?m)^\| (\d+) \| (.+?) \|", read_text("docs/architecture.md"))
+    return {name: int(layer) for layer, cell in rows for name in re.findall(r"`(\w+)`", cell)}
 
 
-@pytest.mark.parametrize("file", MODULES)
-def test_a_module_imports_only_from_lower_floors_or_its_own_room(file):
-    above = {
-        other for other in reached(file) if room(other) != room(file) and FLOORS[room(other)] >= FLOORS[room(file)]
-    }
-    assert above == set()
+def test_a_module_imports_only_its_own_package_and_lower_layers():
+    layers = read_layers()
+    assert layers.keys() == {package_of(file) for file in MODULES} - {"__main__"}
+    layers["__main__"] = max(layers.values()) + 1
+    offenders = [
+        f"{file} imports {imported}"
+        for file in MODULES
+        for imported in sorted(list_imports(file) - {"golf/__init__.py"})
+        if imported.startswith("golf/")
+        and package_of(imported) != package_of(file)
+        and layers[package_of(imported)] >= layers[package_of(file)]
+    ]
+    assert offenders == []
+
+
+def test_golf_imports_neither_stages_nor_development_code():
+    outside = ("stages/", "tools/", "benchmarks/", "tests/")
+    assert [f"{file}: {name}" for file in FILES for name in list_imports(file) if name.startswith(outside)] == []
+    assert [f"{file}: {name}" for file in STAGES for name in list_imports(file) if name.startswith(outside)] == []
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    tuple(TopologicalSorter({file: reached(file) for file in MODULES}).static_order())  # raises CycleError
+    tuple(TopologicalSorter({file: list_imports(file) for file in MODULES}).static_order())  # raises CycleError
 
 
-def test_nothing_below_looking_imports_the_stages():
-    assert [file for file in FILES if any(other.startswith("stages/") for other in reached(file))] == []
+def test_modules_and_packages_are_small():
+    sizes = {file: len(read_text(file).splitlines()) for file in FILES + STAGES}
+    limits = {file: MAX_STAGE_LINES if file in STAGES else MAX_MODULE_LINES for file in sizes}
+    assert {file: size for file, size in sizes.items() if size > limits[file]} == {}
+    folders = {Path(file).parent for file in MODULES}
+    counts = {folder.as_posix(): sum(Path(file).parent == folder for file in MODULES) for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MAX_PACKAGE_MODULES} == {}
+    assert {Path(file).name for file in FILES if len(Path(file).parts) == 2} <= ROOT_MODULES
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_imports_no_other_stage_and_is_a_screenful(stage):
-    assert [other for other in reached(stage) if other.startswith("stages/")] == []
-    assert len((ROOT / stage).read_text(encoding="utf-8").splitlines()) <= 70
+def test_every_module_has_a_docstring_and_no_package_init_has_code():
+    assert [file for file in MODULES + STAGES if not ast.get_docstring(parse(file))] == []
+    inits = [file for file in FILES if file.endswith("__init__.py")]
+    assert [file for file in inits if len(parse(file).body) > bool(ast.get_docstring(parse(file)))] == []
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_module_has_a_docstring_and_at_most_320_lines(file):
-    text = (ROOT / file).read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 320
+def private_uses(file: str) -> Iterator[str]:
+    """Uses of another module's underscore names: imports of them, and attributes of imported modules."""
+    own_packages = ("golf", "stages", "tools", "benchmarks")
+    modules: set[str] = set()
+    tree = parse(file)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in own_packages:
+            modules |= {alias.asname or alias.name for alias in node.names}
+            yield from (f"{file}: {node.module}.{alias.name}" for alias in node.names if is_private(alias.name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_private(node.attr):
+            yield from [f"{file}: {node.value.id}.{node.attr}"] if node.value.id in modules else []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.endswith("__init__.py")])
-def test_a_package_is_a_docstring_and_nothing_else(file):
-    assert len(ast.parse((ROOT / file).read_text(encoding="utf-8")).body) == 1
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
 
 
-def test_the_submitted_method_carries_no_training_no_gptq_and_no_checking():
-    carried = import_closure("golf/inference/predictor.py", root=ROOT)
-    rooms = {room(file) for file in carried if file != "golf/__init__.py"}
-    assert rooms.isdisjoint({"train", "data", "judge", "verdict", "looking", "budget", "__main__"})
-    quant = {
-        "golf/quantization/gptq.py",
-        "golf/quantization/hessians.py",
-        "golf/quantization/report.py",
-        "golf/quantization/codes_io.py",
-    }
-    assert quant.isdisjoint(carried)
-    assert "golf/compression/quantized_tensor.py" in carried
-    assert not any(file.startswith("stages/") for file in carried)
+def test_no_module_uses_the_private_names_of_another():
+    assert [use for file in FILES + STAGES + TOOLS for use in private_uses(file)] == []
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """The public functions, classes and constants that a module defines."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_all_names_exactly_what_is_public():
+    offenders = []
+    for file in FILES:
+        tree = parse(file)
+        assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
+        declared = [node.value for node in assignments if getattr(node.targets[0], "id", "") == "__all__"]
+        if declared and set(ast.literal_eval(declared[0])) != public_names(tree):
+            offenders.append(file)
+    assert offenders == []
+
+
+def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization():
+    evaluators = [file for file in MODULES if package_of(file) in ("evaluation", "compliance")]
+    reached = {package_of(file) for file in import_closure(*evaluators, root=ROOT) if file != "golf/__init__.py"}
+    assert reached.isdisjoint({"training", "quantization", "submission", "cli"})
+    shipped = {package_of(file) for file in import_closure("golf/inference/predictor.py", root=ROOT)}
+    assert shipped.isdisjoint({"training", "quantization", "data", "evaluation", "compliance", "artifacts", "pipeline"})
 
 
 IMPORT_ALL = """
 import importlib, os, random, signal, sys
 import numpy, torch, torch.distributed, safetensors.torch, sentencepiece, brotli, constriction, psutil, zstandard
+import filelock, scipy.stats
 
 def state():
     return (dict(os.environ), os.getcwd(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
@@ -101,10 +162,11 @@ for name in sys.argv[1:]:
 """
 
 
-def test_importing_any_module_or_stage_does_nothing(tmp_path):
-    names = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in FILES + STAGES]
+def test_importing_any_module_or_stage_has_no_effect(tmp_path):
+    files = [file for file in FILES + STAGES if file != "golf/__main__.py"]
+    names = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-B", "-c", IMPORT_ALL, *names], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

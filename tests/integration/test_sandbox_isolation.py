@@ -1,4 +1,4 @@
-"""golf/evaluation/sandbox/access_audit.py, in processes of their own: an audit hook can't be taken out again"""
+"""golf/evaluation/sandbox/isolation.py, in separate processes, as an audit hook cannot be removed"""
 
 import json
 import os
@@ -13,69 +13,69 @@ from tests.helpers.tiny_corpus import ROOT
 
 START = """
 import json, os, pathlib, socket, subprocess, sys
-from golf.room.watch import Watch
+from golf.evaluation.sandbox.isolation import AccessAudit
 
-watch = Watch(sys.argv[2:], [sys.argv[1]], ["gcc"])
-watch.begin()
+audit = AccessAudit(sys.argv[2:], [sys.argv[1]], ["gcc"])
+audit.install()
 """
 END = """
-print(json.dumps(watch.report()))
+print(json.dumps(audit.report()))
 """
 
 
-def report(allowed: Path, deed: str, *read: Path) -> dict:
-    """What was noted of a deed. read: folders that may be read and not written."""
-    script = START + textwrap.dedent(deed) + END
+def report(allowed: Path, code: str, *readable: Path) -> dict:
+    """The access report of a process that runs ``code``. readable: folders that may be read but not written."""
+    script = START + textwrap.dedent(code) + END
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", script, str(allowed), *map(str, read)]
+    command = [sys.executable, "-c", script, str(allowed), *map(str, readable)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(ended.stdout.splitlines()[-1])
 
 
 @pytest.fixture
 def allowed_dir(tmp_path) -> Path:
-    """A folder ``room`` that is allowed, and beside it files that are not."""
-    folder = tmp_path / "room"
+    """A folder that is allowed, and beside it files that are not."""
+    folder = tmp_path / "sandbox"
     folder.mkdir()
-    for file in (folder / "own", tmp_path / "val.bin", tmp_path / "room.bin"):
+    for file in (folder / "own", tmp_path / "val.bin", tmp_path / "sandbox.bin"):
         file.write_text("text")
     (folder / "link").symlink_to(tmp_path / "val.bin")
     return folder
 
 
-def test_files_outside_are_noted_by_their_real_path_however_they_are_opened(allowed_dir):
-    found = report(
+def test_files_outside_are_recorded_by_their_real_path_however_they_are_opened(allowed_dir):
+    accesses = report(
         allowed_dir,
         """
         os.chdir(sys.argv[1])
         open("own").close()
         open("../val.bin").close()
-        os.close(os.open(pathlib.Path("../room.bin"), os.O_RDONLY))
+        os.close(os.open(pathlib.Path("../sandbox.bin"), os.O_RDONLY))
         """,
     )
-    assert found["files"] == [str(allowed_dir.parent / "room.bin"), str(allowed_dir.parent / "val.bin")]
-    assert found["opened"] == 3
-    assert found["sockets"] == found["commands"] == []
+    assert accesses["files"] == [str(allowed_dir.parent / "sandbox.bin"), str(allowed_dir.parent / "val.bin")]
+    assert accesses["opened"] == 3
+    assert accesses["sockets"] == accesses["commands"] == []
 
 
-def test_a_link_out_of_the_folder_leads_out_of_the_folder(allowed_dir):
+def test_a_link_out_of_the_folder_is_recorded_as_its_target(allowed_dir):
     assert report(allowed_dir, 'open(sys.argv[1] + "/link").close()')["files"] == [str(allowed_dir.parent / "val.bin")]
 
 
 @pytest.mark.parametrize("call", ["link", "symlink", "rename"])
-def test_another_name_in_the_folder_for_a_file_outside_is_noted(allowed_dir, call):
+def test_another_name_in_the_folder_for_a_file_outside_is_recorded(allowed_dir, call):
     outside = allowed_dir.parent / "val.bin"
-    found = report(allowed_dir, f'os.{call}("{outside}", sys.argv[1] + "/other")')
-    assert found["files"] == [str(outside)]
+    accesses = report(allowed_dir, f'os.{call}("{outside}", sys.argv[1] + "/other")')
+    assert accesses["files"] == [str(outside)]
 
 
-def test_another_name_for_a_file_of_the_folder_is_nobody_s_concern(allowed_dir):
-    deed = 'os.rename(sys.argv[1] + "/own", sys.argv[1] + "/b"); os.symlink("b", sys.argv[1] + "/c")'
-    assert report(allowed_dir, deed)["files"] == []
+def test_another_name_for_a_file_of_the_folder_is_allowed(allowed_dir):
+    code = 'os.rename(sys.argv[1] + "/own", sys.argv[1] + "/b"); os.symlink("b", sys.argv[1] + "/c")'
+    assert report(allowed_dir, code)["files"] == []
 
 
 @pytest.mark.parametrize(
-    "deed",
+    "code",
     [
         'open(sys.argv[2] + "/new", "w").close()',
         'open(sys.argv[2] + "/new", "ab").close()',
@@ -84,17 +84,17 @@ def test_another_name_for_a_file_of_the_folder_is_nobody_s_concern(allowed_dir):
         'os.rename(sys.argv[1] + "/own", sys.argv[2] + "/new")',
     ],
 )
-def test_a_file_outside_that_is_written_is_noted_even_among_packages_that_may_be_read(allowed_dir, deed):
+def test_a_file_outside_that_is_written_is_recorded_even_among_packages_that_may_be_read(allowed_dir, code):
     packages = allowed_dir.parent / "site-packages"
     packages.mkdir()
     (packages / "old").write_text("text")
     assert report(allowed_dir, 'open(sys.argv[2] + "/old").close()', packages)["files"] == []
-    (noted,) = report(allowed_dir, deed, packages)["files"]
-    assert noted.startswith(f"{packages}/")
+    (recorded,) = report(allowed_dir, code, packages)["files"]
+    assert recorded.startswith(f"{packages}/")
 
 
-def test_what_is_not_there_is_noted_too(allowed_dir):
-    found = report(
+def test_a_file_that_does_not_exist_is_recorded_too(allowed_dir):
+    accesses = report(
         allowed_dir,
         """
         try:
@@ -103,12 +103,12 @@ def test_what_is_not_there_is_noted_too(allowed_dir):
             pass
         """,
     )
-    assert found["files"] == ["/nowhere/val.bin"]
+    assert accesses["files"] == ["/nowhere/val.bin"]
 
 
-def test_the_machine_s_own_files_are_allowed_and_what_processes_share_in_memory_is_not(allowed_dir):
+def test_the_machines_own_files_are_allowed_and_shared_memory_is_not(allowed_dir):
     assert report(allowed_dir, 'open("/proc/cpuinfo").close()')["files"] == []
-    found = report(
+    accesses = report(
         allowed_dir,
         """
         open(0).close()
@@ -118,12 +118,12 @@ def test_the_machine_s_own_files_are_allowed_and_what_processes_share_in_memory_
             pass
         """,
     )
-    assert found["files"] == [os.path.realpath("/dev/shm/val.bin")]
-    assert found["opened"] == 1, "a descriptor is no file that is opened"
+    assert accesses["files"] == [os.path.realpath("/dev/shm/val.bin")]
+    assert accesses["opened"] == 1, "a descriptor is no file that is opened"
 
 
 @pytest.mark.parametrize(
-    ("deed", "noted"),
+    ("code", "recorded"),
     [
         ('socket.socket().connect(("127.0.0.1", 9))', "socket.connect ('127.0.0.1', 9)"),
         ('socket.socket().bind(("127.0.0.1", 0))', "socket.bind ('127.0.0.1', 0)"),
@@ -139,22 +139,22 @@ def test_the_machine_s_own_files_are_allowed_and_what_processes_share_in_memory_
         ('socket.gethostbyname("example.invalid")', "socket.gethostbyname example.invalid"),
     ],
 )
-def test_the_network_is_noted_and_refused(allowed_dir, deed, noted):
-    found = report(
+def test_the_network_is_recorded_and_refused(allowed_dir, code, recorded):
+    accesses = report(
         allowed_dir,
         f"""
         try:
-            {deed}
+            {code}
             raise SystemExit("it was not refused")
         except PermissionError as error:
             assert "no network" in str(error)
         """,
     )
-    assert found["sockets"] == [noted]
+    assert accesses["sockets"] == [recorded]
 
 
-def test_commands_are_noted_and_a_compiler_is_none(allowed_dir):
-    found = report(
+def test_commands_are_recorded_except_the_compiler(allowed_dir):
+    accesses = report(
         allowed_dir,
         """
         subprocess.run(["true"], check=True)
@@ -162,7 +162,7 @@ def test_commands_are_noted_and_a_compiler_is_none(allowed_dir):
         os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
         """,
     )
-    assert found["commands"] == ["/bin/true", "true"]
+    assert accesses["commands"] == ["/bin/true", "true"]
     compilers = """
         try:
             subprocess.run(["/nowhere/gcc"])

@@ -1,0 +1,26 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+Scores = np.ndarray | tuple[np.ndarray, np.ndarray]
+
+
+class BigramPredictor:
+    def __init__(self, log_probs: np.ndarray):
+        self.log_probs = log_probs  # log p(b | a), float32 [V, V]
+
+    @classmethod
+    def open(cls, path: str, ctx: object, *, eval_batch_tokens: int) -> "BigramPredictor":
+        return cls(np.load(path))
+
+    def reset(self, *, stride: int, ttt_cfg: object = None, n_chunks: int = 1) -> None: ...
+
+    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
+        rows = self.log_probs[np.append(prefix[-1:], chunk[:-1])]
+        nll = -rows[np.arange(len(chunk)), chunk]
+        return nll if positions is None else (nll, rows[list(positions)])
+
+    def predict(self, prefix: np.ndarray) -> np.ndarray:
+        return self.log_probs[prefix[-1]]
+
+    def update(self, scored_chunk: object) -> None: ...

@@ -1,0 +1,156 @@
+"""README.md and docs/: generated blocks, links, citations and commands"""
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from golf.compliance.catalogue import CHECKS
+from tests.helpers import doc_pages
+from tests.helpers.tiny_corpus import ROOT
+from tools import docs, docs_config
+
+ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
+CITATION = re.compile(r"docs/([\w-]+\.md)(?:#([\w-]+))?")
+UNCOMMITTED = re.compile(r"record-stack|data-formats|design\.md|house\.md|\btechniques \d|\brules \d")
+
+
+def find_anchors(page: str) -> set[str]:
+    """Explicit anchors and the ones that GitHub makes of headings."""
+    text = doc_pages.read_page(page)
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return set(ANCHOR.findall(text)) | slugs
+
+
+def test_every_generated_block_equals_its_source():
+    problems = docs.check_blocks()
+    assert not problems, "\n".join(problems)
+
+
+def test_a_block_that_differs_is_found_and_names_the_command(monkeypatch, tmp_path):
+    (tmp_path / "PAGE.md").write_text("before\n<!-- speeds -->\nold\n<!-- /speeds -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "CODE_BLOCKS", (("PAGE.md", "speeds", lambda: "new\n"),))
+    monkeypatch.setattr(docs, "RESULT_BLOCKS", ())
+    monkeypatch.setattr(docs, "METRICS_FILES", {})
+    assert docs.check_blocks() == [
+        "PAGE.md: the block <!-- speeds --> differs from its source; run python -m tools.docs"
+    ]
+    assert docs.main([]) == 0
+    assert docs.main(["--check"]) == 0
+    assert (tmp_path / "PAGE.md").read_text(encoding="utf-8").splitlines() == [
+        "before", "<!-- speeds -->", "new", "<!-- /speeds -->", "after",
+    ]  # fmt: skip
+    (tmp_path / "PAGE.md").write_text("no markers\n", encoding="utf-8")
+    assert docs.main([]) == 1
+
+
+def test_every_key_of_params_yaml_has_a_meaning():
+    assert docs_config.list_missing_meanings() == []
+
+
+def test_the_readme_is_a_page_of_150_lines():
+    assert len(doc_pages.read_page("README.md").splitlines()) <= 150
+
+
+def test_every_check_of_the_verdict_has_a_place_on_its_page():
+    anchors = [anchor for anchor in ANCHOR.findall(doc_pages.read_page("docs/evaluation-rules.md")) if "-" in anchor]
+    check_anchors = [anchor for anchor in anchors if re.fullmatch(r"[cmbu]\d?-[a-z]", anchor)]
+    assert f"runs {len(CHECKS)} checks" in " ".join(doc_pages.read_page("README.md").split())
+    assert check_anchors == [spec.docs_link.partition("#")[2] for spec in CHECKS.values()]
+
+
+@pytest.mark.parametrize("page", doc_pages.PAGES)
+def test_every_link_of_a_page_leads_somewhere(page):
+    dangling = []
+    for target, anchor in LINK.findall(doc_pages.read_page(page)):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        if not file.exists():
+            dangling.append(target)
+        elif anchor and anchor not in find_anchors(file.resolve().relative_to(ROOT).as_posix()):
+            dangling.append(f"{target}#{anchor}")
+    assert dangling == []
+
+
+def test_every_citation_in_the_code_names_a_committed_document_and_an_anchor_of_it():
+    dangling = []
+    for path in doc_pages.list_sources():
+        if path.name == "test_docs.py":
+            continue
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT)
+        dangling += [f"{name}: {word}" for word in UNCOMMITTED.findall(text)]
+        for page, anchor in CITATION.findall(text):
+            if not (ROOT / "docs" / page).is_file() or (anchor and anchor not in find_anchors(f"docs/{page}")):
+                dangling.append(f"{name}: docs/{page}#{anchor}")
+    assert not dangling, "\n".join(dangling)
+
+
+def read_graph() -> str:
+    """dvc.yaml and the stages, which name every artifact."""
+    return "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dvc.yaml", *(ROOT / "stages").glob("*.py")))
+
+
+def test_every_output_on_the_page_of_the_pipeline_is_an_output_of_its_stage():
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    rows = re.findall(r"(?m)^\| (\w+) \| [^|]* \| ([^|]*) \|$", doc_pages.read_page("docs/pipeline.md"))
+    outputs = {stage: re.findall(r"`([^`]+)`", cell) for stage, cell in rows if stage in stages}
+    paths = [f"artifacts/{stage}/{name.rstrip('/')}" for stage, names in outputs.items() for name in names]
+    assert outputs.keys() == stages.keys()
+    assert [path for path in paths if path not in read_graph()] == []
+
+
+@pytest.mark.parametrize("page", doc_pages.PAGES)
+def test_every_path_that_a_page_names_exists(page):
+    text, graph = doc_pages.read_page(page), read_graph()
+    sources = re.findall(r"`((?:golf|stages|tests|tools|benchmarks|profiles|texts|docs)/[\w/.-]*)`", text)
+    artifacts = set(re.findall(r"\bartifacts/[\w/.-]+\w", text)) - {"artifacts/plots"}  # that of golf plot
+    missing = [path for path in sources if not (ROOT / path).exists()]
+    missing += [path for path in artifacts if not any(name in graph for name in (path, f"{Path(path).parent}\n"))]
+    assert missing == []
+
+
+def test_the_layers_on_the_page_of_the_architecture_are_the_packages_of_golf():
+    rows = re.findall(r"(?m)^\| \d+ \| `(\w+)`", doc_pages.read_page("docs/architecture.md"))
+    packages = {path.parent.name for path in (ROOT / "golf").glob("*/__init__.py")}
+    assert sorted(rows) == sorted([*packages, "errors"])
+
+
+def test_every_command_of_the_pages_names_programs_options_and_keys_that_exist():
+    commands = [(block.page, command) for block in doc_pages.list_shell_blocks() for command in block.commands]
+    commands += [(page, span) for page in doc_pages.PAGES for span in doc_pages.list_command_spans(page)]
+    assert len(commands) > 60
+    problems = [(page, command, doc_pages.find_problem(command)) for page, command in commands]
+    faulty = [f"{page}: {command}: {problem}" for page, command, problem in problems if problem]
+    assert not faulty, "\n".join(faulty)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "golf no-such-command",
+        "golf verdict --no-such-option",
+        "python -m tools.no_such_tool",
+        "python -m tools.docs --no-such-option",
+        "dvc repro no_such_stage",
+        "dvc repro --no-such-option",
+        "dvc exp run -S ttt.no_such_key=1",
+        "make no-such-target",
+        "pip install -e '.[no_such_extra]'",
+        "cp profiles/no_such_profile.yaml params.yaml",
+        "export GOLF_NO_SUCH_VARIABLE=1",
+        "no-such-program",
+    ],
+)
+def test_a_command_that_cannot_work_is_found(command):
+    assert doc_pages.find_problem(command)
+
+
+def test_every_shell_block_is_run_by_a_test_or_says_why_not():
+    assert all(block.not_run is None or block.not_run.strip() for block in doc_pages.list_shell_blocks())
+    unmarked = re.compile(r"(?m)^```\n(?:golf|dvc|make|python|pip) ")
+    unmarked_fences = [page for page in doc_pages.PAGES if unmarked.search(doc_pages.read_page(page))]
+    assert unmarked_fences == [], "a block of commands is fenced by ```sh"
