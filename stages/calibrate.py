@@ -31,7 +31,7 @@ def main(ctx: DistContext) -> None:
     consistency.check_same_inputs("calibrate", weights_path, TRAIN_DIR, TRAIN_TIMING_PATH)
     weights, _ = checkpoint.load(weights_path, model_cfg)
     model = checkpoint.build_model(model_cfg, weights, ctx)
-    inputs = hessians.quantized_inputs(weights, min_weights)
+    inputs = hessians.map_quantized_inputs(weights, min_weights)
     split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
     seed, context_length = train_seed + SEED_OFFSET, model_cfg.context_length
     paths, params = {"weights": weights_path, "train": TRAIN_DIR}, (model_cfg, cfg, min_weights)

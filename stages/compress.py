@@ -5,7 +5,7 @@ from golf.artifacts.source_deps import import_closure
 from golf.compression import code_bundle, size_budget, writer
 from golf.config import loader
 from golf.pipeline import runner
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 from golf.quantization import codes_io
 
 CODES_PATH = "artifacts/quantize/codes.safetensors"
@@ -24,7 +24,7 @@ def main() -> None:
     payload = writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options)
     code_files = import_closure(PREDICTOR_SOURCE)
     code = code_bundle.pack(code_files)
-    sizes = size_budget.check_size(len(payload), len(code), cfg.limit_bytes, cfg.code_reserve_bytes)
+    sizes = size_budget.require_within_limit(len(payload), len(code), cfg.limit_bytes, cfg.code_reserve_bytes)
     io.write_bytes(ARTIFACT_PATH, payload)
     io.write_bytes(CODE_PATH, code)
     section_bytes = size_budget.measure_sections(ARTIFACT_PATH)
@@ -33,7 +33,7 @@ def main() -> None:
     details = {"sections": section_bytes, "code_files": code_files, **digests}
     io.write_json(SIZES_PATH, {**sizes, **details, "splits_seen": record["splits_seen"], "lineage": record})
     summary = f"{sizes['artifact_bytes']:,} of {cfg.limit_bytes:,} bytes, {sizes['headroom_bytes']:,} left"
-    Progress("compress", None, "").finish(summary)
+    log_line("compress", summary)
 
 
 if __name__ == "__main__":

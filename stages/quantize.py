@@ -6,7 +6,7 @@ from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import loader
 from golf.model import checkpoint
 from golf.pipeline import runner, timing
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 from golf.quantization import codes_io, hessians, rate_control, report, sensitivity
 
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
@@ -23,7 +23,7 @@ def main() -> None:
     )  # fmt: skip
     weights_path = f"artifacts/{cfg.weights}/model.safetensors"
     weights, _ = checkpoint.load(weights_path, model_cfg)
-    inputs = hessians.quantized_inputs(weights, cfg.min_weights)
+    inputs = hessians.map_quantized_inputs(weights, cfg.min_weights)
     small_tensors = {name: tensor for name, tensor in weights.items() if name not in inputs}
     hessian_by_input = hessians.load(HESSIANS_PATH, inputs, weights_path)
     sensitivity_inputs = inputs if cfg.grid == "row_column" else ()
@@ -54,7 +54,7 @@ def main() -> None:
     io.write_json(METRICS_PATH, {**totals, "base_step": base_step})
     timing.write_timing_json("quantize", train_seconds=0.0)
     note = f" at base step {base_step:.3g}" if base_step else ""
-    Progress("quantize", None, "").finish(f"{totals['bits_per_weight']} bits per weight{note}")
+    log_line("quantize", f"{totals['bits_per_weight']} bits per weight{note}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch
 from golf.artifacts import io, lineage
 from golf.config import loader
 from golf.data import split_reader
-from golf.data.loader import TokenLoader, make_eval_windows
+from golf.data.loader import TokenLoader, make_fixed_windows
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
 from golf.model import attention_backends, checkpoint
@@ -26,7 +26,7 @@ def main(ctx: DistContext) -> None:
     consistency.check_same_inputs("train", TRAIN_DIR, DEV_DIR)
     train_split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
     dev_split = split_reader.open_split(DEV_DIR, model_cfg.vocab_size)
-    dev_windows = make_eval_windows(dev_split, model_cfg.context_length, train_cfg.dev_tokens)
+    dev_windows = make_fixed_windows(dev_split, model_cfg.context_length, train_cfg.dev_tokens)
     if ctx.is_main:
         io.remove_dirs(EMA_DIR, CHECKPOINT_DIR)
     lineage_kwargs = {"seed": train_cfg.seed, "world_size": train_cfg.ranks}

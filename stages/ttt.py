@@ -1,4 +1,4 @@
-"""Ttt: rehearse test-time training on a held-out stream in full precision, before val is read."""
+"""Ttt: rehearse test-time training on a held-out stream in full precision."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def main(ctx: DistContext) -> None:
     else:
         annotations, params = prequant_ttt.make_annotations(cfg.stream), [cfg, prequant_cfg]
         name = prequant_ttt.make_progress_name(cfg.stream)
-        windows = loader.make_eval_windows(split, model_cfg.context_length, stream.n_targets)
+        windows = loader.make_fixed_windows(split, model_cfg.context_length, stream.n_targets)
         result = prequant_ttt.finetune_on_stream(model, windows, prequant_cfg, ctx, progress_name=name)
         after = evaluate("sliding", name)
         metrics = prequant_ttt.make_metrics(cfg.stream, prequant_cfg, result, bpb_before, after.score.bpb)

@@ -36,7 +36,7 @@ class HashCache:
         entry = self.entries.get(name)
         return entry["sha256"] if entry and _file_identity(self._folder / name) == _recorded_identity(entry) else None
 
-    def recorded(self, name: str) -> str | None:
+    def get_recorded(self, name: str) -> str | None:
         """The recorded sha256 of a file, whether or not the file has changed since."""
         return self.entries[name]["sha256"] if name in self.entries else None
 

@@ -28,6 +28,7 @@ from golf.errors import ArtifactError
 __all__ = [
     "RERUN_HINT",
     "atomic_write",
+    "find_type_errors",
     "group_by",
     "load_tensors",
     "parse_finite_float",
@@ -35,8 +36,10 @@ __all__ = [
     "read_csv",
     "read_header",
     "read_json",
+    "read_typed",
     "remove_dirs",
     "replace_together",
+    "require_keys",
     "save_tensors",
     "sha256_file",
     "sha256_json",
@@ -89,7 +92,7 @@ def replace_together(*paths: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_dirs(*folders: Path | str) -> None:
-    """Remove folders, with what they hold, where they exist."""
+    """Remove folders and their contents; missing folders are ignored."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,6 +119,33 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not isinstance(obj, dict):
         raise ArtifactError(path, f"expected a JSON object, got {type(obj).__name__}", RERUN_HINT)
     return obj
+
+
+def read_typed(path: str | Path, **types: Any) -> dict[str, Any]:
+    """Read a small JSON file that an earlier stage wrote. types: the type of each key that it must have.
+
+    Raises ArtifactError naming a missing or mistyped key.
+    """
+    return require_keys(path, read_json(path), **types)
+
+
+def require_keys(path: str | Path, record: dict[str, Any], **types: Any) -> dict[str, Any]:
+    """Return ``record``, which is in the file at ``path``, once it has each key with its type. Raises ArtifactError."""
+    missing = [key for key in types if key not in record]
+    if missing:
+        raise ArtifactError(path, f"lacks {', '.join(missing)}", RERUN_HINT)
+    if problems := find_type_errors(record, types):
+        raise ArtifactError(path, "; ".join(problems), RERUN_HINT)
+    return record
+
+
+def find_type_errors(record: Mapping[str, Any], types: Mapping[str, Any]) -> list[str]:
+    """A line for each key of ``types`` whose value in ``record`` is of another type; a type may be a union."""
+    return [
+        f"{key}: must be {getattr(kind, '__name__', kind)}, got {record[key]!r}"
+        for key, kind in types.items()
+        if not isinstance(record[key], kind)
+    ]
 
 
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -18,10 +18,10 @@ __all__ = [
     "FileState",
     "LineageNode",
     "artifact_root",
+    "find_modified_sources",
+    "find_underreported_splits",
     "load_graph",
-    "modified_sources",
     "path_from_split",
-    "underreported_splits",
 ]
 
 FileState = Literal["unchanged", "changed since", "missing"]
@@ -134,7 +134,7 @@ def _iter_nodes(root: LineageNode) -> Iterator[LineageNode]:
             yield node
 
 
-def modified_sources(root: LineageNode) -> tuple[list[str], int]:
+def find_modified_sources(root: LineageNode) -> tuple[list[str], int]:
     """The recorded source files that differ from this checkout, and how many source files are recorded in the graph."""
     recorded = {
         (file, digest) for node in _iter_nodes(root) if node.lineage for file, digest in node.lineage["code"].items()
@@ -149,7 +149,7 @@ def _source_sha256(file: str) -> str | None:
     return io.sha256_file(path) if path.is_file() else None
 
 
-def underreported_splits(root: LineageNode) -> list[str]:
+def find_underreported_splits(root: LineageNode) -> list[str]:
     """Paths of artifacts whose own record omits a split that influenced their inputs."""
     return [
         node.path

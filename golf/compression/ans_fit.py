@@ -6,8 +6,7 @@ The ideal code length of n residuals r under a discrete Gaussian of level l, wit
 
 which depends on the residuals through n and Σ r² only. Rows and columns both have levels, and a residual's level is
 their sum, so one product of the squared residuals with an indicator matrix of the other side's levels gives the cost of
-every level for every row (or column) at once. Naming a level costs bits as well, so levels that few rows use pay their
-own way.
+every level for every row (or column) at once. Coding a level's index costs bits too, and the search includes them.
 
 The decoder reads what was chosen, so a choice that differs between machines, where two levels cost the same and sums
 round differently, is still decoded correctly.
@@ -36,7 +35,7 @@ _BITS_PER_SQUARE_L = _HALF_PRECISION_L * np.log2(np.e)
 
 @dataclass(frozen=True, slots=True)
 class _MatrixFit:
-    """What a matrix is coded under, all integers, and an estimate of the bits that it then takes."""
+    """Parameters under which a matrix is coded, all integers, and an estimate of the bits that it then takes."""
 
     templates_TI: np.ndarray
     template_index_O: np.ndarray
@@ -102,10 +101,10 @@ def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
 def choose_levels(
     square_AB: np.ndarray, other_level_B: np.ndarray, level_bits: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, float]:
-    """(level int [A] to be added to the other side's, bits of all codes and level names under it).
+    """(level int [A] to be added to the other side's, bits of all codes and level indices under it).
 
-    level_bits: from the levels in use [A] to the bits that each level's name takes [L]. Name costs and choices depend
-    on each other, so they alternate. One level for all of A, which needs no names, wins where it is cheaper.
+    level_bits: from the levels in use [A] to the bits of each level's index [L]. These bits and the choices depend on
+    each other, so they alternate. One level for all of A, which needs no indices, wins where it is cheaper.
     """
     used_C, class_B, n_C = np.unique(other_level_B, return_inverse=True, return_counts=True)
     level_CL = np.minimum(used_C[:, None] + np.arange(N_SIGMA_LEVELS), N_SIGMA_LEVELS - 1)
@@ -123,12 +122,12 @@ def choose_levels(
 
 
 def _brotli_level_bits(level_A: np.ndarray) -> np.ndarray:
-    """Bits [L] of each level's name in the Brotli side information: -log2 of its smoothed frequency."""
+    """Bits [L] of each level's index in the Brotli side information: -log2 of its smoothed frequency."""
     return -np.log2((np.bincount(level_A, minlength=N_SIGMA_LEVELS) + 0.5) / len(level_A))
 
 
 def _gaussian_level_bits(level_A: np.ndarray) -> np.ndarray:
-    """Bits [L] of each level's name in the ANS stream, which codes column levels under a Gaussian of their own."""
+    """Bits [L] of each level's index in the ANS stream, which codes column levels under a Gaussian of their own."""
     center, level = fit_center_and_level(level_A)
     return log2_partition()[level] + _BITS_PER_SQUARE_L[level] * (np.arange(N_SIGMA_LEVELS) - center) ** 2
 

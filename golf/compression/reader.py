@@ -59,7 +59,7 @@ DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype("<f4"),
 }
 DECODERS = {"brotli": brotli_planes.decode, "ans": ans.decode}
-RERUN_HINT = "run compress again, or bring it back with: dvc checkout compress"
+RERUN_HINT = "run compress again, or restore it with: dvc checkout compress"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

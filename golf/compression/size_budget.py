@@ -7,7 +7,7 @@ from golf.compression import reader
 from golf.errors import BudgetExceededError
 
 
-def check_size(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
+def require_within_limit(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
     """The sizes of sizes.json, in bytes.
 
     reserve_bytes: what quantize left free for the code (``compress.code_reserve_bytes``).

@@ -92,9 +92,9 @@ def load_config(path: Path = PARAMS_FILE) -> Config:
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; cp profiles/laptop.yaml {path}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
+        raise ConfigError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     try:
         raw = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # a malformed date or tag leaves ruamel as ValueError, KeyError, IndexError, …

@@ -1,8 +1,11 @@
-"""Keys and values of params.yaml that have new names, for hints in error messages."""
+"""Names that have changed, for hints in error messages: keys and values of params.yaml, and environment variables."""
 
+import os
 from collections.abc import Mapping
 
-__all__ = ["RENAMED_KEYS", "RENAMED_VALUES", "explain_renames"]
+from golf.errors import ConfigError
+
+__all__ = ["RENAMED_ENV_VARS", "RENAMED_KEYS", "explain_renames", "refuse_renamed_env_vars"]
 
 RENAMED_KEYS: Mapping[str, str] = {
     "model.vocabulary": "model.vocab_size",
@@ -22,11 +25,17 @@ RENAMED_KEYS: Mapping[str, str] = {
     "train.warmdown": "train.warmdown_frac",
     "train.lr_floor": "train.min_lr_frac",
     "train.matrix_lr": "train.muon_lr",
-    "train.matrix_decay": "train.muon_decay",
+    "train.matrix_decay": "train.muon_weight_decay",
+    "train.embed_decay": "train.embed_weight_decay",
+    "train.scalar_decay": "train.scalar_weight_decay",
+    "train.momentum": "train.muon_momentum",
+    "train.momentum_start": "train.muon_momentum_start",
+    "train.momentum_steps": "train.muon_momentum_warmup_steps",
     "train.newton_schulz": "train.ns_steps",
     "train.coefficients": "train.ns_coefficients",
     "train.normuon": "train.normuon_beta2",
     "train.clip": "train.grad_clip",
+    "train.warmup_steps": "train.compile_warmup_steps",
     "train.ema_traces": "train.ema_basis_decays",
     "train.state_every_s": "train.resume_save_s",
     "ema.score_tokens": "ema.eval_batch_tokens",
@@ -36,6 +45,7 @@ RENAMED_KEYS: Mapping[str, str] = {
     "prequant.floor": "prequant.min_lr_frac",
     "prequant.freeze": "prequant.freeze_blocks",
     "prequant.clip": "prequant.grad_clip",
+    "prequant.ema": "prequant.ema_decay",
     "calibrate.micro_tokens": "calibrate.micro_batch_tokens",
     "quantize.level": "quantize.base_step",
     "quantize.damp": "quantize.damping_frac",
@@ -45,11 +55,19 @@ RENAMED_KEYS: Mapping[str, str] = {
     "evaluate.score_tokens": "evaluate.eval_batch_tokens",
     "evaluate.probe_alternatives": "evaluate.probe_alternative_tokens",
 }
-RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {  # by the key's current name: old value -> new value
+_RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {  # by the key's current name: old value -> new value
     "quantize.grid": {"row_sdclip": "row", "column": "row_column"},
     "compress.codec": {"entropy": "ans"},
     "evaluate.predictor": {"golf.method:Method": "golf.inference.predictor:GolfPredictor"},
 }
+RENAMED_ENV_VARS: Mapping[str, str] = {"GOLF_RUNS": "GOLF_RESUME_DIR", "GOLF_SECRET": "GOLF_PROBE_SEED"}
+
+
+def refuse_renamed_env_vars() -> None:
+    """Raise ConfigError for environment variables that are set under an old name, which nothing reads."""
+    problems = [f"{old}: renamed to {new}" for old, new in RENAMED_ENV_VARS.items() if old in os.environ]
+    if problems:
+        raise ConfigError(f"{'; '.join(problems)}; set the new name and unset the old one")
 
 
 def explain_renames(problems: list[str], raw: object) -> list[str]:
@@ -65,7 +83,7 @@ def explain_renames(problems: list[str], raw: object) -> list[str]:
             explained[old_key] = f"{old_key}: renamed to {new_key}{value_note}"
             if not _has_key(raw, new_key):
                 explained[new_key] = ""  # "missing" would repeat the rename
-    for key in RENAMED_VALUES:
+    for key in _RENAMED_VALUES:
         if value_hint := _value_hint(raw, key, key):
             explained[key] = f"{key}: the value {value_hint}"
     kept = [problem for problem in problems if problem.partition(":")[0] not in explained]
@@ -81,5 +99,5 @@ def _value_hint(raw: object, key: str, new_key: str) -> str:
     """``column is now row_column`` if the value of ``key`` has a new name; else empty."""
     section, name = key.split(".")
     value = raw[section][name] if isinstance(raw, dict) and _has_key(raw, key) else None
-    renamed = RENAMED_VALUES.get(new_key, {})
+    renamed = _RENAMED_VALUES.get(new_key, {})
     return f"{value} is now {renamed[value]}" if isinstance(value, str) and value in renamed else ""

@@ -81,14 +81,14 @@ class TrainConfig(ExecutionConfig):
     warmdown_frac: Fraction  # last share of the run, over which the learning rates fall
     min_lr_frac: Fraction  # share of the learning rates left at the end
     muon_lr: PositiveFloat  # learning rate of Muon, for matrices
-    muon_decay: NonNegativeFloat  # weight decay of matrices
+    muon_weight_decay: NonNegativeFloat  # weight decay of matrices
     embed_lr: PositiveFloat  # learning rate of AdamW for the embedding
-    embed_decay: NonNegativeFloat  # weight decay of the embedding
+    embed_weight_decay: NonNegativeFloat  # weight decay of the embedding
     scalar_lr: PositiveFloat  # learning rate of AdamW for vectors and scalars
-    scalar_decay: NonNegativeFloat  # weight decay of vectors and scalars
-    momentum: Decay  # of Muon, after its warm-up
-    momentum_start: Decay  # of Muon, at the first step
-    momentum_steps: NonNegativeInt  # steps over which Muon's momentum rises
+    scalar_weight_decay: NonNegativeFloat  # weight decay of vectors and scalars
+    muon_momentum: Decay  # momentum of Muon, after its warm-up
+    muon_momentum_start: Decay  # momentum of Muon, at the first step
+    muon_momentum_warmup_steps: NonNegativeInt  # steps over which Muon's momentum rises
     ns_steps: PositiveInt  # Newton–Schulz iterations of Muon; polar_express has at most five
     # of Newton–Schulz: docs/references.md#muon | docs/references.md#polar-express
     ns_coefficients: Literal["quintic", "polar_express"]
@@ -97,11 +97,11 @@ class TrainConfig(ExecutionConfig):
     beta2: Decay  # AdamW's decay of the second moment
     eps: PositiveFloat  # AdamW's epsilon
     grad_clip: PositiveFloat | None  # largest global gradient norm; null: no clipping
-    warmup_steps: NonNegativeInt  # compile warm-up steps on random tokens, undone before training
+    compile_warmup_steps: NonNegativeInt  # steps of the compile warm-up on random tokens, undone before training
     ema_decays: tuple[Decay, ...]  # weight averages tracked exactly
-    # two traces whose snapshots give other decays afterwards, docs/references.md#ema-posthoc
+    # two basis decays whose snapshots give other decays afterwards, docs/references.md#ema-posthoc
     ema_basis_decays: tuple[Decay, ...]
-    ema_snapshots: Annotated[int, Range(low=1, high=64)]  # snapshots kept of each trace, 4 bytes per parameter each
+    ema_snapshots: Annotated[int, Range(low=1, high=64)]  # of each basis average, 4 bytes per parameter each
     ema_snapshot_every: PositiveInt  # steps between two snapshots
     checkpoint_every: PositiveInt | None  # steps between two checkpoints; null: none
     dev_every: PositiveInt | None  # steps between two measurements of dev's loss; null: none
@@ -172,7 +172,7 @@ class PrequantTTTConfig:
     batch_tokens: PositiveInt  # sequential: tokens per step, over all ranks
     chunk_tokens: PositiveInt  # federated: tokens per step of one rank
     grad_clip: PositiveFloat | None  # largest global gradient norm; null: no clipping
-    ema: Decay | None  # decay of the average over epochs that replaces the weights at the end; null: none
+    ema_decay: Decay | None  # decay of the average over epochs that replaces the weights at the end; null: none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,15 +19,15 @@ import re
 
 import numpy as np
 
-__all__ = ["CAPS", "ESCAPE", "NEXT", "OPERATORS", "TITLE", "count_piece_bytes", "decode", "encode"]
+__all__ = ["OPERATORS", "count_piece_bytes", "decode", "encode"]
 
-TITLE, CAPS, NEXT, ESCAPE = OPERATORS = ("\ue001", "\ue002", "\ue003", "\ue004")
+_TITLE, _CAPS, _NEXT, _ESCAPE = OPERATORS = ("\ue001", "\ue002", "\ue003", "\ue004")
 _WORD_OR_OPERATOR = re.compile("[A-Za-z]+|[\ue001-\ue004]")
 _CAPITAL_LETTER = re.compile("[A-Z]")
-_ENCODED_UNIT = re.compile(f"{ESCAPE}([\ue001-\ue004])|{CAPS}([a-z]+)|[{TITLE}{NEXT}]([a-z])")
+_ENCODED_UNIT = re.compile(f"{_ESCAPE}([\ue001-\ue004])|{_CAPS}([a-z]+)|[{_TITLE}{_NEXT}]([a-z])")
 # An operator in UTF-8; an escaped one is matched together with its escape.
 _OPERATOR_UTF8 = re.compile(rb"\xee\x80(?:\x84\xee\x80[\x81-\x84]|[\x81-\x84])")
-_OPERATOR_BYTES = len(TITLE.encode())
+_OPERATOR_BYTES = len(_TITLE.encode())
 
 
 def encode(text: str) -> str:
@@ -38,11 +38,11 @@ def encode(text: str) -> str:
 def _encode_word(match: re.Match[str]) -> str:
     word = match[0]
     if word in OPERATORS:
-        return ESCAPE + word
+        return _ESCAPE + word
     if len(word) > 1 and word.isupper():
-        return CAPS + word.lower()
-    head = TITLE + word[0].lower() if word[0].isupper() else word[0]
-    return head + _CAPITAL_LETTER.sub(lambda capital: NEXT + capital[0].lower(), word[1:])
+        return _CAPS + word.lower()
+    head = _TITLE + word[0].lower() if word[0].isupper() else word[0]
+    return head + _CAPITAL_LETTER.sub(lambda capital: _NEXT + capital[0].lower(), word[1:])
 
 
 def decode(text: str) -> str:

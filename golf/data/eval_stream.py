@@ -35,8 +35,8 @@ class EvalStream:
             target_bytes = TokenByteTable.from_tokenizer(tokenizer).count_bytes(tokens)
         else:
             target_bytes = np.concatenate(split.token_bytes)[1:].astype(np.int64)
-        if target_bytes.sum(dtype=np.int64) != split.bytes:
-            problem = f"its tokens stand for {target_bytes.sum():,} bytes, its index says {split.bytes:,}"
+        if target_bytes.sum(dtype=np.int64) != split.n_bytes:
+            problem = f"its tokens stand for {target_bytes.sum():,} bytes, its index says {split.n_bytes:,}"
             raise ArtifactError(location, problem, "run fetch again")
         return cls(tokens, target_bytes, split.bos)
 

@@ -18,10 +18,10 @@ from golf.data.shard_file import ShardReader
 from golf.data.split_reader import TokenSplit
 from golf.errors import InputError
 
-__all__ = ["TokenLoader", "count_phases", "epoch_windows", "make_eval_windows", "min_windows"]
+__all__ = ["TokenLoader", "count_phases", "epoch_windows", "make_fixed_windows", "min_windows"]
 
 _Position = tuple[int, int]  # epoch, batch
-_Item = tuple[_Position, torch.Tensor] | BaseException  # what the thread hands over
+_Item = tuple[_Position, torch.Tensor] | BaseException  # a batch with its position, or the thread's error
 
 
 def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int) -> np.ndarray:
@@ -104,7 +104,7 @@ class TokenLoader:
         if n_windows < rows:
             raise InputError(
                 f"{param_name}: {rows * context_length:,} tokens are {rows} windows of {context_length}; {split.name} "
-                f"has {split.tokens:,} tokens in {len(split.shards)} shards, enough for {n_windows}; lower "
+                f"has {split.n_tokens:,} tokens in {len(split.shards)} shards, enough for {n_windows}; lower "
                 f"{param_name} or fetch more text"
             )
         self.device = torch.device(device)
@@ -174,7 +174,7 @@ def _put(item: _Item, batch_queue: queue.Queue[_Item], stop_event: threading.Eve
     return False
 
 
-def make_eval_windows(split: TokenSplit, context_length: int, n_tokens: int) -> torch.Tensor:
+def make_fixed_windows(split: TokenSplit, context_length: int, n_tokens: int) -> torch.Tensor:
     """The first ``n_tokens`` of a split as adjacent windows with their targets: int64 [n, context_length + 1], n ≥ 1.
 
     Raises InputError when the split is shorter than one window.

@@ -66,7 +66,7 @@ _ROOT_HINT = "set hub.root to where the shards lie, or run: dvc repro -f fetch"
 class TokenSplit:
     """An opened split.
 
-    tokens, bytes: totals; bytes is None for a split whose documents are only summarized.
+    n_tokens, n_bytes: totals; n_bytes is None for a split whose documents are only summarized.
     documents: rows of index.json with the keys of DOCUMENT_TYPES; empty when summarized.
     shards: uint16 token ids. token_bytes: uint16 byte counts of the sidecar, cut as the shards are, or None.
     """
@@ -75,8 +75,8 @@ class TokenSplit:
     vocab_size: int
     bos: int
     tokenizer_sha256: str
-    tokens: int
-    bytes: int | None
+    n_tokens: int
+    n_bytes: int | None
     documents: list[dict[str, Any]]
     shards: Sequence[np.ndarray | ShardReader]
     token_bytes: Sequence[np.ndarray | ShardReader] | None = None
@@ -110,9 +110,16 @@ def open_split(folder: Path | str, vocab_size: int | None = None, *, hub_root: s
     hash_cache = HashCache(shard_dir) if "root" in index else None
     shards = [_open_checked_shard(shard_dir, row, hash_cache, index["vocab_size"]) for row in index["shards"]]
     sidecar = [_open_checked_shard(shard_dir, row, hash_cache) for row in index["sidecar"]]
-    field_names = ("vocab_size", "bos", "tokenizer_sha256", "tokens", "bytes", "documents")
     split = TokenSplit(
-        index["split"], shards=shards, token_bytes=sidecar or None, **{name: index[name] for name in field_names}
+        index["split"],
+        vocab_size=index["vocab_size"],
+        bos=index["bos"],
+        tokenizer_sha256=index["tokenizer_sha256"],
+        n_tokens=index["tokens"],
+        n_bytes=index["bytes"],
+        documents=index["documents"],
+        shards=shards,
+        token_bytes=sidecar or None,
     )
     _require_bos(folder / INDEX_FILE, split)
     if sidecar:

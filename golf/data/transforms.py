@@ -30,7 +30,7 @@ class Transform:
     def decode_pieces(self, pieces: list[bytes]) -> str | None:
         """The text of a document from the bytes of its tokens; None if they are not UTF-8 or decode rejects them.
 
-        One leading space is dropped: it is the dummy prefix of models that add one, and it is charged to nobody.
+        One leading space is dropped: it is the dummy prefix of models that add one, and it counts 0 bytes.
         """
         try:
             return self.decode(b"".join(pieces).decode().removeprefix(" "))

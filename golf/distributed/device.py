@@ -120,7 +120,7 @@ def resolve_compile(requested: str, section: str, device: torch.device, attentio
                 f"or attention to sdpa"
             )
         return False, f"auto: {attention} can't be compiled"
-    missing = missing_compiler(device)
+    missing = find_missing_compiler(device)
     if missing is None:
         return True, "as requested" if requested == "on" else "auto: compiler found"
     if requested == "on":
@@ -130,7 +130,7 @@ def resolve_compile(requested: str, section: str, device: torch.device, attentio
     return False, f"auto: needs {missing}"
 
 
-def missing_compiler(device: torch.device) -> str | None:
+def find_missing_compiler(device: torch.device) -> str | None:
     """Return what torch.compile lacks on this machine; None when nothing is missing.
 
     On a CPU Inductor calls $CXX, else g++ (macOS: clang++). On a GPU Triton calls $CC, else gcc or clang. The code that

@@ -120,7 +120,10 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
             return failure.exitcode
         except DistError as error:
             first_line = str(error).splitlines()[0]
-            raise GolfError(f"the first machine can't be reached, or has stopped: {first_line}") from None
+            raise GolfError(
+                f"{_MASTER_ENVS[0]}: the first machine can't be reached, or has stopped: {first_line}; check that it "
+                "runs and that its port is open"
+            ) from None
         finally:
             del os.environ[ERROR_DIR_ENV]
     return 0
@@ -130,7 +133,10 @@ def local_world_size(stage: str, world_size: int) -> int:
     """Return how many of the ranks this machine runs. Raises GolfError when they don't divide among the machines."""
     n_nodes, _ = _node_count_and_rank()
     if world_size % n_nodes:
-        raise GolfError(f"{stage}.ranks: {world_size} is not a multiple of {_N_NODES_ENV}={n_nodes} machines")
+        raise GolfError(
+            f"{stage}.ranks: {world_size} is not a multiple of {_N_NODES_ENV}={n_nodes} machines; "
+            f"set {stage}.ranks to a multiple of it"
+        )
     return world_size // n_nodes
 
 

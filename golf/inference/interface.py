@@ -1,4 +1,4 @@
-"""The contract of what is submitted: a predictor opens the artifact, scores chunks, and may adapt to scored ones.
+"""Interface of a submitted predictor: it opens the artifact, scores chunks, and may adapt to scored ones.
 
 The evaluator imports the class that ``evaluate.predictor`` names and calls it in a process of its own, in this order:
 

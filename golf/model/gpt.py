@@ -22,8 +22,7 @@ class _Attention(nn.Module):
 
     def __init__(self, model_cfg: ModelConfig, use_xsa: bool, backend: str) -> None:
         super().__init__()
-        self._head_dim, self._n_kv_heads = model_cfg.head_dim, model_cfg.n_kv_heads
-        self._use_xsa, self.attention_fn = use_xsa, get_attention(backend)
+        self._head_dim, self._use_xsa, self.attention_fn = model_cfg.head_dim, use_xsa, get_attention(backend)
         kv_dim = model_cfg.n_kv_heads * model_cfg.head_dim
         self.c_q = nn.Linear(model_cfg.d_model, model_cfg.d_model, bias=False)
         self.c_k = nn.Linear(model_cfg.d_model, kv_dim, bias=False)

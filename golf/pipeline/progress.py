@@ -57,6 +57,11 @@ class Progress:
             sys.stderr.write("\n")
 
 
+def log_line(stage: str, text: str, *, quiet: bool = False) -> None:
+    """Write one line of a stage to stderr, unless ``quiet``."""
+    Progress(stage, None, "", quiet=quiet).finish(text)
+
+
 def format_duration(seconds: float) -> str:
     """``1m19s``, or ``59s`` below a minute."""
     seconds = max(0, round(seconds))

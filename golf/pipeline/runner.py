@@ -72,14 +72,23 @@ def run_stage(
     except KeyboardInterrupt:
         _exit_with_error(stage, "interrupted", 130, priority=2)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            location = error.filename or "while writing"
-            _exit_with_error(stage, f"no space left on the disk ({location}); free some, then run again", 1)
+        if isinstance(error, OSError) and (message := _describe_os_error(error)):
+            _exit_with_error(stage, message, 1)
         if ERROR_DIR_ENV not in os.environ:
             raise
         signals.shield_exit()
         report_fatal(1, traceback.format_exc())
         sys.exit(1)
+
+
+def _describe_os_error(error: OSError) -> str | None:
+    """The file, the problem and what to do; None for an error that names no file, such as a lost connection."""
+    is_disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if error.filename is None and not is_disk_full:
+        return None
+    location = "" if error.filename is None else f"{error.filename}: "
+    hint = "free some space on the disk" if is_disk_full else "check that it exists and that you may access it"
+    return f"{location}{error.strerror}; {hint}, then run again"
 
 
 def _owns_stage() -> bool:
@@ -89,9 +98,10 @@ def _owns_stage() -> bool:
 
 def _run(stage: str, main: StageMain, resolve_attention: "AttentionResolver | None", model_in_subprocess: bool) -> None:
     from golf.artifacts import lineage
-    from golf.config import loader, sections
+    from golf.config import loader, renamed_keys, sections
     from golf.distributed import consistency
 
+    renamed_keys.refuse_renamed_env_vars()
     validate_probe_seed()
     section = getattr(loader.load_config(), stage)
     world_size = getattr(section, "ranks", 1)

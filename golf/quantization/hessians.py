@@ -29,7 +29,7 @@ __all__ = [
     "early_stop_note",
     "input_name",
     "load",
-    "quantized_inputs",
+    "map_quantized_inputs",
     "require_same_weights",
     "save",
 ]
@@ -50,7 +50,7 @@ def input_name(tensor_name: str) -> str:
     return parent if leaf in _QKV_MODULES else module
 
 
-def quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
+def map_quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
     """From the name of each tensor that is to be quantized to the name of its input."""
     return {
         name: input_name(name)
@@ -76,10 +76,11 @@ def collect_hessians(
     [windows, context_length + 1] in the order of the global batch; and the seconds of the slowest rank, from the first
     batch to the sum over ranks. Compilation comes before that and sees no text.
 
-    inputs: from ``quantized_inputs``. batches: this rank's (x, y), int64 [rows, context_length] with y one token after
-    x; rank r of n has windows r, r + n, …. micro_rows: windows of a forward pass. time_left_s: seconds that training's
-    limit still allows, None for no limit. Another batch starts only if it fits, assuming that it takes as long as the
-    slowest so far and that the work afterwards takes ``followup_batches`` times that; the first batch always runs.
+    inputs: from ``map_quantized_inputs``. batches: this rank's (x, y), int64 [rows, context_length] with y one token
+    after x; rank r of n has windows r, r + n, …. micro_rows: windows of a forward pass. time_left_s: seconds that
+    training's limit still allows, None for no limit. Another batch starts only if it fits, assuming that it takes as
+    long as the slowest so far and that the work afterwards takes ``followup_batches`` times that; the first batch
+    always runs.
     Raises DivergenceError, naming a tensor, when a Hessian is not finite.
     """
     first_reader: dict[str, str] = {}

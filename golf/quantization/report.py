@@ -1,4 +1,4 @@
-"""What quantization cost: entropy of the codes, output error against rounding to nearest, clipped codes."""
+"""Report of quantization: entropy of the codes, output error against rounding to nearest, clipped codes."""
 
 # O output features (rows), I input features (columns)
 

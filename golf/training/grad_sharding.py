@@ -45,7 +45,7 @@ class BankCollectives:
 
     def __init__(self, matrices: list[torch.Tensor], owners: list[int], ctx: DistContext) -> None:
         """``matrices`` have one number of elements each; ``owners`` holds the rank that owns each."""
-        self._ctx, self._matrices = ctx, matrices
+        self._ctx = ctx
         self.owned = [i for i, owner in enumerate(owners) if owner == ctx.rank]  # indices into matrices
         self._local_tensors: list[torch.Tensor] = []  # what a single rank passes on
         self._work: dist.Work | None = None

@@ -177,7 +177,7 @@ class Muon:
     """
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], cfg: TrainConfig, ctx: DistContext) -> None:
-        self._ctx, self._weight_decay = ctx, cfg.muon_decay
+        self._ctx, self._weight_decay = ctx, cfg.muon_weight_decay
         self._iterations = get_ns_coefficients(cfg.ns_coefficients, cfg.ns_steps)
         self._normuon_beta2 = cfg.normuon_beta2
         self._prepare_momentum, self._apply_normuon, self._apply_update = (

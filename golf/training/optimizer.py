@@ -47,8 +47,12 @@ class MuonAdamW:
         self._adamw_params = grouped["embed"] | grouped["scalar"]
         self._adamw = torch.optim.AdamW(
             [
-                {"params": list(grouped["embed"].values()), "lr": cfg.embed_lr, "weight_decay": cfg.embed_decay},
-                {"params": list(grouped["scalar"].values()), "lr": cfg.scalar_lr, "weight_decay": cfg.scalar_decay},
+                {"params": list(grouped["embed"].values()), "lr": cfg.embed_lr, "weight_decay": cfg.embed_weight_decay},
+                {
+                    "params": list(grouped["scalar"].values()),
+                    "lr": cfg.scalar_lr,
+                    "weight_decay": cfg.scalar_weight_decay,
+                },
             ],
             betas=(cfg.beta1, cfg.beta2),
             eps=cfg.eps,
@@ -77,7 +81,10 @@ class MuonAdamW:
         clip_scale = ((cfg.grad_clip or math.inf) / (grad_norm + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
         torch._foreach_mul_(gradients, clip_scale)
         momentum = schedule.muon_momentum(
-            step_index, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
+            step_index,
+            start=cfg.muon_momentum_start,
+            end=cfg.muon_momentum,
+            warmup_steps=cfg.muon_momentum_warmup_steps,
         )
         self._muon.compute_updates(clip_scale, momentum)
         for group, base_lr in zip(self._adamw.param_groups, self._base_lrs, strict=True):

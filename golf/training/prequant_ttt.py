@@ -1,7 +1,7 @@
 """Pre-quantization test-time training: epochs of AdamW over a whole stream before any of it is scored.
 
 On val it is invalid: the weights that score a token were fitted on that token (C1, C3). It was ruled out on PR #1376,
-and PR #1485 was withdrawn for it. On dev, which is held out from training, nothing of val is touched. See
+and PR #1485 was withdrawn for it. On dev, which is held out from training, it does not read val. See
 docs/references.md#prequant-ttt.
 """
 
@@ -74,10 +74,10 @@ def finetune_on_stream(
             losses.append(nats / windows[:, 1:].numel())
             if not math.isfinite(nats):
                 raise DivergenceError(f"prequant: the loss is {nats} in epoch {epoch + 1}; lower prequant.lr")
-            if cfg.ema is not None:
-                ema_weights.lerp_(trainer.flat_weights, 1 - cfg.ema)
+            if cfg.ema_decay is not None:
+                ema_weights.lerp_(trainer.flat_weights, 1 - cfg.ema_decay)
             progress.update(epoch + 1, force=True, loss=f"{losses[-1]:.4f}", lr=f"{lr:.2g}")
-        if cfg.ema is not None:
+        if cfg.ema_decay is not None:
             trainer.write_back(ema_weights)
     ctx.synchronize()
     return PrequantResult(losses, ctx.all_reduce_max(time.perf_counter() - started_at))

@@ -1,4 +1,4 @@
-"""What a training run produces besides the weights in the model."""
+"""Result of a training run: averages, logs, totals."""
 
 from dataclasses import dataclass, field
 from typing import Any

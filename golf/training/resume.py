@@ -20,7 +20,7 @@ from golf.distributed.context import DistContext
 from golf.errors import ArtifactError
 from golf.model.gpt import GPT
 from golf.pipeline import lock
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 from golf.training.optimizer import MuonAdamW
 from golf.training.result import TrainResult
 from golf.training.state_writer import FILE_KIND, StateWriter, snapshot_path, state_dir, strip_prefix
@@ -148,7 +148,7 @@ class ResumableRun:
             io.remove_dirs(self._folder.rename(self._folder.with_suffix(".discarded")))
 
     def _log(self, message: str) -> None:
-        Progress("train", None, "", quiet=not self._ctx.is_main).finish(message)
+        log_line("train", message, quiet=not self._ctx.is_main)
 
 
 def _restore_state(saved: _SavedState, model: GPT, optimizer: MuonAdamW, result: TrainResult, ctx: DistContext) -> None:
@@ -181,6 +181,7 @@ def _read_state(path: Path, ctx: DistContext) -> _SavedState:
             path,
             f"its files are of steps {rank_metadata['step']} and {metadata['step']} and of "
             f"{rank_metadata['world_size']} ranks, expected one step and {ctx.world_size} ranks",
+            "remove it; training then starts from an older state, or afresh",
         )
     steps = metadata["snapshots"] if ctx.is_main else []
     snapshots = {step: io.load_tensors(snapshot_path(path.parent, step), kind=FILE_KIND)[0] for step in steps}

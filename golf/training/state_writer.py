@@ -22,7 +22,7 @@ from golf.artifacts import io
 from golf.data.loader import TokenLoader
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 from golf.training.ema import to_cpu_async
 from golf.training.optimizer import MuonAdamW
 from golf.training.result import TrainResult
@@ -31,7 +31,6 @@ __all__ = [
     "FILE_KIND",
     "HEARTBEAT_INTERVAL_S",
     "StateWriter",
-    "add_prefix",
     "snapshot_path",
     "state_dir",
     "strip_prefix",
@@ -59,7 +58,10 @@ class StateWriter:
         result: TrainResult,
         batches: TokenLoader,
     ) -> None:
-        """``used_s``: seconds that earlier processes of this run used. The last four are what a state consists of."""
+        """``used_s``: seconds that earlier processes of this run used.
+
+        Model, optimizer, result and batches make up the state.
+        """
         self._folder, self._ctx, self._save_every_s, self._last_save_s = folder, ctx, save_every_s, used_s
         self._model, self._optimizer, self._result, self._batches = model, optimizer, result, batches
         self._stopping = threading.Event()
@@ -146,19 +148,20 @@ class StateWriter:
         dict[int, dict[float, dict[str, torch.Tensor]]],
         Callable[[], None],
     ]:
-        """Return this rank's tensors and the common ones, on the CPU, the snapshots, and what waits for the copies.
+        """Return this rank's tensors and the common ones, on the CPU, the snapshots, and a function that
+        waits for the copies.
 
         From a GPU the copies are queued behind the step, into pinned memory, and the next step behind them.
         """
-        rank_tensors = add_prefix("optimizer", self._optimizer.state_dict()) | {"rng": torch.get_rng_state()}
+        rank_tensors = _add_prefix("optimizer", self._optimizer.state_dict()) | {"rng": torch.get_rng_state()}
         if self._ctx.device.type == "cuda":
             rank_tensors["rng_gpu"] = torch.cuda.get_rng_state(self._ctx.device)
         rank_tensors = {name: to_cpu_async(tensor) for name, tensor in rank_tensors.items()}
         common_tensors, snapshots, ema = {}, {}, self._result.ema
         if self._ctx.is_main:
-            common_tensors = add_prefix("weights", self._model.state_dict())
+            common_tensors = _add_prefix("weights", self._model.state_dict())
             for decay, average in ema.averages.items():
-                common_tensors |= add_prefix(f"ema/{decay!r}", dict(zip(ema.weights, average, strict=True)))
+                common_tensors |= _add_prefix(f"ema/{decay!r}", dict(zip(ema.weights, average, strict=True)))
             common_tensors = {name: to_cpu_async(tensor) for name, tensor in common_tensors.items()}
             snapshots = dict(ema.snapshots)
         if self._ctx.device.type != "cuda":
@@ -200,7 +203,7 @@ class StateWriter:
                 tensors = {
                     name: tensor
                     for basis_decay, weights in weights_by_decay.items()
-                    for name, tensor in add_prefix(repr(basis_decay), weights).items()
+                    for name, tensor in _add_prefix(repr(basis_decay), weights).items()
                 }
                 io.save_tensors(path, tensors, kind=FILE_KIND, meta={"step": step})
         io.save_tensors(folder / "common.safetensors", common_tensors, kind=FILE_KIND, meta=metadata)
@@ -219,7 +222,7 @@ class StateWriter:
                 path.unlink()
 
     def _log(self, message: str) -> None:
-        Progress("train", None, "", quiet=not self._ctx.is_main).finish(message)
+        log_line("train", message, quiet=not self._ctx.is_main)
 
 
 def state_dir(run_dir: Path, step: int) -> Path:
@@ -232,7 +235,7 @@ def snapshot_path(run_dir: Path, step: int) -> Path:
     return run_dir / "snapshots" / f"step_{step:08d}.safetensors"
 
 
-def add_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _add_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the tensors under ``<prefix>/<name>``."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 

@@ -8,7 +8,7 @@ import torch
 from golf.config.sections import TrainConfig
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 from golf.training.optimizer import MuonAdamW
 
 LossFn = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]  # (x, y, recurrent) -> mean nats
@@ -56,20 +56,19 @@ def train_step(
 def compile_warmup(model: GPT, loss_fn: LossFn, cfg: TrainConfig, ctx: DistContext) -> None:
     """Compile the graphs without and with recurrence by steps on random tokens, then restore the weights.
 
-    The steps use an optimizer of their own, so nothing of them remains (docs/references.md#warmup).
+    The steps use a separate optimizer and leave no state (docs/references.md#warmup).
     """
-    if not cfg.warmup_steps:
+    if not cfg.compile_warmup_steps:
         return
     if ctx.compile:
-        Progress("train", None, "steps", quiet=not ctx.is_main).finish(
-            "compiling: about half a minute for each graph, not counted as training time"
-        )
+        text = "compiling: about half a minute for each graph, not counted as training time"
+        log_line("train", text, quiet=not ctx.is_main)
     initial_state = copy.deepcopy(model.state_dict())
     generator = torch.Generator().manual_seed(0)
     rows, context_length = cfg.micro_batch_tokens // model.cfg.context_length, model.cfg.context_length
     scratch_optimizer = MuonAdamW(model, cfg, ctx)
     for recurrent in (False, True) if model.cfg.recur_passes > 1 else (False,):
-        for step_index in range(cfg.warmup_steps):
+        for step_index in range(cfg.compile_warmup_steps):
             tokens = torch.randint(model.cfg.vocab_size, (rows, context_length + 1), generator=generator).to(ctx.device)
             batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
             train_step(model, loss_fn, batch, scratch_optimizer, step_index, 1.0, recurrent, ctx)

@@ -141,7 +141,7 @@ def _translate_errors(url: str, repo: str, revision: str) -> Iterator[None]:
         yield
     except hf_errors.HFValidationError as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"hub.repo: {repo!r} is not an owner/name of a data set ({reason})") from None
+        raise InputError(f"hub.repo: {repo!r} is not an owner/name of a data set ({reason}); give owner/name") from None
     except hf_errors.GatedRepoError:
         raise InputError(f"hub.repo: {repo} is gated; ask for access on its page, then run {token_hint}") from None
     except hf_errors.RepositoryNotFoundError:

@@ -24,7 +24,7 @@ from golf.data.hub.manifest import RemoteFile
 from golf.errors import ArtifactError, InputError
 from golf.pipeline.progress import Progress
 
-__all__ = ["DownloadCache", "link_or_copy", "require_writable"]
+__all__ = ["DownloadCache", "link_or_copy", "translate_write_errors"]
 
 _POLL_INTERVAL_S = 0.5  # between progress updates
 _MIN_FREE_BYTES = 1 << 20  # that a download must leave on the disk
@@ -38,7 +38,7 @@ class DownloadCache:
         """Raises InputError naming hub.root when ``root`` can't be written."""
         self.repository = repository
         self.repo_dir = root / repository.repo.replace("/", "--")
-        with require_writable(root):
+        with translate_write_errors(root):
             (self.repo_dir / repository.commit).mkdir(parents=True, exist_ok=True)
 
     def _key(self, remote: RemoteFile) -> str:
@@ -62,7 +62,7 @@ class DownloadCache:
                     self._require_disk_space(missing)
                     self._download(missing, workers)
             finally:
-                with require_writable(self.repo_dir):
+                with translate_write_errors(self.repo_dir):
                     self._hash_cache.save()
         return [self._hash_cache.entries[self._key(remote)]["sha256"] for remote in files]
 
@@ -86,7 +86,7 @@ class DownloadCache:
     def _verify_and_store(self, remote: RemoteFile, path: Path, hint: str) -> None:
         """Check a file's size and sha256, move it to its place and record it. Raises ArtifactError."""
         size, sha256, location = path.stat().st_size, io.sha256_file(path), self.path(remote)
-        expected_sha256 = remote.sha256 or self._hash_cache.recorded(self._key(remote)) or sha256
+        expected_sha256 = remote.sha256 or self._hash_cache.get_recorded(self._key(remote)) or sha256
         if size != remote.size:
             raise ArtifactError(location, f"has {size:,} bytes, the hub lists {remote.size:,}", hint)
         if sha256 != expected_sha256:
@@ -129,7 +129,7 @@ class DownloadCache:
     def _download_file(self, remote: RemoteFile, stop_event: threading.Event) -> None:
         path = self.path(remote)
         partial_path = _partial_path(path)
-        with require_writable(self.repo_dir):
+        with translate_write_errors(self.repo_dir):
             path.parent.mkdir(parents=True, exist_ok=True)
         if _bytes_present(path) > remote.size:
             partial_path.unlink()
@@ -169,7 +169,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def require_writable(root: Path) -> Iterator[None]:
+def translate_write_errors(root: Path) -> Iterator[None]:
     """Turn an OSError of writing below ``root`` into an InputError naming hub.root, unless the disk is full."""
     try:
         yield
@@ -183,7 +183,7 @@ def require_writable(root: Path) -> Iterator[None]:
 def _lock_exclusively(repo_dir: Path) -> Iterator[None]:
     """Hold the repository's lock. Raises InputError while another process holds it."""
     lock = filelock.FileLock(repo_dir / _LOCK_FILE)
-    with require_writable(repo_dir):
+    with translate_write_errors(repo_dir):
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:

@@ -145,7 +145,8 @@ def _resolve_from_manifest(
         raise ArtifactError(location, "not a manifest of named datasets and tokenizers", REVISION_HINT) from None
     if hub_cfg.variant not in datasets:
         raise InputError(
-            f"hub.variant: {hub_cfg.variant} is not in {hub_cfg.repo}, which has {', '.join(sorted(datasets))}"
+            f"hub.variant: {hub_cfg.variant} is not in {hub_cfg.repo}, which has {', '.join(sorted(datasets))}; "
+            "set hub.variant to one of these"
         )
     try:
         dataset = datasets[hub_cfg.variant]
@@ -173,7 +174,8 @@ def _resolve_from_names(hub_cfg: HubConfig, listing: dict[str, RemoteFile]) -> t
     )
     datasets = {folder.name.removeprefix(_DATASET_PREFIX): folder for folder in folders}
     if hub_cfg.variant not in datasets:
-        availability = f"which has {', '.join(datasets)}" if datasets else "which has no shards"
+        available = f"which has {', '.join(datasets)}; set hub.variant to one of these"
+        availability = available if datasets else "which has no shards; name another hub.repo"
         raise InputError(f"hub.variant: {hub_cfg.variant} is not in {hub_cfg.repo}, {availability}")
     tokenizer_dirs = [(parent / "tokenizers").as_posix() for parent in datasets[hub_cfg.variant].parents]
     models = [

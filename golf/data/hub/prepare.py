@@ -21,7 +21,7 @@ from golf.data.split_reader import INDEX_FILE, count_documents, require_ids_belo
 from golf.data.splitting import SPLIT_NAMES
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import log_line
 
 __all__ = ["build_dataset"]
 
@@ -48,7 +48,7 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
 
     val, train = (_open_documents(cache, files, tokenizer, hub_cfg.workers) for files in (export.val, export.train))
     validate.check_totals(cache.repo_dir, export, val, train)
-    token_bytes = validate.count_token_bytes(val, [cache.path(remote) for remote in export.sidecar], tokenizer)
+    token_bytes = validate.read_val_token_bytes(val, [cache.path(remote) for remote in export.sidecar], tokenizer)
     validate.check_byte_count(cache.repo_dir, export, token_bytes)
     export_splits = splits.split_export(train, val, fetch_cfg.dev_percent, export.has_all_train, hub_cfg.workers)
 
@@ -93,7 +93,7 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
 
 
 def _log(message: str) -> None:
-    Progress("fetch", None, "").finish(message)
+    log_line("fetch", message)
 
 
 def _select_export(fetch_cfg: FetchConfig, hub_cfg: HubConfig, cache: DownloadCache, vocab_size: int) -> Export:

@@ -3,8 +3,8 @@
 An export holds tokens, not texts; the decoded tokens stand in for the text in the index. dev is the last documents of
 the fetched train shards, dev_percent of their tokens. The last shard is rewritten without them, and so is any shard
 with a document that is also in val or dev; all other shards are hard links. FineWeb repeats itself, but if train holds
-more than one in a hundred of val's documents, it is not what it claims to be (#2127). A last document that continues in
-a shard that was not fetched is in neither split.
+more than one in a hundred of val's documents, the export is rejected as contaminated (#2127). A last document that
+continues in a shard that was not fetched is in neither split.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from golf.artifacts.hash_cache import HashCache
 from golf.data import normalize
 from golf.data.byte_counts import TokenByteTable
 from golf.data.dedup import DocumentIndex, find_duplicates
-from golf.data.hub.download import link_or_copy, require_writable
+from golf.data.hub.download import link_or_copy, translate_write_errors
 from golf.data.shard_file import write_shard
 from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE, sha256_texts
 from golf.data.split_writer import EncodedDocument, shard_name, sidecar_name, write_split
@@ -184,7 +184,7 @@ def write_train(
     train, target_dir = export_splits.train, shard_dir or folder
     rows: list[dict[str, Any]] = []
     with (
-        require_writable(shard_dir.parent) if shard_dir else contextlib.nullcontext(),
+        translate_write_errors(shard_dir.parent) if shard_dir else contextlib.nullcontext(),
         io.replace_together(target_dir) as work_dir,
     ):
         staging_dir = work_dir / target_dir.name

@@ -12,7 +12,7 @@ from golf.data.shard_file import read_shard
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError
 
-__all__ = ["EVAL_WINDOW_TOKENS", "check_byte_count", "check_totals", "count_token_bytes"]
+__all__ = ["EVAL_WINDOW_TOKENS", "check_byte_count", "check_totals", "read_val_token_bytes"]
 
 _BYTES_REL_TOLERANCE = 1e-7  # the known counts are computed from losses logged with eight decimals
 EVAL_WINDOW_TOKENS = 2048  # the challenge's train_gpt.py does not evaluate the targets after its last whole window
@@ -41,7 +41,7 @@ def _check_shard_sizes(location: Path, export: Export, lengths: list[int]) -> No
         raise ArtifactError(location, f"{export.variant}: {problem}", REVISION_HINT)
 
 
-def count_token_bytes(val: DocumentIndex, sidecar_paths: list[Path], tokenizer: Tokenizer) -> np.ndarray:
+def read_val_token_bytes(val: DocumentIndex, sidecar_paths: list[Path], tokenizer: Tokenizer) -> np.ndarray:
     """int64 [tokens]: bytes of text of each token of val, from the sidecar if there is one, else by the rule.
 
     Raises ArtifactError when a sidecar is not as long as its shard, or gives bytes to a BOS.

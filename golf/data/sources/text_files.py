@@ -102,7 +102,10 @@ def _decompress(path: Path, data: bytes) -> bytes:
     try:
         return _DECOMPRESSORS.get(path.suffix.lower(), bytes)(data)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise InputError(f"{path}: can't be decompressed ({error}): truncated, damaged or misnamed") from None
+        raise InputError(
+            f"{path}: can't be decompressed ({error}): truncated, damaged or misnamed; "
+            "replace it, or move it out of fetch.path"
+        ) from None
 
 
 def _decompress_zst(data: bytes) -> bytes:

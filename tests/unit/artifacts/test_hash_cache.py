@@ -43,7 +43,7 @@ def test_a_changed_file_is_not_found_but_its_recorded_sha256_is_kept(cache_dir, 
         case "gone":
             path.unlink()
     cache = HashCache(cache_dir)
-    assert (cache.lookup("a.bin"), cache.recorded("a.bin")) == (None, first)
+    assert (cache.lookup("a.bin"), cache.get_recorded("a.bin")) == (None, first)
 
 
 @pytest.mark.parametrize("entry", [[], {}, {"sha256": "ab", "size": "4", "mtime_ns": 0, "inode": 1}])

@@ -57,7 +57,7 @@ def test_a_constant_matrix_takes_next_to_nothing(value, shape):
 
 
 @pytest.mark.parametrize("outlier", [127, -128, 300, 32767, -32768])
-def test_an_outlier_escapes_and_does_not_widen_its_neighbours(outlier):
+def test_an_outlier_escapes_and_does_not_widen_its_neighbors(outlier):
     codes = random_array("gaussian", "<i2", (200, 200), 1)
     plain = len(roundtrip([codes]))
     codes[17, 23] = outlier
@@ -146,7 +146,7 @@ def gptq_like(rows: int, columns: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_columns_or_rows_of_different_spread_come_out_smaller_than_brotli_and_order_0_make_them(turned):
+def test_columns_or_rows_of_different_spread_are_smaller_than_with_brotli_or_order_0(turned):
     codes = gptq_like(384, 512)
     codes = np.ascontiguousarray(codes.T) if turned else codes
     n = np.unique(codes, return_counts=True)[1]

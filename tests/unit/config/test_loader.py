@@ -88,7 +88,12 @@ def test_the_record_profile_is_the_configuration_of_pr_1493():
     assert (train.ranks, train.batch_tokens, train.limit_s, train.reserve_s) == (8, 786_432, 600.0, 12.0)
     assert (train.recurrence_from, train.warmdown_frac, train.ema_decays[0], train.ns_steps) == (0.35, 0.72, 0.9965, 5)
     assert (train.muon_lr, train.embed_lr, train.scalar_lr) == (0.022, 0.03, 0.02)
-    assert (train.momentum_start, train.momentum, train.momentum_steps, train.grad_clip) == (0.92, 0.99, 1500, 0.3)
+    assert (train.muon_momentum_start, train.muon_momentum, train.muon_momentum_warmup_steps, train.grad_clip) == (
+        0.92,
+        0.99,
+        1500,
+        0.3,
+    )
     assert (ttt.lr, ttt.momentum, ttt.epochs, ttt.chunk_tokens, ttt.grad_clip) == (0.005, 0.9, 3, 32_768, 1.0)
     assert (quantize.matrix_bits, quantize.matrix_clip, quantize.embed_bits, quantize.embed_clip) == (6, 12.85, 8, 20.0)
     assert (quantize.damping_frac, quantize.block_size, quantize.min_weights) == (0.01, 128, 65_536)
@@ -102,7 +107,7 @@ def test_the_record_profile_holds_the_values_of_pr_1485_and_pr_1735_switched_off
     assert (prequant.sync, prequant.epochs, prequant.lr) == ("sequential", 6, 5e-4)
     assert (prequant.freeze_blocks, prequant.grad_clip) == (2, 1.0)
     assert (prequant.batch_tokens, prequant.chunk_tokens) == (32 * config.model.context_length, 32_768)
-    assert (prequant.min_lr_frac, prequant.ema) == (0.1, None)
+    assert (prequant.min_lr_frac, prequant.ema_decay) == (0.1, None)
 
 
 def test_sections_and_keys_come_in_the_requested_order():

@@ -205,14 +205,14 @@ def test_batches_on_a_gpu_are_those_on_the_cpu():
 
 
 def test_held_out_text_is_cut_into_whole_windows_with_their_targets():
-    rows = loader.make_eval_windows(split_of(30, 13), context_length=8, n_tokens=10_000)
+    rows = loader.make_fixed_windows(split_of(30, 13), context_length=8, n_tokens=10_000)
 
     assert rows.tolist() == [list(range(a, a + 9)) for a in range(0, 40, 8)]
-    assert loader.make_eval_windows(split_of(43), context_length=8, n_tokens=17).shape == (2, 9)
+    assert loader.make_fixed_windows(split_of(43), context_length=8, n_tokens=17).shape == (2, 9)
 
 
 def test_held_out_text_shorter_than_a_window_is_rejected_with_a_hint():
     with pytest.raises(
         InputError, match=r"8 tokens hold no window of model\.context_length = 8.* raise fetch\.train_percent"
     ):
-        loader.make_eval_windows(split_of(8), context_length=8, n_tokens=100)
+        loader.make_fixed_windows(split_of(8), context_length=8, n_tokens=100)

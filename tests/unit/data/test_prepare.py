@@ -71,7 +71,7 @@ def test_the_bytes_of_a_split_are_those_of_its_stream_by_the_rule(dataset):
     table = TokenByteTable.from_tokenizer(Tokenizer.open(out / "tokenizer.model"))
     for name in SPLITS:
         split = split_reader.open_split(out / name)
-        assert table.count_bytes(split.read_tokens()).sum() == split.bytes == manifest["splits"][name]["bytes"]
+        assert table.count_bytes(split.read_tokens()).sum() == split.n_bytes == manifest["splits"][name]["bytes"]
 
 
 def test_the_manifest_says_where_everything_comes_from(dataset, text_dir):
@@ -114,7 +114,7 @@ def test_every_split_gives_back_the_texts_that_its_index_names(dataset, caseops_
         split = split_reader.open_split(out / split_name)
         report = check_roundtrip(split, Tokenizer.open(out / "tokenizer.model"), name)
         assert (report.n_documents, report.n_mismatch, report.n_miscounted) == (len(split.documents), 0, 0)
-        assert report.text_bytes == report.token_bytes == split.bytes
+        assert report.text_bytes == report.token_bytes == split.n_bytes
 
 
 def test_a_document_has_the_same_bytes_and_texts_with_capitals_written_either_way(dataset, caseops_dataset):
@@ -124,7 +124,7 @@ def test_a_document_has_the_same_bytes_and_texts_with_capitals_written_either_wa
         assert [[row[key] for key in keys] for row in plain] == [[row[key] for key in keys] for row in written]
 
 
-def test_the_index_names_the_normalised_text_of_each_document(dataset, text_dir):
+def test_the_index_names_the_normalized_text_of_each_document(dataset, text_dir):
     rows = [row for name in SPLITS for row in io.read_json(dataset[0] / name / "index.json")["documents"]]
     for text in documents_of(text_dir):
         if text.strip():

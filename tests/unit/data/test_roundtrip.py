@@ -80,7 +80,7 @@ def is_exact(report: RoundtripReport) -> bool:
     return report == RoundtripReport(len(TEXTS), 0, 0, size, size, 0, None)
 
 
-def test_a_plain_tokenizer_gives_the_normalised_text_back(tmp_path, plain_tokenizer):
+def test_a_plain_tokenizer_gives_the_normalized_text_back(tmp_path, plain_tokenizer):
     assert is_exact(check_roundtrip(make_split(tmp_path, plain_tokenizer), plain_tokenizer, "none"))
 
 
@@ -96,7 +96,7 @@ def test_caseops_gives_the_text_back_with_its_capitals_and_its_bytes(tmp_path, c
         {"add_dummy_prefix": True, "normalization_rule_name": "nfkc"},
     ],
 )
-def test_honest_tokenizers_of_other_recipes_are_not_accused(tmp_path, recipe):
+def test_compliant_tokenizers_of_other_recipes_are_not_reported(tmp_path, recipe):
     model = train_other_recipe(**recipe)
     assert is_exact(check_roundtrip(make_split(tmp_path, model), model, "none"))
 
@@ -114,7 +114,7 @@ def test_text_made_small_before_it_is_tokenized_differs_in_case_alone(tmp_path, 
     assert (report.n_mismatch, report.n_case_only) == (3, 3)
 
 
-def test_text_that_loses_more_than_its_case_is_told_apart(tmp_path, plain_tokenizer):
+def test_text_that_loses_more_than_its_case_is_distinguished(tmp_path, plain_tokenizer):
     report = check_roundtrip(
         make_split(tmp_path, plain_tokenizer, encode=lambda text: text.replace("s", "")), plain_tokenizer, "none"
     )

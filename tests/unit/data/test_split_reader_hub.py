@@ -23,7 +23,7 @@ def test_a_split_that_lists_no_documents_says_how_many_it_has(tmp_path):
     listed = write_train_split(tmp_path / "train")
     summarize(tmp_path / "train")
     split, index = split_reader.open_split(tmp_path / "train"), split_reader.read_index(tmp_path / "train")
-    assert (split.tokens, split.bytes, split.documents) == (52, None, [])
+    assert (split.n_tokens, split.n_bytes, split.documents) == (52, None, [])
     assert split_reader.count_documents(index) == split_reader.count_documents(listed) == 3
     assert split.document_starts().tolist() == []
 
@@ -54,7 +54,7 @@ def test_shards_in_hub_root_are_found_there_and_checked_against_the_index(tmp_pa
     (tmp_path / "train").mkdir()
     (tmp_path / "root/train-ab/index.json").rename(tmp_path / "train/index.json")
     edit_index(tmp_path / "train", root="train-ab")
-    assert split_reader.open_split(tmp_path / "train", hub_root=hub_root).tokens == 52
+    assert split_reader.open_split(tmp_path / "train", hub_root=hub_root).n_tokens == 52
     write_shard(tmp_path / "root/train-ab/train_000001.bin", np.full(16, 9))
     with pytest.raises(ArtifactError, match=r"train-ab/train_000001\.bin: its sha256 differs from the index"):
         split_reader.open_split(tmp_path / "train", hub_root=hub_root)

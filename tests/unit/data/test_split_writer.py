@@ -15,7 +15,7 @@ def test_what_is_written_is_read_back_token_for_token(tmp_path):
     expected = np.concatenate([document.tokens for document in random_documents((5, 40, 7))])
     assert np.array_equal(split.read_tokens(), expected)
     assert split.read_tokens().dtype == np.uint16
-    assert (split.name, split.tokens, split.bytes, split.bos, split.vocab_size) == ("train", 52, 156, BOS, 300)
+    assert (split.name, split.n_tokens, split.n_bytes, split.bos, split.vocab_size) == ("train", 52, 156, BOS, 300)
     assert split.documents == index["documents"]
     assert split.document_starts().tolist() == [0, 5, 45]
     assert split.token_bytes is None
@@ -66,5 +66,5 @@ def test_writing_that_fails_leaves_the_old_split_unchanged(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_train_split(tmp_path / "train", documents=interrupted_documents())
-    assert split_reader.open_split(tmp_path / "train").tokens == 52
+    assert split_reader.open_split(tmp_path / "train").n_tokens == 52
     assert [path.name for path in tmp_path.iterdir()] == ["train"]

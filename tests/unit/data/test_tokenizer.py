@@ -57,7 +57,7 @@ def test_every_text_starts_with_bos_as_uint16(tokenizer):
 
 
 @given(st.text())
-def test_tokens_decode_to_the_normalised_text(text):
+def test_tokens_decode_to_the_normalized_text(text):
     model = small_tokenizer()
     ids = model.encode([text])[0][1:].tolist()
     assert model.processor.decode(ids) == model.normalize(text)

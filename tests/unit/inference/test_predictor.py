@@ -52,7 +52,7 @@ def open_predictor(path) -> GolfPredictor:
 def score_stream(predictor, **settings) -> np.ndarray:
     """The nll of every target of STREAM, in chunks of 64."""
     predictor.reset(**settings)
-    ledger = Ledger("x", bos_id=1)
+    ledger = Ledger("x", bos=1)
     progress = Progress("t", 1, "x", quiet=True)
     for _ in scoring_loop.score_stream(predictor, STREAM, np.ones(320), ledger, chunk_tokens=64, progress=progress):
         pass

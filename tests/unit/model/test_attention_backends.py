@@ -65,9 +65,7 @@ def test_a_named_attention_backend_that_is_missing_is_refused_by_its_key(name, f
         ("flash2", {"flash-attn": "2.0.8"}, r"flash2 needs flash-attn 2\.1 or a later 2\.x, but flash-attn 2\.0\.8 is"),
     ],
 )
-def test_flash_attn_of_another_major_version_or_too_old_is_named_with_what_is_needed_and_the_cure(
-    flash, name, packages, words
-):
+def test_a_wrong_or_old_flash_attn_version_is_named_with_the_one_needed_and_a_hint(flash, name, packages, words):
     flash(packages)
     with pytest.raises(UnavailableError, match=words) as error:
         resolve_attention(name, "train", CUDA, torch.bfloat16, False)
@@ -75,7 +73,7 @@ def test_flash_attn_of_another_major_version_or_too_old_is_named_with_what_is_ne
     assert resolve_attention("auto", "train", CUDA, torch.float32, False)[0] == "sdpa"
 
 
-def test_flash_attn_4_without_its_module_is_said_to_be_broken(flash):
+def test_flash_attn_4_without_its_module_is_reported_as_broken(flash):
     flash({"flash-attn-4": "4.0.0b36"}, hollow=("flash_attn.cute",))
     with pytest.raises(
         UnavailableError, match=r"flash4 can't be imported from flash-attn-4 4\.0\.0b36 \(.*flash_attn_func"

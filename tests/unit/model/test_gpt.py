@@ -165,7 +165,7 @@ def test_exclusive_attention_leaves_nothing_along_a_positions_own_value():
     torch.testing.assert_close((cleaned * v.repeat_interleave(2, 2)).sum(-1), torch.zeros(2, 5, 4), atol=1e-5, rtol=0)
 
 
-def test_layers_from_parallel_from_on_feed_the_mlp_what_attention_reads(tiny_model_config):
+def test_layers_from_parallel_residual_from_on_feed_the_mlp_what_attention_reads(tiny_model_config):
     assert [block.is_parallel for block in GPT(tiny_model_config).blocks] == [False, False, False, True]
 
 

@@ -45,7 +45,11 @@ def test_a_line_shows_stage_step_metrics_seconds_of_the_limit_and_time_left(pipe
     live = Progress("train", 400, "step", limit_s=120)
     advance(30)
     live.update(100, loss="3.1204", tok_per_s="14,032")
-    assert pipe.getvalue() == "train     100/400 step  loss 3.1204  tok per s 14,032  30 of 120 s  left 1m30s\n"
+    Progress("fetch", None, "documents").update(1200)
+    assert pipe.getvalue() == (
+        "train     100/400 step  loss 3.1204  tok per s 14,032  30 of 120 s  left 1m30s\n"
+        "fetch     1,200 documents  0 s\n"
+    )
 
 
 def test_time_left_follows_the_given_fraction_and_is_omitted_without_one(pipe, advance):
@@ -53,7 +57,9 @@ def test_time_left_follows_the_given_fraction_and_is_omitted_without_one(pipe, a
     advance(25)
     live.update(7, fraction=0.25)
     Progress("fetch", None, "documents").update(1200)
-    assert pipe.getvalue() == "train     7 step  25 of 100 s  left 1m15s\nfetch     1,200 documents  0 s\n"
+    with_fraction, without = pipe.getvalue().splitlines()
+    assert with_fraction.endswith("left 1m15s")
+    assert "left" not in without
 
 
 def test_a_pipe_gets_few_whole_lines(pipe, advance):
@@ -65,7 +71,7 @@ def test_a_pipe_gets_few_whole_lines(pipe, advance):
     lines = pipe.getvalue().splitlines()
     assert len(lines) == 3
     assert "\r" not in pipe.getvalue()
-    assert lines[-1] == "train     finished"
+    assert lines[-1].split() == ["train", "finished"]
 
 
 def test_a_forced_line_is_always_written(pipe, advance):

@@ -38,7 +38,7 @@ def make_batches(count: int = 2, rows: int = 4):
 
 def collect(model=None, batches=None, micro_rows=4, ctx=None):
     model = model or tiny_model()
-    sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     batches = make_batches() if batches is None else batches
     return quantization_hessians.collect_hessians(
         model, sources, batches, micro_rows=micro_rows, ctx=ctx or context.single_process()
@@ -83,7 +83,7 @@ def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads
 
 
 def test_tensors_that_read_one_input_share_one_hessian():
-    sources = quantization_hessians.quantized_inputs(tiny_model().state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(tiny_model().state_dict(), 100)
     assert len(sources) == 4 * 6 + 1
     assert len(set(sources.values())) == 4 * 4 + 1
     assert len({sources[f"blocks.2.attn.{leaf}.weight"] for leaf in ("c_q", "c_k", "c_v")}) == 1
@@ -121,7 +121,7 @@ def fake_clock(monkeypatch):
 def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, time_left_s, followup_batches, n_batches):
     fake_clock(*[1.0] * 9)
     model, batches = tiny_model(), iter(make_batches(6))
-    sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     stop = {"time_left_s": time_left_s, "followup_batches": followup_batches}
     sums, tokens, _ = quantization_hessians.collect_hessians(
         model, sources, batches, micro_rows=4, ctx=context.single_process(), **stop
@@ -135,7 +135,7 @@ def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, time_left_
 def test_the_slowest_batch_so_far_says_what_the_next_may_take(fake_clock):
     fake_clock(1.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     model = tiny_model()
-    sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     result = quantization_hessians.collect_hessians(
         model, sources, make_batches(6), micro_rows=4, ctx=context.single_process(), time_left_s=7.5
     )
@@ -202,7 +202,7 @@ def hessian_files(tmp_path):
     """A weights file and the Hessians measured on it."""
     weights, path = tmp_path / "model.safetensors", tmp_path / "hessians.safetensors"
     model = tiny_model()
-    sources = quantization_hessians.quantized_inputs(model.state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     io.save_tensors(weights, model.state_dict(), kind="weights", meta={})
     hessians, tokens = collect(model)
     lineage_record = lineage.make_lineage("calibrate", {"weights": weights})

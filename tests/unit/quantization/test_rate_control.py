@@ -79,9 +79,7 @@ def falling_size(base_step: float) -> int:
 
 
 @given(st.integers(500_000, 1_500_000), st.floats(0, 0.01), st.integers(0, 2**20))
-def test_sizes_that_jitter_about_the_budget_still_end_in_a_file_that_fits_and_is_not_much_smaller(
-    max_bytes, jump, seed
-):
+def test_noisy_sizes_still_end_in_a_file_that_fits_and_is_not_much_smaller(max_bytes, jump, seed):
     rng = random.Random(seed)
 
     def solve(base_step):
@@ -92,7 +90,7 @@ def test_sizes_that_jitter_about_the_budget_still_end_in_a_file_that_fits_and_is
     assert rate_control.select_best(attempts, max_bytes).size_bytes > max_bytes * (0.99 - 4 * jump)
 
 
-def test_two_base_steps_that_are_nearly_the_same_do_not_throw_the_search_to_the_end_of_its_range():
+def test_two_nearly_equal_base_steps_do_not_send_the_search_to_the_end_of_its_range():
     sizes = iter([306_294, 300_126, 300_105, 299_600])
     attempts = rate_control.search_base_step(
         lambda base_step: rate_control.Attempt(base_step, next(sizes), {}), lambda base_step: 3e5 / base_step, 300_000
@@ -101,7 +99,7 @@ def test_two_base_steps_that_are_nearly_the_same_do_not_throw_the_search_to_the_
     assert attempts[-1].base_step < 2 * attempts[0].base_step
 
 
-def test_a_limit_that_only_steps_too_small_for_the_codes_would_fill_gets_the_largest_file_there_is():
+def test_a_limit_that_no_valid_step_fills_gets_the_largest_possible_file():
     _, base_step = quantize_to(200_000)
     assert base_step == rate_control.MIN_BASE_STEP
     weights = {name: w * 1e3 for name, w in WEIGHTS.items()}

@@ -94,7 +94,7 @@ def test_the_codes_file_gives_back_the_weights_of_both_grids():
     assert all(torch.equal(state[name], quantized_tensor.dequantize(qtensor)) for name, qtensor in quantized.items())
 
 
-def test_the_table_of_the_row_column_grid_has_no_clipping_and_compares_with_rounding_at_its_own_scales():
+def test_the_row_column_grids_table_has_no_clipping_and_compares_with_its_own_rounding():
     weights, hessians, inputs, sensitivity = random_problem()
     quantized = quantize(weights, hessians, inputs, sensitivity)
     row = report.tensor_table(weights, quantized, hessians, inputs, QUANTIZE_CONFIG)[-1]

@@ -27,7 +27,7 @@ def test_training_lowers_the_loss_and_activates_recurrence_at_its_share(tiny_mod
 def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimizer(tiny_model_config, tiny_train_config):
     model = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(0))
     before = copy.deepcopy(dict(model.named_parameters()) | dict(model.named_buffers()))
-    cfg, ctx = dataclasses.replace(tiny_train_config, warmup_steps=3), context.single_process()
+    cfg, ctx = dataclasses.replace(tiny_train_config, compile_warmup_steps=3), context.single_process()
     rng_state = torch.get_rng_state()
 
     step.compile_warmup(model, step.make_loss_fn(model, ctx), cfg, ctx)
@@ -40,8 +40,8 @@ def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimizer(tiny_model_co
 
 
 def test_the_same_seed_trains_the_same_weights_bit_for_bit_with_warm_up_or_without(tiny_train_config):
-    cold, _ = train_tiny_model(dataclasses.replace(tiny_train_config, warmup_steps=0))
-    warm, _ = train_tiny_model(dataclasses.replace(tiny_train_config, warmup_steps=2))
+    cold, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=0))
+    warm, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=2))
 
     assert all(torch.equal(a, b) for a, b in zip(cold.parameters(), warm.parameters(), strict=True))
 

@@ -95,7 +95,7 @@ def slow_step(weight, gradient, state, cfg, momentum, clip_scale):
         even = o / (state["v"].sqrt()[:, None] + 1e-7)
         o = even * o.norm() / even.norm()
     scale = max(1, weight.shape[0] / weight.shape[1]) ** 0.5
-    return weight * (1 - cfg.muon_lr * cfg.muon_decay) - cfg.muon_lr * scale * o
+    return weight * (1 - cfg.muon_lr * cfg.muon_weight_decay) - cfg.muon_lr * scale * o
 
 
 def parameters(dtype=torch.float32) -> dict[str, torch.nn.Parameter]:
@@ -184,7 +184,7 @@ def test_a_matrix_without_a_gradient_only_decays(tiny_train_config):
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     zero = {name: torch.zeros_like(weight) for name, weight in weights.items()}
 
-    step(make_muon(tiny_train_config, weights, normuon_beta2=0.95, muon_decay=0.1), zero)
+    step(make_muon(tiny_train_config, weights, normuon_beta2=0.95, muon_weight_decay=0.1), zero)
 
     for name, weight in weights.items():
         torch.testing.assert_close(weight.detach(), before[name] * (1 - 0.1 * tiny_train_config.muon_lr))

@@ -68,18 +68,18 @@ def test_momentum_follows_the_step(tiny_model_config, tiny_train_config):
     name = "blocks.0.mlp.fc.weight"
     expected = torch.zeros_like(model.get_parameter(name))
     for number, momentum in enumerate(
-        (tiny_train_config.momentum_start, 0.5 * (0.85 + 0.95), tiny_train_config.momentum)
+        (tiny_train_config.muon_momentum_start, 0.5 * (0.85 + 0.95), tiny_train_config.muon_momentum)
     ):
-        optimizer.step(number * tiny_train_config.momentum_steps // 2, 1.0, torch.zeros(())) if with_gradients(
-            model, number
-        ) else None
+        optimizer.step(
+            number * tiny_train_config.muon_momentum_warmup_steps // 2, 1.0, torch.zeros(())
+        ) if with_gradients(model, number) else None
         expected = momentum * expected + model.get_parameter(name).grad
 
     torch.testing.assert_close(optimizer.state_dict()[f"muon/{name}/momentum"], expected)
 
 
 @pytest.mark.parametrize("grad_clip", [0.3, None])
-def test_the_norm_is_that_of_all_gradients_and_grad_clips_all_of_them(tiny_model_config, tiny_train_config, grad_clip):
+def test_the_norm_is_that_of_all_gradients_and_clips_all_of_them(tiny_model_config, tiny_train_config, grad_clip):
     model = with_gradients(make_model(tiny_model_config), 0)
     gradients = {name: parameter.grad.double().clone() for name, parameter in model.named_parameters()}
     optimizer = MuonAdamW(model, dataclasses.replace(tiny_train_config, grad_clip=grad_clip), HALF)
@@ -172,7 +172,7 @@ def test_nothing_of_the_warm_up_is_in_the_state_of_the_run(tiny_model_config, ti
     before = copy.deepcopy(warm.state_dict())
     optimizers = [MuonAdamW(model, train, HALF) for model in (cold, warm)]  # even those made before it
 
-    compile_warmup(warm, make_loss_fn(warm, HALF), dataclasses.replace(train, warmup_steps=2), HALF)
+    compile_warmup(warm, make_loss_fn(warm, HALF), dataclasses.replace(train, compile_warmup_steps=2), HALF)
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in warm.state_dict().items())
     assert not optimizers[1].state_dict()

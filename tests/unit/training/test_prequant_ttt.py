@@ -38,7 +38,7 @@ def test_the_first_blocks_stay_as_they_were_and_everything_may_learn_again_after
 def test_the_average_takes_in_the_weights_after_each_epoch_and_replaces_them_at_the_end():
     # One learning rate, so that a shorter run is the start of a longer one.
     steady = dataclasses.replace(BASE_CONFIG, min_lr_frac=1.0)
-    model, _ = finetune(dataclasses.replace(steady, ema=0.7))
+    model, _ = finetune(dataclasses.replace(steady, ema_decay=0.7))
     after = [dict(finetune(dataclasses.replace(steady, epochs=epochs))[0].named_parameters()) for epochs in range(4)]
 
     for name, weight in model.named_parameters():
@@ -51,7 +51,7 @@ def test_the_average_takes_in_the_weights_after_each_epoch_and_replaces_them_at_
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"lr": 0.0}], ids=str)
 @pytest.mark.parametrize("sync", ["sequential", "federated"])
 def test_no_epochs_and_no_rate_leave_every_weight_as_it_was(sync, change):
-    model, _ = finetune(dataclasses.replace(BASE_CONFIG, sync=sync, ema=0.7, **change))
+    model, _ = finetune(dataclasses.replace(BASE_CONFIG, sync=sync, ema_decay=0.7, **change))
     assert all(torch.equal(x, y) for x, y in zip(model.parameters(), make_model().parameters(), strict=True))
 
 
@@ -135,7 +135,7 @@ def plain_bpb(model: GPT, data: torch.Tensor) -> float:
 
 
 def test_val_scores_far_below_its_entropy_once_it_was_learned_from_and_dev_scores_worse(tiny_train_config):
-    """No honest predictor gets below one bit on fresh walks: what is below was read beforehand."""
+    """No compliant predictor gets below one bit on fresh walks: what is below was read beforehand."""
     model = GPT(TINY_MODEL_CONFIG).init_weights(torch.Generator().manual_seed(0))
     cfg = dataclasses.replace(tiny_train_config, steps=100, micro_batch_tokens=256, checkpoint_every=None)
     batches = ((rows[:, :-1].contiguous(), rows[:, 1:].contiguous()) for rows in (walks(8, 100 + i) for i in count()))

@@ -115,9 +115,7 @@ def assert_same(first, second) -> None:
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits_as_an_uninterrupted_one(
-    uninterrupted, run_dir, capfd
-):
+def test_a_run_killed_repeatedly_ends_in_the_same_bits_as_an_uninterrupted_one(uninterrupted, run_dir, capfd):
     kill(3)
     kill(3)
     resumed = train()

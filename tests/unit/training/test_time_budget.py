@@ -54,7 +54,7 @@ def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
         seconds_left(590.5, timing_path)
 
 
-def test_a_clock_that_does_not_tell_is_named(timing_path):
+def test_a_malformed_timing_json_is_named(timing_path):
     io.write_json(timing_path, {"train_seconds": "long"})
     with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds must be a number, got 'long'"):
         seconds_left(600.0, timing_path)

@@ -71,7 +71,7 @@ def test_a_connection_that_is_reset_is_opened_again(hub, tmp_path):
     assert len(hub.range_starts) == 2
 
 
-def test_a_connection_that_is_cut_again_and_again_is_given_up_and_downloaded_bytes_are_kept(hub, tmp_path):
+def test_a_connection_cut_repeatedly_is_given_up_and_downloaded_bytes_are_kept(hub, tmp_path):
     hub.connection_cuts["a/one.bin"] = (0, 1_000)
     (tmp_path / ONE).parent.mkdir(parents=True)
     (tmp_path / f"{ONE}.incomplete").write_bytes(FILES["a/one.bin"][:5_000])
