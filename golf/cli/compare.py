@@ -38,7 +38,7 @@ def compare_ledgers(before: list[Path], after: list[Path]) -> str:
     change = significance.compute_paired_difference(before_rows, after_rows)
     before_scores, after_scores = ([bpb.compute_score(data).bpb for data in side] for side in (before_rows, after_rows))
     lines = [
-        f"{len(rows[0].documents):,} documents, {len(rows[0].nll):,} targets, {change.bytes.sum():,} bytes",
+        f"{len(rows[0].document_starts):,} documents, {len(rows[0].nll):,} targets, {change.bytes.sum():,} bytes",
         *_format_side("before", before, ledgers[: len(before)], before_scores),
         *_format_side("after", after, ledgers[len(before) :], after_scores),
         "",
@@ -109,7 +109,9 @@ def _format_largest_changes(change: PairedDifference, rows: LedgerData) -> list[
     for document in (index for index in change.largest_changes(_N_SHOWN_DOCUMENTS) if change.bits[index]):
         bits, n_bytes = change.bits[document], int(change.bytes[document])
         own_bpb = f"{bits / n_bytes:+.4f}" if n_bytes else "no bytes"
-        lines.append(f"{'':<12}{document:>12,}{rows.documents[document]:>12,}{n_bytes:>10,}{bits:>+12.2f}{own_bpb:>10}")
+        lines.append(
+            f"{'':<12}{document:>12,}{rows.document_starts[document]:>12,}{n_bytes:>10,}{bits:>+12.2f}{own_bpb:>10}"
+        )
     return lines
 
 

@@ -29,7 +29,7 @@ _N_SHOWN_EVALUATIONS = 24  # last lines of the evaluation log
 
 
 def describe(path: Path | str) -> str:
-    """A description in words. Raises InputError for what is not an artifact, ArtifactError for a damaged one."""
+    """A description in words. Raises InputError for a path that is not an artifact, ArtifactError for a damaged one."""
     path = Path(path)
     if path.is_dir():
         return _describe_folder(path)
@@ -73,7 +73,7 @@ def _describe_split(path: Path) -> list[str]:
     index = split_reader.read_index(path)
     hub_root = loader.load_config().hub.root if "root" in index else None
     opened_split = split_reader.open_split(path, hub_root=hub_root)
-    totals = f"{split_reader.count_documents(index):,} documents, {opened_split.tokens:,} tokens"
+    totals = f"{split_reader.count_documents(index):,} documents, {opened_split.n_tokens:,} tokens"
     vocab_text = f"vocabulary {opened_split.vocab_size}, BOS {opened_split.bos}"
     lines = [f"{path}: split {opened_split.name!r}, matches its index"]
     if "summarized" in index:
@@ -87,7 +87,7 @@ def _describe_split(path: Path) -> list[str]:
         n_bytes = int(lengths.sum())
         lines += [
             f"  {totals}, {n_bytes:,} bytes of normalized text",
-            f"  {n_bytes / max(1, opened_split.tokens):.3f} bytes per token; {vocab_text}",
+            f"  {n_bytes / max(1, opened_split.n_tokens):.3f} bytes per token; {vocab_text}",
             f"  document bytes: min {lengths.min():,}, median {int(np.median(lengths)):,}, max {lengths.max():,}",
         ]
     if "root" in index:
@@ -129,7 +129,7 @@ def _describe_json(path: Path) -> list[str]:
 def _describe_evaluation_log(path: Path) -> list[str]:
     """The evaluation log. Raises ArtifactError naming the line at which its hash chain breaks."""
     entries = evaluation_log.read_entries(path)
-    n_started = evaluation_log.n_started(entries)
+    n_started = evaluation_log.count_started(entries)
     lines = [
         f"{path}: {evaluation_log.format_count(n_started)} started, {len(entries) - n_started} finished",
         "  the hash chain is intact",
@@ -138,7 +138,7 @@ def _describe_evaluation_log(path: Path) -> list[str]:
     for entry in entries[-_N_SHOWN_EVALUATIONS:]:
         bpb_text = "started" if entry["val_bpb"] is None else f"{entry['val_bpb']:.4f}"
         status = (entry["verdict"] or "").partition(":")[0]
-        source_text = f"{entry['artifact'][:8]:<10}{entry['method'][:20]:<22}"
+        source_text = f"{entry['artifact'][:8]:<10}{entry['predictor'][:20]:<22}"
         lines.append(f"  {entry['time']:<27}{entry['headline']:<10}{bpb_text:<10}{source_text}{status}")
     return lines
 
@@ -256,8 +256,8 @@ def _format_ledger(path: Path) -> list[str]:
     return [
         f"  mode {meta['mode']}: {bpb_text}, {score.loss:.6f} nats per token",
         *([f"  {meta['verdict']}"] if "verdict" in meta else []),
-        f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.documents):,} documents",
-        f"  {int(rows.chunk[-1]) + 1:,} chunks, hash chain intact",
+        f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.document_starts):,} documents",
+        f"  {int(rows.chunk_ids[-1]) + 1:,} chunks, hash chain intact",
     ]
 
 

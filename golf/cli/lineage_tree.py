@@ -25,7 +25,7 @@ def render_tree(path: Path | str) -> str:
         lines += _wrap(f"{_MARKED_SPLIT} is upstream:", " -> ".join(val_chain).split(" "))
     lines += [
         f"{artifact}: its lineage omits a split of its inputs"
-        for artifact in lineage_graph.underreported_splits(top_node)
+        for artifact in lineage_graph.find_underreported_splits(top_node)
     ]
     return "\n".join([*lines, *_format_code_changes(top_node)])
 
@@ -73,7 +73,7 @@ def _describe_node(node: LineageNode, root: Path) -> list[str]:
 
 def _format_code_changes(top_node: LineageNode) -> list[str]:
     """Whether the source files in this checkout are those that made the artifacts."""
-    changed_files, n_files = lineage_graph.modified_sources(top_node)
+    changed_files, n_files = lineage_graph.find_modified_sources(top_node)
     if not n_files:
         return ["no source files are recorded"]
     if not changed_files:

@@ -15,7 +15,7 @@ __all__ = ["build_parser", "format_version", "main"]
 _RENAMED_COMMANDS = {
     "params": "golf validate",
     "check": "golf verdict (the last run) or golf check-submission FOLDER",
-    "performance": "python -m benchmarks.report",
+    "performance": "python -m tools.docs",
     "deps": "python -m tools.dvc_deps",
     "ci": "python -m tools.ci",
 }
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/, or a folder")
     inspect.set_defaults(run=_run_inspect)
 
-    lineage = commands.add_parser("lineage", help="show what an artifact was made from, as a tree")
+    lineage = commands.add_parser("lineage", help="show an artifact's lineage as a tree")
     lineage.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/")
     lineage.set_defaults(run=_run_lineage)
 
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     plot.set_defaults(run=_run_plot)
 
     verdict = commands.add_parser("verdict", help="show the compliance checks of the last run")
-    _add_report_options(verdict)
+    _add_report_options(verdict, strict_help="exit with code 1 unless the verdict is valid and current")
     verdict.set_defaults(run=_run_verdict)
 
     check_submission = commands.add_parser(
@@ -115,14 +115,14 @@ def build_parser() -> argparse.ArgumentParser:
     check_submission.add_argument(
         "--baseline", type=Path, metavar="OTHER", help="the submission to beat: a folder or a submission.json"
     )
-    _add_report_options(check_submission)
+    _add_report_options(check_submission, strict_help="exit with code 1 if a check fails")
     check_submission.set_defaults(run=_run_check_submission)
     return root_parser
 
 
-def _add_report_options(parser: argparse.ArgumentParser) -> None:
+def _add_report_options(parser: argparse.ArgumentParser, *, strict_help: str) -> None:
     parser.add_argument("--all", action="store_true", help="show every check, also those that pass")
-    parser.add_argument("--strict", action="store_true", help="exit with code 1 if a check fails")
+    parser.add_argument("--strict", action="store_true", help=strict_help)
 
 
 class _VersionAction(argparse.Action):

@@ -7,13 +7,12 @@ from typing import Any
 
 from golf.artifacts import io, lineage
 from golf.compliance import verdict
+from golf.compliance.check_result import NOT_RUN
 from golf.config import loader
 
 __all__ = ["format_stale_warning", "render_table", "render_verdict"]
 
 _METRICS_PATH = Path("artifacts/evaluate/metrics.json")
-_NOT_RUN = "NOT-RUN"
-_INVALID = "invalid"
 _MAX_COLUMNS = 80  # width of the smallest terminal
 
 
@@ -23,12 +22,12 @@ def render_table(path: Path = _METRICS_PATH) -> str:
     A value that was not measured is NOT-RUN; an invalid score is marked. Raises ArtifactError without a metrics.json.
     """
     metrics = io.read_json(path)
-    verdict_text = metrics.get("verdict", _NOT_RUN)
-    invalid_modes = metrics.get("invalid_ways", "").split(", ")
+    verdict_text = metrics.get("verdict", NOT_RUN)
+    invalid_modes = metrics.get("invalid_modes", "").split(", ")
     lines = ["", f"{'scoring mode':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
     for mode in ("plain", "sliding", "ttt"):
-        is_invalid = verdict_text.startswith(_INVALID) or mode in invalid_modes
-        marks = f"  {_INVALID}" * is_invalid + "  <- headline" * (mode == metrics.get("headline"))
+        is_invalid = verdict_text.startswith(verdict.INVALID) or mode in invalid_modes
+        marks = f"  {verdict.INVALID}" * is_invalid + "  <- headline" * (mode == metrics.get("headline"))
         specs = {f"val_bpb_{mode}": ".4f", f"val_bpb_{mode}_se": ".4f", f"seconds_{mode}": ".1f"}
         cells = (_format_number(metrics.get(key), spec) for key, spec in specs.items())
         lines.append(f"{mode:<18}" + "".join(f"{cell:>10}" for cell in cells) + marks)
@@ -54,7 +53,7 @@ def render_table(path: Path = _METRICS_PATH) -> str:
 
 
 def _format_number(value: float | None, spec: str) -> str:
-    return _NOT_RUN if value is None else format(value, spec)
+    return NOT_RUN if value is None else format(value, spec)
 
 
 def _format_versus_limit(name: str, metrics: Mapping[str, Any], key: str, limit_key: str, spec: str) -> str:

@@ -39,7 +39,7 @@ class ProbeSlice:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """What the ablations measured; differences are the largest over targets, in nats.
+    """Largest differences over targets, in nats, and state hashes that the ablations measured.
 
     diff_before, diff_after: with and without the second update, over targets before and after it (C3-c).
     state_hash: of the newly opened predictor after reset; counted_state_hash: as in the headline's session (C3-d).

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from golf.artifacts import lineage
+from golf.artifacts import io, lineage
 from golf.compliance.evaluation_run import EvaluationRun
-from golf.compliance.provenance import ArtifactProvenance, Origin, read_typed, require_keys
+from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config.sections import EvaluateConfig
 from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
@@ -53,12 +53,12 @@ class ValidationData:
         manifest_path: str | Path,
         vocab_size: int,
     ) -> "ValidationData":
-        """Read and check val and the files beside it. Raises ArtifactError for what is damaged or of another form."""
+        """Read and check val and the files beside it. Raises ArtifactError for a damaged or malformed file."""
         split = split_reader.open_split(val_dir, vocab_size)
         tokenizer = Tokenizer.open(tokenizer_path)
-        manifest = read_typed(manifest_path, comparable_with_fineweb=bool, transform=str, splits=dict)
-        val_record = require_keys(manifest_path, manifest["splits"], val=dict)["val"]
-        require_keys(manifest_path, val_record, documents=int, tokens=int, bytes=int, sha256=str)
+        manifest = io.read_typed(manifest_path, comparable_with_fineweb=bool, transform=str, splits=dict)
+        val_record = io.require_keys(manifest_path, manifest["splits"], val=dict)["val"]
+        io.require_keys(manifest_path, val_record, documents=int, tokens=int, bytes=int, sha256=str)
         return cls(
             split,
             EvalStream.from_split(split, tokenizer),
@@ -163,6 +163,6 @@ class EvaluationContext:
             "eval_seconds": round(self.headline_result.finished_s, 3),
             "eval_limit_seconds": self.cfg.limit_s,
             "probe_seconds": round(self.run.probe_seconds, 3),
-            "invalid_ways": ", ".join(mode for mode in MODES if self.artifact.disclaimer(mode)),
+            "invalid_modes": ", ".join(mode for mode in MODES if self.artifact.disclaimer(mode)),
             "comparable_with_fineweb": self.val_data.manifest["comparable_with_fineweb"],
         }

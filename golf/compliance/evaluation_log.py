@@ -1,7 +1,7 @@
-"""The evaluation log: every evaluation on val leaves lines, so that the best of several cannot pass for the first.
+"""The evaluation log: every evaluation on val is logged, so that repeated attempts are visible.
 
-An evaluation is logged twice: before anything is scored, without val_bpb and verdict, and with them at the end; so one
-that was broken off after its score was seen is there too. A line is a JSON object whose ``previous`` is the sha256 of
+An evaluation is logged twice: before anything is scored, without val_bpb and verdict, and with them at the end; so an
+interrupted evaluation is logged too. A line is a JSON object whose ``previous`` is the sha256 of
 the line before it (null in the first), so that an edited, moved or removed line shows. Lines cut off at the end do not
 show, nor does a missing file: commit the log, and Git shows both.
 """
@@ -18,11 +18,11 @@ from golf.compliance.check_result import FAIL, PASS, CheckResult
 from golf.config.sections import EvaluateConfig, TTTConfig
 from golf.errors import ArtifactError
 
-__all__ = ["append_entry", "check_log", "format_count", "make_entry", "n_started", "read_entries"]
+__all__ = ["append_entry", "count_started", "describe_log", "format_count", "make_entry", "read_entries"]
 
 _ENTRY_TYPES: dict[str, Any] = {
     "artifact": str,  # sha256, as are plan and val
-    "method": str,  # the predictor
+    "predictor": str,
     "plan": str | None,
     "val": str,
     "headline": str,
@@ -31,8 +31,9 @@ _ENTRY_TYPES: dict[str, Any] = {
     "commit": str | None,
 }
 _ADDED_TYPES: dict[str, Any] = {"time": str, "previous": str | None}
+_OLD_PREDICTOR_KEY = "method"  # in lines that are committed, which their hash chain keeps from being edited
 _RESTORE_HINT = "restore it from Git; the log is never edited"
-_LIMIT = "every execution is logged"
+_LIMIT = "every evaluation is logged"
 
 
 def make_entry(
@@ -41,7 +42,7 @@ def make_entry(
     """An evaluation's entry before anything is scored. git_revision: as ``golf.pipeline.run_record`` gives it."""
     return {
         "artifact": lineage.artifact_sha256(cfg.artifact),
-        "method": cfg.predictor,
+        "predictor": cfg.predictor,
         "plan": io.sha256_json(dataclasses.asdict(ttt_cfg)) if cfg.headline == "ttt" else None,
         "val": val_sha256,
         "headline": cfg.headline,
@@ -74,7 +75,10 @@ def _previous_hash(lines: list[bytes]) -> str | None:
 
 
 def read_entries(path: str | Path) -> list[dict[str, Any]]:
-    """All entries, oldest first; none without a file. Raises ArtifactError naming the line that is wrong."""
+    """All entries, oldest first; none without a file. Those of an earlier version get the present keys.
+
+    Raises ArtifactError naming the line that is wrong.
+    """
     path = Path(path)
     lines = path.read_bytes().splitlines() if path.is_file() else []
     entries = []
@@ -83,6 +87,7 @@ def read_entries(path: str | Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             raise ArtifactError(path, f"line {number + 1} is not JSON", _RESTORE_HINT) from None
+        entry = _rename_old_key(entry)
         if problem := _schema_error(entry, _ENTRY_TYPES | _ADDED_TYPES):
             raise ArtifactError(path, f"line {number + 1}: {problem}", _RESTORE_HINT)
         if entry["previous"] != _previous_hash(lines[:number]):
@@ -92,15 +97,20 @@ def read_entries(path: str | Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _rename_old_key(entry: Any) -> Any:
+    if not isinstance(entry, dict) or "predictor" in entry:
+        return entry
+    return {"predictor" if key == _OLD_PREDICTOR_KEY else key: value for key, value in entry.items()}
+
+
 def _schema_error(entry: Any, types: dict[str, Any]) -> str | None:
     if not isinstance(entry, dict) or entry.keys() != types.keys():
         return f"must hold {', '.join(types)}, got {sorted(entry) if isinstance(entry, dict) else entry!r}"
-    mismatched_keys = [key for key, kind in types.items() if not isinstance(entry[key], kind)]
-    return f"{mismatched_keys[0]}: got {entry[mismatched_keys[0]]!r}" if mismatched_keys else None
+    return next(iter(io.find_type_errors(entry, types)), None)
 
 
-def check_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> CheckResult:
-    """Count the log's executions on this val and of this artifact, ``entry`` included, which ends the present one.
+def describe_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> CheckResult:
+    """Count the log's evaluations on this val and of this artifact, ``entry`` included, which ends the present one.
 
     FAIL when the log's chain is broken.
     """
@@ -119,21 +129,21 @@ def check_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> Che
         agreement = ", their val_bpb equal"
     else:
         agreement = f", their val_bpb from {min(scores):.6f} to {max(scores):.6f}"
-    counts = f"{format_count(n_started(on_val))} on this val, {n_started(same_setup)} of this artifact"
-    n_unfinished = n_started(on_val) - (len(on_val) - n_started(on_val))
-    unfinished = f"; {n_unfinished} broken off" if n_unfinished > 0 else ""
+    counts = f"{format_count(count_started(on_val))} on this val, {count_started(same_setup)} of this artifact"
+    n_unfinished = count_started(on_val) - (len(on_val) - count_started(on_val))
+    unfinished = f"; {n_unfinished} interrupted" if n_unfinished > 0 else ""
     return CheckResult(check_id, PASS, f"{counts}, predictor and plan{agreement}{unfinished}", _LIMIT)
 
 
-def n_started(entries: list[dict[str, Any]]) -> int:
+def count_started(entries: list[dict[str, Any]]) -> int:
     """The number of evaluations that began: each has one entry without val_bpb."""
     return sum(entry["val_bpb"] is None for entry in entries)
 
 
 def _score_key(entry: dict[str, Any]) -> tuple[Any, ...]:
     """What determines a score besides the artifact and val."""
-    return entry["method"], entry["plan"], entry["headline"]
+    return entry["predictor"], entry["plan"], entry["headline"]
 
 
 def format_count(count: int) -> str:
-    return f"{count} execution{'s' * (count != 1)}"
+    return f"{count} evaluation{'s' * (count != 1)}"

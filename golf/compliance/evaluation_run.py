@@ -116,7 +116,10 @@ def run_evaluation(
 
 @contextlib.contextmanager
 def _explain_timeout(cfg: EvaluateConfig) -> Iterator[None]:
-    """Turn a sandbox timeout into BudgetExceededError. There is no score then: part of the text is another text."""
+    """Turn a sandbox timeout into BudgetExceededError.
+
+    A partial pass has no score, because it covers only part of val.
+    """
     try:
         yield
     except SandboxTimeoutError as timeout:

@@ -10,17 +10,6 @@ from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 from golf.evaluation import bpb
 
-__all__ = [
-    "check_byte_counts",
-    "check_coverage",
-    "check_decoding",
-    "check_headline",
-    "check_implied_bytes",
-    "check_rows",
-    "check_score_calls",
-    "check_sealed_ledger",
-]
-
 _MIN_NLL_NATS = -1e-4  # allows for rounding; a lower score is a probability over 1
 _RECOMPUTE_TOL = 1e-6  # bpb or nats; relative for bytes
 _MAX_DROPPED_FRAC = 1e-3  # of published texts' bytes that the normalizer may drop; it drops 7e-5 of FineWeb's
@@ -28,7 +17,7 @@ _CONTEST_VAL_DOCUMENTS = 50_000  # of the challenge's val
 
 
 @check("C3-a", "the ledger is the one sealed before each update", required=True)
-def check_sealed_ledger(context: EvaluationContext) -> CheckResult:
+def _check_sealed_ledger(context: EvaluationContext) -> CheckResult:
     """The saved ledger, whose chain reading it verified, equals the one that was sealed in the pass."""
     saved, sealed = context.saved_ledger[0], context.headline_result.ledger.to_data()
     is_unchanged = all(
@@ -36,29 +25,29 @@ def check_sealed_ledger(context: EvaluationContext) -> CheckResult:
         for column in dataclasses.fields(saved)
     )  # and so are the chain hashes, which follow from the columns
     note = "the saved ledger is not the one that was sealed"
-    return pass_or_fail("C3-a", is_unchanged, f"{int(saved.chunk[-1]) + 1:,} seals", "as in the pass", note)
+    return pass_or_fail("C3-a", is_unchanged, f"{int(saved.chunk_ids[-1]) + 1:,} seals", "as in the pass", note)
 
 
 @check("C4-a", "each target is scored once, in order", required=True)
-def check_rows(context: EvaluationContext) -> CheckResult:
+def _check_rows(context: EvaluationContext) -> CheckResult:
     rows, stream = context.saved_ledger[0], context.val_data.stream
     is_covered = len(rows.nll) == stream.n_targets and (rows.bytes == stream.target_bytes).all()
-    is_sound = is_covered and (np.diff(rows.chunk) >= 0).all() and np.isfinite(rows.nll).all()
-    is_sound = is_sound and (rows.nll >= _MIN_NLL_NATS).all()
-    note = "some target has no sound score of its own"
-    return pass_or_fail("C4-a", bool(is_sound), f"{len(rows.nll):,} rows", f"{stream.n_targets:,}", note)
+    is_valid = is_covered and (np.diff(rows.chunk_ids) >= 0).all() and np.isfinite(rows.nll).all()
+    is_valid = is_valid and (rows.nll >= _MIN_NLL_NATS).all()
+    note = "a target has no valid score, or more than one"
+    return pass_or_fail("C4-a", bool(is_valid), f"{len(rows.nll):,} rows", f"{stream.n_targets:,}", note)
 
 
 @check("C4-b", "each position is read for scoring once", required=True)
-def check_score_calls(context: EvaluationContext) -> CheckResult:
+def _check_score_calls(context: EvaluationContext) -> CheckResult:
     """As many scores were requested in the pass as there are sealed chunks; probes do not count."""
-    n_chunks, n_calls = int(context.saved_ledger[0].chunk[-1]) + 1, context.run.session.n_score_calls
+    n_chunks, n_calls = int(context.saved_ledger[0].chunk_ids[-1]) + 1, context.run.session.n_score_calls
     measured = f"{n_calls:,} calls that count"
     return pass_or_fail("C4-b", n_chunks == n_calls, measured, f"{n_chunks:,} chunks", "chunks were scored twice")
 
 
 @check("M-a", "implied bytes are the text's bytes", required=True)
-def check_implied_bytes(context: EvaluationContext) -> CheckResult:
+def _check_implied_bytes(context: EvaluationContext) -> CheckResult:
     """loss / ln 2 × tokens / bpb is the number of bytes that a score was divided by, whatever it claims.
 
     For the challenge's val it must be the manifest's, which fetch compared with the canonical count.
@@ -69,12 +58,12 @@ def check_implied_bytes(context: EvaluationContext) -> CheckResult:
     is_contest_val = manifest["comparable_with_fineweb"]
     expected_bytes = manifest["splits"]["val"]["bytes"] if is_contest_val else context.val_data.roundtrip.text_bytes
     is_close = abs(implied_bytes - expected_bytes) <= max(0.5, _RECOMPUTE_TOL * expected_bytes)
-    note = "the score divides by bytes that aren't there"
+    note = "the score is divided by a byte count other than the text's"
     return pass_or_fail("M-a", is_close, f"{implied_bytes:,.0f} bytes", f"{expected_bytes:,}", note)
 
 
 @check("M-b", "the tokens decode to the text", required=True)
-def check_decoding(context: EvaluationContext) -> CheckResult:
+def _check_decoding(context: EvaluationContext) -> CheckResult:
     """Every document's tokens decode to its text. Folded case is disputed; any other loss fails."""
     roundtrip, transform = context.val_data.roundtrip, context.val_data.manifest["transform"]
     measured = f"{roundtrip.n_mismatch:,} of {roundtrip.n_documents:,} differ"
@@ -85,7 +74,7 @@ def check_decoding(context: EvaluationContext) -> CheckResult:
 
 
 @check("M-c", "the tokens' bytes add up to the text's", required=True)
-def check_byte_counts(context: EvaluationContext) -> CheckResult:
+def _check_byte_counts(context: EvaluationContext) -> CheckResult:
     """Each document's tokens are charged for the UTF-8 bytes of its text.
 
     The published CaseOps sidecar counts the raw texts (#1729), a little more than what the normalizer leaves of them.
@@ -98,27 +87,27 @@ def check_byte_counts(context: EvaluationContext) -> CheckResult:
     if roundtrip.n_miscounted and is_published_caseops and is_small_surplus:
         note = f"the published sidecar counts the raw texts (#1729), {surplus_bytes:,} bytes that the normalizer drops"
         return CheckResult("M-c", PASS, measured, limit, note)
-    note = f"documents are charged for other bytes than their texts have; see document {roundtrip.first_failure}"
+    note = f"a document's token bytes differ from its text's bytes; see document {roundtrip.first_failure}"
     return pass_or_fail("M-c", roundtrip.n_miscounted == 0, measured, limit, note)
 
 
 @check("M-d", "all of val is covered, its shards unchanged", required=True)
-def check_coverage(context: EvaluationContext) -> CheckResult:
+def _check_coverage(context: EvaluationContext) -> CheckResult:
     """The scored split is the one that fetch wrote, and whole. Opening it checked the sha256 of its shards."""
     val, manifest = context.val_data.val, context.val_data.manifest
     val_record = manifest["splits"]["val"]
     recorded = (val_record["documents"], val_record["tokens"], val_record["sha256"])
-    is_complete = recorded == (len(val.documents), val.tokens, context.val_data.index_sha256)
-    is_complete = is_complete and context.metrics["val_tokens"] == val.tokens - 1
+    is_complete = recorded == (len(val.documents), val.n_tokens, context.val_data.index_sha256)
+    is_complete = is_complete and context.metrics["val_tokens"] == val.n_tokens - 1
     if manifest["comparable_with_fineweb"]:
         is_complete = is_complete and len(val.documents) == _CONTEST_VAL_DOCUMENTS
-    measured = f"{len(val.documents):,} documents, {val.tokens:,} tokens"
+    measured = f"{len(val.documents):,} documents, {val.n_tokens:,} tokens"
     limit = f"{val_record['documents']:,}, {val_record['tokens']:,}"
     return pass_or_fail("M-d", is_complete, measured, limit, "not all of val was scored (#1854)")
 
 
-@check("M-e", "the headline is what the ledger says", required=True)
-def check_headline(context: EvaluationContext) -> CheckResult:
+@check("M-e", "the headline equals the ledger's score", required=True)
+def _check_headline(context: EvaluationContext) -> CheckResult:
     """bpb and loss computed again from the saved ledger."""
     (rows, meta), metrics = context.saved_ledger, context.metrics
     score = bpb.compute_score(rows)
@@ -129,4 +118,6 @@ def check_headline(context: EvaluationContext) -> CheckResult:
         abs(score.bpb - context.headline_result.score.bpb),
     )
     measured, limit = f"off by {deviation:.1e} bpb", f"{_RECOMPUTE_TOL:g}"
-    return pass_or_fail("M-e", deviation <= _RECOMPUTE_TOL, measured, limit, "the headline is not the ledger's")
+    return pass_or_fail(
+        "M-e", deviation <= _RECOMPUTE_TOL, measured, limit, "the headline differs from the ledger's score"
+    )

@@ -8,23 +8,9 @@ from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 from golf.evaluation.sandbox.session import SandboxSession
 
-__all__ = [
-    "DTYPE_TOL_NATS",
-    "EXACT_TOL_NATS",
-    "check_alternatives",
-    "check_document_independence",
-    "check_future_tokens",
-    "check_initial_state",
-    "check_no_updates",
-    "check_normalization",
-    "check_predictions",
-    "check_purity",
-    "check_support",
-    "check_target_independence",
-    "check_update_causality",
-]
+__all__ = ["DTYPE_TOL_NATS"]
 
-EXACT_TOL_NATS = 1e-6  # between two scores of the same shape (C1-a)
+_EXACT_TOL_NATS = 1e-6  # between two scores of the same shape (C1-a)
 DTYPE_TOL_NATS = {"float32": 1e-3, "bfloat16": 0.1}  # between scores of different shapes, by dtype of the products
 _BIAS_TOL_NATS = {
     "float32": 1e-5,
@@ -35,18 +21,18 @@ _INDEPENDENT = "independent"  # the value of ``documents`` that declares documen
 _PROBES_OFF_NOTE = "probes are off (evaluate.probe_alternative_tokens: null)"
 
 
-@check("C1-a", "future tokens change no score", required=True)
-def check_future_tokens(context: EvaluationContext) -> CheckResult:
-    return _check_max(context, "C1-a", EXACT_TOL_NATS, "scores change with tokens that come after them")
+@check("C1-a", "future tokens change no score", required=True, essential=True)
+def _check_future_tokens(context: EvaluationContext) -> CheckResult:
+    return _check_max(context, "C1-a", _EXACT_TOL_NATS, "scores change with tokens that come after them")
 
 
-@check("C1-b", "the target changes no distribution", required=True)
-def check_target_independence(context: EvaluationContext) -> CheckResult:
-    return _check_max(context, "C1-b", EXACT_TOL_NATS, "a distribution changes with the token that it is to predict")
+@check("C1-b", "the target changes no distribution", required=True, essential=True)
+def _check_target_independence(context: EvaluationContext) -> CheckResult:
+    return _check_max(context, "C1-b", _EXACT_TOL_NATS, "a distribution changes with the token that it is to predict")
 
 
 @check("C1-c", "documents are as independent as declared", required=False)
-def check_document_independence(context: EvaluationContext) -> CheckResult:
+def _check_document_independence(context: EvaluationContext) -> CheckResult:
     """Where documents are declared independent, another text before one must not change a score in it."""
     result = context.run.ablations
     if result is None:
@@ -62,14 +48,14 @@ def check_document_independence(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C1-c", result.document_diff <= limit, measured, f"{limit:g}", note)
 
 
-@check("C2-a", "probabilities add up to 1", required=True)
-def check_normalization(context: EvaluationContext) -> CheckResult:
+@check("C2-a", "probabilities add up to 1", required=True, essential=True)
+def _check_normalization(context: EvaluationContext) -> CheckResult:
     limit = _LOG_SUM_TOL[_dtype(context.run.session)]
     return _check_max(context, "C2-a", limit, "the probabilities of all tokens don't add up to 1", "of log sum")
 
 
-@check("C2-b", "one probability for each id", required=True)
-def check_support(context: EvaluationContext) -> CheckResult:
+@check("C2-b", "one probability for each id", required=True, essential=True)
+def _check_support(context: EvaluationContext) -> CheckResult:
     probes = context.run.probes
     if probes is None:
         return _skip_probe("C2-b")
@@ -80,13 +66,13 @@ def check_support(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C2-b", is_full, f"{measured} ids", f"{probes.vocab_size:,}", note)
 
 
-@check("C2-c", "scores follow from a row made without target", required=True)
-def check_predictions(context: EvaluationContext) -> CheckResult:
+@check("C2-c", "scores follow from a row made without target", required=True, essential=True)
+def _check_predictions(context: EvaluationContext) -> CheckResult:
     probes = context.run.probes
     if probes is None:
         return _skip_probe("C2-c")
     if not probes.session.info["has_predict"]:
-        note = "it has no predict, so it cannot say what it expects without a target"
+        note = "the class has no predict method"
         return pass_or_fail("C2-c", False, "no predict", "one", note)
     bias_limit = _BIAS_TOL_NATS[_dtype(probes.session)]
     mean_bias = float(np.mean(probes.score_biases)) if probes.score_biases else 0.0
@@ -94,18 +80,21 @@ def check_predictions(context: EvaluationContext) -> CheckResult:
         measured, note = f"{-mean_bias:.1e} nats less on average", "scores are better than their distributions"
         return pass_or_fail("C2-c", False, measured, f"{bias_limit:g}", note)
     return _check_max(
-        context, "C2-c", DTYPE_TOL_NATS[_dtype(probes.session)], "a score is not what it predicts without its target"
+        context,
+        "C2-c",
+        DTYPE_TOL_NATS[_dtype(probes.session)],
+        "a score differs from the prediction made without its target",
     )
 
 
-@check("C2-d", "alternatives' scores add up to 1", required=True)
-def check_alternatives(context: EvaluationContext) -> CheckResult:
+@check("C2-d", "alternatives' scores add up to 1", required=True, essential=True)
+def _check_alternatives(context: EvaluationContext) -> CheckResult:
     note = "scored as targets, the alternatives' probabilities don't add up to 1"
     return _check_max(context, "C2-d", DTYPE_TOL_NATS[_dtype(context.run.session)], note, "off 1")
 
 
-@check("C3-b", "scoring changes nothing", required=True)
-def check_purity(context: EvaluationContext) -> CheckResult:
+@check("C3-b", "scoring changes nothing", required=True, essential=True)
+def _check_purity(context: EvaluationContext) -> CheckResult:
     probes = context.run.probes
     if probes is None:
         return _skip_probe("C3-b")
@@ -116,8 +105,8 @@ def check_purity(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C3-b", is_pure, measured, f"0; {limit:g}", "scoring changes the predictor")
 
 
-@check("C3-c", "an update changes later scores alone", required=True)
-def check_update_causality(context: EvaluationContext) -> CheckResult:
+@check("C3-c", "an update changes later scores alone", required=True, essential=True)
+def _check_update_causality(context: EvaluationContext) -> CheckResult:
     result = context.run.ablations
     if result is None:
         return _skip_ablation(context, "C3-c")
@@ -127,8 +116,8 @@ def check_update_causality(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C3-c", result.diff_before <= limit, measured, f"{limit:g} before", note)
 
 
-@check("C3-d", "the first score is made by the artifact as loaded", required=True)
-def check_initial_state(context: EvaluationContext) -> CheckResult:
+@check("C3-d", "the first score is made by the artifact as loaded", required=True, essential=True)
+def _check_initial_state(context: EvaluationContext) -> CheckResult:
     result = context.run.ablations
     if result is None:
         return _skip_ablation(context, "C3-d")
@@ -137,14 +126,14 @@ def check_initial_state(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C3-d", result.state_hash == result.counted_state_hash, measured, "equal", note)
 
 
-@check("C3-e", "without updates it is the fixed predictor", required=True)
-def check_no_updates(context: EvaluationContext) -> CheckResult:
+@check("C3-e", "without updates, scores equal the fixed predictor's", required=True, essential=True)
+def _check_no_updates(context: EvaluationContext) -> CheckResult:
     result = context.run.ablations
     if result is None:
         return _skip_ablation(context, "C3-e")
     measured = f"{result.fixed_diff:.1e} nats between no update and no plan"
     note = "without any update it does not score as the fixed predictor"
-    return pass_or_fail("C3-e", result.fixed_diff <= EXACT_TOL_NATS, measured, f"{EXACT_TOL_NATS:g}", note)
+    return pass_or_fail("C3-e", result.fixed_diff <= _EXACT_TOL_NATS, measured, f"{_EXACT_TOL_NATS:g}", note)
 
 
 def _check_max(context: EvaluationContext, check_id: str, limit: float, note: str, unit: str = "nats") -> CheckResult:
@@ -173,4 +162,4 @@ def _dtype(session: SandboxSession) -> str:
 
 def _ablation_tolerance(session: SandboxSession) -> float:
     """Exact on a CPU. On a GPU backward passes add up in any order, so passes with updates differ by rounding."""
-    return EXACT_TOL_NATS if session.ctx.device.type == "cpu" else DTYPE_TOL_NATS[_dtype(session)]
+    return _EXACT_TOL_NATS if session.ctx.device.type == "cpu" else DTYPE_TOL_NATS[_dtype(session)]

@@ -1,7 +1,7 @@
 """Probes inside the pass that counts: at randomly drawn chunks, once they are sealed, in the predictor's real state.
 
-A probe asks the predictor again with something changed that must not matter, or for what it must be able to answer. A
-predictor whose scores are functions of the prefix is not affected. The conditions are those of openai/parameter-golf
+A probe repeats a request with an irrelevant change, or requests a full distribution. A predictor whose scores are
+functions of the prefix is not affected. The conditions are those of openai/parameter-golf
 issue #1017; the probes measure what its checks C1-a, C1-b, C2-a to C2-d and C3-b need.
 """
 
@@ -24,7 +24,9 @@ _N_TARGET_FLIPS = 2  # other tokens tried as the target of each probed position
 
 @dataclass
 class InPassProbes:
-    """Called with each sealed chunk of a pass and its nll; probes those in ``probed_chunks``, keeps the worst values.
+    """Called with each sealed chunk of a pass and its nll; probes those in ``probed_chunks``.
+
+    Records the largest deviations.
 
     session: the one that runs the pass. stream: what it scores. chunk_tokens: targets of a chunk. vocab_size: the
     tokenizer's. n_alternatives: tokens tried as the target after one prefix (all, if there are no more).

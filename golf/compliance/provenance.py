@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -11,7 +10,7 @@ from golf.compression import reader
 from golf.config import sections, validation
 from golf.errors import ArtifactError
 
-__all__ = ["ArtifactProvenance", "Origin", "TrainingTime", "read_plan", "read_typed", "require_keys"]
+__all__ = ["ArtifactProvenance", "Origin", "TrainingTime", "read_plan"]
 
 _NUMBER = int | float  # in JSON
 
@@ -44,7 +43,7 @@ class Origin:
             tuple(sorted(root_node.upstream_splits, key=lineage.DATA_SPLITS_OR_UNKNOWN.index)),
             tuple(lineage_graph.path_from_split("val", root_node)),
             tuple(root_node.lineage["seeds"]),
-            tuple(lineage_graph.underreported_splits(root_node)),
+            tuple(lineage_graph.find_underreported_splits(root_node)),
         )
 
 
@@ -70,7 +69,7 @@ def read_plan(plan_path: str | Path, context_length: int) -> sections.TTTConfig:
 
     Raises ArtifactError for a file of another form, or one whose chunks are no multiples of ``context_length``.
     """
-    record = read_typed(plan_path, lineage=dict)
+    record = io.read_typed(plan_path, lineage=dict)
     plan, problems = validation.from_mapping(
         _PlanFile, {key: value for key, value in record.items() if key != "lineage"}, ""
     )
@@ -101,35 +100,16 @@ class TrainingTime:
 
         Raises ArtifactError naming a missing or mistyped key.
         """
-        train_record = read_typed(train_path, train_seconds=_NUMBER, limit_seconds=_NUMBER | None, hardware=str)
+        train_record = io.read_typed(train_path, train_seconds=_NUMBER, limit_seconds=_NUMBER | None, hardware=str)
         seconds = train_record["train_seconds"] + sum(
-            read_typed(path, train_seconds=_NUMBER)["train_seconds"] for path in other_paths
+            io.read_typed(path, train_seconds=_NUMBER)["train_seconds"] for path in other_paths
         )
         return cls(round(seconds, 3), train_record["limit_seconds"], train_record["hardware"])
 
 
-def read_typed(path: str | Path, **types: Any) -> dict[str, Any]:
-    """Read a small JSON file that an earlier stage wrote. types: the type of each key that it must have.
-
-    Raises ArtifactError naming a missing or mistyped key.
-    """
-    return require_keys(path, io.read_json(path), **types)
-
-
-def require_keys(path: str | Path, record: dict[str, Any], **types: Any) -> dict[str, Any]:
-    """Return ``record``, which is in the file at ``path``, once it has each key with its type. Raises ArtifactError."""
-    missing = [key for key in types if key not in record]
-    if missing:
-        raise ArtifactError(path, f"lacks {', '.join(missing)}", io.RERUN_HINT)
-    mismatches = [f"{key}: got {record[key]!r}" for key, kind in types.items() if not isinstance(record[key], kind)]
-    if mismatches:
-        raise ArtifactError(path, "; ".join(mismatches), io.RERUN_HINT)
-    return record
-
-
 def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> None:
     """files: ``payload`` and ``code``. Raises ArtifactError when one is not the file whose sha256 is in sizes.json."""
-    recorded = read_typed(sizes_path, **{f"{kind}_sha256": str for kind in files})
+    recorded = io.read_typed(sizes_path, **{f"{kind}_sha256": str for kind in files})
     for kind, path in files.items():
         if not Path(path).is_file():
             raise ArtifactError(path, "not found", io.RERUN_HINT)
@@ -140,7 +120,7 @@ def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> Non
 
 @dataclass(frozen=True)
 class ArtifactProvenance:
-    """What is known of an artifact before it is scored.
+    """Known origin of an artifact before scoring.
 
     ttt_cfg: how the ttt mode learns. origin, plan_origin: of the artifact and of plan.json. training_time: None when
     the training was not measured here.
@@ -180,7 +160,7 @@ class ArtifactProvenance:
         return cls(ttt_cfg, Origin.from_file(artifact_path), Origin((lineage.UNKNOWN_SPLIT,)), None)
 
     def disclaimer(self, mode: str) -> str:
-        """What is printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""
+        """Text printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""
         if "val" in self.origin.splits:
-            return " (invalid: val is upstream of the artifact)"
-        return " (invalid: the plan was tried on val)" if mode == "ttt" and "val" in self.plan_origin.splits else ""
+            return "invalid: val is upstream of the artifact"
+        return "invalid: the plan was tried on val" if mode == "ttt" and "val" in self.plan_origin.splits else ""

@@ -7,30 +7,15 @@ from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 from golf.data import split_reader
 
-__all__ = [
-    "UNKNOWN_ORIGIN_NOTE",
-    "check_accesses",
-    "check_counted_code",
-    "check_disjoint",
-    "check_evaluation_time",
-    "check_hardware",
-    "check_lineage",
-    "check_log",
-    "check_seeds",
-    "check_size",
-    "check_training_time",
-    "check_val_unseen",
-]
-
 _CONTEST_GPUS = "8 × NVIDIA H100"  # SXM: nvidia-smi names its memory 80GB HBM3
 _SXM_MEMORY = "HBM3"
 _LOW_HEADROOM_BYTES = 10_000
-UNKNOWN_ORIGIN_NOTE = "of unknown origin: without a lineage record nothing shows what it was made from"
+_UNKNOWN_ORIGIN_NOTE = "the file has no lineage record, so its origin is unknown"
 _VAL_BEFORE_SCORE_NOTE = "C1 and C3: val text is learned from before it is scored (#1376, #1485, #1735)"
 
 
-@check("C1-e", "no val byte reached artifact or plan", required=True)
-def check_val_unseen(context: EvaluationContext) -> CheckResult:
+@check("C1-e", "no val byte reached artifact or plan", required=True, essential=True)
+def _check_val_unseen(context: EvaluationContext) -> CheckResult:
     origin, plan_origin = context.artifact.origin, context.plan_origin
     plan_splits = plan_origin.splits if plan_origin else ()
     measured = f"artifact {', '.join(origin.splits)}" + (f"; plan {', '.join(plan_splits)}" if plan_origin else "")
@@ -41,12 +26,12 @@ def check_val_unseen(context: EvaluationContext) -> CheckResult:
         note = f"the plan was tried on val; {' -> '.join(plan_origin.path_from_val)}"
         return CheckResult("C1-e", FAIL, measured, "no val", note)
     if UNKNOWN_SPLIT in (*origin.splits, *plan_splits):
-        return CheckResult("C1-e", NOT_RUN, measured, "no val", UNKNOWN_ORIGIN_NOTE)
+        return CheckResult("C1-e", NOT_RUN, measured, "no val", _UNKNOWN_ORIGIN_NOTE)
     return pass_or_fail("C1-e", True, measured, "no val")
 
 
 @check("C1-f", "no document of val is in train or dev", required=True)
-def check_disjoint(context: EvaluationContext) -> CheckResult:
+def _check_disjoint(context: EvaluationContext) -> CheckResult:
     """Compare documents by the hash of their normalized text (#2127). dev counts too, as choices made on it shape the
     artifact.
 
@@ -72,7 +57,7 @@ def check_disjoint(context: EvaluationContext) -> CheckResult:
 
 
 @check("C1-g", "nothing outside the artifact is read", required=True)
-def check_accesses(context: EvaluationContext) -> CheckResult:
+def _check_accesses(context: EvaluationContext) -> CheckResult:
     """Files, addresses and commands that the predictor's processes used outside the sandbox."""
     accesses = context.outside_accesses
     n_opened = sum(report["opened"] for report in context.run.access_reports)
@@ -82,10 +67,10 @@ def check_accesses(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("C1-g", not examples, f"{counts} of {n_opened}", "0", note)
 
 
-@check("C3-f", "the artifact's lineage is known and free of val", required=True)
-def check_lineage(context: EvaluationContext) -> CheckResult:
+@check("C3-f", "the artifact's lineage is known and free of val", required=True, essential=True)
+def _check_lineage(context: EvaluationContext) -> CheckResult:
     origin = context.artifact.origin
-    measured = f"saw {', '.join(origin.splits)}"
+    measured = f"upstream splits: {', '.join(origin.splits)}"
     if "val" in origin.splits:
         note = f"{_VAL_BEFORE_SCORE_NOTE}; {' -> '.join(origin.path_from_val)}"
         return CheckResult("C3-f", FAIL, measured, "no val", note)
@@ -93,26 +78,26 @@ def check_lineage(context: EvaluationContext) -> CheckResult:
         note = "lineage leaves out a split"
         return CheckResult("C3-f", FAIL, origin.underreported[0], "its inputs' splits", note)
     if UNKNOWN_SPLIT in origin.splits:
-        return CheckResult("C3-f", NOT_RUN, note=UNKNOWN_ORIGIN_NOTE)
+        return CheckResult("C3-f", NOT_RUN, note=_UNKNOWN_ORIGIN_NOTE)
     return pass_or_fail("C3-f", True, measured, "no val")
 
 
-@check("C4-c", "every execution is logged", required=True)
-def check_log(context: EvaluationContext) -> CheckResult:
+@check("C4-c", "every evaluation is logged", required=True)
+def _check_log(context: EvaluationContext) -> CheckResult:
     entry = context.log_entry | {"val_bpb": context.metrics["val_bpb"]}
-    return evaluation_log.check_log("C4-c", context.log_path, entry)
+    return evaluation_log.describe_log("C4-c", context.log_path, entry)
 
 
 @check("C4-d", "seeds are declared", required=True)
-def check_seeds(context: EvaluationContext) -> CheckResult:
+def _check_seeds(context: EvaluationContext) -> CheckResult:
     seeds = context.artifact.origin.seeds
     if not seeds:
         return CheckResult("C4-d", NOT_RUN, note="the artifact's lineage names no seed")
     return pass_or_fail("C4-d", True, f"seeds {', '.join(map(str, seeds))}", "in lineage")
 
 
-@check("B-a", "what would ship fits", required=True)
-def check_size(context: EvaluationContext) -> CheckResult:
+@check("B-a", "the artifact and its code fit the size limit", required=True)
+def _check_size(context: EvaluationContext) -> CheckResult:
     size = context.size
     headroom_bytes = size.limit_bytes - size.total_bytes
     measured, limit = f"{size.total_bytes:,} bytes", f"{size.limit_bytes:,}"
@@ -122,8 +107,8 @@ def check_size(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("B-a", headroom_bytes >= 0, measured, limit, note)
 
 
-@check("B-b", "an isolated process with the counted bytes alone scored it", required=True)
-def check_counted_code(context: EvaluationContext) -> CheckResult:
+@check("B-b", "scored by an isolated process that holds only the counted files", required=True)
+def _check_counted_code(context: EvaluationContext) -> CheckResult:
     n_files, n_processes = len(context.sandbox.sources), len(context.run.access_reports)
     measured = f"{n_files} code files and the artifact, {n_processes} processes"
     note = "it needed files that are not counted"
@@ -131,7 +116,7 @@ def check_counted_code(context: EvaluationContext) -> CheckResult:
 
 
 @check("B-c", "training and calibration fit their time", required=True)
-def check_training_time(context: EvaluationContext) -> CheckResult:
+def _check_training_time(context: EvaluationContext) -> CheckResult:
     training_time = context.artifact.training_time
     if training_time is None:
         return CheckResult("B-c", NOT_RUN, note="the artifact's training was not measured here")
@@ -139,12 +124,12 @@ def check_training_time(context: EvaluationContext) -> CheckResult:
 
 
 @check("B-d", "evaluation fits its time", required=True)
-def check_evaluation_time(context: EvaluationContext) -> CheckResult:
+def _check_evaluation_time(context: EvaluationContext) -> CheckResult:
     return _check_time(context, "B-d", context.metrics["eval_seconds"], context.cfg.limit_s, context.hardware)
 
 
 @check("B-e", "on 8×H100 SXM", required=True)
-def check_hardware(context: EvaluationContext) -> CheckResult:
+def _check_hardware(context: EvaluationContext) -> CheckResult:
     measured, training_time = context.hardware, context.artifact.training_time
     if training_time and training_time.hardware != context.hardware:
         measured = f"{training_time.hardware}; evaluated on {context.hardware}"
@@ -167,10 +152,10 @@ def _check_time(
     """Seconds over their limit FAIL anywhere; seconds within it prove nothing for a record on other hardware."""
     measured = f"{seconds:.1f} s"
     if limit_s is None:
-        return CheckResult(check_id, NOT_RUN, measured, "none set", "a run without a time limit is no record")
+        return CheckResult(check_id, NOT_RUN, measured, "none set", "a record needs a time limit")
     if seconds > limit_s:
         return CheckResult(check_id, FAIL, measured, f"{limit_s:g} s", "over the limit that the run was given")
     if not _is_on_contest_hardware(context):
-        note = f"within its limit on {hardware}, no proof for 8×H100"
+        note = f"within its limit on {hardware}, says nothing about 8×H100"
         return CheckResult(check_id, NOT_RUN, measured, f"{limit_s:g} s", note)
     return pass_or_fail(check_id, True, measured, f"{limit_s:g} s")

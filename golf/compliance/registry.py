@@ -2,7 +2,7 @@
 
 Ids are those of the field guide to the four conditions (openai/parameter-golf, issue #1017). For each check,
 docs/evaluation-rules.md says what it proves and what it cannot see. To add a check, write one decorated function in a
-module that ``golf.compliance.catalogue`` imports, and one row in that document.
+module that ``golf.compliance.catalog`` imports, and one row in that document.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from golf.compliance.check_result import CheckResult
 from golf.compliance.context import EvaluationContext
 
-__all__ = ["CheckSpec", "check", "registered_checks"]
+__all__ = ["CheckSpec", "check", "list_checks"]
 
 _GROUPS = ("C1", "C2", "C3", "C4", "M", "B", "U")  # causality, distribution, score first, one pass; metric, budget, ...
 _CheckFunction = Callable[[EvaluationContext], CheckResult]
@@ -19,11 +19,15 @@ _CheckFunction = Callable[[EvaluationContext], CheckResult]
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """A registered check. required_for_record: a run is no record unless this check passes."""
+    """A registered check.
+
+    required_for_record: a record needs this check to pass. essential: without its result the verdict is NOT-RUN.
+    """
 
     check_id: str
     title: str
     required_for_record: bool
+    essential: bool
     run: _CheckFunction
 
     @property
@@ -34,23 +38,26 @@ class CheckSpec:
 _registered: dict[str, CheckSpec] = {}
 
 
-def check(check_id: str, title: str, *, required: bool) -> Callable[[_CheckFunction], _CheckFunction]:
-    """Register the decorated function as the check ``check_id``. required: a record needs it to pass.
+def check(
+    check_id: str, title: str, *, required: bool, essential: bool = False
+) -> Callable[[_CheckFunction], _CheckFunction]:
+    """Register the decorated function as the check ``check_id``.
 
+    required: a record needs it to pass. essential: without its result the verdict is NOT-RUN.
     Raises ValueError for an id of no known group or one that is taken.
     """
 
     def register(function: _CheckFunction) -> _CheckFunction:
         if check_id.partition("-")[0] not in _GROUPS or check_id in _registered:
             raise ValueError(f"check {check_id}: the id must be new and of one of the groups {', '.join(_GROUPS)}")
-        _registered[check_id] = CheckSpec(check_id, title, required, function)
+        _registered[check_id] = CheckSpec(check_id, title, required, essential, function)
         return function
 
     return register
 
 
-def registered_checks() -> dict[str, CheckSpec]:
-    """The checks registered so far by id, in the field guide's order. For all of them: ``catalogue.CHECKS``."""
+def list_checks() -> dict[str, CheckSpec]:
+    """The checks registered so far by id, in the field guide's order. For all of them: ``catalog.CHECKS``."""
 
     def position(check_id: str) -> tuple[int, str]:
         group, _, letter = check_id.partition("-")

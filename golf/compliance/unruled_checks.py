@@ -4,8 +4,6 @@ from golf.compliance.check_result import NOT_RUN, UNRULED, CheckResult, pass_or_
 from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 
-__all__ = ["check_blending", "check_declared_techniques", "check_epochs", "check_target_taint"]
-
 _THREADS = {  # a technique that a predictor may declare, and where it is disputed
     "causal SLOT": "#1336",
     "casefold": "#1604",
@@ -17,17 +15,17 @@ _EPOCHS_NOTE = "#549 and #1493 were merged with 3 epochs; asked in #1698, no rul
 
 
 @check("C1-d", "no name derived from a target reaches a gate", required=False)
-def check_target_taint(context: EvaluationContext) -> CheckResult:
+def _check_target_taint(context: EvaluationContext) -> CheckResult:
     return CheckResult("C1-d", NOT_RUN, note=f"{_CODE_READING_NOTE}; C1-b tests it by running")
 
 
 @check("C2-e", "no blending after the target is gathered", required=False)
-def check_blending(context: EvaluationContext) -> CheckResult:
+def _check_blending(context: EvaluationContext) -> CheckResult:
     return CheckResult("C2-e", NOT_RUN, note=f"{_CODE_READING_NOTE}; C2-c and C2-d test it by running")
 
 
 @check("U-a", "several epochs on scored chunks", required=False)
-def check_epochs(context: EvaluationContext) -> CheckResult:
+def _check_epochs(context: EvaluationContext) -> CheckResult:
     """Epochs over scored chunks, and those that prequant TTT made over val before it was scored (see C1-e, C3-f)."""
     epochs, prequant_epochs = context.ttt_epochs, context.prequant_val_epochs
     suffix = f", and {prequant_epochs} of prequant on val before" if prequant_epochs else ""
@@ -37,8 +35,8 @@ def check_epochs(context: EvaluationContext) -> CheckResult:
     return pass_or_fail("U-a", True, measured, "1")
 
 
-@check("U-b", "what the predictor itself calls disputed", required=True)
-def check_declared_techniques(context: EvaluationContext) -> CheckResult:
+@check("U-b", "techniques that the predictor declares as disputed", required=True)
+def _check_declared_techniques(context: EvaluationContext) -> CheckResult:
     names = context.run.session.info["disputed"]
     labels = ", ".join(f"{name} ({_THREADS.get(name, 'no thread known')})" for name in names)
     if labels:

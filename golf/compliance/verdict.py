@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifacts import io
-from golf.compliance import catalogue, evaluation_log
-from golf.compliance.catalogue import CHECKS
+from golf.compliance import catalog, evaluation_log
+from golf.compliance.catalog import CHECKS
 from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult
 from golf.compliance.context import EvaluationContext
 from golf.compliance.report import LINE_WIDTH, render_results, render_row, replace_unprintable
 from golf.errors import ArtifactError
 
 __all__ = [
-    "INCOMPLETE",
     "INVALID",
-    "PROBE_CHECKS",
-    "PROVENANCE_CHECKS",
     "RECORD_ELIGIBLE",
     "VALID",
     "VERDICT_PATH",
@@ -33,10 +30,8 @@ VERDICT_PATH = "artifacts/evaluate/verdict.json"
 RECORD_ELIGIBLE = "record-eligible"
 VALID = "valid, not a record run"
 INVALID = "invalid"
-INCOMPLETE = NOT_RUN  # first word of a summary when a probe or the provenance could not be checked
+_INCOMPLETE = NOT_RUN  # first word of a summary when a probe or the provenance could not be checked
 _TRACKS = {False: "A: fixed predictor", True: "B: score-first adaptation"}
-PROVENANCE_CHECKS = ("C1-e", "C3-f")
-PROBE_CHECKS = ("C1-a", "C1-b", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
 _HEADER_KEYS = ("verdict", "track", "predictor", "artifact_sha256")  # of verdict.json, beside the checks
 _ROW_KEYS = ("check", "status", "measured", "limit", "note")
 _CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
@@ -46,7 +41,7 @@ _CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eva
 class Verdict:
     """What may be said of a run.
 
-    summary: one line, with the reason. track: A or B. check_results: one for each check, in the catalogue's order.
+    summary: one line, with the reason. track: A or B. check_results: one for each check, in the catalog's order.
     probe_seed: hex, from which the probed places follow. predictor: the class; artifact_sha256: of what it opened.
     """
 
@@ -77,7 +72,7 @@ def decide(context: EvaluationContext) -> Verdict:
     Raises ArtifactError when the saved ledger was changed.
     """
     verdict = make_verdict(
-        catalogue.run_checks(context),
+        catalog.run_checks(context),
         adapts=context.adapts,
         limits=context.metrics,
         comparable=context.metrics["comparable_with_fineweb"],
@@ -109,11 +104,10 @@ def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], compara
         main_failure = next((result for result in failed if result.check == "C3-f"), failed[0])
         names = ", ".join(result.check for result in failed)
         return f"{INVALID}: {names} ({main_failure.check}: {main_failure.note})"
-    essential = (*PROBE_CHECKS, *PROVENANCE_CHECKS)
-    skipped = [result for result in results if result.check in essential and result.status == NOT_RUN]
+    skipped = [result for result in results if CHECKS[result.check].essential and result.status == NOT_RUN]
     if skipped:
         names = ", ".join(result.check for result in skipped)
-        return f"{INCOMPLETE}: no check failed, but {names} could not run: {skipped[0].note}"
+        return f"{_INCOMPLETE}: no check failed, but {names} could not run: {skipped[0].note}"
     blockers = _list_record_blockers(results, limits, comparable)
     disputed = "".join(
         f"; disputed: {CHECKS[result.check].title}, {result.note}" for result in results if result.status == UNRULED
@@ -122,8 +116,8 @@ def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], compara
 
 
 def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> list[str]:
-    """Why a run without a failed check is no record all the same."""
-    blockers = [] if comparable else ["the corpus is no FineWeb export with a known byte count"]
+    """Reasons why a run without a failed check does not count as a record."""
+    blockers = [] if comparable else ["the corpus is not a FineWeb export with a known byte count"]
     for key, contest_limit in _CONTEST_LIMITS.items():
         if limits[key] != contest_limit:
             run_limit = "none" if limits[key] is None else f"{limits[key]:,.10g}"
@@ -137,7 +131,7 @@ def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, An
 
 
 def load_report(path: str | Path = VERDICT_PATH, *, show_all: bool = False) -> tuple[str, bool]:
-    """A verdict.json rendered as text, and whether it is anything but valid.
+    """A verdict.json rendered as text, and whether it is not valid.
 
     Raises ArtifactError for a missing or malformed file.
     """
@@ -170,5 +164,5 @@ def render_verdict(record: dict[str, Any], *, show_all: bool = True) -> str:
     ]
     if show_all:
         return "\n".join([*lines, "", counts, *summary_lines])
-    footer = "every row: python -m golf verdict --all; what each proves: docs/evaluation-rules.md"
+    footer = "all rows: golf verdict --all; meaning of each check: docs/evaluation-rules.md"
     return "\n".join([*summary_lines, "", *lines, "", counts, footer])

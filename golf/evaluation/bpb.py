@@ -44,8 +44,8 @@ def compute_score(data: LedgerData) -> BpbScore:
 
 def sum_by_document(data: LedgerData) -> tuple[np.ndarray, np.ndarray]:
     """Bits float64 [D] and bytes int64 [D] of each document."""
-    bits = np.add.reduceat(data.nll.astype(np.float64), data.documents) / math.log(2)
-    return bits, np.add.reduceat(data.bytes.astype(np.int64), data.documents)
+    bits = np.add.reduceat(data.nll.astype(np.float64), data.document_starts) / math.log(2)
+    return bits, np.add.reduceat(data.bytes.astype(np.int64), data.document_starts)
 
 
 def compute_ratio_standard_error(bits: np.ndarray, n_bytes: np.ndarray) -> float | None:
@@ -74,7 +74,7 @@ def compute_loss_by_position(data: LedgerData) -> list[dict[str, float]]:
     Rows of ``position`` (the bin's first), ``loss`` and the number of ``targets``.
     """
     starts = np.zeros(len(data.nll), dtype=np.int64)
-    starts[data.documents] = np.diff(data.documents, prepend=0)
+    starts[data.document_starts] = np.diff(data.document_starts, prepend=0)
     position = np.arange(len(data.nll)) - np.cumsum(starts)
     edges = 2 ** np.arange(int(position.max() + 1).bit_length() + 1)
     bins = np.searchsorted(edges, position, side="right")

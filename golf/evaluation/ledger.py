@@ -26,20 +26,20 @@ NO_STATE_HASH = bytes(32)  # in place of a state hash that was not computed
 
 @dataclass(frozen=True)
 class LedgerData:
-    """A ledger's columns, in stream order. documents: the row at which each document starts."""
+    """A ledger's columns, in stream order. document_starts: the row at which each document starts."""
 
     nll: np.ndarray
     bytes: np.ndarray
-    chunk: np.ndarray
-    documents: np.ndarray
+    chunk_ids: np.ndarray
+    document_starts: np.ndarray
     state_hashes: np.ndarray
 
 
 class Ledger:
     """Collects the scores of one pass, chunk by chunk, and seals each chunk as it comes in."""
 
-    def __init__(self, mode: str, bos_id: int) -> None:
-        self._mode, self._bos_id = mode, bos_id
+    def __init__(self, mode: str, bos: int) -> None:
+        self._mode, self._bos = mode, bos
         self.nll: list[np.ndarray] = []
         self.bytes: list[np.ndarray] = []
         self._document_starts: list[int] = [0]
@@ -72,7 +72,7 @@ class Ledger:
         self._state_hashes.append(state_hash)
         previous_hash = self.chain_hashes[-1] if self.chain_hashes else self._mode.encode()
         self.chain_hashes.append(_chain_hash(previous_hash, state_hash, nll, n_bytes))
-        start_rows = self._n_rows + np.flatnonzero(tokens[1:] == self._bos_id)
+        start_rows = self._n_rows + np.flatnonzero(tokens[1:] == self._bos)
         self._document_starts += [int(row) for row in start_rows if row]
         self._n_rows += len(nll)
         return ScoredChunk(len(self.chain_hashes) - 1, np.array(tokens), is_last, self.chain_hashes[-1].hex())
@@ -92,8 +92,8 @@ class Ledger:
         tensors = {
             "nll": torch.from_numpy(data.nll),
             "bytes": torch.from_numpy(data.bytes),
-            "chunk": torch.from_numpy(data.chunk),
-            "documents": torch.from_numpy(data.documents),
+            "chunk": torch.from_numpy(data.chunk_ids),
+            "documents": torch.from_numpy(data.document_starts),
             "state_hashes": torch.from_numpy(data.state_hashes.copy()),
             "chain_hashes": torch.tensor([list(chain_hash) for chain_hash in self.chain_hashes], dtype=torch.uint8),
         }

@@ -1,4 +1,4 @@
-"""What the passes of an evaluation add up to: metrics, curves and the saved ledgers, over the results by mode."""
+"""Metrics, curves and saved ledgers of an evaluation's passes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,5 +56,5 @@ def save_ledgers(
     disclaimer: from a mode to what must stand beside its score; unless empty it becomes "verdict" in the header.
     """
     for mode, result in results.items():
-        annotations = {"verdict": text} if (text := disclaimer(mode).strip(" ()")) else {}
+        annotations = {"verdict": text} if (text := disclaimer(mode)) else {}
         result.ledger.save(Path(folder) / f"{mode}.safetensors", **meta, **annotations)

@@ -17,7 +17,7 @@ def make_plain_bpb_fn(
 ) -> Callable[..., float]:
     """Return ``compute_plain_bpb(state_dict, recurrent=True)``, which scores ``stream`` in windows of the context.
 
-    One model and one compiled graph serve all calls. recurrent: whether the looped layers run more than once.
+    One model and one compiled graph serve all calls. recurrent: whether depth recurrence is active.
     """
     model = GPT(model_cfg, ctx.attention).to(ctx.device)
     scorers = {

@@ -51,7 +51,7 @@ def evaluate_mode(
     plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
     predictor may learn. All modes are scored in chunks of ``ttt_cfg.chunk_tokens``.
     timer: None starts one here. probes: called with each sealed chunk and its nll before the predictor may learn from
-    it; the timer excludes that time. disclaimer: printed beside the score.
+    it; the timer excludes that time. disclaimer: printed in parentheses beside the score.
     Raises DivergenceError when a score is not finite.
     """
     timer = timer or EvalTimer()
@@ -71,7 +71,8 @@ def evaluate_mode(
                 probes(scored_chunk, ledger.nll[-1])
     finished_s = timer.counted_s()
     score = bpb.compute_score(ledger.to_data())
-    progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.tokens:,} targets, {score.bytes:,} bytes{disclaimer}")
+    suffix = f" ({disclaimer})" if disclaimer else ""
+    progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.tokens:,} targets, {score.bytes:,} bytes{suffix}")
     return ModeResult(ledger, score, finished_s - begin_s, finished_s)
 
 

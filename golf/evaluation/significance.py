@@ -108,11 +108,11 @@ def find_text_mismatch(one: LedgerData, other: LedgerData) -> str | None:
         return f"{total_bytes[0]:,} and {total_bytes[1]:,} bytes"
     if not np.array_equal(one.bytes, other.bytes):
         return f"the bytes of target {int(np.flatnonzero(one.bytes != other.bytes)[0]):,} differ"
-    if len(one.documents) != len(other.documents):
-        return f"{len(one.documents):,} and {len(other.documents):,} documents"
-    if not np.array_equal(one.documents, other.documents):
-        document = int(np.flatnonzero(one.documents != other.documents)[0])
-        starts = f"{one.documents[document]:,} and {other.documents[document]:,}"
+    if len(one.document_starts) != len(other.document_starts):
+        return f"{len(one.document_starts):,} and {len(other.document_starts):,} documents"
+    if not np.array_equal(one.document_starts, other.document_starts):
+        document = int(np.flatnonzero(one.document_starts != other.document_starts)[0])
+        starts = f"{one.document_starts[document]:,} and {other.document_starts[document]:,}"
         return f"document {document:,} starts at target {starts}"
     return None
 

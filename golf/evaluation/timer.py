@@ -55,5 +55,5 @@ class EvalTimer:
             self._paused_at = None
 
     def lift_limit(self) -> None:
-        """From now on nothing is limited: the headline pass has its last score."""
+        """Remove the limit; called after the headline pass's last score."""
         self.limit_s = None

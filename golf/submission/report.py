@@ -9,7 +9,7 @@ from golf.submission import budget_checks, completeness, metric_checks, record_m
 from golf.submission.contents import Submission, load_submission
 from golf.submission.record_margin import RecordMargin
 
-__all__ = ["check_submission", "render_report"]
+__all__ = ["render_report"]
 
 _CHECKS = (
     completeness.check_files,
@@ -28,20 +28,12 @@ _CHECKS = (
 _RECORD_ONLY_CHECKS = ("B-e", "record margin")  # a run that fails one of these is not a record, but not invalid either
 
 
-def check_submission(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
-    """The results of all checks of a submission's folder.
-
-    baseline: the folder or submission.json of the submission that it should beat. Raises InputError for a folder that
-    is missing, empty or has too many files, and for a baseline without scores.
-    """
-    submission = load_submission(folder)
-    return _run_checks(submission, record_margin.compute_margin(submission, baseline))
-
-
 def render_report(folder: Path, baseline: Path | None = None, *, show_all: bool = False) -> tuple[str, bool]:
-    """The results as text of at most 80 columns, and whether any is FAIL. Raises as ``check_submission`` does.
+    """The results of all checks of a submission's folder as text of at most 80 columns, and whether any is FAIL.
 
-    show_all: give every check its row; otherwise passed checks are only named.
+    baseline: the folder or submission.json of the submission that it should beat. show_all: give every check its row;
+    otherwise passed checks are only named. Raises InputError for a folder that is missing, empty or has too many files,
+    and for a baseline without scores.
     """
     submission = load_submission(folder)
     margin = record_margin.compute_margin(submission, baseline)

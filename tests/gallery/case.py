@@ -10,7 +10,7 @@ ARTIFACT_PATH = "artifacts/own/bigrams.safetensors"
 class Violation:
     """A way to break the rules.
 
-    family: its number in the catalogue, 0 without one. threads: pull requests and issues, as "#1376 #1485".
+    family: its number in the catalog, 0 without one. threads: pull requests and issues, as "#1376 #1485".
     expected_checks: the checks that must report ``expected_status``: FAIL; UNRULED where the contest has not decided;
     NOT-RUN where the facts are unknown. error_pattern: matches the error of a case that is refused before it is scored.
     settings: dotted params keys.

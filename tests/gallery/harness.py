@@ -1,4 +1,4 @@
-"""Run a gallery case: a finished run, the honest predictor's artifact in it, and evaluate."""
+"""Run a gallery case: a finished run, the compliant predictor's artifact in it, and evaluate."""
 
 import contextlib
 import importlib
@@ -32,7 +32,7 @@ class CaseOutcome:
 
 
 def create_gallery_project(finished_run: Path, folder: Path) -> Path:
-    """A copy of the finished run with the gallery's code and the honest predictor's artifact."""
+    """A copy of the finished run with the gallery's code and the compliant predictor's artifact."""
     tiny_project.copy_project(finished_run, folder)
     shutil.copytree(Path(__file__).parent, folder / "gallery", ignore=shutil.ignore_patterns("__pycache__"))
     tiny_project.set_params(folder, {"compress.limit_bytes": 1_000_000})
@@ -42,7 +42,7 @@ def create_gallery_project(finished_run: Path, folder: Path) -> Path:
 
 
 def fit_bigrams(split_dir: str) -> None:
-    """Fit the honest predictor to a split of the current folder, and write it with its lineage."""
+    """Fit the compliant predictor to a split of the current folder, and write it with its lineage."""
     token_split = split_reader.open_split(split_dir)
     counts = np.full((token_split.vocab_size, token_split.vocab_size), 0.1)
     tokens = token_split.read_tokens()

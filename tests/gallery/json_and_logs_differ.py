@@ -5,11 +5,11 @@ from pathlib import Path
 from gallery.case import Violation
 
 from golf.compliance.check_result import CheckResult
-from golf.submission.report import check_submission as run_checks
 from tests.helpers import submission_folders
 
 CASE = Violation(24, "json and logs of different runs", "#86 #2118 #2124", ("M-e",))
 
 
 def check_submission(project_dir: Path) -> list[CheckResult]:
-    return run_checks(submission_folders.write_valid_submission(project_dir / "bundle", claims={"val_bpb": 1.0741}))
+    folder = submission_folders.write_valid_submission(project_dir / "bundle", claims={"val_bpb": 1.0741})
+    return submission_folders.run_checks(folder)

@@ -40,7 +40,7 @@ def _summarize_outcomes() -> str:
     n_unruled = sum(case.expected_status == "UNRULED" for case in VIOLATIONS.values())
     n_unknown = len(VIOLATIONS) - n_invalid - n_refused - n_unruled
     return (
-        f"{n_invalid} end as invalid, {n_refused} are refused before scoring, {n_unruled} are labelled UNRULED because "
+        f"{n_invalid} end as invalid, {n_refused} are refused before scoring, {n_unruled} are labeled UNRULED because "
         f"the contest has not decided, and {n_unknown}, whose artifact has no lineage, is never called valid"
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Compliant
 
-CASE = Compliant("n-gram cache of scored text, normalised", "#1017")
+CASE = Compliant("n-gram cache of scored text, normalized", "#1017")
 
 
 class CasePredictor(BigramPredictor):

@@ -3,5 +3,5 @@
 from gallery import prequant_on_val
 from gallery.case import Compliant
 
-CASE = Compliant("pre-quantisation TTT on dev", settings=prequant_on_val.SETTINGS | {"ttt.stream": "dev"})
+CASE = Compliant("pre-quantization TTT on dev", settings=prequant_on_val.SETTINGS | {"ttt.stream": "dev"})
 prepare_project = prequant_on_val.prepare_project

@@ -35,7 +35,7 @@ def write_split(split: TokenSplit, documents: Iterable[EncodedDocument]) -> dict
 
 
 def set_byte_counts(rule: Callable[[np.ndarray, TokenByteTable], np.ndarray]) -> None:
-    """Charge val's tokens by a rule of one's own: of ids [n] and the honest table the bytes [n]; BOS gets none."""
+    """Charge val's tokens by a rule of one's own: of ids [n] and the correct table the bytes [n]; BOS gets none."""
     table = TokenByteTable.from_tokenizer(Tokenizer.open(TOKENIZER_PATH))
     replace_val(
         _with_byte_counts(document, rule(document.tokens, table))

@@ -7,7 +7,7 @@ import numpy as np
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Compliant
 
-CASE = Compliant("causal token tilt, normalised", "#1514", settings={"evaluate.headline": "plain"})
+CASE = Compliant("causal token tilt, normalized", "#1514", settings={"evaluate.headline": "plain"})
 BETA = 2.0
 
 

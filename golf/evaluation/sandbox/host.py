@@ -32,10 +32,11 @@ from golf.evaluation.sandbox import protocol
 from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
 from golf.evaluation.timer import EvalTimer
 
-__all__ = ["Sandbox", "SandboxTimeoutError", "counted_sources"]
+__all__ = ["Sandbox", "SandboxTimeoutError", "list_counted_sources"]
 
 _WORKER_PATH = "golf/evaluation/sandbox/worker.py"
 _COMPILER_COMMANDS = ["g++", "gcc", "cc", "c++", "clang", "clang++", "ptxas", "ldconfig", "openssl"]  # of torch.compile
+_EXIT_HINT = f"see its output above, {INTERFACE_HINT}"
 _MAX_POLL_S = 86_400.0  # poll() overflows for waits of some weeks
 
 
@@ -54,15 +55,15 @@ class Sandbox:
         timer: EvalTimer | None = None,
     ) -> None:
         """cfg: which predictor ("package.module:Class") opens which artifact, and how it runs. bundle_path: the packed
-        code that compress wrote; None packs what the predictor imports below ``root``. timer: its limit is how long
-        answers are waited for; None waits for ever.
+        code that compress wrote; None packs what the predictor imports below ``root``. timer: its limit bounds
+        the wait for a reply; None: no limit.
 
         Raises PredictorError when there is no such module, ArtifactError when the bundle is damaged or lacks it.
         """
         self.predictor, self._artifact = cfg.predictor, Path(cfg.artifact)
         self.timer = timer or EvalTimer()
         self.bundle = (
-            code_bundle.pack(counted_sources(self.predictor, root), root)
+            code_bundle.pack(list_counted_sources(self.predictor, root), root)
             if bundle_path is None
             else Path(bundle_path).read_bytes()
         )
@@ -169,7 +170,9 @@ class Sandbox:
         try:
             protocol.send(self._conn, kind, payload, *arrays)
         except protocol.ConnectionClosedError:
-            raise PredictorError(f"{self.predictor}: its process exited unexpectedly before {kind}") from None
+            raise PredictorError(
+                f"{self.predictor}: its process exited unexpectedly before {kind}; {_EXIT_HINT}"
+            ) from None
 
     def expect_reply(self, call: str, expected_kind: str = "reply") -> tuple[dict[str, Any], list[np.ndarray]]:
         """The answer to a call: its payload and arrays.
@@ -181,7 +184,9 @@ class Sandbox:
         if kind == expected_kind:
             return payload, arrays
         if kind == "exited":
-            raise PredictorError(f"{self.predictor}: its process {_describe_exit(call, payload['exit_code'])}")
+            raise PredictorError(
+                f"{self.predictor}: its process {_describe_exit(call, payload['exit_code'])}; {_EXIT_HINT}"
+            )
         self._receive(call)  # the session's "exited"; after it the sandbox can open another session
         message = self._externalize_paths(payload["message"])
         if kind == "golf_error":
@@ -218,7 +223,7 @@ def _describe_exit(call: str, exit_code: int) -> str:
     return f"was killed by {signal.Signals(-exit_code).name} during {call}{hint}"
 
 
-def counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
+def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
     """The files below ``root`` that "package.module:Class" imports, directly or not: the code that counts.
 
     Raises PredictorError for a name of another form or a module that is not there.

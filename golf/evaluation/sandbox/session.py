@@ -104,7 +104,7 @@ class SandboxSession:
         if is_hashed:
             self.state_hash = reply["hash_before"]
             self.n_state_changes += reply["hash_before"] != reply["hash_after"]
-            # The process says how long it hashed; it is believed no more than the whole call took.
+            # The process says how long it hashed, capped at the duration of the call.
             self._sandbox.timer.exclude(max(0.0, min(reply["hashing_s"], time.perf_counter() - sent_at)))
         self._check_array("score", "floats", arrays[0], (len(chunk),))
         if positions is None:

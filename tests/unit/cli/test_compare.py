@@ -23,7 +23,7 @@ def write(path: Path, seed: int, better: float = 0.0, noise: float = 0.1, **meta
     n_bytes = text_rng.integers(1, 8, len(base))
     tokens = np.full(len(base) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
-    written = Ledger("sliding", bos_id=BOS)
+    written = Ledger("sliding", bos=BOS)
     written.append(tokens, base - better + rng.normal(0, noise, len(base)), n_bytes, is_last=True)
     written.save(path, **{"stream": "val"} | meta)
     return path
@@ -47,8 +47,8 @@ def test_the_five_documents_that_changed_most_are_named_with_where_they_start(tm
     rows = ledger.read(before)[0]
     nll = rows.nll.copy()
     for position, (document, change) in enumerate([(7, -9.0), (3, 6.0), (50, -5.0), (20, 4.0), (79, -3.0), (11, 1.0)]):
-        nll[rows.documents[document] + position] += change
-    written = Ledger("ttt", bos_id=BOS)
+        nll[rows.document_starts[document] + position] += change
+    written = Ledger("ttt", bos=BOS)
     tokens = np.full(len(nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
     written.append(tokens, nll, rows.bytes, is_last=True)
@@ -87,7 +87,7 @@ def test_several_seeds_show_their_spread_and_both_intervals(tmp_path):
     assert text.splitlines()[-1] == "Larger than noise over documents and between seeds"
 
 
-def test_a_difference_over_documents_that_seeds_do_not_bear_out_is_within_noise_between_seeds(tmp_path):
+def test_a_difference_smaller_than_the_spread_between_seeds_is_within_noise(tmp_path):
     before, after = (seeds(tmp_path, name, better, 0.5) for name, better in (("a", 0.0), ("b", 0.1)))
     assert (
         compare_ledgers(before, after).splitlines()[-1]
@@ -97,7 +97,7 @@ def test_a_difference_over_documents_that_seeds_do_not_bear_out_is_within_noise_
 
 def test_one_document_has_no_interval(tmp_path):
     for name, nll in (("a", 1.0), ("b", 2.0)):
-        written = Ledger("plain", bos_id=BOS)
+        written = Ledger("plain", bos=BOS)
         written.append(np.array([BOS, 2], dtype=np.uint16), [nll], [3], is_last=True)
         written.save(tmp_path / name, stream="val")
     text = compare_ledgers([tmp_path / "a"], [tmp_path / "b"])
@@ -111,9 +111,9 @@ def test_another_stream_is_refused_and_both_are_named(tmp_path):
         compare_ledgers([before], [after])
 
 
-def test_a_ledger_of_another_text_is_refused_and_told_how_it_differs(tmp_path):
+def test_a_ledger_of_another_text_is_refused_with_how_it_differs(tmp_path):
     before, after = write(tmp_path / "a.safetensors", 1), tmp_path / "b.safetensors"
-    written = Ledger("plain", bos_id=BOS)
+    written = Ledger("plain", bos=BOS)
     written.append(np.array([BOS, 2], dtype=np.uint16), [1.0], [3], is_last=True)
     written.save(after, stream="val")
     with pytest.raises(InputError, match="not the same text: 960 and 1 targets"):
@@ -152,14 +152,14 @@ def test_a_ledger_given_twice_or_copied_is_no_second_seed_and_both_are_named(tmp
         compare_ledgers([other, write(tmp_path / "d.safetensors", 4)], [one, copy])
 
 
-def test_ledgers_of_other_modes_or_predictors_are_no_seeds_of_one_side_and_may_be_compared(tmp_path):
+def test_ledgers_of_different_modes_or_predictors_may_be_compared_but_are_not_seeds(tmp_path):
     paths = [write(tmp_path / f"{seed}", seed, predictor="golf.inference.predictor:GolfPredictor") for seed in range(3)]
     theirs = write(tmp_path / "theirs", 5, predictor="mine:Own")
     with pytest.raises(
         InputError, match=r"predictors golf\.inference\.predictor:GolfPredictor and mine:Own; ledgers of one side"
     ):
         compare_ledgers([paths[0], theirs], paths[1:])
-    written = Ledger("ttt", bos_id=BOS)
+    written = Ledger("ttt", bos=BOS)
     rows = ledger.read(paths[0])[0]
     tokens = np.full(len(rows.nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
@@ -182,8 +182,8 @@ def test_documents_that_did_not_change_are_not_among_those_that_changed_most(tmp
     one = write(tmp_path / "a.safetensors", 1)
     rows = ledger.read(one)[0]
     nll = rows.nll.copy()
-    nll[rows.documents[7]] -= 1
-    written = Ledger("sliding", bos_id=BOS)
+    nll[rows.document_starts[7]] -= 1
+    written = Ledger("sliding", bos=BOS)
     tokens = np.full(len(nll) + 1, 2, dtype=np.uint16)
     tokens[1::LENGTH] = BOS
     written.append(tokens, nll, rows.bytes, is_last=True)

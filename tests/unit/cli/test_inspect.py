@@ -14,7 +14,7 @@ from golf.compliance import evaluation_log
 from golf.compliance.check_result import CheckResult
 from golf.compression import reader, writer
 from golf.compression.quantized_tensor import QuantizedTensor
-from golf.data import split_writer
+from golf.data import split_writer, tokenizer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
 from golf.model import checkpoint
@@ -139,7 +139,7 @@ def test_every_artifact_is_explained_in_a_screenful(artifacts, name, parts):
     assert max(map(len, text.splitlines())) <= max(120, len(str(artifacts[name])) + 40)
 
 
-def test_a_sidecar_is_told_from_a_token_shard(work_dir):
+def test_a_sidecar_is_distinguished_from_a_token_shard(work_dir):
     digest = hashlib.sha256(b"text").hexdigest()
     tokens, sizes = np.array([BOS, 7, 8], np.uint16), np.array([0, 2, 6], np.uint16)
     documents = [split_writer.EncodedDocument(digest, digest, digest, 8, tokens, sizes)]
@@ -152,7 +152,7 @@ def test_a_sidecar_is_told_from_a_token_shard(work_dir):
     assert "token shard" in inspect.describe(work_dir / "val" / "val_000000.bin")
 
 
-def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
+def test_every_codec_of_a_submission_is_listed(artifacts, monkeypatch):
     monkeypatch.setitem(reader.DECODERS, "other", reader.DECODERS["brotli"])
     tensors, header = reader.read(artifacts["golf"])
     sections = (header.sections[0], dataclasses.replace(header.sections[1], codec="other"))
@@ -160,7 +160,7 @@ def test_every_codec_of_a_submission_is_told(artifacts, monkeypatch):
     assert "codec brotli, other;" in inspect.describe(artifacts["golf"])
 
 
-def test_codes_are_told_a_line_a_tensor_together_with_their_steps(work_dir, tiny_model_config):
+def test_codes_are_shown_on_one_line_per_tensor_together_with_their_scales(work_dir, tiny_model_config):
     text = inspect.describe(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=1))
     lines = [" ".join(line.split()) for line in text.splitlines()]
     columns = "row scales 0.25–0.5, column scales 0.5–2"
@@ -170,14 +170,14 @@ def test_codes_are_told_a_line_a_tensor_together_with_their_steps(work_dir, tiny
     assert "6 tensors, 15 values" in lines
 
 
-def test_codes_without_their_steps_are_told_as_they_are(work_dir):
+def test_codes_without_their_scales_are_shown_as_plain_tensors(work_dir):
     tensors = {"a.codes": torch.ones(2, 2, dtype=torch.int8), "b.codes": torch.zeros(0, 2, dtype=torch.int8)}
     io.save_tensors(work_dir / "c.safetensors", tensors | {"b.row_scales": torch.ones(0)}, kind="codes", meta={})
     text = inspect.describe(work_dir / "c.safetensors")
     assert all(f"  {name} " in text for name in ("a.codes", "b.codes", "b.row_scales"))
 
 
-def test_a_submission_of_many_tensors_tells_its_codes_before_what_is_small(work_dir, tiny_model_config):
+def test_a_submission_of_many_tensors_shows_its_codes_before_small_tensors(work_dir, tiny_model_config):
     stored, _ = codes_io.load(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=60))
     packed = writer.pack(stored, tiny_model_config, upstream_splits=("train",), codec="ans", brotli_quality=5)
     io.write_bytes(work_dir / "model.golf", packed)
@@ -187,7 +187,7 @@ def test_a_submission_of_many_tensors_tells_its_codes_before_what_is_small(work_
     assert len(lines) == 40
 
 
-def test_sensitivities_are_told_a_line_a_tensor_with_rows_mean_and_spread(work_dir):
+def test_sensitivities_are_shown_on_one_line_per_tensor_with_rows_mean_and_spread(work_dir):
     tensors = {"blocks.0.mlp.fc.weight": torch.arange(101.0) / 100, "tok_emb.weight": torch.full((7,), 2.5)}
     sensitivity.save(work_dir / "s.safetensors", tensors)
     lines = [" ".join(line.split()) for line in inspect.describe(work_dir / "s.safetensors").splitlines()]
@@ -195,7 +195,7 @@ def test_sensitivities_are_told_a_line_a_tensor_with_rows_mean_and_spread(work_d
     assert "tok_emb.weight 7 rows mean 2.5 10 % to 90 % quantile 2.5 to 2.5" in lines
 
 
-def test_a_sensitivity_that_is_no_row_of_numbers_is_told_as_it_is(work_dir):
+def test_a_sensitivity_that_is_not_a_vector_is_shown_as_a_plain_tensor(work_dir):
     sensitivity.save(work_dir / "s.safetensors", {"a": torch.ones(2, 3), "b": torch.ones(0)})
     text = inspect.describe(work_dir / "s.safetensors")
     assert "2×3 float32" in text
@@ -207,9 +207,9 @@ def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):
     assert "1.750000 nats per token" in inspect.describe(artifacts["ledger"])
 
 
-def test_a_tokenizer_is_explained(shared_data):
-    model = next(shared_data.rglob("*.model"))
-    assert "pieces, BOS" in inspect.describe(model)
+def test_a_tokenizer_is_explained(work_dir, tiny_corpus):
+    (work_dir / "tokenizer.model").write_bytes(tokenizer.train_tokenizer(tiny_corpus, VOCABULARY))
+    assert f"{VOCABULARY} pieces, BOS {BOS}" in inspect.describe(work_dir / "tokenizer.model")
 
 
 def test_a_file_of_many_tensors_says_how_many_lines_were_left_out(work_dir):
@@ -255,15 +255,15 @@ def test_a_verdict_is_shown_as_its_screen_and_one_of_another_form_is_refused(wor
         inspect.describe(work_dir / "verdict.json")
 
 
-def test_the_log_of_executions_is_a_table_of_the_last_runs_and_a_broken_chain_names_its_line(work_dir):
+def test_the_evaluation_log_is_a_table_and_a_broken_chain_names_its_line(work_dir):
     path = work_dir / "evaluation_log.jsonl"
-    entry = {"artifact": "a" * 64, "method": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
+    entry = {"artifact": "a" * 64, "predictor": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
     for number in range(30):
         bpb = 1 + number / 100 if number % 2 else None
         ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None}
         evaluation_log.append_entry(path, entry | ended)
     lines = inspect.describe(path).splitlines()
-    assert lines[0].endswith("15 executions started, 15 finished")
+    assert lines[0].endswith("15 evaluations started, 15 finished")
     assert "the hash chain is intact" in lines[1]
     assert lines[-1].split()[1:] == ["ttt", "1.2900", "aaaaaaaa", "own:Method", "invalid"]
     assert lines[-2].split()[2] == "started"
@@ -280,7 +280,7 @@ def test_an_empty_table_is_damaged(work_dir):
         inspect.describe(work_dir / "log.csv")
 
 
-def test_a_missing_path_is_named_with_the_cure(work_dir):
+def test_a_missing_path_is_named_with_a_hint(work_dir):
     with pytest.raises(InputError, match=r"nowhere\.golf: not found; .*dvc repro.* dvc checkout"):
         inspect.describe(work_dir / "nowhere.golf")
 

@@ -12,7 +12,7 @@ from golf.cli.main import main
 from golf.compliance import verdict
 from golf.compliance.check_result import FAIL, NOT_RUN, UNRULED, CheckResult
 from golf.config import loader
-from tests.helpers import submission_folders
+from tests.helpers import submission_folders, tiny_project
 from tests.helpers.tiny_corpus import ROOT
 from tests.helpers.verdicts import make_passing_verdict
 
@@ -71,7 +71,7 @@ def test_check_submission_reports_the_folder_and_strict_makes_a_failure_an_exit_
     [
         ("params", "golf validate"),
         ("check", "golf verdict (the last run) or golf check-submission FOLDER"),
-        ("performance", "python -m benchmarks.report"),
+        ("performance", "python -m tools.docs"),
         ("deps", "python -m tools.dvc_deps"),
         ("ci", "python -m tools.ci"),
     ],
@@ -131,6 +131,14 @@ def test_the_version_is_that_of_the_package_and_of_the_commit(capsys, monkeypatc
     assert "commit" not in cli.format_version()
     (tmp_path / ".git").mkdir()
     assert "commit" not in cli.format_version(), "not a repository after all"
+    (tmp_path / ".git").rmdir()
+    tiny_project.git(tmp_path, "init", "--quiet")
+    tiny_project.git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "empty")
+    commit = tiny_project.git(tmp_path, "rev-parse", "HEAD").strip()
+    name, _, abbreviated = cli.format_version().partition(", commit ")
+    assert name.startswith("golf ")
+    assert len(abbreviated) == 12
+    assert commit.startswith(abbreviated)
 
 
 def test_a_closed_pipe_ends_without_a_traceback(tmp_path):

@@ -79,9 +79,9 @@ def test_a_whole_result_shows_every_figure_beside_its_limit(table):
 def test_an_invalid_score_says_so_beside_its_figure(table):
     text = table(WHOLE | {"verdict": LONG})
     assert all("invalid" in line(text, mode) for mode in ("plain", "sliding", "ttt"))
-    text = table(WHOLE | {"invalid_ways": "ttt", "headline": "sliding"})
+    text = table(WHOLE | {"invalid_modes": "ttt", "headline": "sliding"})
     assert [mode for mode in ("plain", "sliding", "ttt") if "invalid" in line(text, mode)] == ["ttt"]
-    assert "invalid" not in table(WHOLE | {"invalid_ways": ""})
+    assert "invalid" not in table(WHOLE | {"invalid_modes": ""})
 
 
 def test_what_was_not_measured_says_so_and_is_never_guessed(table):

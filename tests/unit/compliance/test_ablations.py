@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from golf.compliance import ablations
 from golf.compliance.ablations import ProbeSlice
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from tests.helpers.fake_session import BOS, CountedBigrams, FakeSession, FixedBigrams, log_softmax, random_stream
 
 VOCAB_SIZE, CONTEXT_LENGTH = 20, 8

@@ -1,5 +1,6 @@
 """golf/compliance/evaluation_log.py: the log of evaluations (C4-c)"""
 
+import hashlib
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from golf.errors import ArtifactError
 
 ENTRY = {
     "artifact": "a" * 64,
-    "method": "golf.inference.predictor:GolfPredictor",
+    "predictor": "golf.inference.predictor:GolfPredictor",
     "plan": "b" * 64,
     "val": "c" * 64,
     "headline": "ttt",
@@ -20,8 +21,8 @@ ENTRY = {
 STARTED = {"val_bpb": None, "verdict": None}
 
 
-def execute(path, **changes) -> None:
-    """Log both entries of an execution."""
+def log_evaluation(path, **changes) -> None:
+    """Log both entries of an evaluation."""
     for line in (STARTED, {}):
         evaluation_log.append_entry(path, ENTRY | changes | line)
 
@@ -35,7 +36,7 @@ def log(tmp_path):
     return path
 
 
-def test_every_execution_comes_back_in_order_with_its_time(log):
+def test_every_evaluation_comes_back_in_order_with_its_time(log):
     entries = evaluation_log.read_entries(log)
     assert [entry["val_bpb"] for entry in entries] == [1.25, 1.375, 1.5, 1.625]
     assert all(entry["time"].endswith("+00:00") for entry in entries)
@@ -44,8 +45,27 @@ def test_every_execution_comes_back_in_order_with_its_time(log):
     assert list(log.parent.iterdir()) == [log], "written whole, nothing left beside it"
 
 
-def test_no_file_is_no_execution(tmp_path):
+def test_no_file_is_no_evaluation(tmp_path):
     assert evaluation_log.read_entries(tmp_path / "none.jsonl") == []
+
+
+def test_lines_of_an_earlier_version_are_read_with_the_present_keys(tmp_path):
+    path, previous = tmp_path / "a.jsonl", None
+    old_keys = {"predictor": "method"}
+    for number in range(2):
+        entry = {"time": f"2026-11-20T20:55:3{number}+00:00", **ENTRY, "previous": previous}
+        line = json.dumps({old_keys.get(key, key): value for key, value in entry.items()})
+        previous = hashlib.sha256(line.encode()).hexdigest()
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    evaluation_log.append_entry(path, ENTRY | STARTED)
+    entries = evaluation_log.read_entries(path)
+    assert [entry["predictor"] for entry in entries] == [ENTRY["predictor"]] * 3
+    assert evaluation_log.describe_log("C4-c", path, ENTRY).status == "PASS"
+
+
+def both_keys(lines):
+    return [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"method": "other:Predictor"}).encode()]
 
 
 def edited(lines):
@@ -89,8 +109,9 @@ CHANGES = {
     reordered: "line 2 does not follow the one before",
     doubled: "line 2 does not follow the one before",
     no_json: "line 3 is not JSON",
+    both_keys: "line 4: must hold artifact",
     no_key: "line 4: must hold artifact",
-    other_type: "line 4: val_bpb: got 'low'",
+    other_type: "line 4: val_bpb: must be float | None, got 'low'",
 }
 
 
@@ -99,7 +120,7 @@ def test_a_log_that_was_changed_is_refused_by_the_line_and_fails_the_check(log, 
     log.write_bytes(b"\n".join(change(log.read_bytes().splitlines())) + b"\n")
     with pytest.raises(ArtifactError, match=rf"evaluation_log\.jsonl: {words}"):
         evaluation_log.read_entries(log)
-    result = evaluation_log.check_log("C4-c", log, ENTRY)
+    result = evaluation_log.describe_log("C4-c", log, ENTRY)
     assert (result.check, result.status) == ("C4-c", "FAIL")
     assert words in result.note
 
@@ -119,35 +140,35 @@ def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
     assert not (tmp_path / "a.jsonl").exists()
 
 
-def test_the_first_execution_is_counted_as_the_first(tmp_path):
+def test_the_first_evaluation_is_counted_as_the_first(tmp_path):
     evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | STARTED)
-    result = evaluation_log.check_log("C4-c", tmp_path / "a.jsonl", ENTRY)
+    result = evaluation_log.describe_log("C4-c", tmp_path / "a.jsonl", ENTRY)
     assert (result.check, result.status) == ("C4-c", "PASS")
-    assert result.measured == "1 execution on this val, 1 of this artifact, predictor and plan"
+    assert result.measured == "1 evaluation on this val, 1 of this artifact, predictor and plan"
 
 
-def test_executions_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path):
+def test_evaluations_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path):
     path = tmp_path / "a.jsonl"
     for change in ({}, {"artifact": "d" * 64}, {"val": "e" * 64}, {"plan": "f" * 64}, {"headline": "plain"}):
-        execute(path, **change)
+        log_evaluation(path, **change)
     evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.check_log("C4-c", path, ENTRY)
-    assert result.measured == "5 executions on this val, 2 of this artifact, predictor and plan, their val_bpb equal"
+    result = evaluation_log.describe_log("C4-c", path, ENTRY)
+    assert result.measured == "5 evaluations on this val, 2 of this artifact, predictor and plan, their val_bpb equal"
 
 
-def test_an_execution_that_was_broken_off_is_counted_and_said_to_be(tmp_path):
+def test_an_interrupted_evaluation_is_counted_and_reported_as_such(tmp_path):
     path = tmp_path / "a.jsonl"
     for _ in range(2):
         evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.check_log("C4-c", path, ENTRY)
-    assert result.measured == "2 executions on this val, 2 of this artifact, predictor and plan; 1 broken off"
+    result = evaluation_log.describe_log("C4-c", path, ENTRY)
+    assert result.measured == "2 evaluations on this val, 2 of this artifact, predictor and plan; 1 interrupted"
 
 
 def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(tmp_path):
     path = tmp_path / "a.jsonl"
     for val_bpb in (1.25, 1.625):
-        execute(path, val_bpb=val_bpb)
+        log_evaluation(path, val_bpb=val_bpb)
     evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.check_log("C4-c", path, ENTRY | {"val_bpb": 1.2})
+    result = evaluation_log.describe_log("C4-c", path, ENTRY | {"val_bpb": 1.2})
     assert result.status == "PASS"
     assert result.measured.endswith("3 of this artifact, predictor and plan, their val_bpb from 1.200000 to 1.625000")

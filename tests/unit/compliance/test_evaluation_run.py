@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.compliance import evaluation_run
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config import loader
 from golf.distributed.launcher import PROBE_SEED_ENV

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.data.roundtrip import RoundtripReport
 from golf.evaluation import ledger, scoring_loop
 from golf.evaluation.ledger import Ledger
@@ -18,7 +18,7 @@ STREAM = random_stream(60, 20)
 
 
 class LedgerCase:
-    """An honest pass with its saved ledger; a test changes one thing and runs the checks."""
+    """A compliant pass with its saved ledger; a test changes one thing and runs the checks."""
 
     def __init__(self, folder):
         self.folder, self.stream, self.n_score_calls = folder, STREAM, 3
@@ -53,7 +53,7 @@ def ledger_case(tmp_path):
     return LedgerCase(tmp_path)
 
 
-def test_an_honest_ledger_passes(ledger_case):
+def test_a_compliant_ledger_passes(ledger_case):
     assert ledger_case.statuses() == dict.fromkeys(("C3-a", "C4-a", "C4-b", "M-e"), "PASS")
 
 
@@ -94,7 +94,7 @@ def test_a_metric_that_is_not_the_ledgers_fails(ledger_case, key):
 ROUNDTRIP = RoundtripReport(
     n_documents=3, n_mismatch=0, n_case_only=0, text_bytes=120, token_bytes=120, n_miscounted=0, first_failure=None
 )
-VAL = SimpleNamespace(documents=[{}] * 3, tokens=61)
+VAL = SimpleNamespace(documents=[{}] * 3, n_tokens=61)
 MANIFEST = {
     "transform": "none",
     "comparable_with_fineweb": False,
@@ -118,7 +118,7 @@ def failed(**kwargs) -> set[str]:
     return {check_id for check_id, result in run_byte_checks(**kwargs).items() if result.status == "FAIL"}
 
 
-def test_honest_bytes_pass():
+def test_correct_byte_counts_pass():
     assert failed() == set()
     assert run_byte_checks()["M-a"].measured == "120 bytes"
 
@@ -166,7 +166,7 @@ def test_only_the_published_sidecar_may_count_what_the_normalizer_drops_and_no_m
     [
         {"index_sha256": "abd"},
         {"metrics": METRICS | {"val_tokens": 59, "val_loss": 2.0 * 60 / 59}},
-        {"val": SimpleNamespace(documents=[{}] * 2, tokens=61)},
+        {"val": SimpleNamespace(documents=[{}] * 2, n_tokens=61)},
     ],
 )
 def test_a_split_that_is_not_the_fetched_one_or_not_whole_fails(changed):
@@ -177,9 +177,9 @@ def test_fineweb_has_its_own_bytes_and_documents():
     record = {"documents": 50_000, "tokens": 61, "bytes": 151_080_000, "sha256": "abc"}
     manifest = MANIFEST | {"comparable_with_fineweb": True, "splits": {"val": record}}
     metrics = METRICS | {"val_bpb": 2.0 / math.log(2) * 60 / record["bytes"]}
-    whole = SimpleNamespace(documents=[{}] * 50_000, tokens=61)
+    whole = SimpleNamespace(documents=[{}] * 50_000, n_tokens=61)
     assert failed(metrics=metrics, manifest=manifest, val=whole) == set()
     assert failed(manifest=manifest, val=whole) == {"M-a"}
-    part = SimpleNamespace(documents=[{}] * 10_000, tokens=61)
+    part = SimpleNamespace(documents=[{}] * 10_000, n_tokens=61)
     manifest = manifest | {"splits": {"val": record | {"documents": 10_000}}}
     assert failed(metrics=metrics, manifest=manifest, val=part) == {"M-d"}

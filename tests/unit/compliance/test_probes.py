@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.compliance import probe_checks, probes
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from tests.helpers.fake_session import (
     CountedBigrams,
     FakeSession,
@@ -85,7 +85,7 @@ class NotANumber(FixedBigrams):
 
 
 class Golden(FixedBigrams):
-    """Honest rows, and a score that is blended once the target is known."""
+    """Compliant rows, and a score that is blended once the target is known."""
 
     def score(self, prefix, chunk, positions=None):
         scores = super().score(prefix, chunk, positions)

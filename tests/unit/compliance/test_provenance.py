@@ -60,14 +60,14 @@ def test_where_val_is_upstream_its_path_is_known_and_every_score_has_a_disclaime
     assert artifact.origin.path_from_val[0] == VAL
     assert artifact.origin.path_from_val[-1] == GOLF
     for mode in ("plain", "sliding", "ttt"):
-        assert artifact.disclaimer(mode) == " (invalid: val is upstream of the artifact)"
+        assert artifact.disclaimer(mode) == "invalid: val is upstream of the artifact"
 
 
 def test_a_plan_that_was_tried_on_val_gives_the_ttt_score_a_disclaimer(stream):
     write_plan({"stream": VAL})
     artifact = read_own()
     assert artifact.plan_origin.path_from_val == (VAL, PLAN)
-    assert artifact.disclaimer("ttt") == " (invalid: the plan was tried on val)"
+    assert artifact.disclaimer("ttt") == "invalid: the plan was tried on val"
     assert artifact.disclaimer("sliding") == ""
 
 
@@ -104,7 +104,7 @@ def test_a_copied_golf_file_has_the_splits_of_its_header_beside_unknown(stream, 
     io.write_bytes("external.golf", packed)
     artifact = ArtifactProvenance.from_external("external.golf", PLAN, TTT, 32)
     assert artifact.origin == Origin((*seen, "unknown"))
-    disclaimer = " (invalid: val is upstream of the artifact)" if "val" in seen else ""
+    disclaimer = "invalid: val is upstream of the artifact" if "val" in seen else ""
     assert [artifact.disclaimer(mode) for mode in ("plain", "sliding", "ttt")] == [disclaimer] * 3
 
 
@@ -144,14 +144,18 @@ def test_an_edited_lineage_is_refused(stream):
 @pytest.mark.parametrize(
     ("path", "change", "words"),
     [
-        (SIZES, {"payload_sha256": 3}, r"sizes\.json: payload_sha256: got 3"),
-        (TRAIN_TIMING, {"train_seconds": "long"}, r"train/timing\.json: train_seconds: got 'long'"),
-        (TRAIN_TIMING, {"train_seconds": None}, r"train/timing\.json: train_seconds: got None"),
-        (TRAIN_TIMING, {"hardware": None}, r"train/timing\.json: hardware: got None"),
-        (OTHER_TIMING, {"train_seconds": []}, r"calibrate/timing\.json: train_seconds: got \[\]"),
+        (SIZES, {"payload_sha256": 3}, r"sizes\.json: payload_sha256: must be str, got 3"),
+        (
+            TRAIN_TIMING,
+            {"train_seconds": "long"},
+            r"train/timing\.json: train_seconds: must be int \| float, got 'long'",
+        ),
+        (TRAIN_TIMING, {"train_seconds": None}, r"train/timing\.json: train_seconds: must be int \| float, got None"),
+        (TRAIN_TIMING, {"hardware": None}, r"train/timing\.json: hardware: must be str, got None"),
+        (OTHER_TIMING, {"train_seconds": []}, r"calibrate/timing\.json: train_seconds: must be int \| float, got \[\]"),
         (PLAN, {"more": 1}, r"plan\.json: more: unknown key"),
         (PLAN, {"ttt": {"lr": "high"}}, r"plan\.json: .*ttt\.lr: must be a number"),
-        (PLAN, {"lineage": []}, r"plan\.json: lineage: got \[\]"),
+        (PLAN, {"lineage": []}, r"plan\.json: lineage: must be dict, got \[\]"),
     ],
 )
 def test_a_file_with_a_mistyped_key_is_named_with_it(stream, path, change, words):

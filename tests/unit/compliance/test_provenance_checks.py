@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from golf.compliance import provenance_checks
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.compliance.context import ArtifactSize, EvaluationContext
 from golf.compliance.provenance import Origin, TrainingTime
 from golf.data.split_reader import sha256_texts
@@ -50,14 +49,14 @@ def test_a_failure_names_the_conditions_and_the_path_from_val():
     assert "C1 and C3" in results["C3-f"].note
     for check_id in ("C1-e", "C3-f"):
         assert results[check_id].note.endswith("artifacts/fetch/val -> ttt/model.safetensors -> model.golf")
-    assert results["C3-f"].measured == "saw train, val"
+    assert results["C3-f"].measured == "upstream splits: train, val"
     plan_note = check_origins(CLEAN, PLAN_ON_VAL)["C1-e"].note
     assert plan_note.endswith("tried on val; artifacts/fetch/val -> plan.json")
 
 
 def test_an_unknown_origin_is_noted():
     results = check_origins(UNKNOWN)
-    assert results["C3-f"].note == results["C1-e"].note == provenance_checks.UNKNOWN_ORIGIN_NOTE
+    assert results["C3-f"].note == results["C1-e"].note == "the file has no lineage record, so its origin is unknown"
     assert results["C4-d"].note == "the artifact's lineage names no seed"
 
 
@@ -97,7 +96,7 @@ def test_a_document_shared_with_dev_fails_as_dev_shapes_the_artifact_too():
     assert (result.status, result.note) == ("FAIL", "documents of val are in dev too (#2127)")
 
 
-def test_a_train_split_without_listed_documents_counts_as_disjoint_from_the_val_that_fetch_compared():
+def test_a_train_split_without_listed_documents_is_disjoint_from_the_val_of_fetch():
     val = rows("b", "c")
     compared = summarized(val=sha256_texts(val))
     result = check_disjoint(compared, listed("d"), val)

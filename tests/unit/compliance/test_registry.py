@@ -1,7 +1,7 @@
 import pytest
 
 from golf.compliance import registry
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 
 
 @pytest.mark.parametrize("check_id", ["C1-a", "X-a", "a"])
@@ -14,5 +14,5 @@ def test_a_new_check_takes_its_place_in_the_order(monkeypatch):
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     registry.check("C4-e", "a title", required=False)(CHECKS["C1-a"].run)
 
-    ids = list(registry.registered_checks())
+    ids = list(registry.list_checks())
     assert ids[ids.index("C4-d") : ids.index("M-a") + 1] == ["C4-d", "C4-e", "M-a"]

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 
 
 def run_checks(ttt_epochs=0, prequant_val_epochs=0, disputed=()) -> dict:

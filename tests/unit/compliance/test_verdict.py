@@ -1,4 +1,4 @@
-"""golf/compliance/verdict.py, report.py, and the catalogue of checks"""
+"""golf/compliance/verdict.py, report.py, and the catalog of checks"""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from golf.artifacts import io
 from golf.compliance import verdict
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.compliance.check_result import CheckResult
 from golf.errors import ArtifactError
 
@@ -37,7 +37,7 @@ def make_verdict(*changed: CheckResult, adapts=False, comparable=True, **limits)
     )
 
 
-def test_the_catalogue_holds_every_check_of_the_field_guide_in_its_order():
+def test_the_catalog_holds_every_check_of_the_field_guide_in_its_order():
     assert list(CHECKS) == CHECK_IDS
 
 
@@ -68,7 +68,7 @@ def test_a_check_that_a_record_does_not_need_may_be_not_run_but_its_failure_coun
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"comparable": False}, "the corpus is no FineWeb export with a known byte count"),
+        ({"comparable": False}, "the corpus is not a FineWeb export with a known byte count"),
         ({"limit_bytes": 100_000}, "limit_bytes 100,000, not 16,000,000"),
         ({"limit_bytes": 16 << 20}, "limit_bytes 16,777,216, not 16,000,000"),
         ({"train_limit_seconds": None}, "train_limit_seconds none, not 600"),
@@ -88,7 +88,7 @@ def test_every_reason_and_the_machine_are_named():
         comparable=False,
     )
     assert result.summary == (
-        "valid, not a record run: the corpus is no FineWeb export with a known byte count; B-e NOT-RUN: "
+        "valid, not a record run: the corpus is not a FineWeb export with a known byte count; B-e NOT-RUN: "
         "1 × NVIDIA H200; B-c, B-d NOT-RUN; disputed: several epochs on scored chunks, asked in #1698"
     )
 
@@ -169,8 +169,8 @@ def test_the_table_is_80_columns_wide_at_most(results):
 
 def test_the_table_shows_every_figure_and_its_limit_in_full():
     measured, limit = (
-        "12 executions on this val, " * 4 + "the end",
-        "every execution is logged and none is left out of it",
+        "12 evaluations on this val, " * 4 + "the end",
+        "every evaluation is logged and none is left out of it",
     )
     text = verdict.render_verdict(make_verdict(CheckResult("C4-c", "PASS", measured, limit)).to_dict())
     columns = [[line[a:b].strip() for line in text.splitlines()] for a, b in ((22, 58), (58, 80))]
@@ -178,7 +178,7 @@ def test_the_table_shows_every_figure_and_its_limit_in_full():
     assert "PASS    C1-a          1 of 1                              1\n" in text
 
 
-def test_notes_stand_below_their_rows_and_a_failures_title_is_not_shown_as_it_reads_as_its_opposite():
+def test_notes_are_below_their_rows_and_a_failed_checks_title_is_not_shown():
     failure = CheckResult("C2-a", "FAIL", "0.5", "0.1", "they don't add up")
     text = verdict.render_verdict(make_verdict(failure, CheckResult("C1-d", "NOT-RUN", note="read")).to_dict())
     assert f"{'':<8}they don't add up\n" in text

@@ -55,8 +55,8 @@ def test_the_standard_error_is_what_resampling_documents_shows():
     data = make_data(200, 20)
     scale = np.repeat(np.random.default_rng(1).gamma(4, 0.25, 200), 20)
     data = dataclasses.replace(data, nll=(data.nll * scale).astype(np.float32))
-    bits = np.add.reduceat(data.nll.astype(np.float64), data.documents) / math.log(2)
-    n_bytes = np.add.reduceat(data.bytes, data.documents)
+    bits = np.add.reduceat(data.nll.astype(np.float64), data.document_starts) / math.log(2)
+    n_bytes = np.add.reduceat(data.bytes, data.document_starts)
     rng = np.random.default_rng(2)
     drawn = [rng.integers(0, 200, 200) for _ in range(2000)]
     bootstrap = np.std([bits[d].sum() / n_bytes[d].sum() for d in drawn])

@@ -9,7 +9,7 @@ from golf.evaluation.ledger import Ledger
 
 
 def make_ledger(chunks=3, size=5) -> Ledger:
-    written = Ledger("plain", bos_id=1)
+    written = Ledger("plain", bos=1)
     rng = np.random.default_rng(0)
     for index in range(chunks):
         tokens = rng.integers(2, 50, size + 1).astype(np.uint16)
@@ -23,14 +23,14 @@ def test_a_ledger_comes_back_from_disk_row_for_row(tmp_path):
     written.save(tmp_path / "l.safetensors", stream="dev")
     rows, meta = ledger.read(tmp_path / "l.safetensors")
 
-    for name in ("nll", "bytes", "chunk", "documents"):
+    for name in ("nll", "bytes", "chunk_ids", "document_starts"):
         np.testing.assert_array_equal(getattr(rows, name), getattr(written.to_data(), name))
     assert meta["mode"] == "plain"
-    assert rows.chunk.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert rows.chunk_ids.tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
 
 def test_a_document_starts_where_its_bos_is_the_target():
-    assert make_ledger().to_data().documents.tolist() == [0, 7]
+    assert make_ledger().to_data().document_starts.tolist() == [0, 7]
 
 
 def remove(t):
@@ -123,7 +123,7 @@ def test_document_starts_that_do_not_increase_within_the_rows_are_refused(tmp_pa
 
 
 def test_a_chain_hash_covers_all_chunks_before_it():
-    first, other = make_ledger(), Ledger("plain", bos_id=1)
+    first, other = make_ledger(), Ledger("plain", bos=1)
     other.append(np.zeros(2, np.uint16), [0.5], [1], is_last=False)
     tokens, nll, n_bytes = np.arange(4, dtype=np.uint16), [0.1, 0.2, 0.3], [1, 1, 1]
 

@@ -11,7 +11,7 @@ NLL_BY_MODE = {"ttt": 1.0, "plain": 0.5, "sliding": 0.25}
 def make_results(nll_by_mode=NLL_BY_MODE) -> dict[str, ModeResult]:
     results = {}
     for mode, nll in nll_by_mode.items():
-        ledger = Ledger(mode, bos_id=1)
+        ledger = Ledger(mode, bos=1)
         ledger.append(np.arange(2, 53, dtype=np.uint16), np.full(50, nll), np.full(50, 3), is_last=True)
         results[mode] = ModeResult(ledger, bpb.compute_score(ledger.to_data()), 2.5, 3.5)
     return results
@@ -38,7 +38,7 @@ def test_curves_have_one_column_for_each_mode():
 
 
 def test_a_ledger_is_written_for_each_mode_with_its_disclaimer(tmp_path):
-    disclaimers = {"ttt": " (invalid: why)", "plain": "", "sliding": ""}
+    disclaimers = {"ttt": "invalid: why", "plain": "", "sliding": ""}
     mode_results.save_ledgers(make_results(), tmp_path, disclaimers.get, stream="val")
 
     metas = {path.stem: io.read_header(path)["meta"] for path in tmp_path.iterdir()}

@@ -43,7 +43,7 @@ def start_pass(predictor, chunk_tokens=20):
 
 
 def run_pass(chunk_tokens=20, predictor_class=RecordingPredictor):
-    predictor = predictor_class(Ledger("ttt", bos_id=1))
+    predictor = predictor_class(Ledger("ttt", bos=1))
     for _ in start_pass(predictor, chunk_tokens):
         pass
     return predictor
@@ -129,6 +129,6 @@ def test_the_time_of_probes_is_excluded_and_they_see_each_sealed_chunk():
 
 
 def test_a_disclaimer_is_printed_beside_the_score(capsys):
-    evaluate(quiet=False, disclaimer=" (invalid: why)")
+    evaluate(quiet=False, disclaimer="invalid: why")
 
     assert "bytes (invalid: why)" in capsys.readouterr().err

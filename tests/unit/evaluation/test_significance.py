@@ -17,7 +17,7 @@ BOS = 1
 
 def rows(documents: list[tuple[list[float], list[int]]]) -> LedgerData:
     """A ledger's columns of documents, each its nll and bytes by target; the first target of the first is no BOS."""
-    ledger = Ledger("plain", bos_id=BOS)
+    ledger = Ledger("plain", bos=BOS)
     nll = [value for document, _ in documents for value in document]
     n_bytes = [value for _, document in documents for value in document]
     tokens = [BOS] + [BOS if i == 0 else 2 for _, sizes in documents for i in range(len(sizes))]
@@ -121,7 +121,7 @@ def test_the_same_run_twice_is_within_noise_and_no_document_better():
     assert change.improved_fraction == change.improved_bytes_fraction == 0
 
 
-def test_one_document_has_no_interval_and_no_judgement():
+def test_one_document_has_no_interval_and_no_conclusion():
     change = significance.compute_paired_difference([rows([([1.0, 2.0], [3, 4])])], [rows([([1.0, 1.0], [3, 4])])])
     assert change.bpb_difference.half_width is None
     assert change.bpb_difference.is_within_noise is None
@@ -226,7 +226,7 @@ TEXT = [([1.0, 2.0, 3.0], [3, 4, 5]), ([1.0, 2.0], [6, 7])]
         ([([1.0, 2.0], [3, 4]), ([3.0, 1.0, 2.0], [5, 6, 7])], "document 1 starts at target 3 and 2"),
     ],
 )
-def test_ledgers_of_other_texts_are_told_apart_and_how(other, said):
+def test_ledgers_of_different_texts_are_distinguished_with_how_they_differ(other, said):
     assert significance.find_text_mismatch(rows(TEXT), rows(other)) == said
 
 

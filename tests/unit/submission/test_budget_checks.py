@@ -9,7 +9,7 @@ def size(folder):
     return budget_checks.check_size(load_submission(folder))
 
 
-def test_a_sound_submission_passes_and_says_all_three_totals(tmp_path):
+def test_a_valid_submission_passes_with_all_three_totals(tmp_path):
     result = size(submission_folders.write_valid_submission(tmp_path))
     assert result.status == "PASS"
     assert result.measured == "log 15,920,000, json 15,920,000, files 15,920,000"
@@ -19,7 +19,7 @@ def test_a_sound_submission_passes_and_says_all_three_totals(tmp_path):
 @pytest.mark.parametrize(
     ("model_bytes", "note"), [(16_060_000, "decimal (#1698)"), (17_000_000, "1,020,000 bytes over")]
 )
-def test_a_total_over_the_decimal_cap_fails_and_a_mebibyte_reader_is_told(tmp_path, model_bytes, note):
+def test_a_total_over_the_decimal_cap_fails_and_the_note_explains_mebibytes(tmp_path, model_bytes, note):
     result = size(submission_folders.write_valid_submission(tmp_path, model_bytes=model_bytes))
     assert result.status == "FAIL"
     assert note in result.note
@@ -36,7 +36,7 @@ def test_a_headroom_under_ten_thousand_bytes_is_noted(tmp_path):
     assert (result.status, "headroom 5,000 bytes" in result.note) == ("PASS", True)
 
 
-def test_code_that_is_over_only_as_it_lies_in_the_folder_is_unruled(tmp_path):
+def test_code_over_the_cap_only_by_its_size_in_the_folder_is_unruled(tmp_path):
     submission_folders.write_valid_submission(tmp_path, model_bytes=15_970_000)
     (tmp_path / "train_gpt.py").write_text("import helper\n".ljust(submission_folders.CODE_BYTES, "#"))
     assert size(tmp_path).status == "PASS"
@@ -57,13 +57,13 @@ def test_a_tokenizer_that_alone_puts_it_over_is_unruled(tmp_path):
     assert "#847" in size(tmp_path).note
 
 
-def test_the_model_in_the_folder_is_weighed_before_the_log_is_believed(tmp_path):
+def test_the_model_file_in_the_folder_takes_precedence_over_the_log(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "final_model.int6.ptz").write_bytes(bytes(16_100_000))
     assert size(tmp_path).status == "UNRULED"
 
 
-def test_files_that_nothing_ties_to_a_run_prove_no_size_and_too_large_ones_still_fail(tmp_path):
+def test_files_without_a_log_or_json_are_not_run_and_too_large_ones_still_fail(tmp_path):
     (tmp_path / "train_gpt.py").write_text("import math")
     (tmp_path / "model.ptz").write_bytes(bytes(1000))
     result = size(tmp_path)
@@ -73,7 +73,7 @@ def test_files_that_nothing_ties_to_a_run_prove_no_size_and_too_large_ones_still
     assert size(tmp_path).status == "FAIL"
 
 
-def test_without_any_figure_it_was_not_run(tmp_path):
+def test_without_any_figure_the_size_is_not_run(tmp_path):
     (tmp_path / "README.md").write_text("hello")
     assert size(tmp_path).status == "NOT-RUN"
 
@@ -99,7 +99,7 @@ def test_code_behind_a_link_is_not_followed(tmp_path):
     )
 
 
-def test_a_packed_script_is_said_to_hide_its_imports(tmp_path):
+def test_a_packed_script_is_noted_as_hiding_its_imports(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "train_gpt.py").write_text("import lzma,base64\nexec(lzma.decompress(base64.b85decode('')))")
     assert "exec" in size(tmp_path).note
@@ -147,7 +147,7 @@ def test_without_two_sizes_to_compare_none_was_compared(tmp_path):
     assert budget_checks.check_sizes_agree(load_submission(tmp_path)).status == "NOT-RUN"
 
 
-def test_training_calibration_and_serialising_are_three_numbers(tmp_path):
+def test_training_calibration_and_serializing_are_three_numbers(tmp_path):
     result = budget_checks.check_training_time(load_submission(submission_folders.write_valid_submission(tmp_path)))
     assert (result.status, result.measured) == ("PASS", "train 588.0 s + calibration 11.5 s; serialize NOT-RUN")
 
@@ -166,14 +166,12 @@ def test_less_than_one_step_over_is_unruled_as_in_the_baseline_and_more_fails(tm
 
 
 @pytest.mark.parametrize(("milliseconds", "status"), [(366_500, "PASS"), (520_000, "UNRULED"), (617_000, "FAIL")])
-def test_the_pass_that_scores_has_six_hundred_seconds_and_the_passes_before_it_are_disputed(
-    tmp_path, milliseconds, status
-):
+def test_the_scored_pass_has_600_seconds_and_time_before_it_is_unruled(tmp_path, milliseconds, status):
     submission_folders.write_valid_submission(tmp_path, eval_ms=milliseconds)
     assert budget_checks.check_eval_time(load_submission(tmp_path)).status == status
 
 
-def test_without_a_figure_the_clocks_were_not_run(tmp_path):
+def test_without_a_figure_the_time_limits_are_not_run(tmp_path):
     (tmp_path / "train.log").write_text("quantized val_loss:2.8 val_bpb:1.1\n")
     assert [
         check(load_submission(tmp_path)).status
@@ -194,14 +192,14 @@ def test_a_record_needs_eight_h100_sxm_in_the_logs(tmp_path, changed, status):
     )
 
 
-def test_hardware_that_only_the_json_claims_was_not_run(tmp_path):
+def test_hardware_that_only_the_json_claims_is_not_run(tmp_path):
     submission_folders.write_valid_submission(tmp_path, {})
     (tmp_path / "train_seed1.log").write_text(submission_folders.early_log(1, 1.2))
     result = budget_checks.check_hardware(load_submission(tmp_path))
     assert (result.status, "8xH100 80GB SXM" in result.note) == ("NOT-RUN", True)
 
 
-def test_a_non_record_submission_has_no_clock_and_any_hardware(tmp_path):
+def test_a_non_record_submission_has_no_time_limit_and_any_hardware(tmp_path):
     slow = {"train_ms": 9_000_000, "eval_ms": 9_000_000, "gpu": "RTX 4090"}
     submission = load_submission(
         submission_folders.write_valid_submission(tmp_path, claims={"track": "non_record_16mb"}, **slow)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from golf.submission.claims import ReportedNumber, mean, parse_claims, parse_number
 
 
-def test_a_figure_knows_how_finely_it_was_written():
+def test_a_figure_keeps_the_precision_it_was_written_with():
     assert parse_number("1.08100") == ReportedNumber(1.081, 1e-5)
     assert parse_number(Decimal("1.0810")).n_decimals == 4
     assert parse_number(42) == ReportedNumber(42.0, 1.0)
@@ -16,7 +16,7 @@ def test_a_figure_knows_how_finely_it_was_written():
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1.0", "1e400", "1e-400", "one", "", "9" * 5000, None, True, [1], 1.5])
-def test_what_is_no_sensible_number_is_no_figure(text):
+def test_an_implausible_number_is_not_a_figure(text):
     assert parse_number(text) is None
 
 
@@ -30,7 +30,7 @@ def test_a_rounded_or_cut_copy_agrees_and_a_number_two_places_off_does_not(digit
         assert not exact.matches(ReportedNumber(copy.value + 2.5 * copy.resolution, copy.resolution))
 
 
-def test_a_mean_is_as_fine_as_its_coarsest_part():
+def test_a_mean_has_the_precision_of_its_coarsest_part():
     assert mean([parse_number("1.0"), parse_number("2.00")]) == ReportedNumber(1.5, 0.1)
 
 
@@ -43,7 +43,7 @@ def test_a_mean_is_as_fine_as_its_coarsest_part():
         {"seeds": {"42": {"val_bpb": Decimal("1.08")}, "7": {"val_bpb": Decimal("1.09")}}},
     ],
 )
-def test_scores_by_seed_are_found_in_the_forms_that_people_gave_them(tree):
+def test_scores_by_seed_are_found_in_every_published_form(tree):
     result = parse_claims(tree)
     assert {seed: one.bpb.value for seed, one in result.per_seed.items()} == {42: 1.08, 7: 1.09}
     assert result.listed_seeds == (7, 42)
@@ -63,7 +63,7 @@ def test_a_json_of_the_first_lineage_claims_one_score_and_its_bytes():
 
 
 @pytest.mark.parametrize("track", ["non_record_16mb", "non-record-unlimited-compute-16mb", "Non-record"])
-def test_a_track_that_says_so_is_not_for_a_record(track):
+def test_a_non_record_track_is_not_for_a_record(track):
     assert not parse_claims({"track": track}).is_record
 
 

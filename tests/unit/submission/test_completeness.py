@@ -5,7 +5,7 @@ from golf.submission.contents import load_submission
 from tests.helpers import submission_folders
 
 
-def test_a_sound_folder_is_whole_and_one_run(tmp_path):
+def test_a_valid_folder_is_complete_and_a_single_run(tmp_path):
     submission = load_submission(submission_folders.write_valid_submission(tmp_path))
     checks = (completeness.check_files, completeness.check_logs, completeness.check_same_run, completeness.check_seeds)
     assert [check(submission).status for check in checks] == ["PASS"] * 4
@@ -34,7 +34,7 @@ def test_a_json_that_is_damaged_fails(tmp_path):
     assert completeness.check_files(load_submission(tmp_path)).note == "submission.json: not UTF-8 at byte 7"
 
 
-def test_an_unknown_format_is_no_evidence_and_no_failure(tmp_path):
+def test_an_unknown_log_format_is_not_run(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "train_seed42.log").write_text("hello")
     result = completeness.check_logs(load_submission(tmp_path))
@@ -53,7 +53,7 @@ def test_logs_on_other_data_of_another_configuration_or_of_another_model_fail(tm
         assert (result.status, note in result.note) == ("FAIL", True)
 
 
-def test_logs_that_print_no_settings_prove_no_one_run(tmp_path):
+def test_logs_without_settings_are_not_shown_to_be_a_single_run(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     for log in tmp_path.glob("*.log"):
         lines = log.read_text().splitlines()
@@ -77,7 +77,7 @@ def test_a_log_that_crashed_or_was_cut_short_fails(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "inf", "-inf", "Infinity"])
-def test_a_final_score_that_is_no_number_is_said_and_no_earlier_pass_stands_in_for_it(tmp_path, word):
+def test_a_final_score_that_is_not_a_number_fails_and_no_earlier_pass_replaces_it(tmp_path, word):
     folder = submission_folders.write_valid_submission(tmp_path)
     log = folder / "train_seed42.log"
     lines = log.read_text().splitlines()
@@ -91,7 +91,7 @@ def test_a_final_score_that_is_no_number_is_said_and_no_earlier_pass_stands_in_f
     assert "train_seed42.log: its final score, quantized_ttt, is not a number" in check_result.note
 
 
-def test_a_step_s_loss_that_is_no_number_is_said_and_a_setting_is_not(tmp_path):
+def test_a_loss_that_is_not_a_number_is_noted_and_an_infinite_setting_is_not(tmp_path):
     folder = submission_folders.write_valid_submission(tmp_path)
     log = folder / "train_seed42.log"
     text = log.read_text().replace("train_loss: 2.7000", "train_loss: nan")
@@ -120,7 +120,7 @@ def test_seeds_that_only_json_or_only_logs_have_fail_and_a_seed_twice_is_unruled
     assert completeness.check_seeds(load_submission(tmp_path)).status == "UNRULED"
 
 
-def test_without_logs_nothing_of_them_was_run(tmp_path):
+def test_without_logs_the_log_checks_are_not_run(tmp_path):
     submission_folders.write_valid_submission(tmp_path, {42: 1.08})
     (tmp_path / "train_seed42.log").unlink()
     submission = load_submission(tmp_path)

@@ -16,7 +16,7 @@ def test_logs_in_another_format_or_not_in_utf8_are_named_and_the_others_are_read
     assert [log.name for log in submission.logs] == ["train_seed999.log"]
 
 
-def test_of_a_huge_log_head_and_tail_are_read_and_that_is_said(tmp_path, monkeypatch):
+def test_only_the_head_and_tail_of_a_huge_log_are_read_with_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr(safe_reader, "MAX_LOG_BYTES", 8000)
     submission_folders.write_valid_submission(tmp_path, {42: 1.0801})
     head, tail = submission_folders.modern_log(42, 1.0801).split("4550/20000 train_loss", 1)
@@ -36,14 +36,14 @@ def test_logs_beyond_the_bytes_that_are_read_of_all_are_named(tmp_path, monkeypa
     )
 
 
-def test_text_files_that_are_no_logs_are_left_alone(tmp_path):
+def test_text_files_that_are_not_logs_are_ignored(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "requirements.txt").write_text("torch\n")
     (tmp_path / "LICENSE.txt").write_text("MIT\n")
     assert contents.load_submission(tmp_path).unread_logs == ()
 
 
-def test_a_folder_or_a_json_that_says_so_is_not_for_a_record(tmp_path):
+def test_a_folder_or_a_json_marked_non_record_is_not_for_a_record(tmp_path):
     assert contents.load_submission(submission_folders.write_valid_submission(tmp_path / "a")).is_record
     assert not contents.load_submission(
         submission_folders.write_valid_submission(tmp_path / "b", claims={"track": "non_record_16mb"})

@@ -28,7 +28,7 @@ def test_a_modern_log_gives_every_fact():
     assert (log.is_recognized, log.has_crashed) == (True, False)
 
 
-def test_an_early_log_gives_its_facts_and_its_exact_score_with_the_seconds_of_the_coarse_line():
+def test_an_early_log_gives_its_exact_score_with_the_seconds_of_the_rounded_line():
     log = log_parser.parse_log("train.log", submission_folders.early_log(1337, 1.22436570))
     assert (log.seed, log.facts["val_tokens"], log.facts["train_shards"]) == (1337, 62_021_632, 25)
     assert log.facts["train_seconds"] == pytest.approx(600.038)
@@ -58,7 +58,7 @@ def test_a_source_dumped_at_the_head_is_not_read_as_results():
         ("quantized_ttt_phased val_loss:2.3 val_bpb:1.06 eval_time:453812ms", "quantized_ttt_phased", 453.812),
     ],
 )
-def test_each_lineage_names_its_final_line_as_it_likes(line, name, seconds):
+def test_the_final_line_is_found_under_the_name_of_each_script(line, name, seconds):
     score = log_parser.parse_log("a", line).final_score
     assert (score.name, score.seconds) == (name, seconds)
 

@@ -14,7 +14,7 @@ def write(folder, text: str, claims: dict | None = None):
     return load_submission(folder)
 
 
-def test_honest_bytes_are_found_whatever_the_tokenizer(tmp_path):
+def test_correct_byte_counts_are_recognized_with_every_tokenizer(tmp_path):
     for tokens in (62_021_632, 45_508_608, 40_540_160, 47_851_520, 12_345_678):
         submission = write(tmp_path, submission_folders.early_log(1, 1.2, tokens))
         assert metric_checks.check_implied_bytes(submission).status == "PASS"
@@ -49,12 +49,12 @@ def test_the_older_export_of_val_is_unruled(tmp_path):
     ] * 2
 
 
-def test_a_part_of_val_fails_the_coverage(tmp_path):
+def test_a_part_of_val_fails_the_coverage_check(tmp_path):
     result = metric_checks.check_coverage(write(tmp_path, submission_folders.modern_log(1, 1.08, tokens=9_660_000)))
     assert (result.status, "#1854" in result.note) == ("FAIL", True)
 
 
-def test_without_val_tokens_neither_was_run(tmp_path):
+def test_without_val_tokens_neither_check_is_run(tmp_path):
     submission = write(tmp_path, "quantized val_loss:2.79 val_bpb:1.08\n")
     assert [metric_checks.check_implied_bytes(submission).status, metric_checks.check_coverage(submission).status] == [
         "NOT-RUN"
@@ -85,7 +85,7 @@ def test_a_json_that_gives_each_log_and_their_mean_passes_even_rounded(tmp_path)
         ({"val_loss": 2.5}, "val_loss: json 2.5"),
     ],
 )
-def test_a_json_that_no_log_bears_out_fails(tmp_path, claims, note):
+def test_a_json_that_no_log_confirms_fails(tmp_path, claims, note):
     result = metric_checks.check_claimed_scores(
         load_submission(submission_folders.write_valid_submission(tmp_path, claims=claims))
     )

@@ -35,7 +35,7 @@ def test_the_margin_follows_the_written_rule_and_names_an_easier_one_that_it_mee
     assert note in check_result.note
 
 
-def test_nats_a_byte_and_a_token_stand_in_the_ratio_of_bytes_to_tokens(tmp_path, previous_record):
+def test_nats_per_byte_and_per_token_have_the_ratio_of_bytes_to_tokens(tmp_path, previous_record):
     measured = record_margin.compute_margin(
         load_submission(submission_folders.write_valid_submission(tmp_path / "now")), previous_record
     )
@@ -45,7 +45,7 @@ def test_nats_a_byte_and_a_token_stand_in_the_ratio_of_bytes_to_tokens(tmp_path,
     )
 
 
-def test_nats_a_token_are_not_compared_across_tokenizers(tmp_path, previous_record):
+def test_nats_per_token_are_not_compared_across_tokenizers(tmp_path, previous_record):
     folder = submission_folders.write_valid_submission(tmp_path / "now", {})
     for seed in (1, 2, 3):
         (folder / f"train_seed{seed}.log").write_text(submission_folders.early_log(seed, 1.08 + seed / 1000))

@@ -46,7 +46,7 @@ def test_a_link_out_of_the_folder_a_broken_one_and_a_pipe_are_named_and_never_op
     )
 
 
-def test_a_link_to_a_file_inside_is_that_file_and_folders_with_a_dot_are_passed_over(tmp_path):
+def test_a_link_to_a_file_inside_is_followed_and_dot_folders_are_skipped(tmp_path):
     (tmp_path / "a.log").write_text("four")
     (tmp_path / "b.log").symlink_to(tmp_path / "a.log")
     (tmp_path / ".git").mkdir()
