@@ -11,7 +11,7 @@ help:
 	@echo "make run        the whole pipeline with params.yaml, then the result table"
 	@echo "make test       lint, types, unit tests and the smoke tests: about five minutes on two cores"
 	@echo "make test-all   every test but the soak; make test-PART runs tests/PART: make test-dvc"
-	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones"
+	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones, ten times the property examples"
 	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
 
 $(READY): pyproject.toml
@@ -43,8 +43,9 @@ test-all: lint types
 test-%: $(READY)
 	$(PYTEST) -m "not soak" tests/$*
 
+soak: export HYPOTHESIS_PROFILE := soak
 soak: lint
-	$(PYTEST) -m soak
+	$(PYTEST) -m "soak or hypothesis"
 
 gpu-check:
 	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py

@@ -18,8 +18,10 @@ from tests.helpers import tiny_training
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
 
 sys.path.append(str(ROOT / "tests"))  # sandboxes import the gallery as ``gallery``; last, as tests/dvc is not dvc
-pytest.register_assert_rewrite("tests.helpers.stage_processes", "tests.helpers.stage_errors")
-for _profile, _max_examples in {"dev": 20, "nightly": 200}.items():  # no deadline: a first call may import the compiler
+pytest.register_assert_rewrite(
+    "tests.helpers.stage_processes", "tests.helpers.stage_errors", "tests.helpers.stage_metrics"
+)
+for _profile, _max_examples in {"dev": 20, "soak": 200}.items():  # no deadline: a first call may import the compiler
     hypothesis.settings.register_profile(_profile, deadline=None, max_examples=_max_examples)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 _DIRECTORY_MARKERS = {"distributed": "ranks", "dvc": "dvc", "gallery": "gallery"}
@@ -120,7 +122,7 @@ def sandbox(external_dir):
 
 @pytest.fixture(scope="session")
 def gallery_run(finished_run, tmp_path_factory) -> Path:
-    """The finished run with the gallery's code and its honest predictor. Copy it, change nothing in it."""
+    """The finished run with the gallery's code and its compliant predictor. Copy it, change nothing in it."""
     from gallery import harness
 
     return harness.create_gallery_project(finished_run, tmp_path_factory.mktemp("gallery") / "project")

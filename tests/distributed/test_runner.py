@@ -52,7 +52,7 @@ def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
 
 
 @pytest.mark.soak
-def test_an_error_that_all_ranks_meet_is_told_once(tmp_path):
+def test_an_error_on_all_ranks_is_reported_once(tmp_path):
     body = 'raise errors.ArtifactError("artifacts/x", "not found")'
     err = run_failing(tmp_path, body)
     assert_single_error(err, "calibrate")
@@ -130,7 +130,7 @@ def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
     assert alive == []
 
 
-def test_a_second_start_of_a_stage_is_refused_with_the_id_of_the_first_and_no_advice_to_restore(stage_dir):
+def test_a_second_start_of_a_stage_is_refused_with_the_process_id_of_the_first(stage_dir):
     write_stub_stage(stage_dir, "fetch", 'import time\nPath("ready").touch()\ntime.sleep(600)')
     process = start_stage_process(stage_dir, "fetch")
     wait_for_file(stage_dir / "ready", process)

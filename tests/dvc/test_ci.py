@@ -39,7 +39,7 @@ def test_jobs_run_the_gate_and_every_directory_of_tests():
     assert list_steps("test") == ["make test"]
     matrix = YAML(typ="safe").load(WORKFLOW)["jobs"]["part"]["strategy"]["matrix"]["directory"]
     directories = {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
-    assert {*matrix} == directories - {"smoke", "gpu"}  # smoke is part of the gate
+    assert {*matrix} == directories - {"unit", "smoke", "gpu"}  # the gate runs unit and smoke
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,7 @@ def origin(finished_run, tmp_path_factory):
     return folder
 
 
-def test_smoke_test_of_the_committed_artifact_passes_after_the_push_and_sees_another_ledger(
-    origin, tmp_path, monkeypatch
-):
+def test_smoke_test_passes_after_the_push_and_fails_on_another_ledger(origin, tmp_path, monkeypatch):
     monkeypatch.setattr(committed, "ROOT", origin)
     monkeypatch.setattr(committed, "REMOTE", origin / ".ci/remote/files/md5")
     test_committed_artifact.test_every_artifact_that_ci_needs_is_in_the_remote()
@@ -72,7 +70,7 @@ def test_smoke_test_of_the_committed_artifact_passes_after_the_push_and_sees_ano
         test_committed_artifact.test_plain_scores_equal_the_committed_ledger(tmp_path / "shifted")
 
 
-def test_fresh_clone_evaluates_the_pushed_artifact_without_training_and_gets_the_same_scores(origin, tmp_path):
+def test_fresh_clone_evaluates_the_pushed_artifact_without_training(origin, tmp_path):
     tiny_project.git(tmp_path, "clone", "--quiet", str(origin), "clone")
     clone, runner_temp = tmp_path / "clone", tmp_path / "runner"
     assert not (clone / "artifacts/fetch/train").exists()
@@ -91,6 +89,20 @@ def test_fresh_clone_evaluates_the_pushed_artifact_without_training_and_gets_the
     ).stdout
     assert "val_bpb_plain" in output
     assert "+0.01" in output
+
+
+def test_step_that_compares_the_lock_fails_after_an_edit_of_the_params(origin, tmp_path):
+    tiny_project.git(tmp_path, "clone", "--quiet", str(origin), "clone")
+    clone, plan_command = tmp_path / "clone", list_steps("evaluate")[0]
+    assert "--dry" in plan_command
+
+    def run_step(exit_code):
+        command = ("bash", "-e", "-c", plan_command)
+        return tiny_project.run_command(clone, *command, exit_code=exit_code, RUNNER_TEMP=str(tmp_path)).stdout
+
+    assert "Running stage" not in run_step(exit_code=0)
+    tiny_project.set_params(clone, {"fetch.shard_tokens": 3000})
+    assert "Running stage 'fetch'" in run_step(exit_code=1)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from torch._dynamo.backends.registry import lookup_backend
 from golf.config import loader
 from golf.data.tokenizer import Tokenizer
 from golf.distributed import context
-from golf.distributed.device import init_context, missing_compiler
+from golf.distributed.device import find_missing_compiler, init_context
 from golf.inference.scorer import Scorer
 from golf.model import attention_backends
 from golf.model.attention import get_attention
@@ -47,7 +47,7 @@ def compile_backend(device, monkeypatch):
         monkeypatch.setattr(
             torch, "compile", lambda function, **options: compile_(function, backend=backend, **options)
         )
-    elif missing := missing_compiler(device):
+    elif missing := find_missing_compiler(device):
         pytest.skip(f"needs {missing}")
     torch._dynamo.reset()
     yield
@@ -90,9 +90,7 @@ def exact_attention(q_BSHE, k_BTGE, v_BTGE, doc_ids):
 
 @pytest.mark.parametrize("use_doc_ids", [False, True], ids=["whole windows", "documents"])
 @pytest.mark.parametrize("tail", [None, 64])
-def test_every_attention_backend_is_within_bf16_of_a_float64_reference_and_so_are_its_gradients(
-    device, tail, use_doc_ids
-):
+def test_attention_backends_and_their_gradients_are_within_bf16_of_a_float64_reference(device, tail, use_doc_ids):
     model_cfg, n_tokens = model_config_for(device), 1024 if device.type == "cuda" else 128
     generator = torch.Generator().manual_seed(0)
     sizes = [(tail or n_tokens, model_cfg.n_heads), *2 * [(n_tokens, model_cfg.n_kv_heads)]]
@@ -212,7 +210,7 @@ def train(device, stream: np.ndarray, steps: int) -> Trained:
     """Steps at the record's rates from its initialization, with recurrence in the second half; compiled on a GPU."""
     model_cfg, is_gpu = model_config_for(device), device.type == "cuda"
     tokens = 98_304 if is_gpu else 16 * model_cfg.context_length
-    execution = {"device": device.type, "ranks": 1, "compile": "auto" if is_gpu else "off", "warmup_steps": 1}
+    execution = {"device": device.type, "ranks": 1, "compile": "auto" if is_gpu else "off", "compile_warmup_steps": 1}
     budget = {"limit_s": None, "reserve_s": 0.0, "steps": steps, "batch_tokens": tokens}
     budget |= {"micro_batch_tokens": min(tokens, RECORD.train.micro_batch_tokens)}
     logging = {"log_every": 1, "dev_every": None, "checkpoint_every": None, "ema_snapshots": 1}
@@ -255,7 +253,7 @@ def trained_model(device) -> Trained:
     return train(device, np.frombuffer("\n".join(make_tiny_corpus()).encode(), np.uint8), steps=60)
 
 
-def test_training_on_real_text_starts_at_the_logarithm_of_the_vocabulary_and_leaves_it_far_below(trained_model):
+def test_training_on_real_text_starts_at_log_vocabulary_and_ends_far_below(trained_model):
     assert trained_model.losses[0] == pytest.approx(math.log(trained_model.vocab_size), abs=0.01)
     assert trained_model.losses[-1] < 0.75 * trained_model.losses[0]
 

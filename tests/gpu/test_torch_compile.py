@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from golf.distributed import context
-from golf.distributed.device import missing_compiler
+from golf.distributed.device import find_missing_compiler
 from tests.helpers.compiled_work import (
     assert_close,
     compiled,
@@ -20,10 +20,10 @@ from tests.helpers.compiled_work import (
 
 @pytest.mark.gpu
 def test_scores_learning_hessians_and_training_steps_are_the_eager_ones(tiny_train_config, gpu):
-    if missing := missing_compiler(gpu):
+    if missing := find_missing_compiler(gpu):
         pytest.skip(f"needs {missing}")
     eager = context.single_process(str(gpu))
-    cfg = dataclasses.replace(tiny_train_config, device="cuda", warmup_steps=1)
+    cfg = dataclasses.replace(tiny_train_config, device="cuda", compile_warmup_steps=1)
     with record_graphs() as graphs:
         for actual, expected in zip(score(compiled(eager)), score(eager), strict=True):
             np.testing.assert_allclose(actual, expected, atol=1e-4)

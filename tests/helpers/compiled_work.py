@@ -90,7 +90,7 @@ def measure_hessians(ctx: DistContext) -> dict[str, torch.Tensor]:
     model = make_model(ctx)
     ids = torch.randint(0, 260, (2, 4, _CONTEXT_LENGTH + 1), generator=torch.Generator().manual_seed(1)).to(ctx.device)
     batches = [(block[:, :-1].contiguous(), block[:, 1:].contiguous()) for block in ids]  # as a TokenLoader's are
-    inputs = hessians.quantized_inputs(model.state_dict(), 100)
+    inputs = hessians.map_quantized_inputs(model.state_dict(), 100)
     return hessians.collect_hessians(model, inputs, batches, micro_rows=2, ctx=ctx)[0]
 
 

@@ -30,7 +30,11 @@ _SHELL_WORDS = {"do", "done", "exit", "for", "git", "openssl", "PYTHONPATH=."}
 
 @dataclass(frozen=True)
 class ShellBlock:
-    """A fenced block of shell commands. not_run: why no test runs it; None for one that a test runs."""
+    """A fenced block of shell commands.
+
+    not_run: the files whose tests run its commands in another form, or why nothing can; None for a block that
+    ``tests/integration/test_docs.py`` runs as it stands.
+    """
 
     page: str
     text: str
@@ -168,7 +172,9 @@ def _check_make(arguments: list[str]) -> str | None:
 
 def _check_pip(arguments: list[str]) -> str | None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = [extra for word in arguments for extra in re.findall(r"\.\[(\w+)\]", word)]
+    extras = [
+        extra for word in arguments for group in re.findall(r"\.\[([\w,]+)\]", word) for extra in group.split(",")
+    ]
     missing = [extra for extra in extras if not re.search(rf"(?m)^{extra} = \[", pyproject)]
     return f"no extra {missing} in pyproject.toml" if missing else None
 

@@ -39,9 +39,9 @@ class ScriptedPredictor:
 
     def score(self, prefix, chunk, positions=None):
         zeros = np.zeros(len(chunk), np.float32)
-        return getattr(self, self.behavior or "honest")(prefix, chunk, positions, zeros)
+        return getattr(self, self.behavior or "compliant")(prefix, chunk, positions, zeros)
 
-    def honest(self, prefix, chunk, positions, zeros):
+    def compliant(self, prefix, chunk, positions, zeros):
         nll = zeros + THREE
         return nll if positions is None else (nll, np.full((len(positions), 5), -1.5))
 

@@ -22,12 +22,12 @@ BASE_CONFIG = PrequantTTTConfig(
     batch_tokens=64,  # two windows
     chunk_tokens=64,
     grad_clip=0.5,
-    ema=None,
+    ema_decay=None,
 )
 CASES = {  # on seven windows, named by what makes each hard for ranks that must synchronize
     "batches that leave ranks empty": BASE_CONFIG,
     "chunks that no number of ranks divides": dataclasses.replace(BASE_CONFIG, sync="federated"),
-    "an average over epochs": dataclasses.replace(BASE_CONFIG, sync="federated", ema=0.7),
+    "an average over epochs": dataclasses.replace(BASE_CONFIG, sync="federated", ema_decay=0.7),
     "one chunk for all ranks": dataclasses.replace(BASE_CONFIG, sync="federated", chunk_tokens=256),
 }
 ROWS = 7
@@ -96,7 +96,7 @@ def slow_finetune(cfg: PrequantTTTConfig, world_size: int) -> tuple[GPT, list[fl
         losses.append(nats / windows[:, 1:].numel())
         for name in average:
             mean = sum(trainer.trained[name].double() for trainer in trainers) / len(trainers)
-            average[name] = average[name] * (cfg.ema or 0) + mean.detach() * (1 - (cfg.ema or 0))
+            average[name] = average[name] * (cfg.ema_decay or 0) + mean.detach() * (1 - (cfg.ema_decay or 0))
             for trainer in trainers:
                 trainer.trained[name].data = mean.detach().float()
     for name, weight in trainers[0].trained.items():

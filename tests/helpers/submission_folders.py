@@ -4,6 +4,10 @@ import json
 import math
 from pathlib import Path
 
+from golf.compliance.check_result import CheckResult
+from golf.submission import record_margin, report
+from golf.submission.contents import load_submission
+
 VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
 BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
 MODEL_BYTES, CODE_BYTES = 15_900_000, 20_000
@@ -122,3 +126,9 @@ def write_valid_submission(
     for seed, bpb in bpb_by_seed.items():
         (folder / f"train_seed{seed}.log").write_text(modern_log(seed, bpb, **log_overrides))
     return folder
+
+
+def run_checks(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
+    """The results behind ``report.render_report``."""
+    submission = load_submission(folder)
+    return report._run_checks(submission, record_margin.compute_margin(submission, baseline))

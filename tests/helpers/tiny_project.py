@@ -56,7 +56,7 @@ TINY_PARAMS = {
         "steps": 20,
         "batch_tokens": 512,
         "micro_batch_tokens": 256,
-        "momentum_steps": 10,
+        "muon_momentum_warmup_steps": 10,
         "ema_decays": [0.9, 0.9965],
         "ema_basis_decays": [0.9, 0.98],
         "ema_snapshots": 3,

@@ -1,7 +1,7 @@
 """A verdict for tests: every check passes except those that the test gives."""
 
 from golf.compliance import verdict
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.compliance.check_result import PASS, CheckResult
 
 _CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}

@@ -1,7 +1,8 @@
-"""README.md and docs/: the commands run, and the predictor on the page is scored and not accused"""
+"""README.md and docs/: the commands run, and the predictor on the page is scored and not reported"""
 
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -19,11 +20,19 @@ SETTINGS = re.search(r"```yaml\n(.*?)```", doc_pages.read_page("docs/evaluation-
 @pytest.mark.parametrize("block", RUNNABLE_BLOCKS, ids=lambda block: block.page)
 def test_a_block_of_commands_runs_in_a_finished_project(finished_run, tmp_path, block):
     project = tiny_project.copy_project(finished_run, tmp_path / "project")
+    if "dvc " in block.text:
+        tiny_project.git(project, "init", "--quiet")
+        tiny_project.dvc(project, "commit", "--force")
     script = f'golf() {{ "{sys.executable}" -m golf "$@"; }}\n{block.text}'  # this interpreter's, installed or not
     tiny_project.run_command(project, "bash", "-euo", "pipefail", "-c", script)
 
 
-def test_the_example_predictor_of_the_page_is_scored_and_not_accused(finished_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("tool", ["tools.docs", "tools.dvc_deps"])
+def test_the_generated_files_of_the_repository_pass_the_check_of_their_tool(tool):
+    subprocess.run([sys.executable, "-m", tool, "--check"], cwd=ROOT, check=True)
+
+
+def test_the_example_predictor_of_the_page_is_scored_and_not_reported(finished_run, tmp_path, monkeypatch):
     project = tiny_project.copy_project(finished_run, tmp_path / "project")
     monkeypatch.chdir(project)
     (project / "mine").mkdir()

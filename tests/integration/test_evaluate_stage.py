@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +10,7 @@ import pytest
 from golf.artifacts import io, lineage
 from golf.cli import results
 from golf.compliance import evaluation_log, evaluation_run, verdict
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from golf.compliance.context import EvaluationContext, ValidationData
 from golf.compliance.provenance import Origin
 from golf.compression import reader, writer
@@ -31,7 +29,7 @@ def read_checks(folder=".") -> dict[str, dict]:
     return {row["check"]: row for row in io.read_json(f"{folder}/{VERDICT}")["checks"]}
 
 
-def test_an_honest_run_passes_every_check_but_those_of_hardware_and_code_reading(finished_run):
+def test_a_compliant_run_passes_every_check_but_those_of_hardware_and_code_reading(finished_run):
     checks = read_checks(finished_run)
     assert list(checks) == list(CHECKS)
     others = {name: row["status"] for name, row in checks.items() if row["status"] != "PASS"}
@@ -44,7 +42,7 @@ def test_a_runs_files_agree_with_each_other(finished_run):
     log = evaluation_log.read_entries(finished_run / LOG)
     assert metrics["verdict"] == record["verdict"] == log[-1]["verdict"]
     assert [line["val_bpb"] for line in log] == [None, metrics["val_bpb"]]
-    for key in ("artifact", "method", "plan", "val", "headline", "commit"):
+    for key in ("artifact", "predictor", "plan", "val", "headline", "commit"):
         assert log[0][key] == log[1][key], key
     for key in ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes"):
         assert metrics[key] == sizes[key], key
@@ -65,7 +63,8 @@ def test_an_artifact_without_lineage_is_evaluated_as_external_and_every_table_co
     for name in ("C1-e", "C3-f", "C4-d", "B-c"):
         assert checks[name]["status"] == "NOT-RUN", name
     assert [name for name, row in checks.items() if row["status"] == "FAIL"] == []
-    assert metrics["verdict"].startswith("NOT-RUN: no check failed, but C1-e, C3-f could not run: of unknown origin")
+    unknown_origin = "C1-e, C3-f could not run: the file has no lineage record"
+    assert metrics["verdict"].startswith(f"NOT-RUN: no check failed, but {unknown_origin}")
     assert metrics["train_seconds"] is metrics["train_limit_seconds"] is None
     assert metrics["val_bpb"] == metrics["val_bpb_plain"] == pytest.approx(before["val_bpb_plain"], abs=1e-6)
     assert io.read_json(VERDICT)["track"] == "A: fixed predictor"
@@ -74,7 +73,7 @@ def test_an_artifact_without_lineage_is_evaluated_as_external_and_every_table_co
     )
     shutil.copy(METRICS, "again.json")
     assert "figures agree" in ci.compare_metrics(METRICS, "again.json")
-    assert "2 executions on this val, 1 of this artifact" in checks["C4-c"]["measured"]
+    assert "2 evaluations on this val, 1 of this artifact" in checks["C4-c"]["measured"]
 
 
 def test_a_copied_artifact_whose_header_names_val_is_invalid_without_its_lineage_too(project_dir):
@@ -117,9 +116,8 @@ def test_a_verdict_names_its_predictor_and_artifact(finished_run):
 def test_a_failed_evaluation_leaves_no_outputs_of_an_earlier_one(project_dir):
     before = len(evaluation_log.read_entries(LOG))
     tiny_project.set_params(project_dir, {"evaluate.predictor": "nowhere:Own"})
-    completed = subprocess.run([sys.executable, "-m", "stages.evaluate"], capture_output=True, text=True, check=False)
-    assert completed.returncode == 1
-    assert "evaluate.predictor: nowhere:Own: no class of that name in nowhere.py" in completed.stderr
+    completed = tiny_project.run_stage_process("evaluate", project_dir, exit_code=1)
+    assert "evaluate.predictor: nowhere:Own: no class of that name in nowhere.py" in completed.stdout
     remaining = {path.name for path in Path("artifacts/evaluate").iterdir()}
     assert remaining.isdisjoint({"verdict.json", "metrics.json", "ledgers", "running_bpb.csv", "loss_by_position.csv"})
     assert len(evaluation_log.read_entries(LOG)) == before
@@ -170,9 +168,9 @@ def test_a_plan_that_was_tried_on_val_invalidates_only_a_headline_that_follows_i
         ({"splits": {"val": {"tokens": 3}}}, r"manifest\.json: lacks documents, bytes, sha256"),
         (
             {"splits": {"val": {"documents": "3", "tokens": 3, "bytes": 9, "sha256": "x"}}},
-            r"manifest\.json: documents: got '3'",
+            r"manifest\.json: documents: must be int, got '3'",
         ),
-        ({"comparable_with_fineweb": "no"}, r"manifest\.json: comparable_with_fineweb: got 'no'"),
+        ({"comparable_with_fineweb": "no"}, r"manifest\.json: comparable_with_fineweb: must be bool, got 'no'"),
     ],
 )
 def test_a_malformed_manifest_is_named(finished_run, tmp_path, monkeypatch, changes, words):

@@ -55,7 +55,7 @@ def test_an_export_goes_from_fetch_to_a_verdict_with_train_s_shards_in_the_root(
     verdict = io.read_json("artifacts/evaluate/verdict.json")
     statuses = {row["check"]: row["status"] for row in verdict["checks"]}
     assert verdict["verdict"].startswith(
-        "valid, not a record run: the corpus is no FineWeb export with a known byte count"
+        "valid, not a record run: the corpus is not a FineWeb export with a known byte count"
     )
     assert statuses["C1-f"] == "PASS"
     assert "FAIL" not in statuses.values()

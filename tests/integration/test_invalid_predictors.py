@@ -48,7 +48,7 @@ def expect_evaluation_error(own_predictor_dir, capfd, monkeypatch):
 
 
 def write_predictor(body: str) -> None:
-    """Write own.py: the gallery's honest predictor with these lines, indented once, in its class."""
+    """Write own.py: the gallery's compliant predictor with these lines, indented once, in its class."""
     Path("own.py").write_text(CLASS_HEADER + "".join(f"    {line}\n" for line in body.splitlines()), encoding="utf-8")
 
 
@@ -173,9 +173,9 @@ def score(self, prefix, chunk, positions=None):
 @pytest.mark.parametrize("body", [PEEKS, KEEPS], ids=["behind its prefix", "in earlier chunks"])
 def test_a_predictor_that_keeps_buffers_finds_nothing_later_in_them(own_predictor_dir, body):
     write_predictor("pass")
-    honest = harness.run_evaluation().metrics
+    compliant = harness.run_evaluation().metrics
     write_predictor(body)
     outcome = harness.run_evaluation()
     keys = [f"val_bpb_{mode}" for mode in ("plain", "sliding", "ttt")]
-    assert [outcome.metrics[key] for key in keys] == [honest[key] for key in keys]
+    assert [outcome.metrics[key] for key in keys] == [compliant[key] for key in keys]
     assert {outcome.results[check].status for check in ("C4-a", "M-a", "M-b", "M-e")} == {"PASS"}

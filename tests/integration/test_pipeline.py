@@ -1,33 +1,48 @@
-"""Stages over the finished run: what each reads, runs without val, val in the adaptation, and two ranks."""
+"""Stages over the finished run: what each reads, runs without val, val in the adaptation, and bf16."""
 
+import os
 import shutil
+import sys
 
-import numpy as np
 import pytest
 
 from golf.artifacts import io
-from golf.compliance import evaluation_log
 from golf.compression import reader
 from golf.config import loader
-from golf.evaluation import ledger
-from tests.helpers import tiny_project
+from tests.helpers import stage_metrics, tiny_project
 from tools import ci
 
 STAGES = tiny_project.STAGES
 VAL = "artifacts/fetch/val"
-OVER_TIME_PREDICTOR = """
-import time
-from golf.inference.predictor import GolfPredictor
+READ_IF_CHOSEN = ["artifacts/ttt/timing.json"]  # by evaluate, where quantize.weights is ttt
 
-class SlowPredictor(GolfPredictor):
-    def score(self, prefix, chunk, positions=None):
-        time.sleep(600 if self.ctx.is_main else 0)
-        return super().score(prefix, chunk, positions)
-"""
+
+@pytest.fixture(scope="module")
+def _opened_paths():
+    """The list of what this process opens, one for all tests: an audit hook cannot be removed again."""
+    paths: list[str] = []
+
+    def audit_hook(event, arguments):
+        if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+            paths.append(os.path.abspath(os.fsdecode(arguments[0])))
+
+    sys.addaudithook(audit_hook)
+    return paths
+
+
+@pytest.fixture
+def opened_paths(_opened_paths, monkeypatch):
+    """The absolute paths that this process opens during the test, the native readers' included."""
+    _opened_paths.clear()
+    safe_open = io.safe_open
+    monkeypatch.setattr(
+        io, "safe_open", lambda path, **how: _opened_paths.append(os.path.abspath(path)) or safe_open(path, **how)
+    )
+    return _opened_paths
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_stage_reads_no_artifact_and_no_params_but_those_it_declares(project_dir, monkeypatch, name):
+def test_stage_reads_exactly_the_artifacts_and_params_that_it_declares(project_dir, monkeypatch, opened_paths, name):
     stage = ci.load_stages(project_dir)[name]
     for path in tiny_project.list_files(project_dir / "artifacts"):
         if not any(ci.is_within(f"artifacts/{path}", dep) for dep in stage.deps):
@@ -36,9 +51,14 @@ def test_stage_reads_no_artifact_and_no_params_but_those_it_declares(project_dir
     load_sections = loader.load_sections
     monkeypatch.setattr(loader, "load_sections", lambda *keys: loaded.extend(keys) or load_sections(*keys))
 
+    opened_paths.clear()
     tiny_project.run_stage_in_process(name)
 
     assert tuple(loaded) == stage.params
+    declared = [dep for dep in stage.deps if dep.startswith("artifacts/")]
+    opened = [os.path.relpath(path, project_dir) for path in opened_paths]
+    unread = [dep for dep in declared if not any(ci.is_within(path, dep) for path in opened)]
+    assert unread == (READ_IF_CHOSEN if name == "evaluate" else [])
     written_by_runner = {f"artifacts/{name}/run.json"}
     assert [out for out in stage.outs if not (project_dir / out).exists() and out not in written_by_runner] == []
 
@@ -64,32 +84,11 @@ def test_adapting_on_val_before_quantization_makes_the_verdict_invalid(project_d
     assert "artifacts/fetch/val -> artifacts/ttt/model.safetensors -> " in summary
 
 
-@pytest.mark.ranks
-def test_two_ranks_score_what_one_rank_scores(project_dir):
-    modes = ("plain", "sliding", "ttt")
-    rows = {mode: ledger.read(f"artifacts/evaluate/ledgers/{mode}.safetensors")[0] for mode in modes}
-    metrics = io.read_json("artifacts/evaluate/metrics.json")
-    tiny_project.set_params(project_dir, {"evaluate.ranks": 2})
-    assert "2 ranks" in tiny_project.run_stage_process("evaluate", project_dir).stdout
-    metrics_of_two = io.read_json("artifacts/evaluate/metrics.json")
-    for mode in modes:
-        assert metrics_of_two[f"val_bpb_{mode}"] == pytest.approx(metrics[f"val_bpb_{mode}"], abs=1e-6)
-        rows_of_two, _ = ledger.read(f"artifacts/evaluate/ledgers/{mode}.safetensors")
-        assert np.abs(rows_of_two.nll - rows[mode].nll).max() < 1e-5
-    assert metrics_of_two["verdict"] == metrics["verdict"]
-
-
-@pytest.mark.ranks
-def test_two_ranks_over_the_time_limit_stop_with_one_message(project_dir):
-    (project_dir / "mine").mkdir()
-    (project_dir / "mine/slow.py").write_text(OVER_TIME_PREDICTOR, encoding="utf-8")
-    tiny_project.set_params(
-        project_dir, {"evaluate.ranks": 2, "evaluate.limit_s": 10.0, "evaluate.predictor": "mine.slow:SlowPredictor"}
+@pytest.mark.soak
+def test_in_bf16_on_the_cpu_every_stage_gives_the_metrics_of_fp32(finished_run, tmp_path):
+    folder = stage_metrics.rerun_stages(
+        "cpu", "bfloat16", tiny_project.copy_project(finished_run, tmp_path / "project")
     )
-    n_before = len(evaluation_log.read_entries(tiny_project.EVALUATION_LOG))
-    output = tiny_project.run_stage_process("evaluate", project_dir, exit_code=1).stdout
-
-    assert output.count("dvc checkout evaluate") == 1
-    assert output.count("evaluate.limit_s: ") == 1
-    assert not (project_dir / "artifacts/evaluate/verdict.json").exists()
-    assert len(evaluation_log.read_entries(tiny_project.EVALUATION_LOG)) == n_before + 1, "it started and was logged"
+    stage_metrics.assert_metrics_agree(
+        stage_metrics.read_metrics(folder), stage_metrics.read_metrics(finished_run), 0.02
+    )

@@ -62,7 +62,7 @@ def test_the_loss_of_each_scoring_mode_is_the_records(figures, model, mode):
 def test_hessians_of_recurrent_layers_are_the_records(figures, model):
     tokens = parity_inputs.make_tokens()
     batches = [tokens[128 * i : 128 * i + 128].view(4, 32) for i in range(5)]
-    inputs = hessians.quantized_inputs(model.state_dict(), 0)
+    inputs = hessians.map_quantized_inputs(model.state_dict(), 0)
 
     hessian_by_input, *_ = hessians.collect_hessians(
         model, inputs, ((x, x) for x in batches), micro_rows=4, ctx=context.single_process()

@@ -1,6 +1,7 @@
 """golf/pipeline/runner.py: exit code and message of a stage, whatever ends it"""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -13,6 +14,7 @@ from tests.helpers.stage_processes import (
     write_params,
     write_stub_stage,
 )
+from tests.helpers.tiny_corpus import ROOT
 
 
 def test_an_invalid_value_gives_one_message_with_the_key_and_the_restore_hint(tmp_path):
@@ -50,7 +52,25 @@ def test_a_full_disk_is_reported_without_a_traceback(stage_dir):
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert_single_error(err, "fetch")
-    assert "no space left on the disk (artifacts/fetch/train/train_000000.bin)" in err
+    path = "artifacts/fetch/train/train_000000.bin"
+    assert f"{path}: No space left on device; free some space on the disk, then run again" in err
+
+
+def test_a_file_that_cannot_be_written_is_reported_without_a_traceback(stage_dir):
+    write_stub_stage(stage_dir, "fetch", 'open("artifacts/fetch/missing/a.bin", "wb")')
+    code, err = run_stage_process(stage_dir, "fetch")
+    assert code == 1
+    assert_single_error(err, "fetch")
+    assert "artifacts/fetch/missing/a.bin: No such file or directory; check that it exists" in err
+
+
+@pytest.mark.parametrize(("old", "new"), [("GOLF_RUNS", "GOLF_RESUME_DIR"), ("GOLF_SECRET", "GOLF_PROBE_SEED")])
+def test_an_environment_variable_under_its_old_name_is_refused(stage_dir, old, new):
+    write_stub_stage(stage_dir, "fetch", "raise ZeroDivisionError('the stage started')")
+    code, err = run_stage_process(stage_dir, "fetch", **{old: "0a1b"})
+    assert code == 1
+    assert_single_error(err, "fetch")
+    assert f"{old}: renamed to {new}; set the new name and unset the old one" in err
 
 
 def test_an_unexpected_exception_keeps_its_traceback(stage_dir):
@@ -100,3 +120,12 @@ def test_run_json_holds_seconds_and_packages_and_no_commit_outside_git(stage_dir
     assert {"torch", "numpy", "safetensors"} <= record["packages"].keys()
     assert record["runtime"] in err
     assert record["git"] is None
+
+
+def test_the_record_profile_without_a_gpu_is_refused_once_before_a_rank_starts(tmp_path):
+    shutil.copy(ROOT / "profiles/record.yaml", tmp_path / "params.yaml")
+    code, err = run_stage_process(tmp_path, "train", CUDA_VISIBLE_DEVICES="")
+    assert code == 1
+    assert_single_error(err, "train")
+    assert err.count("train.device: cuda was requested, but torch sees no GPU") == 1
+    assert "ranks stopped" not in err

@@ -138,7 +138,7 @@ def test_what_a_predictor_prints_is_no_answer(sandbox, capfd):
 
 def test_accesses_are_reported_by_the_session_that_made_them(sandbox):
     reports = []
-    for behavior in ("opens", "honest"):
+    for behavior in ("opens", "compliant"):
         with sandbox.session() as session:
             session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
             session.score(token_array(1), token_array(2))
@@ -147,11 +147,11 @@ def test_accesses_are_reported_by_the_session_that_made_them(sandbox):
     assert reports[1]["opened"] > 0, "its own artifact"
 
 
-def test_the_counted_code_is_what_the_predictor_imports_and_enters_with_the_artifact_alone(external_dir, sandbox):
+def test_the_sandbox_gets_the_artifact_and_the_code_that_the_predictor_imports(external_dir, sandbox):
     assert list(sandbox.sources) == ["helper.py", "mine/predictor.py"]
     assert sandbox.sources == code_bundle.unpack(sandbox.bundle, "bundle")
     assert (sandbox.folder / "mine/predictor.py").read_bytes() == sandbox.sources["mine/predictor.py"]
-    assert host.counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
+    assert host.list_counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
     inside = {path.relative_to(sandbox.folder).as_posix() for path in sandbox.folder.rglob("*") if path.is_file()}
     others = {path for path in inside if not path.startswith("golf/") and "__pycache__" not in path}
     assert others == {"helper.py", "mine/predictor.py", "weights.txt"}

@@ -34,7 +34,7 @@ def test_a_predictor_that_breaks_its_contract_is_named_with_the_call(sandbox, be
         score_once(sandbox, behavior, positions)
     assert str(caught.value).startswith("mine.predictor:ScriptedPredictor: ")
     assert "golf-sandbox-" not in str(caught.value), "the sandbox's own folder means nothing to users"
-    assert score_once(sandbox, "honest").tolist() == [3, 3], "the next session is not affected"
+    assert score_once(sandbox, "compliant").tolist() == [3, 3], "the next session is not affected"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_compiled_hessians_are_the_eager_ones_from_one_graph(graphs):
 
 
 def test_warm_up_compiles_both_graphs_of_training_and_its_steps_are_the_eager_ones(tiny_train_config, graphs):
-    cfg = dataclasses.replace(tiny_train_config, warmup_steps=1)
+    cfg = dataclasses.replace(tiny_train_config, compile_warmup_steps=1)
     weights, losses = train_steps(compiled(EAGER), cfg)
     expected_weights, expected_losses = train_steps(EAGER, cfg)
 
@@ -63,7 +63,7 @@ def test_warm_up_compiles_both_graphs_of_training_and_its_steps_are_the_eager_on
     assert len(graphs) == 2 + 6  # of the loss; two for each of Muon's three sizes of matrices
 
 
-def test_every_graph_of_a_pass_is_compiled_before_its_first_chunk_and_none_again_in_the_next_pass(graphs):
+def test_every_graph_is_compiled_before_the_first_chunk_and_none_again_in_the_next_pass(graphs):
     predictor = make_predictor(compiled(EAGER))
     predictor.reset(stride=8, ttt_cfg=TTT_CONFIG, n_chunks=3)
     assert len(graphs) == 3, "whole windows, tails, a step of learning"

@@ -45,7 +45,7 @@ def test_prequant_outputs_say_what_was_learned_before_it_was_scored(project_dir,
 
 
 def test_two_ranks_write_once(project_dir):
-    settings = {"ttt.method": "prequant", "ttt.ranks": 2, "prequant.sync": "federated", "prequant.ema": 0.7}
+    settings = {"ttt.method": "prequant", "ttt.ranks": 2, "prequant.sync": "federated", "prequant.ema_decay": 0.7}
     tiny_project.set_params(project_dir, settings)
     stdout = tiny_project.run_stage_process("ttt", project_dir).stdout
     metrics = io.read_json("artifacts/ttt/metrics.json")

@@ -47,10 +47,10 @@ def score_plain(settings, code, tokens, rows, context_length) -> np.ndarray:
     """The nll of the first targets in the ledger's own chunks, fp32 [N]."""
     scores: list[np.ndarray] = []
     with Sandbox(settings, bundle_path=code) as sandbox, sandbox.session() as session:
-        session.reset(stride=context_length, n_chunks=int(rows.chunk[-1]) + 1)
+        session.reset(stride=context_length, n_chunks=int(rows.chunk_ids[-1]) + 1)
         n_scored = 0
         while n_scored < min(N_TARGETS, len(rows.nll)):
-            end = int(np.searchsorted(rows.chunk, rows.chunk[n_scored], side="right"))
+            end = int(np.searchsorted(rows.chunk_ids, rows.chunk_ids[n_scored], side="right"))
             nll = session.score(tokens[: n_scored + 1], tokens[n_scored + 1 : end + 1])
             scores.append(np.asarray(nll))
             n_scored = end

@@ -80,8 +80,8 @@ def test_manifest_counts_what_the_shards_hold_and_metrics_score_all_of_val(finis
         folder = finished_run / "artifacts/fetch" / name
         split = split_reader.open_split(folder)
         assert row["documents"] == len(split.documents)
-        assert row["tokens"] == split.tokens == sum(map(len, split.shards))
-        assert row["bytes"] == split.bytes
+        assert row["tokens"] == split.n_tokens == sum(map(len, split.shards))
+        assert row["bytes"] == split.n_bytes
         assert row["sha256"] == io.sha256_file(folder / "index.json")
     assert metrics["implied_bytes"] == pytest.approx(metrics["val_bytes"], rel=1e-12)
     assert metrics["val_bytes"] == manifest["splits"]["val"]["bytes"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from golf.compliance.catalogue import CHECKS
+from golf.compliance.catalog import CHECKS
 from tests.helpers import doc_pages
 from tests.helpers.tiny_corpus import ROOT
 from tools import docs, docs_config
@@ -14,7 +14,10 @@ from tools import docs, docs_config
 ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
 CITATION = re.compile(r"docs/([\w-]+\.md)(?:#([\w-]+))?")
-UNCOMMITTED = re.compile(r"record-stack|data-formats|design\.md|house\.md|\btechniques \d|\brules \d")
+PAGE_NAME = re.compile(r"[\w./-]*\w\.md\b")
+NO_PAGES = {"notes.md", "README.txt.md"}  # names of input files in tests
+TEST_FILE = re.compile(r"(?:tests|\.github)/[\w./-]+\.(?:py|yml)")
+CANNOT_RUN = re.compile(r"needs a GPU|needs 8 GPUs|changes the shell")
 
 
 def find_anchors(page: str) -> set[str]:
@@ -75,6 +78,11 @@ def test_every_link_of_a_page_leads_somewhere(page):
     assert dangling == []
 
 
+def is_page(name: str) -> bool:
+    """Whether a name that ends in .md is that of a page of the repository, in full or below docs/."""
+    return name in NO_PAGES or (ROOT / name).is_file() or (ROOT / "docs" / name).is_file()
+
+
 def test_every_citation_in_the_code_names_a_committed_document_and_an_anchor_of_it():
     dangling = []
     for path in doc_pages.list_sources():
@@ -82,7 +90,7 @@ def test_every_citation_in_the_code_names_a_committed_document_and_an_anchor_of_
             continue
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(ROOT)
-        dangling += [f"{name}: {word}" for word in UNCOMMITTED.findall(text)]
+        dangling += [f"{name}: {page}" for page in PAGE_NAME.findall(text) if not is_page(page)]
         for page, anchor in CITATION.findall(text):
             if not (ROOT / "docs" / page).is_file() or (anchor and anchor not in find_anchors(f"docs/{page}")):
                 dangling.append(f"{name}: docs/{page}#{anchor}")
@@ -140,6 +148,7 @@ def test_every_command_of_the_pages_names_programs_options_and_keys_that_exist()
         "dvc exp run -S ttt.no_such_key=1",
         "make no-such-target",
         "pip install -e '.[no_such_extra]'",
+        "pip install -e '.[hub,no_such_extra]'",
         "cp profiles/no_such_profile.yaml params.yaml",
         "export GOLF_NO_SUCH_VARIABLE=1",
         "no-such-program",
@@ -149,8 +158,40 @@ def test_a_command_that_cannot_work_is_found(command):
     assert doc_pages.find_problem(command)
 
 
+def find_marker_problem(marker: str) -> str | None:
+    """What is wrong with a not-run marker, which names existing tests or one of the reasons in CANNOT_RUN."""
+    files = TEST_FILE.findall(marker)
+    missing = [file for file in files if not (ROOT / file).is_file()]
+    if missing:
+        return f"{missing} do not exist"
+    return None if files or CANNOT_RUN.fullmatch(marker) else "names neither a test nor a reason"
+
+
+@pytest.mark.parametrize("marker", ["", "minutes", "tests/unit/no_such_test.py"])
+def test_a_marker_without_an_existing_test_is_found(marker):
+    assert find_marker_problem(marker)
+
+
 def test_every_shell_block_is_run_by_a_test_or_says_why_not():
-    assert all(block.not_run is None or block.not_run.strip() for block in doc_pages.list_shell_blocks())
+    blocks = [block for block in doc_pages.list_shell_blocks() if block.not_run is not None]
+    problems = [(block.page, block.not_run, find_marker_problem(block.not_run)) for block in blocks]
+    assert [problem for problem in problems if problem[2]] == []
     unmarked = re.compile(r"(?m)^```\n(?:golf|dvc|make|python|pip) ")
     unmarked_fences = [page for page in doc_pages.PAGES if unmarked.search(doc_pages.read_page(page))]
     assert unmarked_fences == [], "a block of commands is fenced by ```sh"
+
+
+def test_page_on_machines_holds_the_commands_that_are_tested():
+    page = (ROOT / "docs/distributed.md").read_text(encoding="utf-8")
+    for command in (
+        "dvc exp run --queue -S 'ttt.lr=0.002,0.02'",
+        "dvc queue start --jobs 1",
+        "dvc exp show --only-changed",
+        "dvc exp push origin",
+        "dvc exp pull origin",
+        "dvc remote modify store endpointurl",
+        "dvc pull --remote store $(python -m tools.ci deps)",
+        "dvc repro --force --single-item evaluate",
+        "for stage in train ttt calibrate evaluate; do python -m stages.$stage || exit; done",
+    ):
+        assert command in page

@@ -34,7 +34,7 @@ def score(mode: str, ctx: context.DistContext) -> Ledger:
     stride, ttt_cfg = MODES[mode]
     predictor = GolfPredictor(model, ctx, eval_batch_tokens=128).reset(stride=stride, ttt_cfg=ttt_cfg, n_chunks=5)
     progress = Progress("t", 1, "x", quiet=True)
-    ledger = Ledger(mode, bos_id=1)
+    ledger = Ledger(mode, bos=1)
     for _ in scoring_loop.score_stream(predictor, _STREAM, np.ones(399), ledger, chunk_tokens=96, progress=progress):
         pass
     return ledger

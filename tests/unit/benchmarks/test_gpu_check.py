@@ -17,7 +17,7 @@ def python_step(name: str, code: str, limit_s: float = 30) -> CheckStep:
     return CheckStep(name, ("-c", code), limit_s)
 
 
-def test_steps_that_succeed_fail_exceed_their_limit_or_have_no_time_left_are_distinguished(capfd):
+def test_a_steps_status_tells_success_failure_timeout_and_no_time_left(capfd):
     planned = [
         python_step("good", "pass"),
         python_step("bad", "raise SystemExit(3)"),

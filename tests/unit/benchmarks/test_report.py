@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import report
 from golf.artifacts import io
-from golf.errors import ArtifactError, GolfError
+from golf.errors import ArtifactError
 
 MACHINE = {"machine": "NVIDIA H200", "slug": "nvidia-h200", "threads": 16}
 OURS = {"tokens_per_second": 1_300_000.0, "mfu": 0.412, "peak_bytes": 19_640_000_000}
@@ -51,23 +51,3 @@ def test_a_malformed_result_file_is_named_with_its_key(results, key):
     io.write_json(path, {name: value for name, value in STEP.items() if name != key})
     with pytest.raises(ArtifactError, match=rf"train_step\.record\.nvidia-h200\.json: {key}: expected"):
         report.render_table(results)
-
-
-def test_the_table_is_written_between_the_markers_and_nothing_else_changes(results):
-    page = results / "PAGE.md"
-    page.write_text(f"before\n{report.BEGIN_MARKER}old\n{report.END_MARKER}\nafter\n")
-    with pytest.raises(GolfError, match=r"--write .*PAGE\.md"):
-        report.check_table(page, results)
-    report.write_table(page, results)
-    report.check_table(page, results)
-    text = page.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith(f"{report.END_MARKER}\nafter\n")
-    assert "old" not in text
-
-
-def test_a_page_without_markers_is_refused(results, capsys, monkeypatch):
-    monkeypatch.chdir(results)
-    (results / "PAGE.md").write_text("no markers\n")
-    assert report.main(["--write", "PAGE.md"]) == 1
-    assert "needs the markers <!-- performance --> and <!-- /performance -->" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def event(cat: str, name: str, start: float, length: float, thread: int = 1) -> 
     return {"ph": "X", "cat": cat, "name": name, "ts": start, "dur": length, "tid": thread}
 
 
-def test_gpu_kernels_are_classified_by_name_and_in_the_optimizers_span_and_gaps_are_waiting():
+def test_gpu_kernels_are_classified_by_name_and_span_and_gaps_are_waiting():
     events = [
         event("user_annotation", trace.STEP_LABEL, 0, 10_000),
         event("cpu_op", "aten::mm", 0, 9_000),

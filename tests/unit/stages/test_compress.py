@@ -116,20 +116,20 @@ def test_a_small_tensor_beyond_fp16_is_named():
 
 
 def test_the_size_check_is_exact_at_the_limit():
-    assert size_budget.check_size(70, 30, 100, 30)["headroom_bytes"] == 0
+    assert size_budget.require_within_limit(70, 30, 100, 30)["headroom_bytes"] == 0
     with pytest.raises(
         BudgetExceededError, match=r"101 bytes \(model 71 \+ code 30\), 1 over the limit of 100; choose coarser steps"
     ):
-        size_budget.check_size(71, 30, 100, 30)
+        size_budget.require_within_limit(71, 30, 100, 30)
 
 
 def test_code_beyond_its_reserve_is_blamed_if_the_model_fits():
     with pytest.raises(BudgetExceededError, match=r"2 over the limit of 100; choose coarser steps"):
-        size_budget.check_size(71, 31, 100, 30)
+        size_budget.require_within_limit(71, 31, 100, 30)
     with pytest.raises(
         BudgetExceededError, match=r"1 over the limit of 100; raise compress\.code_reserve_bytes from 30 to at least 31"
     ):
-        size_budget.check_size(70, 31, 100, 30)
+        size_budget.require_within_limit(70, 31, 100, 30)
 
 
 def test_the_table_shows_the_cost_of_quantizing_each_tensor():

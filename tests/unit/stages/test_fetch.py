@@ -1,8 +1,5 @@
 """stages/fetch.py"""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from golf.artifacts import io
 from golf.data import split_reader
 from golf.errors import InputError
 from stages import fetch
+from tests.helpers import stage_processes
 from tests.helpers.tiny_corpus import ROOT
 
 
@@ -46,7 +44,7 @@ def test_fetch_writes_what_the_other_stages_read(project_dir):
     }
     manifest = io.read_json(fetch.MANIFEST_PATH)
     for name, path in (("train", fetch.TRAIN_DIR), ("dev", fetch.DEV_DIR), ("val", fetch.VAL_DIR)):
-        assert split_reader.open_split(path, 384).tokens == manifest["splits"][name]["tokens"]
+        assert split_reader.open_split(path, 384).n_tokens == manifest["splits"][name]["tokens"]
         assert io.read_json(fetch.METRICS_PATH)[name]["tokens"] == manifest["splits"][name]["tokens"]
 
 
@@ -82,15 +80,8 @@ def test_a_fetch_that_fails_leaves_the_last_good_one(project_dir):
 def test_bad_input_ends_the_command_with_one_message_and_no_traceback(project_dir):
     for path in (project_dir / "texts").iterdir():
         path.unlink()
-    process = subprocess.run(
-        [sys.executable, "-m", "stages.fetch"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert process.returncode == 1
-    assert "fetch.path: no texts in texts" in process.stderr
-    assert "dvc checkout fetch" in process.stderr
-    assert "Traceback" not in process.stderr
+    code, err = stage_processes.run_stage_process(project_dir, "fetch")
+    assert code == 1
+    assert "fetch.path: no texts in texts" in err
+    stage_processes.assert_single_error(err, "fetch")
     assert not list(project_dir.rglob("*.partial"))
