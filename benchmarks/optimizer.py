@@ -99,8 +99,8 @@ class BaselineOptimizer:
         embed, scalar = list(params_by_group["embed"].values()), list(params_by_group["scalar"].values())
         self.adam = torch.optim.AdamW(
             [
-                {"params": embed, "lr": cfg.embed_lr, "weight_decay": cfg.embed_decay},
-                {"params": scalar, "lr": cfg.scalar_lr, "weight_decay": cfg.scalar_decay},
+                {"params": embed, "lr": cfg.embed_lr, "weight_decay": cfg.embed_weight_decay},
+                {"params": scalar, "lr": cfg.scalar_lr, "weight_decay": cfg.scalar_weight_decay},
             ],
             betas=(cfg.beta1, cfg.beta2),
             eps=cfg.eps,
@@ -112,7 +112,7 @@ class BaselineOptimizer:
         cfg = self.cfg
         torch.nn.utils.clip_grad_norm_(self.parameters, cfg.grad_clip or math.inf)
         momentum = schedule.muon_momentum(
-            number, start=cfg.momentum_start, end=cfg.momentum, warmup_steps=cfg.momentum_steps
+            number, start=cfg.muon_momentum_start, end=cfg.muon_momentum, warmup_steps=cfg.muon_momentum_warmup_steps
         )
         slots = self.flat_updates.split([matrix.numel() for matrix in self.matrices])
         for matrix, buffer, slot in zip(self.matrices, self.momentum_buffers, slots, strict=True):
@@ -122,7 +122,7 @@ class BaselineOptimizer:
             o = self.compiled_newton_schulz(u.bfloat16(), cfg.ns_steps)
             slot.copy_((o * max(1, o.shape[0] / o.shape[1]) ** 0.5).reshape(-1))
         for matrix, slot in zip(self.matrices, slots, strict=True):
-            matrix.mul_(1 - cfg.muon_lr * cfg.muon_decay).add_(slot.view_as(matrix), alpha=-cfg.muon_lr)
+            matrix.mul_(1 - cfg.muon_lr * cfg.muon_weight_decay).add_(slot.view_as(matrix), alpha=-cfg.muon_lr)
         self.adam.step()
 
 

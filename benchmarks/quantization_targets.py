@@ -143,7 +143,7 @@ def quantize_by_tensor_sensitivity(experiment: QuantizationExperiment, base_step
     )
 
 
-def sequential_hessians(experiment: QuantizationExperiment, base_step: float, compensate: bool = False):
+def quantize_with_sequential_hessians(experiment: QuantizationExperiment, base_step: float, compensate: bool = False):
     state_dict, all_quantized = {**experiment.state_dict, **experiment.unquantized}, {}
     groups = [
         [n for n in experiment.input_names if n.startswith(f"blocks.{block}.")]
@@ -193,7 +193,7 @@ def collect_hessians(experiment: QuantizationExperiment, state_dict, group: list
     return hessians, cross_products
 
 
-def self_generated_calibration(experiment: QuantizationExperiment, base_step: float):
+def quantize_with_self_generated_calibration(experiment: QuantizationExperiment, base_step: float):
     if not hasattr(experiment, "own_hessians"):
         model = GPT(experiment.model_cfg)
         model.load_state_dict(experiment.state_dict)
@@ -260,7 +260,7 @@ def rescale_columns(experiment: QuantizationExperiment, base_step: float):
     return quantized, weights, extra_bits
 
 
-def power_column_scales(experiment: QuantizationExperiment, base_step: float):
+def quantize_with_power_column_scales(experiment: QuantizationExperiment, base_step: float):
     scales = {}
     for name, scales_I in experiment.column_scales.col_scales.items():
         scales[name] = round_mantissa(scales_I.double() ** 0.7, COLUMN_MANTISSA_BITS).half()
@@ -269,7 +269,7 @@ def power_column_scales(experiment: QuantizationExperiment, base_step: float):
     )
 
 
-def low_rank_correction(experiment: QuantizationExperiment, base_step: float, rank: int):
+def quantize_with_low_rank_correction(experiment: QuantizationExperiment, base_step: float, rank: int):
     quantized, weights, _ = experiment.quantize(base_step)
     extra_bits = 0
     for name in quantized:
@@ -282,7 +282,7 @@ def low_rank_correction(experiment: QuantizationExperiment, base_step: float, ra
     return quantized, weights, extra_bits
 
 
-def two_sided_rounding(experiment: QuantizationExperiment, base_step: float):
+def quantize_with_two_sided_rounding(experiment: QuantizationExperiment, base_step: float):
     """Minimize tr(A E H Eᵀ) with A the full covariance of the gradients at the outputs; rows in blocks."""
     if not hasattr(experiment, "output_covariances"):
         experiment.output_covariances = output_covariances(experiment)
@@ -351,14 +351,14 @@ def output_covariances(experiment: QuantizationExperiment, n_windows: int = 64) 
 VARIANTS = {
     "tensors": quantize_by_tensor_sensitivity,
     "flat embedding": functools.partial(quantize_by_tensor_sensitivity, only=quantized_tensor.EMBEDDING_WEIGHT),
-    "sequential": sequential_hessians,
-    "compensated": functools.partial(sequential_hessians, compensate=True),
-    "own text": self_generated_calibration,
+    "sequential": quantize_with_sequential_hessians,
+    "compensated": functools.partial(quantize_with_sequential_hessians, compensate=True),
+    "own text": quantize_with_self_generated_calibration,
     "rescaled": rescale_columns,
-    "d^0.7": power_column_scales,
-    "low rank 1": functools.partial(low_rank_correction, rank=1),
-    "low rank 4": functools.partial(low_rank_correction, rank=4),
-    "both sides": two_sided_rounding,
+    "d^0.7": quantize_with_power_column_scales,
+    "low rank 1": functools.partial(quantize_with_low_rank_correction, rank=1),
+    "low rank 4": functools.partial(quantize_with_low_rank_correction, rank=4),
+    "both sides": quantize_with_two_sided_rounding,
 }
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ PARAM_OVERRIDES = {
     "train.ranks": 1,
     "train.reserve_s": 15.0,
     "train.batch_tokens": 196_608,
-    "train.momentum_steps": 500,
+    "train.muon_momentum_warmup_steps": 500,
     "train.checkpoint_every": None,
     "train.dev_every": 500,
     "train.dev_tokens": 65_536,

@@ -123,8 +123,8 @@ class ReferenceStep:
         self.momentum_buffers = [torch.zeros_like(p) for p in self.matrices]
         self.ema_params = [p.detach().clone() for p in self.parameters]
         groups = (
-            SimpleNamespace(params=[self.model.tok_emb.weight], lr=cfg.embed_lr, weight_decay=cfg.embed_decay),
-            SimpleNamespace(params=scalars, lr=cfg.scalar_lr, weight_decay=cfg.scalar_decay),
+            SimpleNamespace(params=[self.model.tok_emb.weight], lr=cfg.embed_lr, weight_decay=cfg.embed_weight_decay),
+            SimpleNamespace(params=scalars, lr=cfg.scalar_lr, weight_decay=cfg.scalar_weight_decay),
         )
         betas = cfg.beta1, cfg.beta2
         self.adam_optimizers = [
@@ -150,7 +150,7 @@ class ReferenceStep:
 
     @torch.no_grad()
     def optimize(self, momentum: float) -> None:
-        lr, weight_decay = self.cfg.muon_lr, self.cfg.muon_decay
+        lr, weight_decay = self.cfg.muon_lr, self.cfg.muon_weight_decay
         for weight, buffer in zip(self.matrices, self.momentum_buffers, strict=True):
             buffer.mul_(momentum).add_(weight.grad)
             u = weight.grad.add(buffer, alpha=momentum)

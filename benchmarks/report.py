@@ -1,45 +1,23 @@
 """The performance table of docs/performance.md: the measurements in benchmarks/results, NOT-RUN for those it lacks.
 
-python -m benchmarks.report [--write FILE | --check FILE]
+``python -m tools.docs`` writes it.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from golf.artifacts import io
-from golf.errors import ArtifactError, GolfError
+from golf.errors import ArtifactError
 
-_RESULTS_DIR = Path("benchmarks/results")
 _NOT_RUN = "NOT-RUN"
-BEGIN_MARKER, END_MARKER = "<!-- performance -->\n", "<!-- /performance -->"
 _PROFILES = ("laptop", "record")
 _MODE_NAMES = {"sliding": "sliding windows", "ttt": "score-first TTT", "prequant": "pre-quantization TTT"}
 _TABLE_HEADER = "| | machine | baseline | ours | ratio | MFU | peak memory |\n|---|---|---|---|---|---|---|"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print, write or check the table. Returns 0 if it is done, 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
-    actions = parser.add_mutually_exclusive_group()
-    actions.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of FILE")
-    actions.add_argument("--check", type=Path, metavar="FILE", help="compare the table with the one in FILE")
-    args = parser.parse_args(argv)
-    try:
-        if args.write:
-            print(write_table(args.write))
-        else:
-            print(check_table(args.check) if args.check else render_table())
-    except (GolfError, OSError) as error:
-        print(f"benchmarks.report: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def render_table(folder: Path = _RESULTS_DIR) -> str:
-    """Markdown with a row for each measurement and machine. Raises ArtifactError for a malformed result file."""
+def render_table(folder: Path) -> str:
+    """Markdown with a row for each measurement and machine in a folder. Raises ArtifactError for a malformed file."""
     lines = [_TABLE_HEADER]
     for profile in _PROFILES:
         step_rows = [
@@ -129,36 +107,3 @@ def _get_typed(path: Path, data: dict[str, Any], key: str, expected_type: type) 
     if not (is_number if expected_type is float else isinstance(value, expected_type)):
         raise ArtifactError(path, f"{key}: expected {expected_type.__name__}, got {value!r}", "run its benchmark again")
     return value
-
-
-def write_table(file: Path, folder: Path = _RESULTS_DIR) -> str:
-    """Write the table between the file's markers. Raises GolfError if it has none."""
-    before, _, after = _split_at_markers(file)
-    io.write_bytes(file, (before + render_table(folder) + after).encode())
-    return f"{file}: its performance table is that of {folder}"
-
-
-def check_table(file: Path, folder: Path = _RESULTS_DIR) -> str:
-    """Raises GolfError if the table between the file's markers is not the current one."""
-    if _split_at_markers(file)[1] != render_table(folder):
-        raise GolfError(
-            f"{file}: its performance table is not that of {folder}; run: python -m benchmarks.report --write {file}"
-        )
-    return f"{file}: its performance table is that of {folder}"
-
-
-def _split_at_markers(file: Path) -> tuple[str, str, str]:
-    """The text before the table, the table, and the text after it."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise GolfError(f"{file}: not found") from None
-    before, begin, rest = text.partition(BEGIN_MARKER)
-    table_text, end, after = rest.partition(END_MARKER)
-    if not begin or not end:
-        raise GolfError(f"{file}: needs the markers {BEGIN_MARKER.strip()} and {END_MARKER}, each on its own line")
-    return before + begin, table_text, end + after
-
-
-if __name__ == "__main__":
-    sys.exit(main())

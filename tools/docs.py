@@ -1,7 +1,7 @@
 """Write the generated blocks of README.md and docs/: ``python -m tools.docs``; ``--check`` only compares.
 
 A block stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``, each on a line of its own. Its source is code, or a
-file that is committed. ``BLOCKS`` lists every block with its file and its source.
+file that is committed. ``CODE_BLOCKS`` and ``RESULT_BLOCKS`` list every block with its file and its source.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from typing import Any
 from golf.artifacts import io
 from golf.cli import results
 
-_MODE_NAMES = {"plain": "plain windows", "sliding": "sliding windows", "ttt": "score-first TTT"}
+_MODE_NAMES = {"plain": "plain windows", "sliding": "sliding windows", "ttt": "score-first test-time training (TTT)"}
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -18,7 +18,7 @@ def render_summary(metrics: Metrics) -> str:
     others = [mode for mode in _MODE_NAMES if mode != run["headline"] and run.get(f"val_bpb_{mode}") is not None]
     rest = ", ".join(f"{run[f'val_bpb_{mode}']:.4f} with {_MODE_NAMES[mode]}" for mode in others)
     text = (
-        f"**{run['val_bpb']:.4f} bpb** with {_MODE_NAMES[run['headline']]} (the headline); {rest}. "
+        f"**{run['val_bpb']:.4f} bpb** with {_MODE_NAMES[run['headline']]}, the headline; {rest}. "
         f"{run['artifact_bytes']:,} of {run['limit_bytes']:,} bytes: model {run['payload_bytes']:,}, code "
         f"{run['code_bytes']:,}. Training and calibration took {run['train_seconds']:.0f} s, evaluation "
         f"{run['eval_seconds']:.0f} s. Verdict: {run['verdict'].partition(':')[0]}."
@@ -64,7 +64,7 @@ def _tabulate_modes(run: dict[str, Any]) -> list[str]:
     for mode, title in _MODE_NAMES.items():
         if run.get(f"val_bpb_{mode}") is None:
             continue
-        name = f"**{title} (headline)**" if mode == run["headline"] else title
+        name = f"**{title}, headline**" if mode == run["headline"] else title
         bpb, standard_error, seconds = (run[f"{key}"] for key in _mode_keys(mode))
         lines.append(f"| {name} | {bpb:.4f} | {standard_error:.4f} | {seconds:.1f} |")
     return lines
