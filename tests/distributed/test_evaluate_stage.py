@@ -14,7 +14,7 @@ from golf.inference.predictor import GolfPredictor
 
 class SlowPredictor(GolfPredictor):
     def score(self, prefix, chunk, positions=None):
-        time.sleep(600 if self.ctx.is_main else 0)
+        time.sleep(600 if self._ctx.is_main else 0)
         return super().score(prefix, chunk, positions)
 """
 

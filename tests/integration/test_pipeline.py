@@ -1,5 +1,6 @@
 """Stages over the finished run: what each reads, runs without val, val in the adaptation, and bf16."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -49,7 +50,13 @@ def test_stage_reads_exactly_the_artifacts_and_params_that_it_declares(project_d
             (project_dir / "artifacts" / path).unlink()
     loaded: list[str] = []
     load_sections = loader.load_sections
-    monkeypatch.setattr(loader, "load_sections", lambda *keys: loaded.extend(keys) or load_sections(*keys))
+
+    def record_keys(*keys: str):
+        loaded.extend(keys)
+        return load_sections(*keys)
+
+    monkeypatch.setattr(loader, "load_sections", record_keys)
+    monkeypatch.setattr(importlib.import_module(f"stages.{name}"), "load_sections", record_keys, raising=False)
 
     opened_paths.clear()
     tiny_project.run_stage_in_process(name)
