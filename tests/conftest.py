@@ -22,7 +22,9 @@ pytest.register_assert_rewrite(
     "tests.helpers.stage_processes", "tests.helpers.stage_errors", "tests.helpers.stage_metrics"
 )
 for _profile, _max_examples in {"dev": 20, "soak": 200}.items():  # no deadline: a first call may import the compiler
-    hypothesis.settings.register_profile(_profile, deadline=None, max_examples=_max_examples)
+    hypothesis.settings.register_profile(
+        _profile, deadline=None, max_examples=_max_examples, derandomize=_profile == "dev"
+    )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 _DIRECTORY_MARKERS = {"distributed": "ranks", "dvc": "dvc", "gallery": "gallery"}
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.config import loader, validation
@@ -68,27 +68,24 @@ def test_the_untrained_record_scores_ln_8192_nats_per_token(record_params):
     assert loss == pytest.approx(math.log(8192), abs=0.02)
 
 
-model_configs = st.builds(
-    lambda base, layers, start, end, passes: dataclasses.replace(
-        base,
-        n_layers=layers,
-        recur_start=start,
-        recur_end=end,
-        recur_passes=passes,
-        parallel_residual_from=layers,
-        xsa_from=layers,
-    ),
-    st.just(loader.load_config(ROOT / "profiles" / "laptop.yaml").model),
-    st.integers(1, 12),
-    st.integers(0, 11),
-    st.integers(0, 11),
-    st.integers(1, 4),
-)
+@st.composite
+def model_configs(draw):
+    """A model of 1 to 12 layers with a recurrent segment that lies within them."""
+    n_layers = draw(st.integers(1, 12))
+    recur_start = draw(st.integers(0, n_layers - 1))
+    return dataclasses.replace(
+        loader.load_config(ROOT / "profiles" / "laptop.yaml").model,
+        n_layers=n_layers,
+        recur_start=recur_start,
+        recur_end=draw(st.integers(recur_start, n_layers - 1)),
+        recur_passes=draw(st.integers(1, 4)),
+        parallel_residual_from=n_layers,
+        xsa_from=n_layers,
+    )
 
 
-@given(model_configs)
+@given(model_configs())
 def test_layers_run_in_order_and_only_the_segment_repeats(model_cfg):
-    assume(model_cfg.recur_start <= model_cfg.recur_end < model_cfg.n_layers)
     plain, recurrent = (sum(model_cfg.layer_order(recurrent), ()) for recurrent in (False, True))
     assert plain == tuple(range(model_cfg.n_layers))
     segment = range(model_cfg.recur_start, model_cfg.recur_end + 1)
@@ -99,9 +96,8 @@ def test_layers_run_in_order_and_only_the_segment_repeats(model_cfg):
     )
 
 
-@given(model_configs, st.booleans())
+@given(model_configs(), st.booleans())
 def test_the_decoder_is_at_most_one_layer_longer_and_skips_suffice(model_cfg, recurrent):
-    assume(model_cfg.recur_start <= model_cfg.recur_end < model_cfg.n_layers)
     encoder, decoder = model_cfg.layer_order(recurrent)
     assert len(decoder) - len(encoder) in (0, 1)
     assert len(encoder) <= model_cfg.n_skips
