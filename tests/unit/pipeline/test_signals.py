@@ -76,8 +76,9 @@ def test_a_handled_signal_raises_system_exit(received_signals, number):
 
 
 STUCK = """
-import os, threading
+import os, signal, threading
 from golf.pipeline import signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have ignored it
 signals.EXIT_GRACE_S = 0.2
 signals.install_handlers()
 lock = threading.Lock()
@@ -95,7 +96,10 @@ def test_a_rank_that_hangs_where_no_handler_runs_exits_all_the_same(number):
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"RANK": "1"}, stdout=subprocess.PIPE, text=True) as rank:
         assert rank.stdout.readline() == "stuck\n"
         rank.send_signal(number)
-        assert rank.wait(timeout=20) == 128 + number
+        try:
+            assert rank.wait(timeout=20) == 128 + number
+        finally:
+            rank.kill()
 
 
 CHILD = """
