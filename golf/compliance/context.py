@@ -12,6 +12,7 @@ from golf.compliance.evaluation_run import EvaluationRun
 from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config.sections import EvaluateConfig
 from golf.data import split_reader
+from golf.data.contamination import measure_contamination
 from golf.data.eval_stream import EvalStream
 from golf.data.roundtrip import RoundtripReport, check_roundtrip
 from golf.data.split_reader import TokenSplit
@@ -153,7 +154,9 @@ class EvaluationContext:
     def metrics(self) -> dict[str, Any]:
         """metrics.json without the verdict."""
         training_time, size = self.artifact.training_time, self.size
-        return mode_results.collect_metrics(self.run.results, self.cfg.headline) | {
+        stream = self.val_data.stream
+        return mode_results.collect_metrics(self.run.results, self.cfg.headline, stream.is_clean) | {
+            "val_contamination": measure_contamination(self.val_data.val.documents),
             "payload_bytes": size.payload_bytes,
             "code_bytes": size.code_bytes,
             "artifact_bytes": size.total_bytes,

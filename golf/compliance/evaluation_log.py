@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifacts import io, lineage
-from golf.compliance.check_result import FAIL, PASS, CheckResult
+from golf.compliance.check_result import FAIL, PASS, Outcome
 from golf.config.sections import EvaluateConfig, TTTConfig
 from golf.errors import ArtifactError
 
@@ -109,7 +109,7 @@ def _schema_error(entry: Any, types: dict[str, Any]) -> str | None:
     return next(iter(io.find_type_errors(entry, types)), None)
 
 
-def describe_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> CheckResult:
+def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:
     """Count the log's evaluations on this val and of this artifact, ``entry`` included, which ends the present one.
 
     FAIL when the log's chain is broken.
@@ -117,7 +117,7 @@ def describe_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> 
     try:
         entries = [*read_entries(log_path), entry]
     except ArtifactError as error:
-        return CheckResult(check_id, FAIL, "", _LIMIT, str(error))
+        return Outcome(FAIL, "", _LIMIT, str(error))
     on_val = [each for each in entries if each["val"] == entry["val"]]
     same_setup = [
         each for each in on_val if each["artifact"] == entry["artifact"] and _score_key(each) == _score_key(entry)
@@ -132,7 +132,7 @@ def describe_log(check_id: str, log_path: str | Path, entry: dict[str, Any]) -> 
     counts = f"{format_count(count_started(on_val))} on this val, {count_started(same_setup)} of this artifact"
     n_unfinished = count_started(on_val) - (len(on_val) - count_started(on_val))
     unfinished = f"; {n_unfinished} interrupted" if n_unfinished > 0 else ""
-    return CheckResult(check_id, PASS, f"{counts}, predictor and plan{agreement}{unfinished}", _LIMIT)
+    return Outcome(PASS, f"{counts}, predictor and plan{agreement}{unfinished}", _LIMIT)
 
 
 def count_started(entries: list[dict[str, Any]]) -> int:

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
-from golf.compliance.check_result import PASS, UNRULED, CheckResult, pass_or_fail
+from golf.compliance.check_result import FAIL, PASS, UNRULED, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
+from golf.data.roundtrip import RoundtripReport
 from golf.evaluation import bpb
 
 _MIN_NLL_NATS = -1e-4  # allows for rounding; a lower score is a probability over 1
@@ -17,7 +18,7 @@ _CONTEST_VAL_DOCUMENTS = 50_000  # of the challenge's val
 
 
 @check("C3-a", "the ledger is the one sealed before each update", required=True)
-def _check_sealed_ledger(context: EvaluationContext) -> CheckResult:
+def _check_sealed_ledger(context: EvaluationContext) -> Outcome:
     """The saved ledger, whose chain reading it verified, equals the one that was sealed in the pass."""
     saved, sealed = context.saved_ledger[0], context.headline_result.ledger.to_data()
     is_unchanged = all(
@@ -25,29 +26,29 @@ def _check_sealed_ledger(context: EvaluationContext) -> CheckResult:
         for column in dataclasses.fields(saved)
     )  # and so are the chain hashes, which follow from the columns
     note = "the saved ledger is not the one that was sealed"
-    return pass_or_fail("C3-a", is_unchanged, f"{int(saved.chunk_ids[-1]) + 1:,} seals", "as in the pass", note)
+    return pass_or_fail(is_unchanged, f"{int(saved.chunk_ids[-1]) + 1:,} seals", "as in the pass", note)
 
 
 @check("C4-a", "each target is scored once, in order", required=True)
-def _check_rows(context: EvaluationContext) -> CheckResult:
+def _check_rows(context: EvaluationContext) -> Outcome:
     rows, stream = context.saved_ledger[0], context.val_data.stream
     is_covered = len(rows.nll) == stream.n_targets and (rows.bytes == stream.target_bytes).all()
     is_valid = is_covered and (np.diff(rows.chunk_ids) >= 0).all() and np.isfinite(rows.nll).all()
     is_valid = is_valid and (rows.nll >= _MIN_NLL_NATS).all()
     note = "a target has no valid score, or more than one"
-    return pass_or_fail("C4-a", bool(is_valid), f"{len(rows.nll):,} rows", f"{stream.n_targets:,}", note)
+    return pass_or_fail(bool(is_valid), f"{len(rows.nll):,} rows", f"{stream.n_targets:,}", note)
 
 
 @check("C4-b", "each position is read for scoring once", required=True)
-def _check_score_calls(context: EvaluationContext) -> CheckResult:
+def _check_score_calls(context: EvaluationContext) -> Outcome:
     """As many scores were requested in the pass as there are sealed chunks; probes do not count."""
     n_chunks, n_calls = int(context.saved_ledger[0].chunk_ids[-1]) + 1, context.run.session.n_score_calls
     measured = f"{n_calls:,} calls that count"
-    return pass_or_fail("C4-b", n_chunks == n_calls, measured, f"{n_chunks:,} chunks", "chunks were scored twice")
+    return pass_or_fail(n_chunks == n_calls, measured, f"{n_chunks:,} chunks", "chunks were scored twice")
 
 
 @check("M-a", "implied bytes are the text's bytes", required=True)
-def _check_implied_bytes(context: EvaluationContext) -> CheckResult:
+def _check_implied_bytes(context: EvaluationContext) -> Outcome:
     """loss / ln 2 × tokens / bpb is the number of bytes that a score was divided by, whatever it claims.
 
     For the challenge's val it must be the manifest's, which fetch compared with the canonical count.
@@ -59,40 +60,58 @@ def _check_implied_bytes(context: EvaluationContext) -> CheckResult:
     expected_bytes = manifest["splits"]["val"]["bytes"] if is_contest_val else context.val_data.roundtrip.text_bytes
     is_close = abs(implied_bytes - expected_bytes) <= max(0.5, _RECOMPUTE_TOL * expected_bytes)
     note = "the score is divided by a byte count other than the text's"
-    return pass_or_fail("M-a", is_close, f"{implied_bytes:,.0f} bytes", f"{expected_bytes:,}", note)
+    counted_text, other_text_note = _name_counted_text(context.val_data.roundtrip)
+    measured = f"{implied_bytes:,.0f} bytes of {counted_text}"
+    return pass_or_fail(is_close and not other_text_note, measured, f"{expected_bytes:,}", other_text_note or note)
+
+
+def _name_counted_text(roundtrip: RoundtripReport) -> tuple[str, str]:
+    """Of which text the bytes are, and the reason why they are the wrong ones, "" if they aren't.
+
+    Bytes count of the text as nmt_nfkc leaves it, whatever the tokenizer. Where tokens decode to another text, such as
+    one in folded case (#1578, #1604), only that text's bytes are known.
+    """
+    if not roundtrip.n_mismatch:
+        return "normalized text", ""
+    is_folded = roundtrip.n_mismatch == roundtrip.n_case_only
+    note = f"{roundtrip.n_mismatch:,} documents' bytes are of what their tokens decode to, not of their normalized text"
+    return ("case-folded text" if is_folded else "other text"), f"{note}; fetch refuses such tokens"
 
 
 @check("M-b", "the tokens decode to the text", required=True)
-def _check_decoding(context: EvaluationContext) -> CheckResult:
+def _check_decoding(context: EvaluationContext) -> Outcome:
     """Every document's tokens decode to its text. Folded case is disputed; any other loss fails."""
     roundtrip, transform = context.val_data.roundtrip, context.val_data.manifest["transform"]
     measured = f"{roundtrip.n_mismatch:,} of {roundtrip.n_documents:,} differ"
     if roundtrip.n_mismatch and roundtrip.n_mismatch == roundtrip.n_case_only:
-        return CheckResult("M-b", UNRULED, measured, "0", "texts differ in case alone: casefold is unruled (#1604)")
+        return Outcome(UNRULED, measured, "0", "texts differ in case alone: casefold is unruled (#1604)")
     note = f"tokens don't decode to their texts (transform {transform}); see document {roundtrip.first_failure}"
-    return pass_or_fail("M-b", roundtrip.n_mismatch == 0, measured, "0", note)
+    return pass_or_fail(roundtrip.n_mismatch == 0, measured, "0", note)
 
 
 @check("M-c", "the tokens' bytes add up to the text's", required=True)
-def _check_byte_counts(context: EvaluationContext) -> CheckResult:
+def _check_byte_counts(context: EvaluationContext) -> Outcome:
     """Each document's tokens are charged for the UTF-8 bytes of its text.
 
     The published CaseOps sidecar counts the raw texts (#1729), a little more than what the normalizer leaves of them.
     """
     roundtrip, manifest = context.val_data.roundtrip, context.val_data.manifest
-    measured = f"{roundtrip.token_bytes:,} bytes; {roundtrip.n_miscounted:,} documents off"
+    counted_text, other_text_note = _name_counted_text(roundtrip)
+    measured = f"{roundtrip.token_bytes:,} bytes of {counted_text}; {roundtrip.n_miscounted:,} documents off"
     limit, surplus_bytes = f"{roundtrip.text_bytes:,}", roundtrip.token_bytes - roundtrip.text_bytes
     is_published_caseops = manifest["comparable_with_fineweb"] and manifest["transform"] == "caseops"
     is_small_surplus = 0 <= surplus_bytes <= _MAX_DROPPED_FRAC * roundtrip.text_bytes
+    if other_text_note:
+        return Outcome(FAIL, measured, limit, other_text_note)
     if roundtrip.n_miscounted and is_published_caseops and is_small_surplus:
         note = f"the published sidecar counts the raw texts (#1729), {surplus_bytes:,} bytes that the normalizer drops"
-        return CheckResult("M-c", PASS, measured, limit, note)
+        return Outcome(PASS, measured, limit, note)
     note = f"a document's token bytes differ from its text's bytes; see document {roundtrip.first_failure}"
-    return pass_or_fail("M-c", roundtrip.n_miscounted == 0, measured, limit, note)
+    return pass_or_fail(roundtrip.n_miscounted == 0, measured, limit, note)
 
 
 @check("M-d", "all of val is covered, its shards unchanged", required=True)
-def _check_coverage(context: EvaluationContext) -> CheckResult:
+def _check_coverage(context: EvaluationContext) -> Outcome:
     """The scored split is the one that fetch wrote, and whole. Opening it checked the sha256 of its shards."""
     val, manifest = context.val_data.val, context.val_data.manifest
     val_record = manifest["splits"]["val"]
@@ -103,11 +122,11 @@ def _check_coverage(context: EvaluationContext) -> CheckResult:
         is_complete = is_complete and len(val.documents) == _CONTEST_VAL_DOCUMENTS
     measured = f"{len(val.documents):,} documents, {val.n_tokens:,} tokens"
     limit = f"{val_record['documents']:,}, {val_record['tokens']:,}"
-    return pass_or_fail("M-d", is_complete, measured, limit, "not all of val was scored (#1854)")
+    return pass_or_fail(is_complete, measured, limit, "not all of val was scored (#1854)")
 
 
 @check("M-e", "the headline equals the ledger's score", required=True)
-def _check_headline(context: EvaluationContext) -> CheckResult:
+def _check_headline(context: EvaluationContext) -> Outcome:
     """bpb and loss computed again from the saved ledger."""
     (rows, meta), metrics = context.saved_ledger, context.metrics
     score = bpb.compute_score(rows)
@@ -118,6 +137,4 @@ def _check_headline(context: EvaluationContext) -> CheckResult:
         abs(score.bpb - context.headline_result.score.bpb),
     )
     measured, limit = f"off by {deviation:.1e} bpb", f"{_RECOMPUTE_TOL:g}"
-    return pass_or_fail(
-        "M-e", deviation <= _RECOMPUTE_TOL, measured, limit, "the headline differs from the ledger's score"
-    )
+    return pass_or_fail(deviation <= _RECOMPUTE_TOL, measured, limit, "the headline differs from the ledger's score")

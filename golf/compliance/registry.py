@@ -1,4 +1,4 @@
-"""Registry of checks: ``@check`` registers a function from an evaluation's context to one row of the verdict.
+"""Registry of checks: ``@check`` registers a function from an evaluation's context to the outcome in the verdict.
 
 Ids are those of the field guide to the four conditions (openai/parameter-golf, issue #1017). For each check,
 docs/evaluation-rules.md says what it proves and what it cannot see. To add a check, write one decorated function in a
@@ -8,13 +8,13 @@ module that ``golf.compliance.catalog`` imports, and one row in that document.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from golf.compliance.check_result import CheckResult
+from golf.compliance.check_result import CheckResult, Outcome, with_id
 from golf.compliance.context import EvaluationContext
 
 __all__ = ["CheckSpec", "check", "list_checks"]
 
 _GROUPS = ("C1", "C2", "C3", "C4", "M", "B", "U")  # causality, distribution, score first, one pass; metric, budget, ...
-_CheckFunction = Callable[[EvaluationContext], CheckResult]
+_CheckFunction = Callable[[EvaluationContext], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,14 @@ class CheckSpec:
     """A registered check.
 
     required_for_record: a record needs this check to pass. essential: without its result the verdict is NOT-RUN.
+    run: the check function, whose outcome carries the id.
     """
 
     check_id: str
     title: str
     required_for_record: bool
     essential: bool
-    run: _CheckFunction
+    run: Callable[[EvaluationContext], CheckResult]
 
     @property
     def docs_link(self) -> str:
@@ -50,7 +51,7 @@ def check(
     def register(function: _CheckFunction) -> _CheckFunction:
         if check_id.partition("-")[0] not in _GROUPS or check_id in _registered:
             raise ValueError(f"check {check_id}: the id must be new and of one of the groups {', '.join(_GROUPS)}")
-        _registered[check_id] = CheckSpec(check_id, title, required, essential, function)
+        _registered[check_id] = CheckSpec(check_id, title, required, essential, with_id(check_id)(function))
         return function
 
     return register

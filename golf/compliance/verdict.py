@@ -30,6 +30,7 @@ VERDICT_PATH = "artifacts/evaluate/verdict.json"
 RECORD_ELIGIBLE = "record-eligible"
 VALID = "valid, not a record run"
 INVALID = "invalid"
+_MAX_CONTAMINATION = 0.01  # share of val's bytes in train above which the summary speaks of it
 _INCOMPLETE = NOT_RUN  # first word of a summary when a probe or the provenance could not be checked
 _TRACKS = {False: "A: fixed predictor", True: "B: score-first adaptation"}
 _HEADER_KEYS = ("verdict", "track", "predictor", "artifact_sha256")  # of verdict.json, beside the checks
@@ -76,6 +77,7 @@ def decide(context: EvaluationContext) -> Verdict:
         adapts=context.adapts,
         limits=context.metrics,
         comparable=context.metrics["comparable_with_fineweb"],
+        contamination=context.metrics["val_contamination"],
         probe_seed=context.run.probe_seed,
         predictor=context.cfg.predictor,
         artifact_sha256=context.log_entry["artifact"],
@@ -86,16 +88,24 @@ def decide(context: EvaluationContext) -> Verdict:
 
 
 def make_verdict(
-    check_results: list[CheckResult], *, adapts: bool, limits: dict[str, Any], comparable: bool, **header: str
+    check_results: list[CheckResult],
+    *,
+    adapts: bool,
+    limits: dict[str, Any],
+    comparable: bool,
+    contamination: float | None,
+    **header: str,
 ) -> Verdict:
     """A verdict from check results; a check without a result is NOT-RUN.
 
     adapts: whether the predictor learned while it scored (track B). limits: the run's own, by their keys in
-    metrics.json. comparable: whether the corpus is the challenge's. header: probe_seed, predictor, artifact_sha256.
+    metrics.json. comparable: whether the corpus is the challenge's. contamination: share of val's bytes that stand in
+    train, None where it was not measured. header: probe_seed, predictor, artifact_sha256.
     """
     by_id = {result.check: result for result in check_results}
     results = tuple(by_id.get(check_id, CheckResult(check_id, NOT_RUN, note="no result")) for check_id in CHECKS)
-    return Verdict(_summarize(results, limits, comparable), _TRACKS[adapts], results, **header)
+    summary = _summarize(results, limits, comparable) + _describe_contamination(contamination)
+    return Verdict(summary, _TRACKS[adapts], results, **header)
 
 
 def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> str:
@@ -113,6 +123,13 @@ def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], compara
         f"; disputed: {CHECKS[result.check].title}, {result.note}" for result in results if result.status == UNRULED
     )
     return (f"{VALID}: {'; '.join(blockers)}" if blockers else RECORD_ELIGIBLE) + disputed
+
+
+def _describe_contamination(contamination: float | None) -> str:
+    """What the summary says of val's text in train; "" for a share that is small or unknown."""
+    if contamination is None or contamination <= _MAX_CONTAMINATION:
+        return ""
+    return f"; {contamination:.1%} of val's bytes stand word for word in train, val_bpb_clean is the score on the rest"
 
 
 def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> list[str]:

@@ -18,16 +18,16 @@ class BpbScore:
     bpb: float
     standard_error: float | None
     loss: float
-    tokens: int
-    bytes: int
+    n_tokens: int
+    n_bytes: int
 
     @property
     def implied_bytes(self) -> float:
-        """loss / ln 2 × tokens / bpb: equals ``bytes`` unless one of these was computed in another way.
+        """loss / ln 2 × tokens / bpb: equals ``n_bytes`` unless one of these was computed in another way.
 
         0 when all scores are 0, as those of a predictor that was given its targets, so that nothing divides by 0.
         """
-        return self.loss / math.log(2) * self.tokens / self.bpb if self.bpb else 0.0
+        return self.loss / math.log(2) * self.n_tokens / self.bpb if self.bpb else 0.0
 
 
 def compute_score(data: LedgerData) -> BpbScore:
@@ -37,9 +37,15 @@ def compute_score(data: LedgerData) -> BpbScore:
         bpb=float(total_nats / math.log(2) / n_bytes),
         standard_error=compute_ratio_standard_error(*sum_by_document(data)),
         loss=float(total_nats / len(data.nll)),
-        tokens=len(data.nll),
-        bytes=n_bytes,
+        n_tokens=len(data.nll),
+        n_bytes=n_bytes,
     )
+
+
+def compute_bpb(data: LedgerData, mask: np.ndarray) -> float | None:
+    """bpb over the targets that ``mask``, bool [targets], keeps; None if these have no bytes."""
+    n_bytes = int(data.bytes.sum(dtype=np.int64, where=mask))
+    return float(data.nll.sum(dtype=np.float64, where=mask) / math.log(2) / n_bytes) if n_bytes else None
 
 
 def sum_by_document(data: LedgerData) -> tuple[np.ndarray, np.ndarray]:

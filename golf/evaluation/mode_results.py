@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from golf.evaluation import bpb
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.scoring_loop import MODES, ModeResult
@@ -11,17 +13,24 @@ from golf.evaluation.scoring_loop import MODES, ModeResult
 __all__ = ["collect_metrics", "save_ledgers", "tabulate_loss_by_position", "tabulate_running_bpb"]
 
 
-def collect_metrics(results: dict[str, ModeResult], headline: str) -> dict[str, Any]:
-    """Every mode's bpb with its standard error over documents, and the counts of the mode named as the headline."""
+def collect_metrics(
+    results: dict[str, ModeResult], headline: str, is_clean: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Every mode's bpb with its standard error over documents, and the counts of the mode named as the headline.
+
+    is_clean: bool [targets], see EvalStream; without it, or without a clean byte, val_bpb_clean is None.
+    """
     headline_score = results[headline].score
     metrics: dict[str, Any] = {"headline": headline, "val_bpb": headline_score.bpb}
+    ledger_data = results[headline].ledger.to_data()
+    metrics["val_bpb_clean"] = None if is_clean is None else bpb.compute_bpb(ledger_data, is_clean)
     for mode in MODES:
         metrics[f"val_bpb_{mode}"] = results[mode].score.bpb
         metrics[f"val_bpb_{mode}_se"] = results[mode].score.standard_error
     return metrics | {
         "val_loss": headline_score.loss,
-        "val_tokens": headline_score.tokens,
-        "val_bytes": headline_score.bytes,
+        "val_tokens": headline_score.n_tokens,
+        "val_bytes": headline_score.n_bytes,
         "implied_bytes": round(headline_score.implied_bytes, 3),
         **{f"seconds_{mode}": round(results[mode].seconds, 3) for mode in MODES},
     }

@@ -1,6 +1,5 @@
 """One left-to-right pass over a stream: score a chunk, seal it in the ledger, then let the predictor learn from it."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -60,8 +59,9 @@ def evaluate_mode(
         **make_pass_settings(mode, stream.n_targets, ttt_cfg=ttt_cfg, stride=stride, context_length=context_length)
     )
     name = f"{stage} invalid" if disclaimer else stage
-    progress = Progress(name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, quiet=quiet)
-    progress.started_at -= begin_s
+    progress = Progress(
+        name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, clock=timer.counted_s, quiet=quiet
+    )
     ledger = Ledger(mode, stream.bos)
     for scored_chunk in score_stream(
         predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=ttt_cfg.chunk_tokens, progress=progress
@@ -72,7 +72,7 @@ def evaluate_mode(
     finished_s = timer.counted_s()
     score = bpb.compute_score(ledger.to_data())
     suffix = f" ({disclaimer})" if disclaimer else ""
-    progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.tokens:,} targets, {score.bytes:,} bytes{suffix}")
+    progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.n_tokens:,} targets, {score.n_bytes:,} bytes{suffix}")
     return ModeResult(ledger, score, finished_s - begin_s, finished_s)
 
 
@@ -106,7 +106,7 @@ def score_stream(
     prefix_buffer = np.zeros_like(tokens)  # the array behind a prefix holds no token that was not scored before
     prefix_buffer[0] = tokens[0]
     total_nats, total_bytes = 0.0, 0
-    start = time.perf_counter()
+    begin_s = progress.elapsed_s()
     for begin in range(0, n_targets, chunk_tokens):
         end = min(n_targets, begin + chunk_tokens)
         chunk = tokens[begin + 1 : end + 1].copy()
@@ -118,7 +118,7 @@ def score_stream(
         prefix_buffer[begin + 1 : end + 1] = chunk
         total_nats += float(nll.sum(dtype=np.float64))
         total_bytes += int(target_bytes[begin:end].sum(dtype=np.int64))
-        speed = f"{end / (time.perf_counter() - start):,.0f} tok/s"
+        speed = f"{end / max(progress.elapsed_s() - begin_s, 1e-9):,.0f} tok/s"
         progress.update(end, running_bpb=f"{total_nats / np.log(2) / max(total_bytes, 1):.4f}", at=speed)
         yield scored_chunk
         predictor.update(scored_chunk)

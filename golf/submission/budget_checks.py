@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 from golf.artifacts.source_deps import import_closure
-from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult, Status
+from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, Outcome, Status, with_id
 from golf.errors import InputError
 from golf.submission.contents import Submission
 from golf.submission.log_parser import TrainingLog
@@ -67,8 +67,9 @@ def _find_model_bytes(submission: Submission) -> int | None:
     return int(max(file_sizes or logged_sizes)) if file_sizes or logged_sizes else None
 
 
-def check_size(submission: Submission) -> CheckResult:
-    """B-a: the totals in the logs and in submission.json are within the limit; else the files' own total.
+@with_id("B-a")
+def check_size(submission: Submission) -> Outcome:
+    """The totals in the logs and in submission.json are within the limit; else the files' own total.
 
     The total in the log decided for #1809 and #1835. There is no ruling on whether packed code may be submitted as its
     readable source (#1855) or whether tokenizers count (#847), so what exceeds the limit only that way is UNRULED.
@@ -86,10 +87,8 @@ def check_size(submission: Submission) -> CheckResult:
     measured = ", ".join(f"{name} {total:,}" for name, total in totals.items() if total)
     counted_bytes = max([*logged_totals, *claimed_totals] or [file_bytes or 0])
 
-    def result(status: Status, *notes: str) -> CheckResult:
-        return CheckResult(
-            "B-a", status, measured, f"{_LIMIT_BYTES:,} bytes", "; ".join(note for note in notes if note)
-        )
+    def result(status: Status, *notes: str) -> Outcome:
+        return Outcome(status, measured, f"{_LIMIT_BYTES:,} bytes", "; ".join(note for note in notes if note))
 
     if not counted_bytes:
         return result(NOT_RUN, "neither the logs nor submission.json nor the folder give the model's size")
@@ -110,15 +109,16 @@ def check_size(submission: Submission) -> CheckResult:
     return result(PASS, headroom_note if headroom_bytes < _SAFE_HEADROOM_BYTES else "", caveat)
 
 
-def check_sizes_agree(submission: Submission) -> CheckResult:
+@with_id("sizes agree")
+def check_sizes_agree(submission: Submission) -> Outcome:
     """The sizes in the logs, in submission.json and in the folder agree (#2118; the log decided for #1835)."""
     comparisons = list(_compare_sizes(submission))
     if not comparisons:
-        return CheckResult("sizes agree", NOT_RUN, "", "", "fewer than two places state a size")
+        return Outcome(NOT_RUN, "", "", "fewer than two places state a size")
     mismatches = [text for status, text in comparisons if status != PASS]
     worst_status = next(status for status in (FAIL, UNRULED, PASS) if any(other == status for other, _ in comparisons))
     measured = f"{len(comparisons)} compared, {len(mismatches)} differ"
-    return CheckResult("sizes agree", worst_status, measured, "equal", "; ".join(mismatches))
+    return Outcome(worst_status, measured, "equal", "; ".join(mismatches))
 
 
 def _compare_sizes(submission: Submission) -> Iterator[tuple[Status, str]]:
@@ -165,8 +165,9 @@ def _format_sizes(sizes: set[int]) -> str:
     return ", ".join(f"{size:,}" for size in sorted(sizes))
 
 
-def check_training_time(submission: Submission) -> CheckResult:
-    """B-c: training and calibration of the slowest log are within the limit.
+@with_id("B-c")
+def check_training_time(submission: Submission) -> Outcome:
+    """Training and calibration of the slowest log are within the limit.
 
     Collecting Hessians is training (#634, #677, #1950). Serialization is shown apart, because there is no ruling on it.
     The challenge's own baseline stops after the step that crosses the limit, so less than one step over is UNRULED.
@@ -174,31 +175,32 @@ def check_training_time(submission: Submission) -> CheckResult:
     limit = _format_limit(submission)
     timed_logs = [log for log in submission.logs if "train_seconds" in log.facts]
     if not timed_logs:
-        return CheckResult("B-c", NOT_RUN, "", limit, "no log states its training time")
+        return Outcome(NOT_RUN, "", limit, "no log states its training time")
     slowest = max(timed_logs, key=_sum_training_seconds)
     train_s, calibration_s = slowest.facts["train_seconds"], slowest.facts.get("hessian_seconds")
     serialize_text = _format_seconds(slowest.facts.get("serialize_seconds"))
     measured = f"train {train_s:.1f} s + calibration {_format_seconds(calibration_s)}; serialize {serialize_text}"
     if not submission.is_record:
-        return CheckResult("B-c", PASS, measured, limit)
+        return Outcome(PASS, measured, limit)
     if _sum_training_seconds(slowest) <= _LIMIT_S:
         missing_note = "" if calibration_s else "; calibration is not in the log"
-        return CheckResult("B-c", PASS, measured, limit, _SELF_REPORTED_NOTE + missing_note)
+        return Outcome(PASS, measured, limit, _SELF_REPORTED_NOTE + missing_note)
     overrun_text = f"{slowest.name}: {_sum_training_seconds(slowest) - _LIMIT_S:.1f} s over"
     step_s = train_s / slowest.facts["step"] if slowest.facts.get("step") else 0.0
     if _sum_training_seconds(slowest) - step_s <= _LIMIT_S and not calibration_s:
         note = f"{overrun_text}, less than a step of {step_s:.2f} s; the challenge's own baseline ends like this"
-        return CheckResult("B-c", UNRULED, measured, limit, note)
+        return Outcome(UNRULED, measured, limit, note)
     merged_note = "; calibration is training (#677, #1950), though #1787, #1851 and #1855 were merged over the limit"
-    return CheckResult("B-c", FAIL, measured, limit, overrun_text + merged_note * bool(calibration_s))
+    return Outcome(FAIL, measured, limit, overrun_text + merged_note * bool(calibration_s))
 
 
 def _sum_training_seconds(log: TrainingLog) -> float:
     return log.facts["train_seconds"] + log.facts.get("hessian_seconds", 0.0)
 
 
-def check_eval_time(submission: Submission) -> CheckResult:
-    """B-d: the pass that gave the result is within the limit in the slowest log.
+@with_id("B-d")
+def check_eval_time(submission: Submission) -> Outcome:
+    """The pass that gave the result is within the limit in the slowest log.
 
     If only the sum of all timed passes is over the limit, the check is UNRULED: no two submissions time the same work
     (#915, #1557). The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
@@ -209,18 +211,18 @@ def check_eval_time(submission: Submission) -> CheckResult:
     ]
     rows = [row for row in all_logs if row[0]]
     if not rows:
-        return CheckResult("B-d", NOT_RUN, "", limit, "no log states its evaluation time")
+        return Outcome(NOT_RUN, "", limit, "no log states its evaluation time")
     final_pass_s, _, name = max(rows)
     all_passes_s = max(row[1] for row in rows)
     measured = f"result {final_pass_s:.1f} s, all timed passes {max(final_pass_s, all_passes_s):.1f} s"
     if not submission.is_record:
-        return CheckResult("B-d", PASS, measured, limit)
+        return Outcome(PASS, measured, limit)
     if final_pass_s > _LIMIT_S:
-        return CheckResult("B-d", FAIL, measured, limit, f"{name}: {final_pass_s - _LIMIT_S:.1f} s over (#1972)")
+        return Outcome(FAIL, measured, limit, f"{name}: {final_pass_s - _LIMIT_S:.1f} s over (#1972)")
     if all_passes_s > _LIMIT_S:
         note = "over only with the passes before it; which of them count is disputed (#915, #1557)"
-        return CheckResult("B-d", UNRULED, measured, limit, note)
-    return CheckResult("B-d", PASS, measured, limit, _SELF_REPORTED_NOTE)
+        return Outcome(UNRULED, measured, limit, note)
+    return Outcome(PASS, measured, limit, _SELF_REPORTED_NOTE)
 
 
 def _get_eval_seconds(log: TrainingLog) -> float:
@@ -228,21 +230,22 @@ def _get_eval_seconds(log: TrainingLog) -> float:
     return max(log.facts.get("eval_seconds", 0.0), (log.final_score.seconds or 0.0) if log.final_score else 0.0)
 
 
-def check_hardware(submission: Submission) -> CheckResult:
-    """B-e: the logs name the hardware of a record run. A claim in submission.json alone is not evidence."""
+@with_id("B-e")
+def check_hardware(submission: Submission) -> Outcome:
+    """The logs name the hardware of a record run. A claim in submission.json alone is not evidence."""
     world_sizes = set(submission.facts_by_log("world_size").values())
     gpus = {log.gpu for log in submission.logs if log.gpu}
     n_gpus_text = "/".join(f"{world_size:.0f}" for world_size in sorted(world_sizes)) or "?"
     measured = f"{n_gpus_text} x {', '.join(sorted(gpus)) or '?'}"
     if not submission.is_record:
-        return CheckResult("B-e", PASS, measured, "any (non-record)")
+        return Outcome(PASS, measured, "any (non-record)")
     limit = f"{_RECORD_N_GPUS} x {_RECORD_GPU_MODEL} SXM"
     if world_sizes - {float(_RECORD_N_GPUS)} or not all(_is_record_gpu(gpu) for gpu in gpus):
-        return CheckResult("B-e", FAIL, measured, limit, "a record needs this hardware")
+        return Outcome(FAIL, measured, limit, "a record needs this hardware")
     if world_sizes and gpus:
-        return CheckResult("B-e", PASS, measured, limit)
+        return Outcome(PASS, measured, limit)
     claim_note = f"; json: {submission.claims.hardware[:60]}" if submission.claims.hardware else ""
-    return CheckResult("B-e", NOT_RUN, measured, limit, f"the logs don't name both ranks and GPU{claim_note}")
+    return Outcome(NOT_RUN, measured, limit, f"the logs don't name both ranks and GPU{claim_note}")
 
 
 def _is_record_gpu(gpu: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult, pass_or_fail
+from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, Outcome, pass_or_fail, with_id
 from golf.submission.contents import Submission
 from golf.submission.log_parser import TrainingLog
 
@@ -13,7 +13,8 @@ _SHARED_FACTS = ("train_shards", "val_tokens", "model_params", "world_size")
 _MAX_LISTED_DIFFERENCES = 6
 
 
-def check_files(submission: Submission) -> CheckResult:
+@with_id("files")
+def check_files(submission: Submission) -> Outcome:
     """The files that the challenge requires are present (#505, #545, #2013); no link leaves the folder (#2071)."""
     sizes = submission.folder.sizes
     problems = [f"no {name}" for name in REQUIRED_FILES if name not in sizes]
@@ -21,23 +22,25 @@ def check_files(submission: Submission) -> CheckResult:
     problems += ["no log"] * (not submission.logs and not submission.unread_logs)
     problems += [f"{rejection}; replace it with the file itself" for rejection in submission.folder.rejected]
     problems += [submission.json_error] * bool(submission.json_error)
-    return pass_or_fail("files", not problems, f"{len(sizes)} files", "all required files", "; ".join(problems))
+    return pass_or_fail(not problems, f"{len(sizes)} files", "all required files", "; ".join(problems))
 
 
-def check_logs(submission: Submission) -> CheckResult:
+@with_id("logs")
+def check_logs(submission: Submission) -> Outcome:
     """All logs are in a known format; a log in an unknown format is named and is not evidence."""
     measured = f"{len(submission.logs)} understood, {len(submission.unread_logs)} not"
     nonfinite = [f"{log.name}: {log.first_nonfinite} is not a number" for log in submission.logs if log.first_nonfinite]
     note = "; ".join([*submission.unread_logs, *nonfinite, *submission.notes])
     if submission.unread_logs or not submission.logs:
-        return CheckResult("logs", NOT_RUN, measured, "", note or "there is no log")
-    return CheckResult("logs", PASS, measured, "", note)
+        return Outcome(NOT_RUN, measured, "", note or "there is no log")
+    return Outcome(PASS, measured, "", note)
 
 
-def check_same_run(submission: Submission) -> CheckResult:
+@with_id("one run")
+def check_same_run(submission: Submission) -> Outcome:
     """The logs are complete and share their settings and data (#86, #1133, #1851, #2071, #2124)."""
     if not submission.logs:
-        return CheckResult("one run", NOT_RUN, "", "", "no log is in a known format")
+        return Outcome(NOT_RUN, "", "", "no log is in a known format")
     finished_seeds = {log.seed for log, _ in submission.scored_logs() if not log.has_crashed}
     problems = [f"{log.name}: ends in a traceback (#1133)" for log in submission.logs if log.has_crashed]
     problems += [
@@ -55,8 +58,8 @@ def check_same_run(submission: Submission) -> CheckResult:
     n_settings = len({name for log in complete_logs for name in log.settings})
     measured, limit = f"{len(complete_logs)} complete logs, {n_settings} settings compared", "equal except the seed"
     if not problems and not n_settings:
-        return CheckResult("one run", NOT_RUN, measured, limit, "no complete log prints its settings")
-    return pass_or_fail("one run", not problems, measured, limit, "; ".join(problems))
+        return Outcome(NOT_RUN, measured, limit, "no complete log prints its settings")
+    return pass_or_fail(not problems, measured, limit, "; ".join(problems))
 
 
 def _find_differences(complete_logs: list[TrainingLog]) -> list[str]:
@@ -78,8 +81,9 @@ def _find_differences(complete_logs: list[TrainingLog]) -> list[str]:
     return differences[:_MAX_LISTED_DIFFERENCES] + [f"{n_unlisted} more settings differ"] * (n_unlisted > 0)
 
 
-def check_seeds(submission: Submission) -> CheckResult:
-    """C4-d: each log has its own seed, and submission.json lists the same seeds.
+@with_id("C4-d")
+def check_seeds(submission: Submission) -> Outcome:
+    """Each log has its own seed, and submission.json lists the same seeds.
 
     Files can't show that the seeds were declared before the runs.
     """
@@ -88,14 +92,14 @@ def check_seeds(submission: Submission) -> CheckResult:
     measured = f"logs {_format_seeds(logged_seeds)}; json {_format_seeds(listed_seeds)}"
     limit = "each once, in both"
     if not logged_seeds:
-        return CheckResult("C4-d", NOT_RUN, measured, limit, "no log with a final score states its seed")
+        return Outcome(NOT_RUN, measured, limit, "no log with a final score states its seed")
     if listed_seeds and set(listed_seeds) != set(logged_seeds):
         unmatched_seeds = set(listed_seeds) ^ set(logged_seeds)
-        return CheckResult("C4-d", FAIL, measured, limit, f"in only one of them: {_format_seeds(unmatched_seeds)}")
+        return Outcome(FAIL, measured, limit, f"in only one of them: {_format_seeds(unmatched_seeds)}")
     if repeated_seeds := {seed for seed in logged_seeds if logged_seeds.count(seed) > 1}:
         note = f"several logs of seed {_format_seeds(repeated_seeds)}: state which one is the submission's (C4-c)"
-        return CheckResult("C4-d", UNRULED, measured, limit, note)
-    return CheckResult("C4-d", PASS, measured, limit, "does not show that no other seed was tried")
+        return Outcome(UNRULED, measured, limit, note)
+    return Outcome(PASS, measured, limit, "does not show that no other seed was tried")
 
 
 def _format_seeds(seeds: Iterable[int]) -> str:

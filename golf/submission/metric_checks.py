@@ -5,7 +5,7 @@ docs/references.md#submission-audit has the measurements behind the ranges.
 
 import math
 
-from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult, pass_or_fail
+from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, Outcome, pass_or_fail, with_id
 from golf.evaluation import significance
 from golf.submission.claims import ReportedNumber, SubmissionClaims, mean
 from golf.submission.contents import MATCH_TOLERANCE, Submission
@@ -39,21 +39,22 @@ def _compute_implied_bytes(submission: Submission) -> list[tuple[str, float, flo
     return rows
 
 
-def check_implied_bytes(submission: Submission) -> CheckResult:
-    """M-a: loss, tokens and bpb imply the bytes of val.
+@with_id("M-a")
+def check_implied_bytes(submission: Submission) -> Outcome:
+    """Loss, tokens and bpb imply the bytes of val.
 
     Spaces counted twice, byte tokens counted as three bytes, and counted control symbols show as another number.
     """
     limit = f"{_VAL_BYTES_RANGE[0] / 1e6:.2f}-{_VAL_BYTES_RANGE[1] / 1e6:.2f} M bytes"
     rows = _compute_implied_bytes(submission)
     if not rows:
-        return CheckResult("M-a", NOT_RUN, "", limit, "no log gives val_tokens with a final loss and bpb")
+        return Outcome(NOT_RUN, "", limit, "no log gives val_tokens with a final loss and bpb")
     name, tokens, n_bytes, rounding = max(rows, key=lambda row: _distance_outside(row[2], row[3], _VAL_BYTES_RANGE))
     measured = f"{n_bytes:,.0f} bytes (± {rounding:,.0f})"
     if tokens == _OLD_VAL_TOKENS and not _distance_outside(n_bytes, rounding, _OLD_VAL_BYTES_RANGE):
-        return CheckResult("M-a", UNRULED, measured, limit, f"{name}: an earlier export of val, with other text (#837)")
+        return Outcome(UNRULED, measured, limit, f"{name}: an earlier export of val, with other text (#837)")
     note = f"{name}: its bpb is per other bytes than those of val's text (as in #1698, #1143, #2071)"
-    return pass_or_fail("M-a", not _distance_outside(n_bytes, rounding, _VAL_BYTES_RANGE), measured, limit, note)
+    return pass_or_fail(not _distance_outside(n_bytes, rounding, _VAL_BYTES_RANGE), measured, limit, note)
 
 
 def _distance_outside(n_bytes: float, rounding: float, bounds: tuple[int, int]) -> float:
@@ -61,12 +62,13 @@ def _distance_outside(n_bytes: float, rounding: float, bounds: tuple[int, int]) 
     return max(0.0, bounds[0] - n_bytes - rounding, n_bytes - rounding - bounds[1])
 
 
-def check_coverage(submission: Submission) -> CheckResult:
-    """M-d: every log scored all of val, by a known number of tokens or by the implied bytes."""
+@with_id("M-d")
+def check_coverage(submission: Submission) -> Outcome:
+    """Every log scored all of val, by a known number of tokens or by the implied bytes."""
     limit = "all of val"
     n_tokens_by_log = submission.facts_by_log("val_tokens")
     if not n_tokens_by_log:
-        return CheckResult("M-d", NOT_RUN, "", limit, "no log gives val_tokens")
+        return Outcome(NOT_RUN, "", limit, "no log gives val_tokens")
     complete_logs = {
         name
         for name, _, n_bytes, rounding in _compute_implied_bytes(submission)
@@ -82,17 +84,18 @@ def check_coverage(submission: Submission) -> CheckResult:
         for count in sorted(set(n_tokens_by_log.values()))
     )
     if partial_logs and set(partial_logs.values()) == {float(_OLD_VAL_TOKENS)}:
-        return CheckResult("M-d", UNRULED, measured, limit, "an earlier export of val (#837)")
+        return Outcome(UNRULED, measured, limit, "an earlier export of val (#837)")
     note = f"{', '.join(partial_logs)}: neither a known number of tokens nor val's bytes (#1854 scored a fifth of val)"
-    return pass_or_fail("M-d", not partial_logs, measured, limit, note)
+    return pass_or_fail(not partial_logs, measured, limit, note)
 
 
 def _tokenizer_family(n_tokens: float) -> str:
     return next((name for name, (low, high) in _VAL_TOKENS_RANGES.items() if low <= n_tokens <= high), "")
 
 
-def check_claimed_scores(submission: Submission) -> CheckResult:
-    """M-e: the scores in submission.json are those of the logs, for each seed and for the headline, which is the mean.
+@with_id("M-e")
+def check_claimed_scores(submission: Submission) -> Outcome:
+    """The scores in submission.json are those of the logs, for each seed and for the headline, which is the mean.
 
     A claim that equals a score other than the log's last one, or the score of a single seed, is UNRULED: it leaves
     open who chose it, and when.
@@ -100,7 +103,7 @@ def check_claimed_scores(submission: Submission) -> CheckResult:
     claims, final_scores = submission.claims, submission.final_scores()
     if not final_scores or not (claims.bpb or claims.per_seed):
         missing = "a log with a final score" if not final_scores else "a val_bpb in submission.json"
-        return CheckResult("M-e", NOT_RUN, "", "equal as printed", f"needs {missing}")
+        return Outcome(NOT_RUN, "", "equal as printed", f"needs {missing}")
     mismatches: list[str] = []
     selections: list[str] = []
     for log, score in final_scores:
@@ -116,7 +119,7 @@ def check_claimed_scores(submission: Submission) -> CheckResult:
     status = FAIL if mismatches else UNRULED if selections else PASS
     logs_text = f"logs {_format_number(_mean_bpb(final_scores))} (mean of {len(final_scores)})"
     measured = f"json {_format_number(claims.bpb)}, {logs_text}"
-    return CheckResult("M-e", status, measured, "equal as printed", "; ".join(mismatches + selections))
+    return Outcome(status, measured, "equal as printed", "; ".join(mismatches + selections))
 
 
 def _check_headline_claims(

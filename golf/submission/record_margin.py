@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from golf.compliance.check_result import NOT_RUN, PASS, UNRULED, CheckResult, pass_or_fail
+from golf.compliance.check_result import NOT_RUN, PASS, UNRULED, Outcome, pass_or_fail, with_id
 from golf.evaluation.significance import SampleStats, WelchTest, summarize, welch_test
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import Submission, load_seed_scores
@@ -78,32 +78,31 @@ def _test_nats_per_token(ours: Sequence[_SeedScore], baseline: Sequence[_SeedSco
     return welch_test([loss for _, loss in pairs[0]], [loss for _, loss in pairs[1]])
 
 
-def check_margin(submission: Submission, margin: RecordMargin | None) -> CheckResult:
+@with_id("record margin")
+def check_margin(submission: Submission, margin: RecordMargin | None) -> Outcome:
     """PASS by the written rule per byte; UNRULED if only an easier reading of it is met; else FAIL: not a record."""
     limit = f"{_MIN_GAIN_NATS} nats, p < {_WRITTEN_RULE_P:g}"
     if not submission.is_record:
-        return CheckResult("record margin", NOT_RUN, "", limit, "does not apply to a non-record submission")
+        return Outcome(NOT_RUN, "", limit, "does not apply to a non-record submission")
     if margin is None or margin.baseline is None:
-        return CheckResult("record margin", NOT_RUN, "", limit, "needs --baseline: the submission that it should beat")
+        return Outcome(NOT_RUN, "", limit, "needs --baseline: the submission that it should beat")
     if not margin.is_logged:
-        return CheckResult(
-            "record margin", NOT_RUN, "", limit, "no log confirms the scores that submission.json claims"
-        )
+        return Outcome(NOT_RUN, "", limit, "no log confirms the scores that submission.json claims")
     if margin.per_byte is None:
         note = (
             f"Welch's test needs two different scores on each side; there are {margin.ours.n} and {margin.baseline.n}"
         )
-        return CheckResult("record margin", NOT_RUN, "", limit, note)
+        return Outcome(NOT_RUN, "", limit, note)
     measured = f"{margin.per_byte.gain:.5f} nats per byte at p = {margin.per_byte.p:.2g}"
     if _meets(margin.per_byte, _MIN_GAIN_NATS, _WRITTEN_RULE_P):
-        return CheckResult("record margin", PASS, measured, limit)
+        return Outcome(PASS, measured, limit)
     if margin.per_token and _meets(margin.per_token, _MIN_GAIN_NATS, _WRITTEN_RULE_P):
         note = f"only per token, {margin.per_token.gain:.5f} nats (#1514, #1755; per byte: #1727, #1738)"
-        return CheckResult("record margin", UNRULED, measured, limit, note)
+        return Outcome(UNRULED, measured, limit, note)
     if margin.per_byte.p < _APPLIED_RULE_P:
         note = f"only by the applied rule, p < {_APPLIED_RULE_P} against the previous row (#1902)"
-        return CheckResult("record margin", UNRULED, measured, limit, note)
-    return pass_or_fail("record margin", False, measured, limit, f"not even at p < {_APPLIED_RULE_P} (#1902)")
+        return Outcome(UNRULED, measured, limit, note)
+    return pass_or_fail(False, measured, limit, f"not even at p < {_APPLIED_RULE_P} (#1902)")
 
 
 def _meets(test: WelchTest, min_gain: float, max_p: float) -> bool:

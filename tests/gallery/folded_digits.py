@@ -10,7 +10,7 @@ from gallery.case import VAL_DIR, Violation
 from golf.data import split_reader
 from golf.data.tokenizer import Tokenizer
 
-CASE = Violation(18, "digits folded into one", "", ("M-b",), settings={"evaluate.headline": "plain"})
+CASE = Violation(18, "digits folded into one", "", ("M-a", "M-b", "M-c"), settings={"evaluate.headline": "plain"})
 CasePredictor = BigramPredictor
 
 

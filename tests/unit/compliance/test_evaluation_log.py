@@ -61,7 +61,7 @@ def test_lines_of_an_earlier_version_are_read_with_the_present_keys(tmp_path):
     evaluation_log.append_entry(path, ENTRY | STARTED)
     entries = evaluation_log.read_entries(path)
     assert [entry["predictor"] for entry in entries] == [ENTRY["predictor"]] * 3
-    assert evaluation_log.describe_log("C4-c", path, ENTRY).status == "PASS"
+    assert evaluation_log.describe_log(path, ENTRY).status == "PASS"
 
 
 def both_keys(lines):
@@ -120,8 +120,8 @@ def test_a_log_that_was_changed_is_refused_by_the_line_and_fails_the_check(log, 
     log.write_bytes(b"\n".join(change(log.read_bytes().splitlines())) + b"\n")
     with pytest.raises(ArtifactError, match=rf"evaluation_log\.jsonl: {words}"):
         evaluation_log.read_entries(log)
-    result = evaluation_log.describe_log("C4-c", log, ENTRY)
-    assert (result.check, result.status) == ("C4-c", "FAIL")
+    result = evaluation_log.describe_log(log, ENTRY)
+    assert result.status == "FAIL"
     assert words in result.note
 
 
@@ -142,8 +142,8 @@ def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
 
 def test_the_first_evaluation_is_counted_as_the_first(tmp_path):
     evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | STARTED)
-    result = evaluation_log.describe_log("C4-c", tmp_path / "a.jsonl", ENTRY)
-    assert (result.check, result.status) == ("C4-c", "PASS")
+    result = evaluation_log.describe_log(tmp_path / "a.jsonl", ENTRY)
+    assert result.status == "PASS"
     assert result.measured == "1 evaluation on this val, 1 of this artifact, predictor and plan"
 
 
@@ -152,7 +152,7 @@ def test_evaluations_on_this_val_and_of_this_artifact_are_counted_apart(tmp_path
     for change in ({}, {"artifact": "d" * 64}, {"val": "e" * 64}, {"plan": "f" * 64}, {"headline": "plain"}):
         log_evaluation(path, **change)
     evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.describe_log("C4-c", path, ENTRY)
+    result = evaluation_log.describe_log(path, ENTRY)
     assert result.measured == "5 evaluations on this val, 2 of this artifact, predictor and plan, their val_bpb equal"
 
 
@@ -160,7 +160,7 @@ def test_an_interrupted_evaluation_is_counted_and_reported_as_such(tmp_path):
     path = tmp_path / "a.jsonl"
     for _ in range(2):
         evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.describe_log("C4-c", path, ENTRY)
+    result = evaluation_log.describe_log(path, ENTRY)
     assert result.measured == "2 evaluations on this val, 2 of this artifact, predictor and plan; 1 interrupted"
 
 
@@ -169,6 +169,6 @@ def test_scores_of_one_artifact_that_do_not_agree_are_shown_with_their_range(tmp
     for val_bpb in (1.25, 1.625):
         log_evaluation(path, val_bpb=val_bpb)
     evaluation_log.append_entry(path, ENTRY | STARTED)
-    result = evaluation_log.describe_log("C4-c", path, ENTRY | {"val_bpb": 1.2})
+    result = evaluation_log.describe_log(path, ENTRY | {"val_bpb": 1.2})
     assert result.status == "PASS"
     assert result.measured.endswith("3 of this artifact, predictor and plan, their val_bpb from 1.200000 to 1.625000")

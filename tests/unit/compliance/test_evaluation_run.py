@@ -157,7 +157,7 @@ def test_a_headline_over_its_limit_is_stopped_with_hints():
 def test_a_stream_of_one_chunk_or_less_is_evaluated_too(n_targets):
     _, result = run(stream=random_stream(n_targets, 20, n_documents=1))
     assert {row.status for row in run_checks(result).values()} <= {"PASS", "NOT-RUN"}
-    assert result.results["ttt"].score.tokens == n_targets
+    assert result.results["ttt"].score.n_tokens == n_targets
 
 
 @given(st.integers(1, 500), st.integers(1, 100))

@@ -120,7 +120,8 @@ def failed(**kwargs) -> set[str]:
 
 def test_correct_byte_counts_pass():
     assert failed() == set()
-    assert run_byte_checks()["M-a"].measured == "120 bytes"
+    assert run_byte_checks()["M-a"].measured == "120 bytes of normalized text"
+    assert run_byte_checks()["M-c"].measured == "120 bytes of normalized text; 0 documents off"
 
 
 @pytest.mark.parametrize("bpb", [METRICS["val_bpb"] / 1.17, METRICS["val_bpb"] * 1.01, 0.0])
@@ -138,7 +139,16 @@ def test_folded_case_alone_is_unruled_and_anything_beside_it_fails():
     result = run_byte_checks(n_mismatch=2, n_case_only=2, first_failure=0)["M-b"]
     assert result.status == "UNRULED"
     assert "#1604" in result.note
-    assert failed(n_mismatch=2, n_case_only=1, first_failure=0) == {"M-b"}
+    assert "M-b" in failed(n_mismatch=2, n_case_only=1, first_failure=0)
+
+
+@pytest.mark.parametrize(("n_case_only", "text"), [(2, "case-folded text"), (1, "other text"), (0, "other text")])
+def test_bytes_of_another_text_than_the_normalized_one_fail_even_if_they_add_up(n_case_only, text):
+    results = run_byte_checks(n_mismatch=2, n_case_only=n_case_only, first_failure=0)
+    assert [results[check_id].status for check_id in ("M-a", "M-c")] == ["FAIL", "FAIL"]
+    assert results["M-a"].measured == f"120 bytes of {text}"
+    assert results["M-c"].measured == f"120 bytes of {text}; 0 documents off"
+    assert "2 documents' bytes are of what their tokens decode to" in results["M-a"].note == results["M-c"].note
 
 
 def test_tokens_that_claim_more_bytes_than_their_text_has_fail():

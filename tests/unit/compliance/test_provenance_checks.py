@@ -87,8 +87,21 @@ def test_documents_in_both_splits_are_counted():
     train, dev = listed("a", "b"), listed("d")
     assert check_disjoint(train, dev, rows("c")).status == "PASS"
     result = check_disjoint(train, dev, rows("b", "c"))
-    assert (result.status, result.measured) == ("FAIL", "1 with train, 0 with dev of 2, 1 and 2")
+    assert (result.status, result.measured) == (
+        "FAIL",
+        "1 with train, 0 with dev of 2, 1 and 2; val's bytes in train: NOT-RUN",
+    )
     assert result.note == "documents of val are in train too (#2127)"
+
+
+def test_the_share_of_val_that_stands_in_train_is_stated_and_no_reason_to_fail():
+    val = [{"text_sha256": "b", "bytes": 300, "covered": [[0, 64], [100, 200]]}]
+    val.append({"text_sha256": "c", "bytes": 100, "covered": []})
+    result = check_disjoint(listed("a"), listed("d"), val)
+    assert (result.status, result.measured) == (
+        "PASS",
+        "0 with train, 0 with dev of 1, 1 and 2; val's bytes in train: 41.00%",
+    )
 
 
 def test_a_document_shared_with_dev_fails_as_dev_shapes_the_artifact_too():
@@ -102,7 +115,7 @@ def test_a_train_split_without_listed_documents_is_disjoint_from_the_val_of_fetc
     result = check_disjoint(compared, listed("d"), val)
     assert (result.status, result.measured) == (
         "PASS",
-        "0 with train, 0 with dev of 1,000, 1 and 2 (train as fetch found)",
+        "0 with train, 0 with dev of 1,000, 1 and 2 (train as fetch found); val's bytes in train: NOT-RUN",
     )
     assert check_disjoint(compared, listed("c"), val).status == "FAIL"
     for other in (summarized(val=sha256_texts(val[:1])), summarized()):

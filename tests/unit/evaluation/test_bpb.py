@@ -28,7 +28,7 @@ def test_bpb_is_all_bits_over_all_bytes():
         math.fsum(float(x) for x in data.nll) / math.log(2) / int(data.bytes.sum()), rel=1e-12
     )
     assert score.loss == pytest.approx(math.fsum(float(x) for x in data.nll) / len(data.nll), rel=1e-12)
-    assert score.implied_bytes == pytest.approx(score.bytes, rel=1e-12)
+    assert score.implied_bytes == pytest.approx(score.n_bytes, rel=1e-12)
 
 
 def test_bpb_is_not_a_mean_of_document_means():

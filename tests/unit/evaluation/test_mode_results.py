@@ -1,4 +1,7 @@
+import math
+
 import numpy as np
+import pytest
 
 from golf.artifacts import io
 from golf.evaluation import bpb, mode_results
@@ -28,6 +31,18 @@ def test_scores_that_are_all_zero_have_metrics_and_divide_by_nothing():
     metrics = mode_results.collect_metrics(make_results(dict.fromkeys(NLL_BY_MODE, 0.0)), "plain")
 
     assert (metrics["val_bpb"], metrics["implied_bytes"]) == (0, 0)
+
+
+def test_clean_bpb_is_the_headlines_over_the_clean_targets_and_null_where_there_are_none():
+    is_clean = np.arange(50) >= 20
+    results = make_results()
+    assert mode_results.collect_metrics(results, "ttt")["val_bpb_clean"] is None
+    assert mode_results.collect_metrics(results, "ttt", is_clean & False)["val_bpb_clean"] is None
+    metrics = mode_results.collect_metrics(results, "ttt", is_clean)
+    assert metrics["val_bpb_clean"] == pytest.approx(metrics["val_bpb"])
+    data = results["ttt"].ledger.to_data()
+    data.nll[20:] = 2.0
+    assert bpb.compute_bpb(data, is_clean) == pytest.approx(2 / math.log(2) / 3)
 
 
 def test_curves_have_one_column_for_each_mode():

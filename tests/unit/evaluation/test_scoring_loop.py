@@ -1,4 +1,5 @@
 import time
+from functools import partialmethod
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,3 +133,26 @@ def test_a_disclaimer_is_printed_beside_the_score(capsys):
     evaluate(quiet=False, disclaimer="invalid: why")
 
     assert "bytes (invalid: why)" in capsys.readouterr().err
+
+
+def test_a_progress_line_shows_the_seconds_that_count_and_the_speed_without_probes(capsys, monkeypatch):
+    """The timer's seconds, from which the verdict's come."""
+    clock = [500.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Progress, "update", partialmethod(Progress.update, force=True))
+
+    class SlowPredictor(RecordingPredictor):
+        def score(self, prefix, chunk):
+            clock[0] += 10
+            return super().score(prefix, chunk)
+
+    def probes(scored_chunk, nll):
+        clock[0] += 40
+
+    result = evaluate(predictor=SlowPredictor(), quiet=False, timer=EvalTimer(limit_s=600), probes=probes)
+
+    lines = [line.split("  ") for line in capsys.readouterr().err.splitlines() if "targets plain" in line]
+    assert [line[-2 if "left" in line[-1] else -1] for line in lines] == ["10 of 600 s", "20 of 600 s", "30 of 600 s"]
+    assert [line[3] for line in lines] == ["at 2 tok/s"] * 3
+    assert "left" not in lines[-1][-1]
+    assert result.finished_s == 30
