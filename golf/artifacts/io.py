@@ -212,7 +212,7 @@ def sha256_file(path: Path | str) -> str:
 
 def sha256_json(obj: object) -> str:
     """Hex sha256 of a JSON value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_tensors(tensors: Mapping[str, torch.Tensor], kind: str, meta: dict[str, Any]) -> str:

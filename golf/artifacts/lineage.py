@@ -1,21 +1,23 @@
 """Lineage: a record of an artifact's inputs, code and parameters, stored in the artifact so that copies keep it.
 
 The record is deterministic. ``splits_seen`` is the union of the data splits (train, dev, val) that influenced anything
-upstream, ``seeds`` the union of the seeds; ``seed`` is the stage's own. ``digest`` covers all other fields and reveals
-edits. It is not a signature: anyone can recompute it, but then the files at the recorded paths contradict the record
-(``golf.artifacts.lineage_graph``).
+upstream, ``seeds`` the union of the seeds; ``seed`` is the stage's own. ``dtype`` is the precision in which a stage ran
+a model, whatever ``auto`` stood for; the records of other stages have no such key. ``digest`` covers all other fields
+and reveals edits. It is not a signature: anyone can recompute it, but then the files at the recorded paths contradict
+the record (``golf.artifacts.lineage_graph``).
 """
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from golf.artifacts import io, source_deps
 from golf.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "DATA_SPLITS",
@@ -47,12 +49,18 @@ FIELD_TYPES = {
     "splits_seen": list,
     "digest": str,
 }
+_OPTIONAL_FIELD_TYPES = {"dtype": str}
 
 
 def make_lineage(
-    stage: str, inputs: Mapping[str, Path | str], *params: object, seed: int | None = None, world_size: int = 1
+    stage: str,
+    inputs: Mapping[str, Path | str],
+    *params: object,
+    seed: int | None = None,
+    world_size: int = 1,
+    dtype: "torch.dtype | None" = None,
 ) -> dict[str, Any]:
-    """The lineage record for an output of ``stage``, with the keys of FIELD_TYPES.
+    """The lineage record for an output of ``stage``, with the keys of FIELD_TYPES, and ``dtype`` if it is given.
 
     inputs: name -> file or split folder. A split folder counts as its split; a file contributes its own splits_seen.
     params: the parameters that influenced the output, config dataclasses or plain values.
@@ -73,23 +81,20 @@ def make_lineage(
                 name: {"path": Path(path).as_posix(), "sha256": artifact_sha256(path)} for name, path in sorted_inputs
             },
             "code": dict(source_hashes(stage)),
-            "parameters": hashlib.sha256(_canonical_json(parameters)).hexdigest(),
+            "parameters": io.sha256_json(parameters),
             "seed": seed,
             "seeds": sorted(seeds.union([] if seed is None else [seed])),
             "ranks": world_size,
             "splits_seen": splits_seen,
         }
+        | ({} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")})
     )
 
 
 def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the record with its digest computed anew."""
     body = {key: value for key, value in record.items() if key != "digest"}
-    return body | {"digest": hashlib.sha256(_canonical_json(body)).hexdigest()}
-
-
-def _canonical_json(obj: object) -> bytes:
-    return json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()
+    return body | {"digest": io.sha256_json(body)}
 
 
 @functools.cache
@@ -100,14 +105,15 @@ def source_hashes(stage: str) -> dict[str, str]:
 
 def validate(record: object, path: Path | str) -> dict[str, Any]:
     """Return ``record``, found in ``path``. Raises ArtifactError if it is no lineage record or was edited."""
-    if not isinstance(record, dict) or record.keys() != FIELD_TYPES.keys():
+    if not isinstance(record, dict) or record.keys() - _OPTIONAL_FIELD_TYPES != FIELD_TYPES.keys():
         actual = sorted(record) if isinstance(record, dict) else type(record).__name__
         raise ArtifactError(
             path, f"its lineage must have the keys {', '.join(FIELD_TYPES)}, got {actual}", io.RERUN_HINT
         )
     if with_digest(record)["digest"] != record["digest"]:
         raise ArtifactError(path, "the lineage does not match its digest: it was edited", io.RERUN_HINT)
-    malformed = [key for key, kind in FIELD_TYPES.items() if not isinstance(record[key], kind)]
+    field_types = FIELD_TYPES | {key: kind for key, kind in _OPTIONAL_FIELD_TYPES.items() if key in record}
+    malformed = [key for key, kind in field_types.items() if not isinstance(record[key], kind)]
     malformed += [f"inputs.{name}" for name, entry in _iter_entries(record, "inputs") if not _is_input_entry(entry)]
     malformed += [f"code.{name}" for name, digest in _iter_entries(record, "code") if not isinstance(digest, str)]
     if not malformed and not all(split in DATA_SPLITS_OR_UNKNOWN for split in record["splits_seen"]):

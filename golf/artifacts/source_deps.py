@@ -19,6 +19,7 @@ NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's output
     "golf/config/renamed_keys.py": "holds hints for error messages",
     "golf/config/sections.py": "declares values that DVC tracks",
     "golf/config/validation.py": "checks values that DVC tracks",
+    "golf/config/yaml_reader.py": "reads values that DVC tracks",
     "golf/distributed/consistency.py": "only accepts or rejects a run",
     "golf/distributed/launcher.py": "starts processes and prints their messages",
     "golf/pipeline/lock.py": "only accepts or rejects a run",
@@ -26,6 +27,7 @@ NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's output
     "golf/pipeline/run_record.py": "writes run.json, which no stage reads, and names the commit in the evaluation log",
     "golf/pipeline/runner.py": "starts and ends a stage",
     "golf/pipeline/signals.py": "decides when a process ends",
+    "golf/pipeline/text_streams.py": "prints",
 }
 _READ_GUARD = "golf/pipeline/read_guard.py"
 _DEVICE = "golf/distributed/device.py"

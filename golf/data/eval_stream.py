@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golf.data.byte_counts import TokenByteTable
+from golf.data.contamination import find_clean_targets
 from golf.data.split_reader import TokenSplit
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError
@@ -12,11 +13,16 @@ from golf.errors import ArtifactError
 
 @dataclass(frozen=True)
 class EvalStream:
-    """tokens: uint16 [N]. target_bytes: int64 [N - 1], bytes of tokens[1:]. bos: the id that starts a document."""
+    """A split's tokens as one sequence.
+
+    tokens: uint16 [N]. target_bytes: int64 [N - 1], bytes of tokens[1:]. bos: the id that starts a document.
+    is_clean: bool [N - 1], no byte of the target stands in a match with train; None where fetch did not measure it.
+    """
 
     tokens: np.ndarray
     target_bytes: np.ndarray
     bos: int
+    is_clean: np.ndarray | None = None
 
     @classmethod
     def from_split(cls, split: TokenSplit, tokenizer: Tokenizer) -> "EvalStream":
@@ -38,7 +44,7 @@ class EvalStream:
         if target_bytes.sum(dtype=np.int64) != split.n_bytes:
             problem = f"its tokens stand for {target_bytes.sum():,} bytes, its index says {split.n_bytes:,}"
             raise ArtifactError(location, problem, "run fetch again")
-        return cls(tokens, target_bytes, split.bos)
+        return cls(tokens, target_bytes, split.bos, find_clean_targets(split.documents, target_bytes))
 
     @property
     def n_targets(self) -> int:

@@ -1,5 +1,6 @@
 """Build the data set from a corpus of texts: split documents, a tokenizer, token shards, and the manifest."""
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +10,18 @@ import numpy as np
 
 from golf.artifacts import io
 from golf.config.sections import FetchConfig
-from golf.data import byte_counts, normalize, splitting, transforms
+from golf.data import byte_counts, held_out, overlap, splitting, transforms
 from golf.data import tokenizer as tokenizers
-from golf.data.sources import stdlib_docs, text_files
+from golf.data.contamination import measure_contamination
+from golf.data.overlap import Range
+from golf.data.sources import package_docs, stdlib_docs, text_files
 from golf.data.sources.interface import Corpus, Source
 from golf.data.split_reader import INDEX_FILE
 from golf.data.split_writer import EncodedDocument, write_split
+from golf.data.tokenization import trainer
 from golf.data.tokenizer import Tokenizer
 from golf.data.transforms import Transform
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, call_repeatedly, log_line
 
 __all__ = [
     "MANIFEST_FILE",
@@ -31,8 +35,8 @@ __all__ = [
 ]
 
 TOKENIZER_FILE, MANIFEST_FILE = "tokenizer.model", "manifest.json"
-SOURCES: dict[str, Source] = {"stdlib": stdlib_docs, "files": text_files}  # by fetch.source
-_BATCH_DOCUMENTS = 1024  # documents encoded at once
+SOURCES: dict[str, Source] = {"docs": package_docs, "stdlib": stdlib_docs, "files": text_files}  # by fetch.source
+_BATCH_DOCUMENTS, _BATCH_BYTES = 1024, 1 << 24  # encoded at once
 
 
 def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[str, Any]:
@@ -40,18 +44,23 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
 
     vocab_size: the model's, which the tokenizer must have. Raises InputError naming the key or file to correct.
     """
+    transform = transforms.get_transform(fetch_cfg.transform)
+    tokenizer = _open_tokenizer(fetch_cfg, vocab_size, transform)  # before the texts, which take longer
     corpus = read_corpus(fetch_cfg)
     split_result = splitting.split_documents(corpus.documents, fetch_cfg.val_percent, fetch_cfg.dev_percent)
-    transform = transforms.get_transform(fetch_cfg.transform)
-    tokenizer = _make_tokenizer(
-        fetch_cfg.tokenizer, vocab_size, split_result.splits["train"], transform, out / TOKENIZER_FILE
-    )
+    split_result, n_repeated = held_out.keep_sections_once(split_result)
+    left_out: dict[str, held_out.HeldOutCounts] = {}
+    if fetch_cfg.held_out == "strict":
+        split_result, left_out = held_out.remove_shared_paragraphs(split_result)
+    covered = _find_covered_ranges(split_result) if fetch_cfg.contamination else None
+    tokenizer = tokenizer or _train_tokenizer(fetch_cfg, vocab_size, split_result.splits["train"], transform)
+    io.write_bytes(out / TOKENIZER_FILE, tokenizer.model_bytes)
     splits = {}
     for name, documents in split_result.splits.items():
         index = write_split(
             out / name,
             name,
-            _encode_split(tokenizer, transform, name, documents),
+            _encode_split(tokenizer, transform, name, documents, covered),
             vocab_size=vocab_size,
             bos=tokenizer.bos,
             tokenizer_sha256=tokenizer.sha256,
@@ -61,7 +70,8 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
             "documents": len(index["documents"]),
             "tokens": index["tokens"],
             "bytes": index["bytes"],
-            "raw_bytes": sum(len(document.text.encode()) for document in documents),
+            "raw_bytes": sum(len(document.text_utf8) for document in documents),
+            "contamination": measure_contamination(index["documents"]),
             "sha256": io.sha256_file(out / name / INDEX_FILE),
         }
     manifest = {
@@ -71,6 +81,12 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
             "sha256": sha256_corpus(split_result),
             "n_empty": split_result.n_empty,
             "n_duplicates": split_result.n_duplicates,
+            "n_repeated_sections": n_repeated,
+        },
+        "held_out": {
+            "rule": fetch_cfg.held_out,
+            "left_out": {name: counts.to_dict() for name, counts in left_out.items()},
+            "documents": {name: [document.name for document in split_result.splits[name]] for name in ("dev", "val")},
         },
         "comparable_with_fineweb": False,
         "transform": fetch_cfg.transform,
@@ -79,6 +95,8 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
         "splits": splits,
     }
     io.write_json(out / MANIFEST_FILE, manifest)
+    left_out_counts = f"{split_result.n_empty:,} empty documents, {split_result.n_duplicates:,} duplicates"
+    log_line("fetch", f"left out: {left_out_counts}")
     return manifest
 
 
@@ -87,33 +105,64 @@ def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
     return SOURCES[fetch_cfg.source].read_corpus(fetch_cfg)
 
 
-def _make_tokenizer(
-    tokenizer_spec: str, vocab_size: int, train_documents: list[splitting.Document], transform: Transform, path: Path
-) -> Tokenizer:
-    """The tokenizer that fetch.tokenizer asks for, written to ``path``. Training sees the train split alone."""
-    is_trained = tokenizer_spec == tokenizers.TRAIN_TOKENIZER
-    if is_trained:
-        texts = (transform.encode(normalize.normalize(document.text)) for document in train_documents)
-        model_bytes = tokenizers.train_tokenizer(texts, vocab_size, transform.symbols)
-        tokenizer = Tokenizer(model_bytes, "the tokenizer trained on the train split")
-    else:
-        tokenizer = Tokenizer.open(tokenizer_spec)
-    tokenizer.require_vocab_size(vocab_size, is_trained=is_trained)
+def _open_tokenizer(fetch_cfg: FetchConfig, vocab_size: int, transform: Transform) -> Tokenizer | None:
+    """The tokenizer at the path fetch.tokenizer; None where one is to be trained."""
+    if fetch_cfg.tokenizer == tokenizers.TRAIN_TOKENIZER:
+        return None
+    tokenizer = Tokenizer.open(fetch_cfg.tokenizer)
+    tokenizer.require_vocab_size(vocab_size)
     tokenizer.require_symbols(transform.symbols)
-    io.write_bytes(path, tokenizer.model_bytes)
+    tokenizer.require_text_unchanged()
     return tokenizer
 
 
+def _train_tokenizer(
+    fetch_cfg: FetchConfig, vocab_size: int, train_documents: list[splitting.Document], transform: Transform
+) -> Tokenizer:
+    """A tokenizer trained on the train split alone."""
+    n_bytes = sum(len(document.normalized_utf8) for document in train_documents)
+    sampled_frac = min(1.0, trainer.MAX_TRAINING_BYTES / max(1, n_bytes))
+    read = f"{sampled_frac * n_bytes / 1e6:,.1f} of {n_bytes / 1e6:,.1f} MB"
+    progress = Progress("fetch", None, "pieces")
+    texts = (transform.encode(document.normalized) for document in train_documents)
+    with call_repeatedly(lambda: progress.update(vocab_size, training_on=read)):
+        model_bytes = trainer.train_tokenizer(
+            texts, vocab_size, transform.symbols, fetch_cfg.character_coverage, sampled_frac
+        )
+    tokenizer = Tokenizer(model_bytes, "the tokenizer trained on the train split")
+    tokenizer.require_vocab_size(vocab_size, is_trained=True)
+    progress.finish(f"tokenizer: {vocab_size:,} pieces, trained on {read} of train")
+    return tokenizer
+
+
+def _find_covered_ranges(split_result: splitting.SplitResult) -> dict[str | None, list[Range]]:
+    """By split_key, of each document of dev and val the ranges of its bytes that stand in train."""
+    train, documents = split_result.splits["train"], [*split_result.splits["dev"], *split_result.splits["val"]]
+    progress = Progress("fetch", len(train), "documents of train searched for dev and val")
+    texts = [document.normalized_utf8 for document in documents]
+    ranges = overlap.find_covered_ranges(texts, held_out.iter_texts(train, progress))
+    covered_frac = sum(stop - start for rows in ranges for start, stop in rows) / sum(map(len, texts))
+    progress.finish(f"{covered_frac:.2%} of the bytes of dev and val stand in train")
+    return {document.split_key: rows for document, rows in zip(documents, ranges, strict=True)}
+
+
 def _encode_split(
-    tokenizer: Tokenizer, transform: Transform, split_name: str, documents: list[splitting.Document]
+    tokenizer: Tokenizer,
+    transform: Transform,
+    split_name: str,
+    documents: list[splitting.Document],
+    covered: dict[str | None, list[Range]] | None,
 ) -> Iterator[EncodedDocument]:
     """Encode every document and verify its bytes against its text. train gets no sidecar, as it is never scored."""
-    progress, n_tokens = Progress("fetch", len(documents), f"{split_name} documents"), 0
-    for start in range(0, len(documents), _BATCH_DOCUMENTS):
-        batch = documents[start : start + _BATCH_DOCUMENTS]
+    progress = Progress("fetch", len(documents), f"{split_name} documents")
+    n_documents = n_tokens = n_done = 0
+    n_chars = sum(len(document.normalized) for document in documents)
+    for batch in _iter_batches(documents):
         names = [document.name for document in batch]
-        texts = [normalize.normalize(document.text) for document in batch]
-        token_ids = tokenizer.encode([transform.encode(text) for text in texts])
+        texts = [document.normalized for document in batch]
+        report = functools.partial(_report_encoding, progress, n_documents, n_done, n_chars)
+        token_ids = tokenizer.encode([transform.encode(text) for text in texts], report)
+        n_documents, n_done = n_documents + len(batch), n_done + sum(map(len, texts))
         if transform.count_piece_bytes is None:
             sidecar: list[np.ndarray | None] = [None] * len(batch)
             document_bytes = byte_counts.count_and_verify(tokenizer, token_ids, texts, names).tolist()
@@ -121,13 +170,34 @@ def _encode_split(
             token_bytes = transforms.count_token_bytes(transform, tokenizer, token_ids, texts, names)
             sidecar = [None if split_name == "train" else counts for counts in token_bytes]
             document_bytes = [int(counts.sum(dtype=np.int64)) for counts in token_bytes]
-        for document, text, n_bytes, ids, counts in zip(batch, texts, document_bytes, token_ids, sidecar, strict=True):
-            n_tokens += len(ids)
-            digests = (document.sha256, splitting.sha256_text(text), splitting.sha256_text(normalize.casefold(text)))
-            yield EncodedDocument(*digests, n_bytes, ids, counts)
-        if start + _BATCH_DOCUMENTS < len(documents):
-            progress.update(start + _BATCH_DOCUMENTS, tokens=f"{n_tokens:,}")
+        n_tokens += sum(map(len, token_ids))
+        text_digests = [(splitting.sha256_text(text), splitting.sha256_casefolded_text(text)) for text in texts]
+        del texts  # the memory is needed to write
+        for document, digests, n_bytes, ids, counts in zip(
+            batch, text_digests, document_bytes, token_ids, sidecar, strict=True
+        ):
+            ranges = covered.get(document.split_key) if covered else None
+            yield EncodedDocument(document.sha256, *digests, n_bytes, ids, counts, ranges)
     progress.finish(f"{split_name}: {len(documents):,} documents, {n_tokens:,} tokens")
+
+
+def _iter_batches(documents: list[splitting.Document]) -> Iterator[list[splitting.Document]]:
+    """The documents in groups of _BATCH_DOCUMENTS, or fewer whose text reaches _BATCH_BYTES."""
+    batch, n_bytes = list[splitting.Document](), 0
+    for document in documents:
+        batch.append(document)
+        n_bytes += len(document.normalized_utf8)
+        if len(batch) == _BATCH_DOCUMENTS or n_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _report_encoding(progress: Progress, n_documents: int, n_before: int, n_all: int, n_encoded: int) -> None:
+    """Show the share of a split's ``n_all`` characters that is encoded; documents may be very long."""
+    fraction = min(1.0, (n_before + n_encoded) / n_all)
+    progress.update(n_documents, fraction=fraction, encoded=f"{fraction:.0%}")
 
 
 def sha256_corpus(split_result: splitting.SplitResult) -> str:

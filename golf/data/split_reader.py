@@ -4,7 +4,8 @@ A split is a folder with ``index.json`` and shards ``<split>_%06d.bin``. Documen
 with BOS, and run over shard boundaries (docs/references.md#hub-format). index.json holds the sha256 and the size of
 every document and shard. Where token ids alone do not determine how many bytes of text a token stands for, the split
 has a sidecar ``<split>_bytes_%06d.bin``: one uint16 byte count per token, cut at the same positions as the shards
-(PR #1729).
+(PR #1729). The rows of dev's and val's documents may have ``covered``: which of their bytes stand in train
+(golf.data.contamination).
 
 The index of a very large train split lists no documents. It has ``summarized`` instead: the number of documents, and
 ``disjoint_from``, the digests of the texts of the other splits, which fetch compared it with and found no document in
@@ -13,6 +14,7 @@ common. Its ``bytes`` is null, because nothing is scored on it. Its shards may l
 have changed since they were recorded (golf.artifacts.hash_cache); all other shards are hashed at every opening.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 
 from golf.artifacts import io
 from golf.artifacts.hash_cache import HashCache
+from golf.data.contamination import COVERED
 from golf.data.shard_file import RERUN_HINT, ShardReader, read_shard
 from golf.errors import ArtifactError, InputError
 
@@ -173,6 +176,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     for key, types in (("documents", DOCUMENT_TYPES), ("shards", _SHARD_TYPES), ("sidecar", _SHARD_TYPES)):
         for number, row in enumerate(index[key]):
             _require_types(path, f"{key}[{number}]", row, types)
+    _require_covered(path, index["documents"])
     if is_summarized:
         _require_types(path, "summarized", index["summarized"], _SUMMARY_TYPES)
     else:
@@ -211,6 +215,25 @@ def require_ids_below(path: Path | str, max_id: int, vocab_size: int) -> None:
     if max_id >= vocab_size:
         problem = f"holds the id {max_id}, ids must be below the vocabulary size {vocab_size}"
         raise ArtifactError(path, problem, RERUN_HINT)
+
+
+def _require_covered(path: Path, documents: list[dict[str, Any]]) -> None:
+    """Either no document has covered ranges, or all have: ascending, apart, within the document's bytes."""
+    if not any(COVERED in row for row in documents):
+        return
+    for number, row in enumerate(documents):
+        if not _are_ranges(row.get(COVERED), row["bytes"]):
+            problem = f"documents[{number}].{COVERED} must be ascending ranges of its {row['bytes']:,} bytes"
+            raise ArtifactError(path, problem, RERUN_HINT)
+
+
+def _are_ranges(value: object, n_bytes: int) -> bool:
+    if not isinstance(value, list) or not all(isinstance(edges, list) and len(edges) == 2 for edges in value):
+        return False
+    edges = [edge for pair in value for edge in pair]
+    if not all(type(edge) is int for edge in edges):
+        return False
+    return all(a < b for a, b in itertools.pairwise([-1, *edges, n_bytes + 1]))
 
 
 def _open_checked_shard(

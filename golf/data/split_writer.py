@@ -1,6 +1,6 @@
 """Write a split: token shards, their sidecar and index.json (golf.data.split_reader describes the folder)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from golf.artifacts import io
+from golf.data.contamination import COVERED
+from golf.data.overlap import Range
 from golf.data.shard_file import write_shard
 from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE
 
@@ -20,7 +22,8 @@ class EncodedDocument:
 
     sha256: of its raw text. text_sha256: of the normalized text, which its tokens must decode to.
     casefolded_text_sha256: of that text casefolded. bytes: UTF-8 length of the normalized text.
-    tokens: uint16 ids [n], BOS first. token_bytes: uint16 [n] for the sidecar, or None.
+    tokens: uint16 ids [n], BOS first. token_bytes: uint16 [n] for the sidecar, or None. covered: ranges of the
+    normalized text's bytes that stand in train (golf.data.contamination), or None where that is not measured.
     """
 
     sha256: str
@@ -29,10 +32,12 @@ class EncodedDocument:
     bytes: int
     tokens: np.ndarray
     token_bytes: np.ndarray | None = None
+    covered: Sequence[Range] | None = None
 
     def to_index_row(self) -> dict[str, Any]:
         """The document's row in index.json."""
-        return {key: getattr(self, key) for key in DOCUMENT_TYPES} | {"tokens": len(self.tokens)}
+        row = {key: getattr(self, key) for key in DOCUMENT_TYPES} | {"tokens": len(self.tokens)}
+        return row if self.covered is None else row | {COVERED: [list(edges) for edges in self.covered]}
 
     def stack_columns(self) -> np.ndarray:
         """uint16 [n, 1 or 2]: the ids, and the byte counts beside them when there is a sidecar."""

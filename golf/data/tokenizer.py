@@ -1,86 +1,29 @@
-"""SentencePiece tokenizers: trained by the challenge's recipe, or the user's own.
+"""SentencePiece tokenizers: trained in this run (golf.data.tokenization.trainer), or the user's own.
 
-Special ids are always read from the model. The recipe: BPE, nmt_nfkc, byte fallback, no dummy prefix, digits split,
-character coverage 0.999, pad 0 / bos 1 / eos 2 / unk 3 (openai/parameter-golf, data/download_hf_docs_and_tokenize.py;
-docs/references.md#tokenizers).
+Special ids are always read from the model.
 """
 
 import functools
 import hashlib
-import io
-from collections.abc import Iterable, Iterator
+import itertools
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import sentencepiece
 
+from golf.data import normalize
 from golf.errors import InputError
 
-__all__ = ["MAX_LINE_BYTES", "SPACE_SYMBOL", "TRAIN_TOKENIZER", "Tokenizer", "iter_sentences", "train_tokenizer"]
+__all__ = ["SPACE_SYMBOL", "TRAIN_TOKENIZER", "Tokenizer"]
 
 SPACE_SYMBOL = "\u2581"  # "▁", which SentencePiece writes for a space
-MAX_LINE_BYTES = 4192  # the trainer silently drops longer sentences
 TRAIN_TOKENIZER = "train"  # the value of fetch.tokenizer that trains one on the train split
+_MAX_FILE_BYTES = 1 << 26  # a model of 65,536 pieces has less than 2 MB
+_PIECE_CHARS = 1 << 12  # of a long text, encoded as one: longer ones take more time a character
+_BATCH_PIECES = 1 << 8  # encoded by one call, in parallel
 _TOKENIZER_HINT = "set fetch.tokenizer: train, or the path of a model made by the challenge's recipe"
-
-
-def train_tokenizer(texts: Iterable[str], vocab_size: int, symbols: tuple[str, ...] = ()) -> bytes:
-    """Train a model of at most ``vocab_size`` pieces and return its file; fewer if there are no more pairs to merge.
-
-    symbols: a transform's symbols; each becomes a piece of its own that is never merged, with ids from 4 on. A model
-    with symbols does not normalize (identity), because the text is normalized already and normalizing it again could
-    change what the symbols mean.
-    The same texts in the same order give the same bytes. Raises InputError when the characters alone need more pieces.
-    """
-    model_file = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter_sentences(texts),
-            model_writer=model_file,
-            model_type="bpe",
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            normalization_rule_name="identity" if symbols else "nmt_nfkc",
-            remove_extra_whitespaces=not symbols,
-            user_defined_symbols=list(symbols),
-            character_coverage=0.999,
-            required_chars=SPACE_SYMBOL,  # otherwise text with few spaces gets no piece for a space
-            byte_fallback=True,
-            split_digits=True,
-            add_dummy_prefix=False,
-            max_sentence_length=MAX_LINE_BYTES,
-            pad_id=0,
-            bos_id=1,
-            eos_id=2,
-            unk_id=3,
-            num_threads=4,  # constant, because it is written into the model
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        reason = str(error).split("] ")[-1].strip() or str(error)
-        raise InputError(
-            f"model.vocab_size: SentencePiece can't train {vocab_size} pieces on the train split ({reason}); "
-            "give more text or raise model.vocab_size"
-        ) from None
-    return model_file.getvalue()
-
-
-def iter_sentences(texts: Iterable[str]) -> Iterator[str]:
-    """The texts' lines, stripped; a line longer than MAX_LINE_BYTES is cut at a space, else between characters."""
-    for text in texts:
-        for line in text.replace("\0", " ").split("\n"):
-            data, start = line.encode(), 0
-            while start < len(data):
-                end = start + MAX_LINE_BYTES
-                if end < len(data):
-                    space = data.rfind(b" ", start + 1, end)
-                    while space < 0 and data[end] & 0xC0 == 0x80:
-                        end -= 1
-                    end = space if space > 0 else end
-                piece = data[start:end].decode().strip()
-                if piece:
-                    yield piece
-                start = end
 
 
 class Tokenizer:
@@ -108,11 +51,20 @@ class Tokenizer:
 
     @classmethod
     def open(cls, path: Path | str) -> "Tokenizer":
-        """Read a model file. Raises InputError when it is missing, not SentencePiece, or incompatible."""
+        """Read a model file. Raises InputError when it can't be read, is not SentencePiece, or is incompatible."""
         try:
+            status = Path(path).stat()
+            if not stat.S_ISREG(status.st_mode):  # reading a device or a FIFO may never end
+                raise InputError(f"{path}: not a regular file; {_TOKENIZER_HINT}")
+            if status.st_size > _MAX_FILE_BYTES:
+                problem = f"{status.st_size:,} bytes, a tokenizer has at most {_MAX_FILE_BYTES:,}"
+                raise InputError(f"{path}: {problem}; {_TOKENIZER_HINT}")
             model_bytes = Path(path).read_bytes()
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             raise InputError(f"{path}: no such tokenizer file; {_TOKENIZER_HINT}") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path}: can't be read ({reason}); {_TOKENIZER_HINT}") from None
         return cls(model_bytes, str(path))
 
     def find_incompatibility(self) -> str | None:
@@ -153,6 +105,19 @@ class Tokenizer:
                 "set fetch.transform: none, fetch.tokenizer: train, or a model trained for this transform"
             )
 
+    def require_text_unchanged(self) -> None:
+        """Raises InputError when the model's normalizer changes letters that golf.data.normalize leaves as they are.
+
+        Its tokens would then decode to another text than the one whose bytes are counted. Every letter that has a case
+        is tried; byte_counts.count_and_verify finds any other change in the document where it occurs.
+        """
+        for letter in normalize.list_cased_letters():
+            if (changed := self.normalize(letter)) != letter:
+                raise InputError(
+                    f"{self.name}: its normalizer changes {letter!r} to {changed!r}, but bytes are counted of the text "
+                    f"as nmt_nfkc leaves it; {_TOKENIZER_HINT}"
+                )
+
     def is_byte(self, i: int) -> bool:
         return self.processor.is_byte(i)
 
@@ -160,9 +125,48 @@ class Tokenizer:
         """Whether the piece is a control, unknown or unused piece, which stands for no text."""
         return self.processor.is_control(i) or self.processor.is_unknown(i) or self.processor.is_unused(i)
 
-    def encode(self, texts: list[str]) -> list[np.ndarray]:
-        """uint16 ids of each text, BOS first."""
-        return [np.array([self.bos, *ids], dtype=np.uint16) for ids in self.processor.encode(list(texts))]
+    def encode(self, texts: list[str], report: Callable[[int], None] | None = None) -> list[np.ndarray]:
+        """uint16 ids of each text, BOS first. texts: such that the model's normalizer leaves them as they are.
+
+        A long text is encoded piece by piece, with the ids that it has as a whole (``_iter_pieces``).
+        report: called now and then with the number of characters that are encoded.
+        """
+        parts = [[np.array([self.bos], dtype=np.uint16)] for _ in texts]
+        jobs = ((number, *piece) for number, text in enumerate(texts) for piece in self._iter_pieces(text))
+        n_chars = 0
+        while batch := list(itertools.islice(jobs, _BATCH_PIECES)):
+            id_lists = self.processor.encode([before + piece for _, before, piece in batch], return_type="numpy")
+            n_before = {before: len(self.processor.encode(before)) for _, before, _ in batch}
+            for (number, before, _), ids in zip(batch, id_lists, strict=True):
+                parts[number].append(ids[n_before[before] :].astype(np.uint16))
+            n_chars += sum(len(piece) for _, _, piece in batch)
+            if report:
+                report(n_chars)
+        return [np.concatenate(arrays) for arrays in parts]
+
+    def _iter_pieces(self, text: str) -> Iterator[tuple[str, str]]:
+        """Cut a text where its encoding does not depend on what lies on the other side: (character before, piece).
+
+        BPE merges two neighbors when their text is a piece. It therefore never merges over a cut between two characters
+        that are neighbors in no piece, and what it merges first elsewhere changes nothing. A piece is encoded after the
+        character before it, whose ids are dropped: then the model adds no prefix to it and strips no space.
+        Other kinds of models weigh the text as a whole, so it is not cut.
+        """
+        before = ""
+        for piece in normalize.iter_pieces(text, _PIECE_CHARS, self._joined_pairs) if self._is_bpe else [text]:
+            yield before, piece
+            before = piece[-1:]
+
+    @functools.cached_property
+    def _is_bpe(self) -> bool:
+        """BPE numbers its merges 0, -1, -2, …; the other models score pieces by logarithms of probabilities."""
+        return all(self.processor.get_score(i).is_integer() for i in range(self.vocab_size))
+
+    @functools.cached_property
+    def _joined_pairs(self) -> frozenset[str]:
+        """All pairs of characters that are neighbors in a piece."""
+        texts = (piece.replace(SPACE_SYMBOL, " ") for piece in self.pieces)
+        return frozenset(a + b for text in texts for a, b in itertools.pairwise(text))
 
     @functools.cached_property
     def _piece_bytes(self) -> list[bytes]:

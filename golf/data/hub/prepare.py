@@ -10,9 +10,10 @@ from typing import Any
 from golf.artifacts import io
 from golf.config.sections import FetchConfig, HubConfig
 from golf.data import transforms
-from golf.data.dedup import DocumentIndex
-from golf.data.hub import manifest, splits, validate
+from golf.data.contamination import measure_contamination
+from golf.data.hub import contamination, manifest, splits, validate
 from golf.data.hub.client import Repository
+from golf.data.hub.dedup import DocumentIndex
 from golf.data.hub.download import DownloadCache
 from golf.data.hub.manifest import Export, RemoteFile
 from golf.data.prepare import MANIFEST_FILE, TOKENIZER_FILE, summarize_tokenizer
@@ -45,12 +46,16 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
     tokenizer, transform = Tokenizer.open(cache.path(export.tokenizer)), transforms.get_transform(export.transform)
     tokenizer.require_vocab_size(vocab_size)
     tokenizer.require_symbols(transform.symbols)
+    tokenizer.require_text_unchanged()
 
     val, train = (_open_documents(cache, files, tokenizer, hub_cfg.workers) for files in (export.val, export.train))
     validate.check_totals(cache.repo_dir, export, val, train)
     token_bytes = validate.read_val_token_bytes(val, [cache.path(remote) for remote in export.sidecar], tokenizer)
     validate.check_byte_count(cache.repo_dir, export, token_bytes)
     export_splits = splits.split_export(train, val, fetch_cfg.dev_percent, export.has_all_train, hub_cfg.workers)
+    covered: dict[str, contamination.CoveredRanges] = {}
+    if fetch_cfg.contamination:
+        covered = contamination.find_covered_ranges(export_splits, val, token_bytes, tokenizer, transform)
 
     index_header = {"vocab_size": vocab_size, "bos": tokenizer.bos, "tokenizer_sha256": tokenizer.sha256}
     files = {
@@ -58,8 +63,12 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
         for kind in manifest.FILE_KINDS
     }
     indexes = {
-        "dev": splits.write_dev(out / "dev", index_header, export_splits, tokenizer, transform, fetch_cfg.shard_tokens),
-        "val": splits.write_val(out / "val", index_header, files, val, token_bytes, tokenizer, transform),
+        "dev": splits.write_dev(
+            out / "dev", index_header, export_splits, covered.get("dev"), tokenizer, transform, fetch_cfg.shard_tokens
+        ),
+        "val": splits.write_val(
+            out / "val", index_header, files, val, token_bytes, covered.get("val"), tokenizer, transform
+        ),
     }
     train_dir = hub_root / f"train-{io.sha256_json([sha256_by_path, fetch_cfg.dev_percent])[:12]}" if hub_root else None
     train_index = splits.write_train(out / "train", train_dir, index_header, files["train"], export_splits, indexes)
@@ -126,5 +135,10 @@ def _open_documents(cache: DownloadCache, files: list[RemoteFile], tokenizer: To
 
 def _summarize_split(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
     """The manifest's entry for a split."""
-    row = {"documents": count_documents(index), "tokens": index["tokens"], "bytes": index["bytes"]}
-    return row | {"sha256": io.sha256_file(folder / INDEX_FILE)}
+    return {
+        "documents": count_documents(index),
+        "tokens": index["tokens"],
+        "bytes": index["bytes"],
+        "contamination": measure_contamination(index["documents"]),
+        "sha256": io.sha256_file(folder / INDEX_FILE),
+    }

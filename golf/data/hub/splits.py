@@ -8,7 +8,8 @@ continues in a shard that was not fetched is in neither split.
 """
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,20 +19,20 @@ import numpy as np
 
 from golf.artifacts import io
 from golf.artifacts.hash_cache import HashCache
-from golf.data import normalize
 from golf.data.byte_counts import TokenByteTable
-from golf.data.dedup import DocumentIndex, find_duplicates
+from golf.data.hub.dedup import DocumentIndex, find_duplicates
 from golf.data.hub.download import link_or_copy, translate_write_errors
+from golf.data.overlap import Range
 from golf.data.shard_file import write_shard
-from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE, sha256_texts
+from golf.data.split_reader import INDEX_FILE, sha256_texts
 from golf.data.split_writer import EncodedDocument, shard_name, sidecar_name, write_split
-from golf.data.splitting import sha256_text
+from golf.data.splitting import sha256_casefolded_text, sha256_text
 from golf.data.tokenizer import Tokenizer
 from golf.data.transforms import Transform
 from golf.errors import InputError
 from golf.pipeline.progress import Progress
 
-__all__ = ["HashedFile", "HubSplits", "split_export", "write_dev", "write_train", "write_val"]
+__all__ = ["HashedFile", "HubSplits", "make_byte_counter", "split_export", "write_dev", "write_train", "write_val"]
 
 _MAX_SHARED_FRAC = 0.01  # of val's documents (plus one document) may be in train before the export is rejected
 
@@ -103,31 +104,42 @@ def write_dev(
     folder: Path,
     index_header: dict[str, Any],
     export_splits: HubSplits,
+    covered: Sequence[Sequence[Range]] | None,
     tokenizer: Tokenizer,
     transform: Transform,
     shard_tokens: int,
 ) -> dict[str, Any]:
-    """Write dev as a new split; returns its index. index_header: vocab_size, bos and tokenizer_sha256."""
-    byte_table = TokenByteTable.from_tokenizer(tokenizer)
-    documents = (_encode_document(ids, tokenizer, byte_table, transform) for ids in export_splits.dev)
+    """Write dev as a new split; returns its index.
+
+    index_header: vocab_size, bos and tokenizer_sha256. covered: of each document, as in EncodedDocument, or None.
+    """
+    count_bytes = make_byte_counter(tokenizer, transform)
+    has_sidecar = transform.count_piece_bytes is not None
+
+    def encode_document(ids: np.ndarray, ranges: Sequence[Range] | None) -> EncodedDocument:
+        token_bytes = count_bytes(ids)
+        sidecar = token_bytes.astype(np.uint16) if has_sidecar else None
+        return EncodedDocument(
+            *_text_digests(ids, tokenizer, transform), int(token_bytes.sum()), ids, sidecar, covered=ranges
+        )
+
+    documents = map(encode_document, export_splits.dev, covered or itertools.repeat(None))
     return write_split(folder, "dev", documents, **index_header, shard_tokens=shard_tokens)
 
 
-def _encode_document(
-    ids: np.ndarray, tokenizer: Tokenizer, byte_table: TokenByteTable, transform: Transform
-) -> EncodedDocument:
-    """The document of these ids, as it is written into a split."""
-    digests = _text_digests(ids, tokenizer, transform)
-    if transform.count_piece_bytes is None:
-        return EncodedDocument(*digests, int(byte_table.count_bytes(ids).sum()), ids)
-    token_bytes = transform.count_piece_bytes(tokenizer.ids_to_bytes(ids))
-    return EncodedDocument(*digests, int(token_bytes.sum(dtype=np.int64)), ids, token_bytes)
+def make_byte_counter(tokenizer: Tokenizer, transform: Transform) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from a document's ids, uint16 [tokens], BOS first, to the bytes of text of each, int64 [tokens]."""
+    count_piece_bytes = transform.count_piece_bytes
+    if count_piece_bytes is not None:
+        return lambda ids: count_piece_bytes(tokenizer.ids_to_bytes(ids)).astype(np.int64)
+    byte_table = TokenByteTable.from_tokenizer(tokenizer)
+    return lambda ids: np.append(0, byte_table.count_bytes(ids))
 
 
 def _text_digests(ids: np.ndarray, tokenizer: Tokenizer, transform: Transform) -> tuple[str, str, str]:
     """sha256 of raw text, normalized text and casefolded text; those of "" when the ids do not decode."""
     text = transform.decode_pieces(tokenizer.ids_to_bytes(ids)) or ""
-    return sha256_text(text), sha256_text(text), sha256_text(normalize.casefold(text))
+    return sha256_text(text), sha256_text(text), sha256_casefolded_text(text)
 
 
 def write_val(
@@ -136,19 +148,21 @@ def write_val(
     files: dict[str, list[HashedFile]],
     val: DocumentIndex,
     token_bytes: np.ndarray,
+    covered: Sequence[Sequence[Range]] | None,
     tokenizer: Tokenizer,
     transform: Transform,
 ) -> dict[str, Any]:
     """Link val's files under the split's names and write its index; returns the index.
 
-    files: by kind. token_bytes: int64 [tokens] of val.
+    files: by kind. token_bytes: int64 [tokens] of val. covered: of each document, as in EncodedDocument, or None.
     """
     rows = []
     document_bytes = np.add.reduceat(token_bytes, val.starts[:-1])
     for number, n_bytes in enumerate(document_bytes.tolist()):
         ids = val.read_document(number)
-        values = (*_text_digests(ids, tokenizer, transform), n_bytes, len(ids))
-        rows.append(dict(zip(DOCUMENT_TYPES, values, strict=True)))
+        digests = _text_digests(ids, tokenizer, transform)
+        ranges = covered[number] if covered else None
+        rows.append(EncodedDocument(*digests, n_bytes, ids, covered=ranges).to_index_row())
     shard_rows: dict[str, list[dict[str, Any]]] = {}
     for kind, make_name in (("val", shard_name), ("sidecar", sidecar_name)):
         shard_rows[kind] = []

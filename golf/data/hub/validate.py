@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from golf.data.byte_counts import TokenByteTable
-from golf.data.dedup import DocumentIndex
 from golf.data.hub import manifest
+from golf.data.hub.dedup import DocumentIndex
 from golf.data.hub.manifest import REVISION_HINT, Export
 from golf.data.shard_file import read_shard
 from golf.data.tokenizer import Tokenizer

@@ -6,19 +6,34 @@ from typing import Any, NamedTuple, Protocol
 
 from golf.config.sections import FetchConfig
 
+SECTION_SEPARATOR = "\n\n"  # between the docstrings of a document
+
 
 class SourceDocument(NamedTuple):
-    """name: unique in its corpus, for messages. text: as it was read, neither normalized nor deduplicated."""
+    """A document as it was read, neither normalized nor deduplicated.
+
+    name: unique in its corpus, for messages. sections: the docstrings that ``text`` joins by SECTION_SEPARATOR, of
+    which golf.data.held_out keeps one that occurs again only once; empty where a text has no such parts.
+    can_be_held_out: whether it may be drawn for dev or val.
+    """
 
     name: str
     text: str
+    sections: tuple[str, ...] = ()
+    can_be_held_out: bool = True
+
+    @classmethod
+    def from_sections(cls, name: str, sections: Iterable[str], *, can_be_held_out: bool = True) -> "SourceDocument":
+        sections = tuple(sections)
+        return cls(name, SECTION_SEPARATOR.join(sections), sections, can_be_held_out)
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The documents, in an order that does not depend on the machine, and what manifest.json says of their origin.
 
-    documents: may be an iterator, read once. provenance: JSON that identifies the input, e.g. a digest of each file.
+    documents: may be an iterator, read once. provenance: JSON that identifies the input, e.g. a digest of each file;
+    complete once the documents are read.
     """
 
     documents: Iterable[SourceDocument]

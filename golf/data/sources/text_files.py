@@ -3,26 +3,50 @@
 Every file must be one of these, except README.md, tokenizers (.model) and names that start with a dot.
 """
 
-import gzip
 import hashlib
 import json
-import lzma
 import os
-import zlib
-from collections.abc import Callable
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
-
-import zstandard
+from typing import NamedTuple, NoReturn
 
 from golf.config.sections import FetchConfig
+from golf.data.sources.decompression import COMPRESSED_SUFFIXES, decompress
 from golf.data.sources.interface import Corpus, SourceDocument
 from golf.errors import InputError
+from golf.pipeline.progress import log_line
 
 __all__ = ["read_corpus", "read_documents"]
 
 _ALLOWED_SUFFIXES_HINT = "allowed are .txt and .jsonl, plain or with .gz, .xz or .zst"
-_EMPTY_FOLDER_HINT = "put .txt or .jsonl files there, or set fetch.source: stdlib"
+_MOVE_HINT = "move it out of fetch.path"
+_EMPTY_FOLDER_HINT = "put .txt or .jsonl files there, or set fetch.source: docs"
+
+
+class _TextFile(NamedTuple):
+    """A file that holds texts. name: its path in the folder, with forward slashes. n_bytes: its size."""
+
+    name: str
+    path: Path
+    n_bytes: int
+
+    @classmethod
+    def from_path(cls, folder: Path, path: Path) -> "_TextFile":
+        """The file at ``path``. Raises InputError if it can't be one with texts, or has a name that is not UTF-8."""
+        try:
+            name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{_to_printable(path)}: its name is not UTF-8; rename it") from None
+        if _text_suffix(path) not in (".txt", ".jsonl"):
+            raise InputError(f"{path}: unknown kind of file; {_ALLOWED_SUFFIXES_HINT}; rename it or {_MOVE_HINT}")
+        try:
+            status = path.stat()
+        except OSError as error:
+            _raise_unreadable(error)
+        if not stat.S_ISREG(status.st_mode):  # reading a FIFO or a device may never end
+            raise InputError(f"{path}: not a regular file; {_MOVE_HINT}")
+        return cls(name, path, status.st_size)
 
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
@@ -31,60 +55,69 @@ def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
     return Corpus(documents, {"path": fetch_cfg.path, "files": file_digests})
 
 
-def read_documents(folder: Path) -> tuple[list[SourceDocument], dict[str, str]]:
+def read_documents(folder: Path) -> tuple[Iterator[SourceDocument], dict[str, str]]:
     """All documents, and the sha256 of every file by its path in the folder; both in path order.
 
-    A document's name is its file, for .jsonl ``file:line``. Empty documents are included.
+    A document's name is its file, for .jsonl ``file:line``. Empty documents are included. The files are listed at once
+    and read one by one as the documents are taken; the dict is complete after the last one.
     Raises InputError naming the file, and the line or byte, that can't be read.
     """
-    documents: list[SourceDocument] = []
-    digests: dict[str, str] = {}
-    for path in _list_files(folder):
-        compressed = _read_bytes(path)
-        name = path.relative_to(folder).as_posix()
-        digests[name] = hashlib.sha256(compressed).hexdigest()
-        data = _decompress(path, compressed)
-        if _text_suffix(path) == ".txt":
-            documents.append(SourceDocument(name, _decode_utf8(path, data)))
-        else:
-            documents += [SourceDocument(f"{name}:{number}", text) for number, text in _parse_jsonl(path, data)]
-    return documents, digests
+    file_digests: dict[str, str] = {}
+    return _iter_documents(_list_files(folder), file_digests), file_digests
 
 
-def _read_bytes(path: Path) -> bytes:
+def _iter_documents(files: list[_TextFile], file_digests: dict[str, str]) -> Iterator[SourceDocument]:
+    """The documents of the files; fills ``file_digests`` on the way."""
+    n_documents, n_bytes = 0, sum(file.n_bytes for file in files)
+    log_line("fetch", f"reading {len(files):,} files, {n_bytes:,} bytes")
+    for file in files:
+        documents, file_digests[file.name] = _read_file(file)
+        n_documents += len(documents)
+        yield from documents
+    log_line("fetch", f"read {n_documents:,} documents from {len(files):,} files")
+
+
+def _read_file(file: _TextFile) -> tuple[list[SourceDocument], str]:
+    """The documents of a file, and its sha256."""
     try:
-        return path.read_bytes()
+        compressed = file.path.read_bytes()
     except OSError as error:
         _raise_unreadable(error)
+    data = decompress(file.path, compressed)
+    if _text_suffix(file.path) == ".txt":
+        documents = [SourceDocument(file.name, _decode_utf8(file.path, data))]
+    else:
+        documents = [SourceDocument(f"{file.name}:{number}", text) for number, text in _parse_jsonl(file.path, data)]
+    return documents, hashlib.sha256(compressed).hexdigest()
 
 
 def _raise_unreadable(error: OSError) -> NoReturn:
-    raise InputError(
-        f"{error.filename}: can't be read ({error.strerror}); fix it or move it out of fetch.path"
-    ) from None
+    raise InputError(f"{_to_printable(error.filename)}: can't be read ({error.strerror}); {_MOVE_HINT}") from None
 
 
-def _list_files(folder: Path) -> list[Path]:
-    """Every text file below the folder, sorted by its path. Raises InputError for any other file."""
+def _list_files(folder: Path) -> list[_TextFile]:
+    """Every text file below the folder, in the order of the names.
+
+    Raises InputError for any other file, and for a name that is not UTF-8, which no manifest could hold.
+    """
     if not folder.is_dir():
         raise InputError(f"fetch.path: {folder} is not a folder; {_EMPTY_FOLDER_HINT}")
-    paths = []
+    text_files: list[_TextFile] = []
     for base, folders, files in os.walk(folder, onerror=_raise_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        symlinked_folders = [name for name in folders if (Path(base) / name).is_symlink()]
-        if symlinked_folders:
-            raise InputError(
-                f"{Path(base) / symlinked_folders[0]}: a link to a folder is not followed; copy its texts here"
-            )
-        paths += [Path(base) / name for name in files if not _is_ignored(name)]
-    for path in paths:
-        if _text_suffix(path) not in (".txt", ".jsonl"):
-            raise InputError(
-                f"{path}: unknown kind of file; {_ALLOWED_SUFFIXES_HINT}; rename it or move it out of fetch.path"
-            )
-    if not paths:
+        for name in folders:
+            if (Path(base) / name).is_symlink():
+                problem = "a link to a folder is not followed; copy its texts here"
+                raise InputError(f"{_to_printable(Path(base) / name)}: {problem}")
+        text_files += [_TextFile.from_path(folder, Path(base) / name) for name in files if not _is_ignored(name)]
+    if not text_files:
         raise InputError(f"fetch.path: no texts in {folder}; {_EMPTY_FOLDER_HINT}")
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(text_files)
+
+
+def _to_printable(path: str | Path) -> str:
+    """The path for a message; a byte of it that is not UTF-8 as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _is_ignored(name: str) -> bool:
@@ -95,36 +128,7 @@ def _is_ignored(name: str) -> bool:
 def _text_suffix(path: Path) -> str:
     """The suffix that tells the text format, without that of the compression."""
     name = Path(path.name.lower())
-    return Path(name.stem).suffix if name.suffix in _DECOMPRESSORS else name.suffix
-
-
-def _decompress(path: Path, data: bytes) -> bytes:
-    try:
-        return _DECOMPRESSORS.get(path.suffix.lower(), bytes)(data)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise InputError(
-            f"{path}: can't be decompressed ({error}): truncated, damaged or misnamed; "
-            "replace it, or move it out of fetch.path"
-        ) from None
-
-
-def _decompress_zst(data: bytes) -> bytes:
-    """Decompress all frames. The library's own reader mistakes a truncated frame for the end of the file."""
-    parts: list[bytes] = []
-    while data or not parts:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        parts.append(frame.decompress(data))
-        if not frame.eof:
-            raise EOFError("a frame ends too early")
-        data = frame.unused_data
-    return b"".join(parts)
-
-
-_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".xz": lzma.decompress,
-    ".zst": _decompress_zst,
-}
+    return Path(name.stem).suffix if name.suffix in COMPRESSED_SUFFIXES else name.suffix
 
 
 def _decode_utf8(path: Path, data: bytes, line_number: int | None = None, offset: int = 0) -> str:

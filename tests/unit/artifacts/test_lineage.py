@@ -76,6 +76,16 @@ def test_lineage_is_deterministic_and_independent_of_the_order_of_inputs(paths):
     assert (one["stage"], one["seed"], one["ranks"]) == ("quantize", 3, 2)
 
 
+def test_the_precision_of_a_stage_that_ran_a_model_is_recorded_by_name():
+    record = lineage.make_lineage("train", {}, dtype=torch.bfloat16)
+    assert lineage.validate(record, "a.json")["dtype"] == "bfloat16"
+    assert "dtype" not in lineage.make_lineage("quantize", {})
+    with pytest.raises(ArtifactError, match="was edited"):
+        lineage.validate(record | {"dtype": "float32"}, "a.json")
+    with pytest.raises(ArtifactError, match="malformed: dtype"):
+        lineage.validate(lineage.with_digest(record | {"dtype": 16}), "a.json")
+
+
 def test_an_input_is_recorded_with_its_path_and_sha256(paths, monkeypatch):
     monkeypatch.chdir(paths["weights"].parent)
     inputs = lineage.make_lineage("ema", {"weights": Path("model.safetensors"), "stream": "dev"})["inputs"]

@@ -2,6 +2,7 @@ import pytest
 
 from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, WEIGHED_ROOTS, import_closure, stage_sources
 from golf.errors import InputError
+from tests.helpers.file_tree import write_files
 from tests.helpers.tiny_corpus import ROOT
 
 TREE = {
@@ -23,10 +24,7 @@ TREE = {
 
 @pytest.fixture
 def root(tmp_path):
-    for name, text in TREE.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
+    return write_files(tmp_path, TREE)
 
 
 def test_the_closure_is_exactly_what_importing_reaches(root):

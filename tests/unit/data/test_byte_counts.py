@@ -10,8 +10,10 @@ import sentencepiece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from golf.data import byte_counts, normalize
 from golf.data.byte_counts import TokenByteTable, count_and_verify
-from golf.data.tokenizer import Tokenizer, train_tokenizer
+from golf.data.tokenization.trainer import train_tokenizer
+from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
 
 
@@ -37,8 +39,9 @@ def tokenizer() -> Tokenizer:
 
 
 def counted(model, *texts):
-    """Bytes of each text by the rule, verified against its normalized text."""
-    return count_and_verify(model, model.encode(list(texts)), list(texts), [repr(text) for text in texts]).tolist()
+    """Bytes of each text by the rule, verified against the text once it is normalized."""
+    normalized = [normalize.normalize(text) for text in texts]
+    return count_and_verify(model, model.encode(normalized), normalized, [repr(text) for text in texts]).tolist()
 
 
 def count_token_by_token(model, tokens):
@@ -73,9 +76,9 @@ def test_every_character_that_unicode_has_is_counted_exactly():
     letters = [chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000]
     texts = ["".join(letters[i : i + 997]) for i in range(0, len(letters), 997)]
     for start in range(0, len(texts), 100):
-        batch = texts[start : start + 100]
+        batch = [normalize.normalize(text) for text in texts[start : start + 100]]
         tokens = model.encode(batch)
-        count_and_verify(model, tokens, batch, [f"from U+{ord(text[0]):04X}" for text in batch])
+        count_and_verify(model, tokens, batch, [f"from {start + number} × 997" for number in range(len(batch))])
         seen.update(np.unique(np.concatenate(tokens)).tolist())
     bytes_seen = {int(model.pieces[i][3:5], 16) for i in seen if model.is_byte(i)}
     assert bytes_seen >= {*range(0x80, 0xC0), *range(0xC2, 0xF5)}
@@ -133,7 +136,7 @@ def test_the_table_is_the_rule_by_the_letter_for_any_ids(ids):
 def test_documents_in_a_row_count_as_each_alone():
     model = tokenizer()
     texts = [" the cat", "sat ", "", "on\nthe mat"]
-    tokens = model.encode(texts)
+    tokens = model.encode([normalize.normalize(text) for text in texts])
     apart = sum(counted(model, *texts))
     assert CACHE["table"].count_bytes(np.concatenate(tokens)).sum() == apart
 
@@ -189,8 +192,35 @@ def test_a_tokenizer_that_the_rule_miscounts_is_rejected_naming_the_document(rec
 
 def test_tokens_of_another_text_are_noticed():
     model = tokenizer()
-    with pytest.raises(InputError, match=r"a\.txt: its tokens stand for 3 bytes .* normalized text has 4"):
-        count_and_verify(model, model.encode(["cat"]), ["cats"], ["a.txt"])
+    for text, place in (("cats", "nothing instead of 's' at byte 3"), ("ca", "'t' instead of nothing at byte 2")):
+        with pytest.raises(InputError, match=rf"a\.txt: its tokens decode to {place}: small\.model changes the text"):
+            count_and_verify(model, model.encode(["cat"]), [text], ["a.txt"])
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc_cf", "nfkc_cf"])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("the Cat", "'cat' instead of 'Cat' at byte 4"),  # as many bytes
+        ("Ⱥ" * 10, "'ⱥ.*' instead of 'Ⱥ.*' at byte 0"),  # 20 bytes, folded 30
+        ("a STRAẞE", "'straße' instead of 'STRAẞE' at byte 2"),  # 10 bytes, folded 9
+    ],
+)
+def test_a_tokenizer_that_folds_case_is_rejected_naming_the_document(rule, text, place):
+    """PRs #1578, #1604: bytes of folded text are not those of the text."""
+    model = train_other_recipe(SENTENCES, normalization_rule_name=rule, add_dummy_prefix=False)
+    with pytest.raises(InputError, match=rf"mine\.txt: its tokens decode to {place}: other\.model changes .* nmt_nfkc"):
+        count_and_verify(model, model.encode(["a cat", text]), ["a cat", text], ["first.txt", "mine.txt"])
+
+
+def test_a_long_document_is_counted_and_compared_over_the_edges_of_blocks(monkeypatch):
+    model, text = tokenizer(), "the cat sat 😀 on the mat"
+    expected = counted(model, text)
+    for block in range(1, 9):
+        monkeypatch.setattr(byte_counts, "_BLOCK_TOKENS", block)
+        assert counted(model, text) == expected == [27]
+        with pytest.raises(InputError, match="'t' instead of 'd' at byte 26"):
+            count_and_verify(model, model.encode([text]), [text[:-1] + "d"], ["a.txt"])
 
 
 def real_documents(shared_data):
@@ -201,6 +231,6 @@ def real_documents(shared_data):
 @pytest.mark.parametrize("name", ["1024_bpe", "8192_bpe", "8192_bpe.alt_0518df93"])
 def test_fineweb_bytes_agree_with_the_published_figure(shared_data, name):
     model = Tokenizer.open(shared_data / "tokenizers" / f"fineweb_{name}.model")
-    texts = real_documents(shared_data)
+    texts = [normalize.normalize(raw) for raw in real_documents(shared_data)]
     sizes = count_and_verify(model, model.encode(texts), texts, list(map(str, range(200))))
     assert (len(texts), sizes.sum()) == (200, 1_489_418)

@@ -1,5 +1,6 @@
 """golf/data/eval_stream.py"""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_bytes_come_by_the_rule_where_there_is_no_sidecar():
     assert stream.tokens.tolist() == TOKENS.tolist()
     assert stream.target_bytes.tolist() == [3, 3, 3, 3]
     assert (stream.n_targets, stream.bos) == (4, 1)
+
+
+def test_targets_are_clean_by_the_covered_ranges_of_their_documents():
+    split = make_split(12)
+    assert EvalStream.from_split(split, TOKENIZER).is_clean is None
+    rows = [{"tokens": 3, "bytes": 6, "covered": [[5, 6]]}, {"tokens": 2, "bytes": 6, "covered": [[3, 4]]}]
+    stream = EvalStream.from_split(dataclasses.replace(split, documents=rows), TOKENIZER)
+    assert stream.is_clean.tolist() == [True, False, True, False]
 
 
 def test_bytes_come_from_the_sidecar_where_there_is_one():

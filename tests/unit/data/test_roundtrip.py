@@ -13,7 +13,8 @@ from golf.data.roundtrip import RoundtripReport, check_roundtrip
 from golf.data.shard_file import write_shard
 from golf.data.split_writer import EncodedDocument
 from golf.data.splitting import sha256_text
-from golf.data.tokenizer import Tokenizer, train_tokenizer
+from golf.data.tokenization.trainer import train_tokenizer
+from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
 
 TEXTS = ["The cat  sat\non the Mat 12 times", "a bee, a Tree; ﬁn\u00a0É", "all small", "NASA says ABc\ue001 \u00e9", ""]

@@ -1,5 +1,6 @@
 """golf/data/split_reader.py"""
 
+import dataclasses
 import struct
 
 import numpy as np
@@ -181,3 +182,40 @@ def test_the_digest_of_the_texts_covers_the_texts_in_their_order_and_nothing_els
     digest = split_reader.sha256_texts(rows)
     assert digest == split_reader.sha256_texts([{"text_sha256": "a", "bytes": 1}, {"text_sha256": "b"}])
     assert digest != split_reader.sha256_texts(rows[::-1])
+
+
+def write_covered_split(folder, *covered):
+    """A split of documents of 15 bytes each, with these covered ranges."""
+    documents = [dataclasses.replace(encoded_document([1, *range(2, 6)]), covered=ranges) for ranges in covered]
+    write_train_split(folder, documents=documents)
+    return split_reader.read_index(folder)
+
+
+def test_covered_ranges_are_read_back_as_they_were_written(tmp_path):
+    index = write_covered_split(tmp_path / "train", [(0, 4), (7, 15)], [])
+    assert [row["covered"] for row in index["documents"]] == [[[0, 4], [7, 15]], []]
+    index = write_covered_split(tmp_path / "train", None, None)
+    assert not any("covered" in row for row in index["documents"])
+
+
+@pytest.mark.parametrize(
+    "covered",
+    [
+        [[0, 16]],
+        [[-1, 3]],
+        [[4, 4]],
+        [[5, 3]],
+        [[0, 4], [4, 8]],
+        [[8, 9], [0, 4]],
+        [[0]],
+        [[0, 1.0]],
+        [[False, 1]],
+        {},
+        None,
+    ],
+)
+def test_covered_ranges_that_no_document_can_have_are_rejected(tmp_path, covered):
+    rows = write_covered_split(tmp_path / "train", [(0, 4)], [])["documents"]
+    edit_index(tmp_path / "train", documents=[rows[0], rows[1] | {"covered": covered}])
+    with pytest.raises(ArtifactError, match=r"documents\[1\]\.covered must be ascending ranges of its 15 bytes"):
+        split_reader.read_index(tmp_path / "train")

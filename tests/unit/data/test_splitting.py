@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.data import splitting
+from golf.data.sources.interface import SourceDocument
 from golf.errors import InputError
 
 
 def named(texts):
-    return [(f"{i}.txt", text) for i, text in enumerate(texts)]
+    return [SourceDocument(f"{i}.txt", text) for i, text in enumerate(texts)]
 
 
 def keys(split_result):
@@ -75,18 +76,36 @@ def test_repetitions_and_empty_documents_are_dropped_and_counted(tiny_corpus):
 
 
 def test_texts_that_differ_in_white_space_alone_count_as_one(tiny_corpus):
-    assert splitting.split_documents([*named(tiny_corpus), ("x", f"  {tiny_corpus[0]} \n")], 10, 5).n_duplicates == 1
+    documents = [*named(tiny_corpus), SourceDocument("x", f"  {tiny_corpus[0]} \n")]
+    assert splitting.split_documents(documents, 10, 5).n_duplicates == 1
+
+
+def test_documents_that_can_not_be_held_out_are_in_train_and_stay_there_when_others_repeat_them(tiny_corpus):
+    kept = [SourceDocument(f"kept {i}", text, can_be_held_out=False) for i, text in enumerate(tiny_corpus[:20])]
+    repetitions = [SourceDocument(f"a repetition {i}", f" {text}") for i, text in enumerate(tiny_corpus[:20])]
+    split_result = splitting.split_documents([*repetitions, *kept, *named(tiny_corpus[20:])], 40, 40)
+    names = {name: {document.name for document in members} for name, members in split_result.splits.items()}
+    assert names["train"] >= {document.name for document in kept}
+    assert not any("repetition" in name for members in names.values() for name in members)
 
 
 def test_the_hash_in_the_index_is_that_of_the_text_itself():
-    document = splitting.Document.from_text("a", "x  y")
+    document = splitting.Document.from_source(SourceDocument("a", "x  y"))
     assert document.sha256 == hashlib.sha256(b"x  y").hexdigest()
     assert document.split_key == hashlib.sha256(b"x y").hexdigest()
 
 
+@given(st.text(st.sampled_from("aAßẞİΣσς😀 "), max_size=20))
+def test_hashes_of_a_text_and_of_its_casefolded_form_do_not_depend_on_the_parts(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "_PART_CHARS", 3)
+        assert splitting.sha256_text(text) == hashlib.sha256(text.encode()).hexdigest()
+        assert splitting.sha256_casefolded_text(text) == hashlib.sha256(text.casefold().encode()).hexdigest()
+
+
 def test_one_document_can_not_fill_three_splits():
     with pytest.raises(InputError, match=r"no document for .* and .*: 1 different document at fetch\.val_percent = 10"):
-        splitting.split_documents([("a", "alone")], 10, 5)
+        splitting.split_documents(named(["alone"]), 10, 5)
 
 
 def test_an_empty_split_names_the_keys_and_the_number_of_documents(tiny_corpus):
@@ -105,7 +124,7 @@ def test_empty_documents_alone_are_rejected():
 
 
 def test_shared_text_between_splits_is_rejected_by_name():
-    document = splitting.Document.from_text("twice.txt", "the same")
+    document = splitting.Document.from_source(SourceDocument("twice.txt", "the same"))
     with pytest.raises(InputError, match=r"twice\.txt: the same text is in train and in val"):
         splitting.require_disjoint({"train": [document], "dev": [], "val": [document]})
 

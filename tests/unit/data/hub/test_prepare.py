@@ -1,5 +1,6 @@
 """golf/data/hub/prepare.py: a whole export from a fake hub"""
 
+import io as io_module
 import json
 import lzma
 import os
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from golf.artifacts import io
 from golf.cli import inspect
@@ -32,12 +34,14 @@ from tests.helpers.hub_server import (
     EXPORT_DIR,
     MANIFEST_PATH,
     NEXT_COMMIT,
+    TOKENIZER_PATH,
     FakeHub,
     manifest_bytes,
     shard_bytes,
     shard_files,
 )
 from tests.helpers.stage_processes import write_params
+from tests.helpers.tiny_corpus import make_tiny_corpus
 
 VAL = "datasets/datasets/fineweb10B_sp384/fineweb_val_000000.bin"
 
@@ -263,6 +267,23 @@ def test_shards_without_bos_are_rejected(fake_hub, export):
 def test_a_model_of_another_vocabulary_is_rejected_with_both_numbers(fake_hub):
     with pytest.raises(InputError, match=r"model\.vocab_size: 512, but sp384 has 384"):
         build(vocab_size=512)
+
+
+def test_a_tokenizer_that_folds_case_is_rejected_because_the_texts_behind_its_tokens_are_unknown(fake_hub):
+    model = io_module.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(make_tiny_corpus(20)),
+        model_writer=model,
+        vocab_size=VOCAB_SIZE,
+        model_type="bpe",
+        normalization_rule_name="nmt_nfkc_cf",
+        byte_fallback=True,
+        required_chars="▁",
+        minloglevel=2,
+    )
+    fake_hub.files[TOKENIZER_PATH] = model.getvalue()
+    with pytest.raises(InputError, match=r"its normalizer changes 'A' to 'a', but bytes are counted of the text"):
+        build()
 
 
 def test_a_document_of_val_that_train_repeats_is_left_out_of_train(tmp_path, monkeypatch):

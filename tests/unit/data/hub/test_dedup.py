@@ -1,11 +1,11 @@
-"""golf/data/dedup.py"""
+"""golf/data/hub/dedup.py"""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.data import dedup
-from golf.data.dedup import DocumentIndex, find_duplicates
+from golf.data.hub import dedup
+from golf.data.hub.dedup import DocumentIndex, find_duplicates
 
 BOS = 1
 TEXT = st.lists(st.integers(2, 5), max_size=4)

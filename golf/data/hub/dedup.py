@@ -49,19 +49,20 @@ class DocumentIndex:
 
     def read_document(self, number: int) -> np.ndarray:
         """uint16 ids of one document, BOS first."""
-        return self._read_range(*self.starts[number : number + 2].tolist())
+        return self.read_documents(number, number + 1)
 
-    def _read_range(self, start: int, stop: int) -> np.ndarray:
-        """uint16 [stop - start]: the tokens from ``start`` to ``stop``, from as many shards as needed."""
-        parts, end = [], 0
+    def read_documents(self, first: int, stop: int) -> np.ndarray:
+        """uint16 ids of the documents from ``first`` to before ``stop``, from as many shards as needed."""
+        begin, end = int(self.starts[first]), int(self.starts[stop])
+        parts, shard_end = [], 0
         for shard in self.shards:
-            begin, end = end, end + len(shard)
-            if begin < stop and start < end:
-                parts.append(shard[max(0, start - begin) : min(stop, end) - begin])
+            shard_begin, shard_end = shard_end, shard_end + len(shard)
+            if shard_begin < end and begin < shard_end:
+                parts.append(shard[max(0, begin - shard_begin) : min(end, shard_end) - shard_begin])
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16)
 
-    def _iter_blocks(self) -> Iterator[tuple[int, int]]:
-        """Ranges (first, past the last) of consecutive documents of about BLOCK_TOKENS tokens."""
+    def iter_blocks(self) -> Iterator[tuple[int, int]]:
+        """All documents as ranges (first, past the last) of about BLOCK_TOKENS tokens."""
         start = 0
         while start < len(self):
             stop = int(np.searchsorted(self.starts, self.starts[start] + BLOCK_TOKENS, side="right")) - 1
@@ -77,13 +78,13 @@ class DocumentIndex:
         def hash_block(block: tuple[int, int]) -> np.ndarray:
             start, stop = block
             starts = self.starts[start : stop + 1]
-            ids = self._read_range(int(starts[0]), int(starts[-1])).astype(np.uint64) + np.uint64(1)
+            ids = self.read_documents(start, stop).astype(np.uint64) + np.uint64(1)
             positions = np.arange(len(ids)) - np.repeat(starts[:-1] - starts[0], np.diff(starts))
             return np.add.reduceat(ids * multipliers[positions], starts[:-1] - starts[0])
 
         with ThreadPoolExecutor(workers) as pool:
             block_hashes = [np.zeros(0, dtype=np.uint64)]
-            for (_, stop), hashes in zip(self._iter_blocks(), pool.map(hash_block, self._iter_blocks()), strict=True):
+            for (_, stop), hashes in zip(self.iter_blocks(), pool.map(hash_block, self.iter_blocks()), strict=True):
                 block_hashes.append(hashes)
                 on_progress(stop)
         return np.concatenate(block_hashes)
