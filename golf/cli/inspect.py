@@ -256,7 +256,7 @@ def _format_ledger(path: Path) -> list[str]:
     return [
         f"  mode {meta['mode']}: {bpb_text}, {score.loss:.6f} nats per token",
         *([f"  {meta['verdict']}"] if "verdict" in meta else []),
-        f"  {score.tokens:,} targets, {score.bytes:,} bytes, {len(rows.document_starts):,} documents",
+        f"  {score.n_tokens:,} targets, {score.n_bytes:,} bytes, {len(rows.document_starts):,} documents",
         f"  {int(rows.chunk_ids[-1]) + 1:,} chunks, hash chain intact",
     ]
 

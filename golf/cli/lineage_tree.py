@@ -64,10 +64,11 @@ def _describe_node(node: LineageNode, root: Path) -> list[str]:
     record = node.lineage
     ranks_text = f"{record['ranks']} rank{'s' * (record['ranks'] != 1)}"
     seed_text = "no seed" if record["seed"] is None else f"seed {record['seed']}"
+    dtype_text = f"{record['dtype']}, " if "dtype" in record else ""
     splits_text = f"upstream {', '.join(record['splits_seen']) or 'no split'}"
     return [
         f"{digest}, by {record['stage']}; {splits_text}",
-        f"{seed_text}, {ranks_text}, parameters {record['parameters'][:12]}",
+        f"{seed_text}, {ranks_text}, {dtype_text}parameters {record['parameters'][:12]}",
     ]
 
 

@@ -1,14 +1,15 @@
 """The command line: ``golf COMMAND``, or ``python -m golf COMMAND``."""
 
 import argparse
-import importlib.metadata
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from golf.distributed.packages import installed_version
 from golf.errors import GolfError
+from golf.pipeline import text_streams
 
 __all__ = ["build_parser", "format_version", "main"]
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong arguments that argparse itself detects raise SystemExit with code 2.
     """
+    text_streams.accept_all_text()
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in _RENAMED_COMMANDS:
         print(f"golf {argv[0]}: renamed, use {_RENAMED_COMMANDS[argv[0]]}", file=sys.stderr)
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         location = f"{error.filename}: " if error.filename else ""
         print(f"golf {args.command}: {location}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except UnicodeEncodeError as error:
+        print(f"golf {args.command}: {text_streams.describe_encode_error(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -138,16 +143,13 @@ class _VersionAction(argparse.Action):
 
 def format_version() -> str:
     """``golf``, the version of the installed package and, in a Git checkout of golf, its commit."""
-    try:
-        version = importlib.metadata.version("golf")
-    except importlib.metadata.PackageNotFoundError:
-        version = "(not installed)"
+    version = installed_version("golf") or "(not installed)"
     checkout = Path(__file__).parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
     if not (checkout / ".git").exists():
         return f"golf {version}"
     try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no Git, or no commit yet
         return f"golf {version}"
     return f"golf {version}, commit {commit}"

@@ -31,9 +31,12 @@ def render_table(path: Path = _METRICS_PATH) -> str:
         specs = {f"val_bpb_{mode}": ".4f", f"val_bpb_{mode}_se": ".4f", f"seconds_{mode}": ".1f"}
         cells = (_format_number(metrics.get(key), spec) for key, spec in specs.items())
         lines.append(f"{mode:<18}" + "".join(f"{cell:>10}" for cell in cells) + marks)
+    contamination_text = _format_number(metrics.get("val_contamination"), ".2%")
+    clean_text = _format_number(metrics.get("val_bpb_clean"), ".4f")
     payload_text = _format_number(metrics.get("payload_bytes"), ",.0f")
     code_text = _format_number(metrics.get("code_bytes"), ",.0f")
     lines += [
+        f"{'clean text':<18}{clean_text:>10}  val's bytes that stand in train: {contamination_text}",
         "",
         _format_versus_limit("artifact bytes", metrics, "artifact_bytes", "limit_bytes", ",.0f"),
         f"{'':<18}model {payload_text}, code {code_text}",

@@ -1,15 +1,13 @@
-"""Load params.yaml into one frozen dataclass. It is the whole configuration; the code has no defaults.
-
-The reader is ruamel.yaml (YAML 1.2), because DVC writes ``lr: 1e-05``, which PyYAML (YAML 1.1) reads as text.
-"""
+"""Load params.yaml into one frozen dataclass. It is the whole configuration; the code has no defaults."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.config import renamed_keys, validation
+from golf.config import renamed_keys, validation, yaml_reader
 from golf.config.model import ModelConfig
 from golf.config.sections import (
     CalibrateConfig,
@@ -18,6 +16,7 @@ from golf.config.sections import (
     EvaluateConfig,
     FetchConfig,
     HubConfig,
+    NonEmptyText,
     PrequantTTTConfig,
     QuantizeConfig,
     TrainConfig,
@@ -28,6 +27,9 @@ from golf.errors import ConfigError
 __all__ = ["PARAMS_FILE", "Config", "load_config", "load_sections"]
 
 PARAMS_FILE = Path("params.yaml")
+_MAX_SHOWN_PROBLEMS = 20
+_MAX_PROBLEM_CHARS = 300  # of one problem; only one that quotes a long value is longer
+_UNKNOWN_KEY, _OR_NULL = ": unknown key", " or null, got "  # parts of golf.config.validation's messages
 _CONTEXT_MULTIPLES = (  # keys whose tokens must fill whole windows of model.context_length
     "train.micro_batch_tokens",
     "calibrate.micro_batch_tokens",
@@ -45,7 +47,7 @@ _CONTEXT_MULTIPLES = (  # keys whose tokens must fill whole windows of model.con
 class Config:
     """All of params.yaml."""
 
-    profile: str  # a label; change the profile with: cp profiles/<name>.yaml params.yaml
+    profile: NonEmptyText  # a label; change the profile with: cp profiles/<name>.yaml params.yaml
     fetch: FetchConfig
     hub: HubConfig
     model: ModelConfig
@@ -84,39 +86,46 @@ class Config:
 
 
 def load_config(path: Path = PARAMS_FILE) -> Config:
-    """All of params.yaml, validated. Raises ConfigError with every problem in one message."""
-    from ruamel.yaml import YAML
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; cp profiles/laptop.yaml {path}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    try:
-        raw = YAML(typ="safe", pure=True).load(text)
-    except Exception as error:  # a malformed date or tag leaves ruamel as ValueError, KeyError, IndexError, …
-        raise ConfigError(f"{path}: not valid YAML: {_format_yaml_error(error)}") from None
+    """All of params.yaml, validated. Raises ConfigError with the first 20 problems, and how many more there are."""
+    raw = yaml_reader.read_yaml(Path(path))
     config: Config
-    config, problems = validation.from_mapping(Config, raw, "", _index_keys(Config))
+    config, problems = validation.from_mapping(Config, raw, "")
     problems = renamed_keys.explain_renames(problems, raw)
     if problems:
+        n_hidden = len(problems) - _MAX_SHOWN_PROBLEMS
         raise ConfigError(
-            f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}\n"
-            + "\n".join(f"  {problem}" for problem in problems)
+            f"{path}: {len(problems):,} problem{'s' * (len(problems) > 1)}\n"
+            + "\n".join(f"  {_format_problem(problem)}" for problem in problems[:_MAX_SHOWN_PROBLEMS])
+            + (f"\n  and {n_hidden:,} more" if n_hidden > 0 else "")
             + f"\nCorrect {path} and run again. Note that dvc exp run -S writes its values to this file."
         )
     return config
 
 
-def _format_yaml_error(error: Exception) -> str:
-    """The position and reason of a YAML error, in one line."""
-    mark = getattr(error, "problem_mark", None)
-    location = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    reason = getattr(error, "problem", None) or str(error) or type(error).__name__
-    return location + " ".join(reason.split())
+def _format_problem(problem: str) -> str:
+    """A problem of ``golf.config.validation`` with its hint, cut where it quotes a long value."""
+    if problem.endswith(_UNKNOWN_KEY):
+        return problem + _suggest_key(problem.removesuffix(_UNKNOWN_KEY))
+    if len(problem) > _MAX_PROBLEM_CHARS:
+        problem = f"{problem[:_MAX_PROBLEM_CHARS]}..."
+    if _OR_NULL in problem:  # and a quoted value: 'None', 'null' or ''
+        key = problem.partition(":")[0]
+        return problem + (f"; write null without quotes, as in -S {key}=null" if problem.endswith("'") else "")
+    return problem + ("; null is not allowed here" if problem.endswith((" got 'None'", " got nothing (null)")) else "")
+
+
+def _suggest_key(dotted: str) -> str:
+    """A hint with the key of the same section that is most similar, else of another; empty if none is similar."""
+    section, _, name = dotted.partition(".")
+    section_type = {field.name: field.type for field in dataclasses.fields(Config)}.get(section)
+    if not name or not dataclasses.is_dataclass(section_type):
+        name, own_keys = dotted, {field.name: field.name for field in dataclasses.fields(Config)}
+    else:
+        own_keys = {field.name: f"{section}.{field.name}" for field in dataclasses.fields(section_type)}
+    for keys in (own_keys, _index_keys(Config)):
+        if matches := difflib.get_close_matches(name, list(keys), n=1):
+            return f"; did you mean {keys[matches[0]]}?"
+    return ""
 
 
 def load_sections(*keys: str, path: Path = PARAMS_FILE) -> Any:

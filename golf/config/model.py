@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from golf.config.validation import NonNegativeInt, PositiveFloat, Range
+from golf.config.validation import Range
+
+_Index = Annotated[int, Range(low=0, high=65535)]
+_Scale = Annotated[float, Range(low=1e-6, high=1_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,19 +21,19 @@ class ModelConfig:
     n_kv_heads: Annotated[int, Range(low=1, high=1024)]  # key/value heads; divides n_heads
     d_ff: Annotated[int, Range(low=1, high=65536)]  # hidden width of the MLP
     context_length: Annotated[int, Range(low=2, high=1 << 20)]  # tokens that the model sees at once
-    rope_dims: NonNegativeInt  # dimensions of each head that RoPE rotates
-    rope_base: PositiveFloat  # base of RoPE's angles
-    qk_gain: PositiveFloat  # initial gain of every query head
-    leaky_slope: float  # slope of LeakyReLU before it is squared
-    softcap: PositiveFloat  # bound of the logits: softcap · tanh(z / softcap)
-    embed_std: PositiveFloat  # standard deviation of the tied embedding at the start
-    recur_start: NonNegativeInt  # first layer of the repeated segment
-    recur_end: NonNegativeInt  # last layer of the repeated segment
+    rope_dims: _Index  # dimensions of each head that RoPE rotates
+    rope_base: Annotated[float, Range(low=1, high=10**12)]  # base of RoPE's angles
+    qk_gain: _Scale  # initial gain of every query head
+    leaky_slope: Annotated[float, Range(low=-10, high=10)]  # slope of LeakyReLU before it is squared
+    softcap: _Scale  # bound of the logits: softcap · tanh(z / softcap)
+    embed_std: _Scale  # standard deviation of the tied embedding at the start
+    recur_start: _Index  # first layer of the repeated segment
+    recur_end: _Index  # last layer of the repeated segment
     recur_passes: Annotated[int, Range(low=1, high=64)]  # times that the segment runs once activated; 1: no recurrence
-    parallel_residual_from: NonNegativeInt  # first layer whose attention and MLP read the same input; n_layers: none
-    xsa_from: NonNegativeInt  # first layer with exclusive self-attention, docs/references.md#xsa; n_layers: none
+    parallel_residual_from: _Index  # first layer whose attention and MLP read the same input; n_layers: none
+    xsa_from: _Index  # first layer with exclusive self-attention, docs/references.md#xsa; n_layers: none
     # id that starts a document, at which attention then ends; null: it crosses documents
-    doc_mask_bos_id: NonNegativeInt | None
+    doc_mask_bos_id: _Index | None
 
     @property
     def head_dim(self) -> int:

@@ -1,10 +1,11 @@
 """The sections of params.yaml as frozen dataclasses: meaning, type and range of every key, and contradictions."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from golf.config.validation import Decay, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
+from golf.config.validation import Decay, Fraction, Range
 
 __all__ = [
     "CalibrateConfig",
@@ -14,16 +15,49 @@ __all__ = [
     "ExecutionConfig",
     "FetchConfig",
     "HubConfig",
+    "NonEmptyText",
     "PrequantTTTConfig",
     "QuantizeConfig",
     "TTTConfig",
     "TrainConfig",
 ]
 
+_MAX_TEXT_CHARS = 4096  # the longest path on Linux
+
+
+@dataclass(frozen=True)
+class _TextRule:
+    """What ``Range`` is for numbers: text that can name a file, a repository or a module."""
+
+    def contains(self, value: str) -> bool:
+        return (
+            len(value) <= _MAX_TEXT_CHARS
+            and value.strip() != ""
+            and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
+        )
+
+    def __str__(self) -> str:
+        return f"text that is not blank, of at most {_MAX_TEXT_CHARS:,} characters, none of them a control character"
+
+
+# A range ends where a value can no longer be meant or would overflow, not where it stops being wise.
+NonEmptyText = Annotated[str, _TextRule()]
+_Count = Annotated[int, Range(low=1, high=1_000_000_000)]  # tokens, steps
+_CountOrZero = Annotated[int, Range(low=0, high=1_000_000_000)]
+_Bytes = Annotated[int, Range(low=1, high=1_000_000_000_000)]
+_SizeOrZero = Annotated[int, Range(low=0, high=1_000_000_000_000)]
+_Epochs = Annotated[int, Range(low=0, high=1000)]
+_Seconds = Annotated[float, Range(low=0.001, high=100_000_000)]  # three years
+_LearningRate = Annotated[float, Range(low=1e-9, high=100)]  # of an optimizer that must learn
+_LearningRateOrZero = Annotated[float, Range(low=0, high=100)]
+_WeightDecay = Annotated[float, Range(low=0, high=100)]
+_GradClip = Annotated[float, Range(low=1e-6, high=1_000_000)]
+_Clip = Annotated[float, Range(low=0.01, high=10_000)]  # standard deviations
 _AttentionBackend = Literal["auto", "flash4", "flash3", "flash2", "sdpa"]
 _BitWidth = Annotated[int, Range(low=2, high=8)]
 _RankCount = Annotated[int, Range(low=1, high=4096)]
 _MAX_POLAR_EXPRESS_STEPS = 5  # the coefficients are known for this many iterations
+_MAX_EMA_DECAYS = 64  # each is a copy of the weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +66,8 @@ class ExecutionConfig:
 
     device: Literal["auto", "cpu", "cuda"]  # auto: a GPU where there is one
     attention: _AttentionBackend  # attention kernel; auto: the fastest that the device has
-    compile: Literal["auto", "on", "off"]  # torch.compile; auto: where a compiler is found
-    # of forward and backward passes; auto: bfloat16 where the device is fast at it
+    compile: Literal["auto", "on", "off"]  # torch.compile; auto: where the compiler works, tried once
+    # of forward and backward passes; auto: bfloat16 on a GPU, and on a CPU that multiplies it 1.3 times as fast
     dtype: Literal["auto", "float32", "bfloat16"]
 
 
@@ -41,16 +75,22 @@ class ExecutionConfig:
 class FetchConfig:
     """The text and its tokenization."""
 
-    # stdlib: Python's own documentation | files: a folder of your texts | hub: the challenge's export
-    source: Literal["stdlib", "files", "hub"]
-    path: str  # folder of your own texts; read when source is files
-    tokenizer: str  # train: learn one on the train split | the path of a SentencePiece model
+    # docs: docstrings of golf's own packages | stdlib: Python's own documentation | files: a folder of your texts |
+    # hub: the challenge's export
+    source: Literal["docs", "stdlib", "files", "hub"]
+    path: NonEmptyText  # folder of your own texts; read when source is files
+    tokenizer: NonEmptyText  # train: learn one on the train split | the path of a SentencePiece model
+    # share of train's characters that get pieces in the tokenizer trained on it; rarer characters are encoded as bytes
+    character_coverage: Annotated[float, Range(low=0, high=1, open_low=True)]
     # lossless transform of the text before tokenization; caseops: docs/references.md#caseops
     transform: Literal["none", "caseops"]
     # share of documents for val, by hash; with hub, val is the export's own
     val_percent: Annotated[float, Range(low=0, high=50, open_low=True)]
     # share of documents for dev, by hash; with hub, of train's tokens
     dev_percent: Annotated[float, Range(low=0, high=50, open_low=True)]
+    # strict: no paragraph of dev or val shares 64 bytes with train | documents: no whole document does; hub ignores it
+    held_out: Literal["strict", "documents"]
+    contamination: bool  # measure how much of dev and val stands in train; with hub this can take an hour
     shard_tokens: Annotated[int, Range(low=16, high=1_000_000_000)]  # tokens per shard file
 
 
@@ -58,12 +98,17 @@ class FetchConfig:
 class HubConfig:
     """The published export to download; read if fetch.source is hub."""
 
-    repo: str  # owner/name of the data set on the Hugging Face Hub
-    revision: str  # best a commit; a branch or tag is resolved to one, which the manifest records
-    variant: str  # sp1024 | sp4096 | sp8192 | sp8192_lossless_caps_caseops_v1_reserved
-    train_shards: PositiveInt  # number of train shards to download, from the first; val is always whole
-    root: str | None  # folder outside the workspace for train's shards; null: runs/hub, linked into artifacts
+    repo: NonEmptyText  # owner/name of the data set on the Hugging Face Hub
+    revision: NonEmptyText  # best a commit; a branch or tag is resolved to one, which the manifest records
+    variant: NonEmptyText  # sp1024 | sp4096 | sp8192 | sp8192_lossless_caps_caseops_v1_reserved
+    # number of train shards to download, from the first; val is always whole
+    train_shards: Annotated[int, Range(low=1, high=100_000)]
+    root: NonEmptyText | None  # folder outside the workspace for train's shards; null: runs/hub, linked into artifacts
     workers: Annotated[int, Range(low=1, high=64)]  # parallel downloads
+
+    def validate(self) -> Iterator[tuple[str, str]]:
+        if self.root is not None and self.root.lower() in ("none", "null", "~"):  # None is how Python writes null
+            yield "root", f"must be a folder or null, got {self.root!r}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,44 +116,45 @@ class TrainConfig(ExecutionConfig):
     """The training run: budget, batch, optimizers, averages, logging and resuming."""
 
     ranks: _RankCount  # processes, over all machines
-    seed: NonNegativeInt  # of the initial weights and the data order
-    limit_s: PositiveFloat | None  # seconds for training and calibration together; null: steps alone
-    reserve_s: NonNegativeFloat  # of these, seconds kept for calibration
-    steps: PositiveInt | None  # optimizer steps; null: seconds alone
-    batch_tokens: PositiveInt  # tokens per step, over all ranks
-    micro_batch_tokens: PositiveInt  # tokens that one rank holds at a time
+    seed: Annotated[int, Range(low=0, high=2**63 - 1)]  # of the initial weights and the data order
+    limit_s: _Seconds | None  # seconds for training and calibration together; null: steps alone
+    reserve_s: Annotated[float, Range(low=0, high=100_000_000)]  # of these, seconds kept for calibration
+    steps: _Count | None  # optimizer steps; null: seconds alone
+    batch_tokens: _Count  # tokens per step, over all ranks
+    micro_batch_tokens: _Count  # tokens that one rank holds at a time
     recurrence_from: Fraction  # fraction of the run at which depth recurrence starts
     warmdown_frac: Fraction  # last share of the run, over which the learning rates fall
     min_lr_frac: Fraction  # share of the learning rates left at the end
-    muon_lr: PositiveFloat  # learning rate of Muon, for matrices
-    muon_weight_decay: NonNegativeFloat  # weight decay of matrices
-    embed_lr: PositiveFloat  # learning rate of AdamW for the embedding
-    embed_weight_decay: NonNegativeFloat  # weight decay of the embedding
-    scalar_lr: PositiveFloat  # learning rate of AdamW for vectors and scalars
-    scalar_weight_decay: NonNegativeFloat  # weight decay of vectors and scalars
+    muon_lr: _LearningRate  # learning rate of Muon, for matrices
+    muon_weight_decay: _WeightDecay  # weight decay of matrices
+    embed_lr: _LearningRate  # learning rate of AdamW for the embedding
+    embed_weight_decay: _WeightDecay  # weight decay of the embedding
+    scalar_lr: _LearningRate  # learning rate of AdamW for vectors and scalars
+    scalar_weight_decay: _WeightDecay  # weight decay of vectors and scalars
     muon_momentum: Decay  # momentum of Muon, after its warm-up
     muon_momentum_start: Decay  # momentum of Muon, at the first step
-    muon_momentum_warmup_steps: NonNegativeInt  # steps over which Muon's momentum rises
-    ns_steps: PositiveInt  # Newton–Schulz iterations of Muon; polar_express has at most five
+    muon_momentum_warmup_steps: _CountOrZero  # steps over which Muon's momentum rises
+    ns_steps: Annotated[int, Range(low=1, high=100)]  # Newton–Schulz iterations of Muon; polar_express has at most five
     # of Newton–Schulz: docs/references.md#muon | docs/references.md#polar-express
     ns_coefficients: Literal["quintic", "polar_express"]
     normuon_beta2: Decay | None  # decay of the second moment of an update's rows, docs/references.md#normuon; null: off
     beta1: Decay  # AdamW's decay of the first moment
     beta2: Decay  # AdamW's decay of the second moment
-    eps: PositiveFloat  # AdamW's epsilon
-    grad_clip: PositiveFloat | None  # largest global gradient norm; null: no clipping
-    compile_warmup_steps: NonNegativeInt  # steps of the compile warm-up on random tokens, undone before training
+    eps: Annotated[float, Range(low=1e-30, high=1)]  # AdamW's epsilon
+    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
+    # steps of the compile warm-up on random tokens, undone before training
+    compile_warmup_steps: Annotated[int, Range(low=0, high=1000)]
     ema_decays: tuple[Decay, ...]  # weight averages tracked exactly
     # two basis decays whose snapshots give other decays afterwards, docs/references.md#ema-posthoc
     ema_basis_decays: tuple[Decay, ...]
     ema_snapshots: Annotated[int, Range(low=1, high=64)]  # of each basis average, 4 bytes per parameter each
-    ema_snapshot_every: PositiveInt  # steps between two snapshots
-    checkpoint_every: PositiveInt | None  # steps between two checkpoints; null: none
-    dev_every: PositiveInt | None  # steps between two measurements of dev's loss; null: none
-    dev_tokens: PositiveInt  # tokens of dev whose loss is measured
-    log_every: PositiveInt  # steps between two rows of log.csv
+    ema_snapshot_every: _Count  # steps between two snapshots
+    checkpoint_every: _Count | None  # steps between two checkpoints; null: none
+    dev_every: _Count | None  # steps between two measurements of dev's loss; null: none
+    dev_tokens: _Count  # tokens of dev whose loss is measured
+    log_every: _Count  # steps between two rows of log.csv
     resume: bool  # continue an interrupted run with the same inputs; false: start afresh
-    resume_save_s: PositiveFloat  # seconds between two saved states
+    resume_save_s: _Seconds  # seconds between two saved states
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.ns_coefficients == "polar_express" and self.ns_steps > _MAX_POLAR_EXPRESS_STEPS:
@@ -125,7 +171,9 @@ class TrainConfig(ExecutionConfig):
             )
         if len(self.ema_basis_decays) != 2 or len(set(self.ema_basis_decays)) != 2:
             yield "ema_basis_decays", f"must be two different decays, got {list(self.ema_basis_decays)}"
-        if len(set(self.ema_decays)) != len(self.ema_decays):
+        if len(self.ema_decays) > _MAX_EMA_DECAYS:
+            yield "ema_decays", f"must have at most {_MAX_EMA_DECAYS} decays, got {len(self.ema_decays):,}"
+        elif len(set(self.ema_decays)) != len(self.ema_decays):
             yield "ema_decays", f"must not contain a decay twice, got {list(self.ema_decays)}"
 
 
@@ -134,7 +182,7 @@ class EMAConfig(ExecutionConfig):
     """The average of the weights that the next stages use."""
 
     decay: Decay  # of the weight average that the next stages use
-    eval_batch_tokens: PositiveInt  # tokens scored at a time
+    eval_batch_tokens: _Count  # tokens scored at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,14 +193,14 @@ class TTTConfig(ExecutionConfig):
     stream: Literal["dev", "val"]  # the split that this stage adapts to; val is disputed
     # how this stage adapts the full-precision weights; prequant: see the section prequant
     method: Literal["score_first", "prequant"]
-    stride: PositiveInt  # tokens between the sliding windows that score
-    eval_batch_tokens: PositiveInt  # tokens that one rank scores at a time
-    chunk_tokens: PositiveInt  # targets that are scored before the model may learn from them
-    batch_tokens: PositiveInt  # tokens of a chunk in one optimizer step
-    epochs: NonNegativeInt  # passes over a chunk after it is scored
-    lr: NonNegativeFloat  # learning rate of SGD at the first chunk; falls as a cosine over the chunks
+    stride: _Count  # tokens between the sliding windows that score
+    eval_batch_tokens: _Count  # tokens that one rank scores at a time
+    chunk_tokens: _Count  # targets that are scored before the model may learn from them
+    batch_tokens: _Count  # tokens of a chunk in one optimizer step
+    epochs: _Epochs  # passes over a chunk after it is scored
+    lr: _LearningRateOrZero  # learning rate of SGD at the first chunk; falls as a cosine over the chunks
     momentum: Decay  # of SGD
-    grad_clip: PositiveFloat | None  # largest global gradient norm; null: no clipping
+    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.chunk_tokens % self.batch_tokens:
@@ -165,13 +213,13 @@ class PrequantTTTConfig:
 
     # sequential: one model on all ranks (#1485) | federated: one per rank, averaged (#1735)
     sync: Literal["sequential", "federated"]
-    epochs: NonNegativeInt  # passes over the stream
-    lr: NonNegativeFloat  # learning rate of AdamW
+    epochs: _Epochs  # passes over the stream
+    lr: _LearningRateOrZero  # learning rate of AdamW
     min_lr_frac: Fraction  # share of lr in the last epoch
-    freeze_blocks: NonNegativeInt  # first blocks that do not learn
-    batch_tokens: PositiveInt  # sequential: tokens per step, over all ranks
-    chunk_tokens: PositiveInt  # federated: tokens per step of one rank
-    grad_clip: PositiveFloat | None  # largest global gradient norm; null: no clipping
+    freeze_blocks: _CountOrZero  # first blocks that do not learn
+    batch_tokens: _Count  # sequential: tokens per step, over all ranks
+    chunk_tokens: _Count  # federated: tokens per step of one rank
+    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
     ema_decay: Decay | None  # decay of the average over epochs that replaces the weights at the end; null: none
 
 
@@ -180,10 +228,10 @@ class CalibrateConfig(ExecutionConfig):
     """The training tokens from which Hessians and sensitivities are estimated."""
 
     ranks: _RankCount  # processes, over all machines
-    batches: PositiveInt  # batches of training tokens; fewer when the time ends first
-    batch_tokens: PositiveInt  # tokens per batch, over all ranks
-    micro_batch_tokens: PositiveInt  # tokens that one rank holds at a time
-    sensitivity_tokens: NonNegativeInt  # of these tokens, how many also give gradients; the row_column grid needs some
+    batches: Annotated[int, Range(low=1, high=1_000_000)]  # batches of training tokens; fewer when the time ends first
+    batch_tokens: _Count  # tokens per batch, over all ranks
+    micro_batch_tokens: _Count  # tokens that one rank holds at a time
+    sensitivity_tokens: _CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.batch_tokens % (self.micro_batch_tokens * self.ranks):
@@ -212,14 +260,16 @@ class QuantizeConfig:
     # row: a scale per row, docs/references.md#sdclip | row_column: scales by sensitivity
     grid: Literal["row", "row_column"]
     # row_column: geometric mean step in standard deviations; null: the one that fills the limit
-    base_step: PositiveFloat | None
-    min_weights: NonNegativeInt  # matrices of at most this many weights stay fp16
-    damping_frac: PositiveFloat  # share of the Hessian's mean diagonal that is added to the diagonal
-    block_size: PositiveInt  # columns that GPTQ updates at a time
+    base_step: Annotated[float, Range(low=1e-6, high=1000)] | None
+    min_weights: _SizeOrZero  # matrices of at most this many weights stay fp16
+    damping_frac: Annotated[
+        float, Range(low=1e-9, high=100)
+    ]  # share of the Hessian's mean diagonal that is added to the diagonal
+    block_size: Annotated[int, Range(low=1, high=65536)]  # columns that GPTQ updates at a time
     matrix_bits: _BitWidth  # row: bits of a matrix code
-    matrix_clip: PositiveFloat  # row: clip of matrices in standard deviations
+    matrix_clip: _Clip  # row: clip of matrices in standard deviations
     embed_bits: _BitWidth  # row: bits of an embedding code
-    embed_clip: PositiveFloat  # row: clip of the embedding in standard deviations
+    embed_clip: _Clip  # row: clip of the embedding in standard deviations
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.grid == "row" and self.base_step is not None:
@@ -235,8 +285,8 @@ class CompressConfig:
 
     codec: Literal["brotli", "ans"]  # entropy coder: docs/references.md#brotli | docs/references.md#ans
     brotli_quality: Annotated[int, Range(low=0, high=11)]  # Brotli's quality; read when codec is brotli
-    limit_bytes: PositiveInt  # largest size of model and code together
-    code_reserve_bytes: NonNegativeInt  # of these, bytes that quantize leaves for the code when it fills the limit
+    limit_bytes: _Bytes  # largest size of model and code together
+    code_reserve_bytes: _SizeOrZero  # of these, bytes that quantize leaves for the code when it fills the limit
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.code_reserve_bytes >= self.limit_bytes:
@@ -247,12 +297,13 @@ class CompressConfig:
 class EvaluateConfig(ExecutionConfig):
     """How the artifact is evaluated."""
 
+    dtype: Literal["float32", "bfloat16"]  # of forward and backward passes; never auto: scores must not vary by machine
     ranks: _RankCount  # processes, over all machines
-    predictor: str  # package.module:Class that implements golf.inference.interface.Predictor
-    artifact: str  # the one file that the predictor opens
+    predictor: NonEmptyText  # package.module:Class that implements golf.inference.interface.Predictor
+    artifact: NonEmptyText  # the one file that the predictor opens
     headline: Literal["plain", "sliding", "ttt"]  # scoring mode whose bpb is reported, named before anything is scored
-    stride: PositiveInt  # tokens between sliding windows
-    eval_batch_tokens: PositiveInt  # tokens that one rank scores at a time
-    limit_s: PositiveFloat | None  # seconds from process start to the headline's last score; null: no limit
+    stride: _Count  # tokens between sliding windows
+    eval_batch_tokens: _Count  # tokens that one rank scores at a time
+    limit_s: _Seconds | None  # seconds from process start to the headline's last score; null: no limit
     # tokens that probes try in a target's place; null: no probes
-    probe_alternative_tokens: Annotated[int, Range(low=2)] | None
+    probe_alternative_tokens: Annotated[int, Range(low=2, high=65536)] | None

@@ -1,13 +1,13 @@
 """Strict conversion of mappings to frozen dataclasses; every unknown, missing or invalid key is reported.
 
 A field's type is its contract: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]``, ``X | None``,
-``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Range]``. A dataclass may define
-``validate()``, which yields (key, message) for contradictions between its fields. It is called if all fields are valid,
-even where the mapping has unknown keys or a nested dataclass has contradictions, so that no problem hides another.
+``tuple[X, ...]``, a nested dataclass, or any of these as ``Annotated[type, Range]``; another object with Range's
+methods may stand for the Range. A dataclass may define ``validate()``, which yields (key, message) for contradictions
+between its fields. It is called if all fields are valid, even where the mapping has unknown keys or a nested dataclass
+has contradictions, so that no problem hides another.
 """
 
 import dataclasses
-import difflib
 import math
 import reprlib
 import sys
@@ -19,10 +19,7 @@ from typing import Any
 __all__ = [
     "Decay",
     "Fraction",
-    "NonNegativeFloat",
     "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
     "Range",
     "coerce",
     "format_value",
@@ -46,28 +43,22 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        low = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low > -math.inf else ""
-        high = f"{'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
+        low = f"{'above' if self.open_low else 'at least'} {self.low:,}" if self.low > -math.inf else ""
+        high = f"{'below' if self.open_high else 'at most'} {self.high:,}" if self.high < math.inf else ""
         return " and ".join(part for part in (low, high) if part)
 
 
 NonNegativeInt = typing.Annotated[int, Range(low=0)]
-PositiveInt = typing.Annotated[int, Range(low=1)]
-PositiveFloat = typing.Annotated[float, Range(low=0, open_low=True)]
-NonNegativeFloat = typing.Annotated[float, Range(low=0)]
 Fraction = typing.Annotated[float, Range(low=0, high=1)]
 Decay = typing.Annotated[float, Range(low=0, high=1, open_high=True)]
 
 
-def from_mapping(
-    cls: type, mapping: object, key_path: str, known_keys: dict[str, str] | None = None
-) -> tuple[Any, list[str]]:
+def from_mapping(cls: type, mapping: object, key_path: str) -> tuple[Any, list[str]]:
     """An instance of dataclass ``cls`` from ``mapping``, and a list of problems, each starting with its dotted key.
 
     The instance is valid only if the list is empty; it is None if a field is missing or invalid.
 
-    key_path: the dotted key of ``mapping`` itself. known_keys: every dotted key of the whole file by its last part, for
-    hints about keys in the wrong section.
+    key_path: the dotted key of ``mapping`` itself.
     """
     prefix = f"{key_path}." if key_path else ""
     if not isinstance(mapping, dict):
@@ -77,13 +68,13 @@ def from_mapping(
     values: dict[str, Any] = {}
     for key in mapping:
         if key not in type_hints:
-            name = key if isinstance(key, str) else format_value(key)
-            problems.append(f"{prefix}{name}: unknown key{_suggest(name, prefix, type_hints, known_keys or {})}")
+            name = key[:60] if isinstance(key, str) and key.isprintable() else format_value(key)
+            problems.append(f"{prefix}{name}: unknown key")
     for key, type_hint in type_hints.items():
         if key not in mapping:
             problems.append(f"{prefix}{key}: missing")
             continue
-        result, value_problems = coerce(type_hint, mapping[key], f"{prefix}{key}", known_keys)
+        result, value_problems = coerce(type_hint, mapping[key], f"{prefix}{key}")
         problems += value_problems
         if result is not None or not value_problems:
             values[key] = result
@@ -94,18 +85,16 @@ def from_mapping(
     return result, problems + [f"{prefix}{key}: {message}" for key, message in contradictions]
 
 
-def coerce(
-    type_hint: Any, value: object, key_path: str, known_keys: dict[str, str] | None = None
-) -> tuple[Any, list[str]]:
+def coerce(type_hint: Any, value: object, key_path: str) -> tuple[Any, list[str]]:
     """``value`` converted to ``type_hint``, or None if it is invalid, and the problems."""
     if typing.get_origin(type_hint) is typing.Annotated:
         base, allowed = typing.get_args(type_hint)
-        result, problems = coerce(base, value, key_path, known_keys)
+        result, problems = coerce(base, value, key_path)
         if not problems and not allowed.contains(result):
             return None, [f"{key_path}: must be {allowed}, got {format_value(value)}"]
         return result, problems
     if dataclasses.is_dataclass(type_hint):
-        return from_mapping(typing.cast(type, type_hint), value, key_path, known_keys)
+        return from_mapping(typing.cast(type, type_hint), value, key_path)
     origin, type_args = typing.get_origin(type_hint), typing.get_args(type_hint)
     if origin is typing.Literal:
         if value in type_args and type(value) in {type(a) for a in type_args}:
@@ -114,11 +103,12 @@ def coerce(
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in type_args:
             return None, []
-        return coerce(next(a for a in type_args if a is not type(None)), value, key_path, known_keys)
+        result, problems = coerce(next(a for a in type_args if a is not type(None)), value, key_path)
+        return result, [problem.replace(", got", " or null, got", 1) for problem in problems]
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             return None, [f"{key_path}: must be a list, got {format_value(value)}"]
-        items = [coerce(type_args[0], item, f"{key_path}[{i}]", known_keys) for i, item in enumerate(value)]
+        items = [coerce(type_args[0], item, f"{key_path}[{i}]") for i, item in enumerate(value)]
         problems = [problem for _, item_problems in items for problem in item_problems]
         return None if problems else tuple(item for item, _ in items), problems
     return _coerce_scalar(type_hint, value, key_path)
@@ -135,19 +125,11 @@ def _coerce_scalar(type_hint: type, value: Any, key_path: str) -> tuple[Any, lis
     return value, []
 
 
-def _suggest(key: str, prefix: str, type_hints: dict[str, Any], known_keys: dict[str, str]) -> str:
-    """A hint with the most similar key of this section, else of another section; empty if none is similar."""
-    for keys in ({name: prefix + name for name in type_hints}, known_keys):
-        if matches := difflib.get_close_matches(key, list(keys), n=1):
-            return f"; did you mean {keys[matches[0]]}?"
-    return ""
-
-
 def format_value(value: object) -> str:
     """A short form of ``value`` for messages."""
     if isinstance(value, dict):
         return "a section"
     try:
-        return "nothing (null)" if value is None else reprlib.repr(value)
+        return "nothing (null)" if value is None else reprlib.repr(value)[:99]
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return "an integer of more than 4,300 digits"

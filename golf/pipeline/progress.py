@@ -1,24 +1,50 @@
 """Progress of long work: a live line on a terminal, a plain line every few seconds in a pipe; on rank 0 only."""
 
+import contextlib
 import shutil
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from golf.distributed.context import DistContext
+
+_MIN_FRACTION = 0.01  # of the work in this process, from which the time left can be told
 
 
 class Progress:
     """Writes lines like ``train  120/400 step  loss 3.1204  41 of 120 s  left 1m19s`` to stderr.
 
     total: how many units there are, None if unknown; limit_s: the time limit, None without one; quiet: write nothing.
+    clock: the seconds that a line shows and that count against the limit; None: since now, pauses included.
+    fraction_before: the share of the work that an earlier process did; the time left follows from the rest.
     """
 
-    def __init__(self, stage: str, total: int | None, unit: str, *, limit_s: float | None = None, quiet: bool = False):
+    def __init__(
+        self,
+        stage: str,
+        total: int | None,
+        unit: str,
+        *,
+        limit_s: float | None = None,
+        clock: Callable[[], float] | None = None,
+        fraction_before: float = 0.0,
+        quiet: bool = False,
+    ):
         self._stage, self._total, self._unit, self._limit_s = stage, total, unit, limit_s
-        self._quiet = quiet
+        self._fraction_before, self._quiet = fraction_before, quiet
         self._is_tty = sys.stderr.isatty()
         self._interval_s = 0.2 if self._is_tty else 5.0
-        self.started_at = time.perf_counter()
+        self._started_at = time.perf_counter()
+        self._clock = clock or self._own_seconds
         self._last_written_at = -1e9
         self._line_width = 0
+
+    def elapsed_s(self) -> float:
+        """The seconds that a line shows now."""
+        return self._clock()
 
     def update(self, completed: int, *, fraction: float | None = None, force: bool = False, **metrics: object) -> None:
         """Write a line, unless the last one was written a moment ago (``force``: in any case).
@@ -29,14 +55,20 @@ class Progress:
         if self._quiet or (now - self._last_written_at < self._interval_s and not force):
             return
         self._last_written_at = now
-        elapsed_s = now - self.started_at
-        fraction = fraction if fraction is not None else (completed / self._total if self._total else None)
+        if self._total:
+            completed = min(completed, self._total)  # the last batch of units may not be full
+        elapsed_s = self.elapsed_s()
         parts = [f"{completed:,}/{self._total:,} {self._unit}" if self._total else f"{completed:,} {self._unit}"]
         parts += [f"{name.replace('_', ' ')} {value}" for name, value in metrics.items()]
         parts.append(f"{elapsed_s:.0f} of {self._limit_s:.0f} s" if self._limit_s else f"{elapsed_s:.0f} s")
-        if fraction and fraction > 0.01:
-            parts.append(f"left {format_duration(elapsed_s / fraction - elapsed_s)}")
+        fraction = fraction if fraction is not None else (completed / self._total if self._total else 0.0)
+        own_fraction = fraction - self._fraction_before
+        if own_fraction > _MIN_FRACTION and fraction < 1:
+            parts.append(f"left {format_duration(self._own_seconds() / own_fraction * (1 - fraction))}")
         self._write(f"{self._stage:<9} " + "  ".join(parts))
+
+    def _own_seconds(self) -> float:
+        return time.perf_counter() - self._started_at
 
     def _write(self, text: str) -> None:
         if self._is_tty:
@@ -59,7 +91,36 @@ class Progress:
 
 def log_line(stage: str, text: str, *, quiet: bool = False) -> None:
     """Write one line of a stage to stderr, unless ``quiet``."""
-    Progress(stage, None, "", quiet=quiet).finish(text)
+    line = Progress(stage, None, "", quiet=quiet)
+    line._line_width = shutil.get_terminal_size().columns - 1  # covers another Progress's live line
+    line.finish(text)
+
+
+@contextlib.contextmanager
+def call_repeatedly(report: Callable[[], None], interval_s: float = 1.0) -> Iterator[None]:
+    """Call ``report`` at once and every ``interval_s`` from a thread, while the block runs code that reports nothing.
+
+    That code must leave Python's lock free, as most native code does.
+    """
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(interval_s):
+            report()
+
+    report()
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def log_compiling(stage: str, ctx: "DistContext", note: str = "") -> None:
+    """Say that torch.compile, which is silent, works now; nothing without compilation."""
+    log_line(stage, f"compiling: about half a minute for each graph{note}", quiet=not (ctx.compile and ctx.is_main))
 
 
 def format_duration(seconds: float) -> str:

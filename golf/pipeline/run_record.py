@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 import time
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from golf.distributed.packages import installed_version
 from golf.pipeline import timing
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ RECORDED_PACKAGES = (  # the pinned run-time dependencies of pyproject.toml, and
     "brotli",
     "constriction",
     "safetensors",
-    "ruamel.yaml",
+    "pyyaml",
     "dvc",
     "psutil",
     "zstandard",
     "scipy",
     "filelock",
+    "sympy",
+    "networkx",
     "flash-attn-4",
     "flash-attn",
     "huggingface-hub",
@@ -36,8 +39,11 @@ RECORDED_PACKAGES = (  # the pinned run-time dependencies of pyproject.toml, and
 _RUN_OUTPUTS = ("artifacts", "dvc.lock")  # tracked paths that a run itself changes
 
 
-def write_run_json(stage: str, ctx: "DistContext | None") -> None:
-    """Write the record of a stage that has just ended. ctx: where its model ran; None: it ran none."""
+def write_run_json(stage: str, ctx: "DistContext | None", cpu_load: Mapping[str, float | str]) -> None:
+    """Write the record of a stage that has just ended.
+
+    ctx: where its model ran; None: it ran none. cpu_load: the summary of a CpuLoadMonitor, empty where there is none.
+    """
     from golf.artifacts import io
 
     host: dict[str, Any] = {
@@ -50,7 +56,8 @@ def write_run_json(stage: str, ctx: "DistContext | None") -> None:
         "seconds": round(time.time() - timing.process_start_time(), 3),
         "host": host,
         "hardware": timing.describe_hardware(ctx),
-        "packages": {package: version for package in RECORDED_PACKAGES if (version := _installed_version(package))},
+        "cpu_load": dict(cpu_load),
+        "packages": {package: version for package in RECORDED_PACKAGES if (version := installed_version(package))},
         "git": git_revision(),
     }
     if ctx is not None:
@@ -69,7 +76,9 @@ def cuda_versions() -> dict[str, str | int | None]:
 
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
         lines = []
     return {
@@ -79,13 +88,6 @@ def cuda_versions() -> dict[str, str | int | None]:
     }
 
 
-def _installed_version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def git_revision() -> dict[str, Any] | None:
     """``{"commit": hash, "dirty": whether tracked files differ from it}``; None outside a Git repository.
 
@@ -93,8 +95,10 @@ def git_revision() -> dict[str, Any] | None:
     """
     command = ["git", "status", "--porcelain", "-uno", "--", ":/", *(f":(exclude){path}" for path in _RUN_OUTPUTS)]
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
+        status = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return {"commit": head, "dirty": bool(status.strip())}

@@ -23,15 +23,16 @@ from golf.distributed.launcher import (
     validate_probe_seed,
 )
 from golf.errors import GolfError, PredictorError
-from golf.pipeline import lock, read_guard, run_record, signals, timing
+from golf.pipeline import cpu_load, lock, read_guard, run_record, signals, text_streams, timing
 
 if TYPE_CHECKING:
     from golf.config.sections import ExecutionConfig
+    from golf.distributed.context import DistContext
     from golf.distributed.device import AttentionResolver
 
 __all__ = ["StageMain", "run_stage"]
 
-StageMain = Callable[..., Any]  # main(ctx) -> None, main() -> None, or main() -> DistContext; see run_stage
+StageMain = Callable[..., Any]  # main(ctx) or main(); returns None or the DistContext it ran in; see run_stage
 _VAL_DIR = "artifacts/fetch/val"
 
 
@@ -55,6 +56,7 @@ def run_stage(
     stale_outputs: paths whose old content could be mistaken for this run's if it fails; they are removed first, as DVC
     removes a stage's outputs.
     """
+    text_streams.accept_all_text()
     signals.install_handlers()
     signals.exit_with_parent()
     try:
@@ -74,6 +76,10 @@ def run_stage(
     except Exception as error:
         if isinstance(error, OSError) and (message := _describe_os_error(error)):
             _exit_with_error(stage, message, 1)
+        if any(cls.__name__ == "BackendCompilerFailed" for cls in type(error).__mro__):
+            _exit_with_error(stage, _describe_compile_error(stage, error), 1)
+        if isinstance(error, UnicodeEncodeError):
+            _exit_with_error(stage, text_streams.describe_encode_error(error), 1)
         if ERROR_DIR_ENV not in os.environ:
             raise
         signals.shield_exit()
@@ -89,6 +95,14 @@ def _describe_os_error(error: OSError) -> str | None:
     location = "" if error.filename is None else f"{error.filename}: "
     hint = "free some space on the disk" if is_disk_full else "check that it exists and that you may access it"
     return f"{location}{error.strerror}; {hint}, then run again"
+
+
+def _describe_compile_error(stage: str, error: Exception) -> str:
+    """The compiler's error after it passed its trial: too little memory, a full disk, a graph that it can't compile."""
+    from golf.distributed import machine_probe
+
+    reason = machine_probe.summarize_compile_error(error)
+    return f"{stage}.compile: the compiler works, but not on the model: {reason}; set {stage}.compile to off"
 
 
 def _owns_stage() -> bool:
@@ -115,14 +129,15 @@ def _run(stage: str, main: StageMain, resolve_attention: "AttentionResolver | No
         read_guard.block_reads_below(stage, _VAL_DIR)
     lineage.source_hashes(stage)  # hash the code as it was loaded; it may be edited while the stage runs
     consistency.check_same_setup(stage)
-    if isinstance(section, sections.ExecutionConfig) and not model_in_subprocess:
-        assert resolve_attention is not None, "a stage that runs a model passes resolve_attention"
-        _run_with_context(stage, main, section, resolve_attention)
-    else:
-        _check_world_size(stage, int(os.environ.get("WORLD_SIZE", 1)), world_size)
-        ctx = main()
+    with cpu_load.CpuLoadMonitor(stage, quiet=not is_main_process()) as load:
+        if isinstance(section, sections.ExecutionConfig) and not model_in_subprocess:
+            assert resolve_attention is not None, "a stage that runs a model passes resolve_attention"
+            ctx = _run_with_context(stage, main, section, resolve_attention)
+        else:
+            _check_world_size(stage, int(os.environ.get("WORLD_SIZE", 1)), world_size)
+            ctx = main()
         if ctx is None or ctx.is_main:
-            run_record.write_run_json(stage, ctx)
+            run_record.write_run_json(stage, ctx, load.summary())
 
 
 def _remove_paths(paths: Iterable[Path | str]) -> None:
@@ -136,7 +151,7 @@ def _remove_paths(paths: Iterable[Path | str]) -> None:
 
 def _run_with_context(
     stage: str, main: StageMain, section: "ExecutionConfig", resolve_attention: "AttentionResolver"
-) -> None:
+) -> "DistContext":
     import torch.distributed as dist
 
     from golf.distributed import device
@@ -147,9 +162,7 @@ def _run_with_context(
     _check_world_size(stage, ctx.world_size, getattr(section, "ranks", 1))
     if ctx.is_main:
         log(f"{stage:<9} {ctx.description}")
-    main(ctx)
-    if ctx.is_main:
-        run_record.write_run_json(stage, ctx)
+    return main(ctx) or ctx
 
 
 def _check_world_size(stage: str, actual: int, expected: int) -> None:

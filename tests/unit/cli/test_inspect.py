@@ -14,7 +14,8 @@ from golf.compliance import evaluation_log
 from golf.compliance.check_result import CheckResult
 from golf.compression import reader, writer
 from golf.compression.quantized_tensor import QuantizedTensor
-from golf.data import split_writer, tokenizer
+from golf.data import split_writer
+from golf.data.tokenization import trainer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
 from golf.model import checkpoint
@@ -208,7 +209,7 @@ def test_a_ledger_is_explained_by_its_own_bits_per_byte(artifacts):
 
 
 def test_a_tokenizer_is_explained(work_dir, tiny_corpus):
-    (work_dir / "tokenizer.model").write_bytes(tokenizer.train_tokenizer(tiny_corpus, VOCABULARY))
+    (work_dir / "tokenizer.model").write_bytes(trainer.train_tokenizer(tiny_corpus, VOCABULARY))
     assert f"{VOCABULARY} pieces, BOS {BOS}" in inspect.describe(work_dir / "tokenizer.model")
 
 

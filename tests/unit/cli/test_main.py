@@ -12,7 +12,7 @@ from golf.cli.main import main
 from golf.compliance import verdict
 from golf.compliance.check_result import FAIL, NOT_RUN, UNRULED, CheckResult
 from golf.config import loader
-from tests.helpers import submission_folders, tiny_project
+from tests.helpers import committed, submission_folders, tiny_project
 from tests.helpers.tiny_corpus import ROOT
 from tests.helpers.verdicts import make_passing_verdict
 
@@ -139,6 +139,48 @@ def test_the_version_is_that_of_the_package_and_of_the_commit(capsys, monkeypatc
     assert name.startswith("golf ")
     assert len(abbreviated) == 12
     assert commit.startswith(abbreviated)
+
+
+ASCII_ENVIRONMENTS = [
+    {"PYTHONIOENCODING": "ascii:strict"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    {"PYTHONIOENCODING": "cp1252"},
+]
+
+
+@pytest.mark.parametrize("env", ASCII_ENVIRONMENTS, ids=["ascii", "C", "cp1252"])
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["results"], "+/- s.e."),
+        (["inspect", "table.csv"], "..."),
+        (["inspect", "caf\u00e9.csv"], "table of 1 rows"),
+        (["compare", "one"], "--before A1 A2 ..."),
+        (["validate", "\u4e2d.yaml"], "not found"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_output_is_what_its_stream_can_carry(tmp_path, env, argv, words):
+    metrics = "artifacts/evaluate/metrics.json"
+    io.write_bytes(tmp_path / metrics, committed.read_text(metrics).encode())
+    io.write_json(tmp_path / verdict.VERDICT_PATH, make_passing_verdict().to_dict())
+    (tmp_path / "table.csv").write_text("a\n" + "1\n" * 100)
+    (tmp_path / "caf\u00e9.csv").write_text("a\n\u00e9\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "golf", *argv], cwd=tmp_path, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+    )  # fmt: skip
+    text = (done.stdout + done.stderr).decode("cp1252" if "cp1252" in env.values() else "ascii")
+    assert "Traceback" not in text
+    assert "Unicode" not in text
+    assert words in text or "cp1252" in env.values()
+
+
+def test_a_path_that_the_locale_can_not_name_is_one_message(capsys, monkeypatch):
+    monkeypatch.setattr(loader, "load_config", lambda path: "caf\u00e9".encode("ascii"))
+    assert main(["validate"]) == 1
+    expected = "golf validate: caf\u00e9: ascii has no '\u00e9'; set LC_ALL=C.UTF-8 or PYTHONUTF8=1, then run again\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_closed_pipe_ends_without_a_traceback(tmp_path):

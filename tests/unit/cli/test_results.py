@@ -20,6 +20,8 @@ WHOLE = {
     **{f"val_bpb_{mode}": bpb for mode, bpb in (("plain", 1.7), ("sliding", 1.68), ("ttt", 1.6789))},
     **{f"val_bpb_{mode}_se": 0.0123 for mode in ("plain", "sliding", "ttt")},
     **{f"seconds_{mode}": 98765.4 for mode in ("plain", "sliding", "ttt")},
+    "val_bpb_clean": 1.7012,
+    "val_contamination": 0.0123,
     "payload_bytes": 15_970_000,
     "code_bytes": 28_000,
     "artifact_bytes": 15_998_000,
@@ -69,6 +71,7 @@ def test_a_whole_result_shows_every_figure_beside_its_limit(table):
     text = table(WHOLE)
     assert line(text, "ttt").split() == ["ttt", "1.6789", "0.0123", "98765.4", "<-", "headline"]
     assert text.count("<- headline") == 1
+    assert line(text, "clean text").split("  ")[-2:] == ["1.7012", "val's bytes that stand in train: 1.23%"]
     assert "15,998,000  of 16,000,000" in line(text, "artifact bytes")
     assert "model 15,970,000, code 28,000" in text
     assert "588.1  of 600.0" in line(text, "train seconds")
@@ -88,6 +91,7 @@ def test_what_was_not_measured_says_so_and_is_never_guessed(table):
     text = table({})
     for start in ("plain", "sliding", "ttt"):
         assert line(text, start).split()[1:] == ["NOT-RUN"] * 3
+    assert line(text, "clean text").split()[2::7] == ["NOT-RUN", "NOT-RUN"]
     for start in ("artifact bytes", "train seconds", "eval seconds"):
         assert line(text, start).split()[2:] == ["NOT-RUN", "of", "NOT-RUN"]
     assert line(text, "verdict").split() == ["verdict", "NOT-RUN"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import typing
 from pathlib import Path
 
 import pytest
@@ -234,12 +235,12 @@ def test_bytes_that_are_not_utf8_are_refused(params_file):
         ("ttt:\n  lr: 1\n  lr: 2\n", 'duplicate key "lr"'),
         ("a: 1\n---\nb: 2\n", "not valid YAML"),
         ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
-        ("a: !!bool x\n", "not valid YAML"),
-        ("a: !!int ''\n", "not valid YAML"),
-        ("a: 2001-99-99\n", "not valid YAML: month must be in 1..12"),
-        ("[" * 500, "not valid YAML: maximum recursion depth"),
-        ("a: " + "9" * 6000, "not valid YAML"),
-        ("? [1, 2]\n: 3\n", "(1, 2): unknown key"),
+        ("a: !!bool x\n", "not valid YAML: a value does not fit its tag ('x')"),
+        ("a: !!int ''\n", "not valid YAML: a value does not fit its tag"),
+        ("[" * 100_000, "nest"),
+        ("- " * 100_000, "nest"),
+        ("a: " + "[" * 40 + "]" * 40, "line 1, column 35: lists or sections are nested more than 32 deep"),
+        ("? [1, 2]\n: 3\n", "not valid YAML: line 1, column 3: found unhashable key"),
         ("", "the file: expected a section with keys, got nothing (null)"),
         ("- train\n", "the file: expected a section with keys, got ['train']"),
     ],
@@ -247,6 +248,64 @@ def test_bytes_that_are_not_utf8_are_refused(params_file):
 def test_a_file_that_is_no_valid_mapping_is_reported_briefly(params_file, text, problem):
     params_file.write_text(text, encoding="utf-8")
     assert problem in load_error(params_file)
+
+
+def test_an_unknown_key_without_a_similar_one_gets_no_hint(params_file):
+    message = error_with(params_file, **{"train.zzz": 1, "qqq": 1})
+    assert "  qqq: unknown key\n  train.zzz: unknown key\n" in message
+
+
+def test_of_many_problems_20_are_shown_and_the_others_counted(params_file):
+    """Timed in test_yaml_reader.py."""
+    message = error_with(params_file, **{f"train.key{i:03}": i for i in range(200)})
+    assert message.startswith(f"{params_file}: 200 problems\n  train.key000: unknown key\n")
+    assert [line.split(":")[0] for line in message.splitlines()[20:22]] == ["  train.key019", "  and 180 more"]
+    assert len(message.splitlines()) == 23
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, ["x" * 50] * 1000, "\n" * 1000, {"x" * 1000: 1}, 10**4000])
+@pytest.mark.parametrize("key", ["train.limit_s", "train.ema_basis_decays", "fetch.source", "fetch.path", "model"])
+def test_a_long_value_makes_no_long_message(params_file, key, value):
+    message = error_with(params_file, **{key: value})
+    assert key.split(".")[-1] in message
+    assert max(map(len, message.splitlines())) < 400
+
+
+def test_a_contradiction_that_quotes_a_long_list_is_cut(params_file):
+    message = error_with(params_file, **{"train.ema_basis_decays": [0.5] * 5000})
+    assert "train.ema_basis_decays: must be two different decays" in message
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize("value", ["None", "", "null", "none"])
+@pytest.mark.parametrize("key", ["train.limit_s", "train.grad_clip", "train.dev_every", "hub.root"])
+def test_text_where_null_may_stand_is_told_how_to_write_null(params_file, key, value):
+    (line,) = error_with(params_file, **{key: value}).splitlines()[1:-1]
+    assert line.startswith(f"  {key}: must be ")
+    assert line.endswith(f" or null, got '{value}'; write null without quotes, as in -S {key}=null")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "nothing (null)"), ("None", "'None'")])
+@pytest.mark.parametrize("key", ["train.ranks", "ttt.lr", "train.resume", "ema.dtype"])
+def test_null_where_it_can_not_stand_is_refused_as_such(params_file, key, value, shown):
+    message = error_with(params_file, **{key: value})
+    assert f"  {key}: must be " in message
+    assert f", got {shown}; null is not allowed here\n" in message
+
+
+TEXT_KEYS = [
+    f"{section.name}.{key}"
+    for section in dataclasses.fields(loader.Config)
+    if dataclasses.is_dataclass(section.type)
+    for key, hint in typing.get_type_hints(section.type).items()
+    if hint in (str, str | None)
+]
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\x00b", "a\nb", "\x1b[31m", "x" * 5000])
+@pytest.mark.parametrize("key", ["profile", *TEXT_KEYS])
+def test_text_that_can_name_nothing_is_refused(params_file, key, value):
+    assert f"  {key}: must be text that is not blank" in error_with(params_file, **{key: value})
 
 
 def test_every_section_must_be_a_mapping(params_file):

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.config import validation
-from golf.config.validation import Decay, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Range
+from golf.config.validation import Decay, Fraction, NonNegativeInt, Range
+
+PositiveInt = Annotated[int, Range(low=1)]
+PositiveFloat = Annotated[float, Range(low=0, open_low=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +38,6 @@ class Kitchen:
 
 
 GOOD = {"heat": 180.0, "minutes": 30, "fan": False, "shelf": "top", "note": "", "trays": [1, 2], "limit": None}
-KNOWN = {"heat": "oven.heat", "minutes": "oven.minutes", "cooks": "cooks"}
 
 
 def oven(**changes):
@@ -43,7 +45,7 @@ def oven(**changes):
 
 
 def kitchen(*, cooks=1, **changes):
-    return validation.from_mapping(Kitchen, {"oven": GOOD | changes, "cooks": cooks}, "", KNOWN)
+    return validation.from_mapping(Kitchen, {"oven": GOOD | changes, "cooks": cooks}, "")
 
 
 def test_a_valid_mapping_becomes_the_dataclass():
@@ -75,7 +77,8 @@ def test_a_valid_mapping_becomes_the_dataclass():
         ({"trays": 4}, "oven.trays: must be a list, got 4"),
         ({"trays": [1, -1]}, "oven.trays[1]: must be at least 0, got -1"),
         ({"trays": [None]}, "oven.trays[0]: must be a whole number, got nothing (null)"),
-        ({"limit": 2}, "oven.limit: must be at least 0 and at most 1, got 2"),
+        ({"limit": 2}, "oven.limit: must be at least 0 and at most 1 or null, got 2"),
+        ({"limit": ""}, "oven.limit: must be a number or null, got ''"),
     ],
 )
 def test_an_invalid_value_is_reported_with_its_key_and_what_is_allowed(change, problem):
@@ -103,22 +106,15 @@ def test_a_section_must_be_a_mapping(section):
 
 def test_a_long_value_is_abbreviated():
     assert len(oven(heat="x" * 10_000)[1][0]) < 100
+    nested = "x" * 30
+    for _ in range(10):
+        nested = [nested] * 10
+    assert len(oven(heat=nested)[1][0]) < 200
 
 
-def test_an_unknown_key_gets_the_most_similar_of_its_section_as_a_hint():
-    assert oven(minuts=3)[1] == ["oven.minuts: unknown key; did you mean oven.minutes?"]
-
-
-def test_a_key_in_the_wrong_section_gets_its_dotted_key_as_a_hint():
-    _, problems = validation.from_mapping(Kitchen, {"oven": GOOD, "cooks": 1, "heat": 3, "minuts": 4}, "", KNOWN)
-    assert problems == [
-        "heat: unknown key; did you mean oven.heat?",
-        "minuts: unknown key; did you mean oven.minutes?",
-    ]
-
-
-def test_an_unknown_key_without_a_similar_one_gets_no_hint():
-    assert oven(zzz=1)[1] == ["oven.zzz: unknown key"]
+def test_a_key_that_is_long_or_breaks_the_line_is_shown_in_short():
+    assert oven(**{"x" * 10_000: 1})[1] == [f"oven.{'x' * 60}: unknown key"]
+    assert oven(**{"a\nb": 1})[1] == ["oven.'a\\nb': unknown key"]
 
 
 def test_keys_that_are_not_text_are_unknown():
@@ -180,11 +176,11 @@ JUNK = st.recursive(
 
 @given(JUNK)
 def test_arbitrary_values_give_problems_and_never_an_exception(junk):
-    instance, problems = validation.from_mapping(Kitchen, {"oven": junk, "cooks": 1}, "", KNOWN)
+    instance, problems = validation.from_mapping(Kitchen, {"oven": junk, "cooks": 1}, "")
     assert problems
     assert instance is None
     assert all(isinstance(problem, str) for problem in problems)
-    _, problems = validation.from_mapping(Kitchen, junk, "", KNOWN)
+    _, problems = validation.from_mapping(Kitchen, junk, "")
     assert problems
 
 
@@ -198,4 +194,5 @@ def test_an_arbitrary_field_is_accepted_or_reported(mapping):
 def test_a_range_describes_itself():
     assert str(Range(low=2, high=8)) == "at least 2 and at most 8"
     assert str(Range(low=0, open_low=True)) == "above 0"
+    assert str(Range(low=1e-9, high=2**63 - 1)) == "at least 1e-09 and at most 9,223,372,036,854,775,807"
     assert validation.coerce(Annotated[int, Range(high=4)], 5, "k") == (None, ["k: must be at most 4, got 5"])

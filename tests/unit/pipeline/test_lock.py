@@ -8,15 +8,10 @@ import pytest
 
 from golf.errors import UnavailableError
 from golf.pipeline import lock
+from tests.helpers.programs import hold_lock
 from tests.helpers.tiny_corpus import ROOT
 
-HOLDER = """
-import sys
-from golf.pipeline import lock
-with lock.file_lock(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -26,8 +21,10 @@ def path(tmp_path):
 
 @pytest.fixture
 def lock_holder(path):
-    command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, hold_lock.__file__, str(path)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()

@@ -1,4 +1,5 @@
 import io
+import threading
 import types
 
 import pytest
@@ -62,6 +63,31 @@ def test_time_left_follows_the_given_fraction_and_is_omitted_without_one(pipe, a
     assert "left" not in without
 
 
+def test_seconds_are_those_of_the_clock_that_counts_and_time_left_those_that_pass(pipe, advance):
+    counted_s = 7.0
+    live = Progress("evaluate", 100, "targets", limit_s=600, clock=lambda: counted_s)
+    advance(100)
+    counted_s += 20
+    live.update(50)
+    assert pipe.getvalue().endswith("50/100 targets  27 of 600 s  left 1m40s\n")
+    assert live.elapsed_s() == 27
+
+
+def test_time_left_of_a_continued_run_follows_from_what_this_process_did(pipe, advance):
+    live = Progress("train", 100, "steps", clock=lambda: 340.0, fraction_before=0.5)
+    advance(30)
+    live.update(75)
+    assert pipe.getvalue().endswith("75/100 steps  340 s  left 30s\n")
+
+
+@pytest.mark.parametrize(("completed", "fraction"), [(100, None), (128, None), (100, 1.0), (3, 1.0)])
+def test_no_time_is_left_when_the_work_is_done(pipe, advance, completed, fraction):
+    live = Progress("train", 100, "steps")
+    advance(30)
+    live.update(completed, fraction=fraction)
+    assert pipe.getvalue() == f"train     {min(completed, 100)}/100 steps  30 s\n"
+
+
 def test_a_pipe_gets_few_whole_lines(pipe, advance):
     live = Progress("train", 1000, "step")
     for step in range(100):
@@ -114,6 +140,15 @@ def test_ranks_other_than_the_first_write_nothing(pipe, advance):
     live.update(1, force=True)
     live.finish("finished")
     assert pipe.getvalue() == ""
+
+
+def test_a_report_is_called_at_once_and_again_while_the_block_runs_and_not_after_it():
+    called, n_threads = threading.Semaphore(0), threading.active_count()
+    with pytest.raises(ZeroDivisionError), progress.call_repeatedly(called.release, interval_s=0.001):  # noqa: PT012
+        for _ in range(3):
+            assert called.acquire(timeout=60)
+        raise ZeroDivisionError
+    assert threading.active_count() == n_threads
 
 
 def test_durations_are_minutes_and_seconds():

@@ -1,4 +1,5 @@
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import pytest
 
 from golf.distributed.launcher import LAUNCHER_PID_ENV
 from golf.pipeline import signals
+from tests.helpers.programs import exit_with_parent, start_child, stuck_rank
 from tests.helpers.tiny_corpus import ROOT
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -75,25 +79,10 @@ def test_a_handled_signal_raises_system_exit(received_signals, number):
     assert exit_info.value.code == 128 + number
 
 
-STUCK = """
-import os, signal, threading
-from golf.pipeline import signals
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have ignored it
-signals.EXIT_GRACE_S = 0.2
-signals.install_handlers()
-lock = threading.Lock()
-lock.acquire()
-with signals.DeferSignals():
-    print("stuck", flush=True)
-    while True:
-        lock.acquire(timeout=60)  # keeps waiting after a handler has run, as a collective does
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_rank_that_hangs_where_no_handler_runs_exits_all_the_same(number):
-    command = [sys.executable, "-c", STUCK]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"RANK": "1"}, stdout=subprocess.PIPE, text=True) as rank:
+    command = [sys.executable, stuck_rank.__file__]
+    with subprocess.Popen(command, env=ENVIRONMENT | {"RANK": "1"}, stdout=subprocess.PIPE, text=True) as rank:
         assert rank.stdout.readline() == "stuck\n"
         rank.send_signal(number)
         try:
@@ -102,25 +91,13 @@ def test_a_rank_that_hangs_where_no_handler_runs_exits_all_the_same(number):
             rank.kill()
 
 
-CHILD = """
-import os, sys, time
-from golf.pipeline import signals
-signals.install_handlers()
-signals.exit_with_parent()
-print(os.getpid(), flush=True)
-time.sleep(60)
-"""
-PARENT = """
-import os, subprocess, sys
-child = subprocess.Popen({command}, env=os.environ | {variables})
-child.wait()
-"""
+CHILD = [sys.executable, exit_with_parent.__file__]
 
 
-def start_orphan(command: list[str], variables: str) -> psutil.Process:
+def start_orphan(command: list[str], **variables: str) -> psutil.Process:
     """A process that watches its parents, one of which was just killed."""
-    program = PARENT.format(command=command, variables=variables)
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, start_child.__file__, *command]
+    with subprocess.Popen(command, env=ENVIRONMENT | variables, stdout=subprocess.PIPE, text=True) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     return child
@@ -129,14 +106,14 @@ def start_orphan(command: list[str], variables: str) -> psutil.Process:
 @pytest.mark.parametrize(
     ("command", "variables"),
     [
-        ([sys.executable, "-c", CHILD], "{'GOLF_LAUNCHER_PID': str(os.getpid())}"),
-        ([sys.executable, "-c", CHILD], "{'DVC_STAGE': 'train'}"),
-        (["sh", "-c", f"{sys.executable} -c '{CHILD}'; true"], "{'DVC_STAGE': 'train'}"),
+        (CHILD, {LAUNCHER_PID_ENV: "the parent's"}),
+        (CHILD, {"DVC_STAGE": "train"}),
+        (["sh", "-c", f"{shlex.join(CHILD)}; true"], {"DVC_STAGE": "train"}),
     ],
     ids=["a rank", "a stage under DVC", "a stage under a shell under DVC"],
 )
 def test_a_child_exits_soon_after_its_parent(command, variables):
-    child = start_orphan(command, variables)
+    child = start_orphan(command, **variables)
     try:
         child.wait(timeout=30)
     except psutil.TimeoutExpired:
@@ -145,7 +122,7 @@ def test_a_child_exits_soon_after_its_parent(command, variables):
 
 
 def test_a_bare_stage_outlives_the_shell_that_started_it():
-    child = start_orphan([sys.executable, "-c", CHILD], "{}")
+    child = start_orphan(CHILD)
     time.sleep(4 * signals.PARENT_POLL_S)
     assert child.is_running()
     child.kill()
