@@ -35,7 +35,7 @@ def main(ctx: DistContext) -> None:
     split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
     seed, context_length = train_seed + SEED_OFFSET, model_cfg.context_length
     paths, params = {"weights": weights_path, "train": TRAIN_DIR}, (model_cfg, cfg, min_weights)
-    record = lineage.make_lineage("calibrate", paths, *params, seed=seed, world_size=ctx.world_size)
+    record = lineage.make_lineage("calibrate", paths, *params, seed=seed, world_size=ctx.world_size, dtype=ctx.dtype)
     rows, micro_rows = cfg.batch_tokens // context_length, cfg.micro_batch_tokens // context_length
     loader_options = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device, "seed": seed, "rows": rows}
     progress = Progress("calibrate", cfg.batches, "batch", quiet=not ctx.is_main)
@@ -49,8 +49,10 @@ def main(ctx: DistContext) -> None:
         )
     sensitivity_windows = windows[: cfg.sensitivity_tokens // context_length]
     backward_rows = max(1, micro_rows // BACKWARD_COST)
+    n_windows = len(sensitivity_windows[ctx.rank :: ctx.world_size])
+    progress = Progress("calibrate", n_windows, "windows with gradients", quiet=not ctx.is_main)
     sensitivity_by_name, backward_s = sensitivity.estimate_output_fisher(
-        model, inputs, sensitivity_windows, micro_rows=backward_rows, seed=seed, ctx=ctx
+        model, inputs, sensitivity_windows, micro_rows=backward_rows, seed=seed, ctx=ctx, progress=progress
     )
     n_tokens, n_batches = windows[:, 1:].numel(), len(windows) // rows
     if ctx.is_main:

@@ -48,7 +48,8 @@ def main() -> DistContext:
     ctx = run.session.ctx
     if ctx.is_main:
         inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if is_own else {})
-        record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], world_size=ctx.world_size)
+        settings = {"world_size": ctx.world_size, "dtype": ctx.dtype}
+        record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **settings)
         header = {"stream": "val", "predictor": cfg.predictor, "lineage": record}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))

@@ -12,7 +12,7 @@ from golf.distributed.context import DistContext
 from golf.evaluation import mode_results, scoring_loop
 from golf.inference.predictor import GolfPredictor
 from golf.model import attention_backends, checkpoint
-from golf.pipeline import runner, timing
+from golf.pipeline import progress, runner, timing
 from golf.training import prequant_ttt
 
 TOKENIZER_PATH = "artifacts/fetch/tokenizer.model"
@@ -34,6 +34,7 @@ def main(ctx: DistContext) -> None:
     model = checkpoint.build_model(model_cfg, weights, ctx)
 
     def evaluate(mode: str, progress_name: str = "ttt") -> scoring_loop.ModeResult:
+        progress.log_compiling(progress_name, ctx)
         predictor = GolfPredictor(model, ctx, eval_batch_tokens=cfg.eval_batch_tokens)
         options = {"ttt_cfg": cfg, "stride": cfg.stride, "context_length": model_cfg.context_length}
         options |= {"quiet": not ctx.is_main, "stage": progress_name}
@@ -54,7 +55,7 @@ def main(ctx: DistContext) -> None:
         metrics = prequant_ttt.make_metrics(cfg.stream, prequant_cfg, result, bpb_before, after.score.bpb)
     if ctx.is_main:
         inputs = {"weights": INPUT_WEIGHTS_PATH, "stream": split_dir}
-        record = lineage.make_lineage("ttt", inputs, model_cfg, *params, world_size=cfg.ranks)
+        record = lineage.make_lineage("ttt", inputs, model_cfg, *params, world_size=cfg.ranks, dtype=ctx.dtype)
         checkpoint.save(WEIGHTS_PATH, model.state_dict(), model_cfg, lineage=record)
         after.ledger.save(LEDGER_PATH, stream=cfg.stream, lineage=record, **annotations)
         plan = {"ttt": dataclasses.asdict(cfg), "splits_seen": record["splits_seen"], "lineage": record}

@@ -4,6 +4,7 @@ Each ``resolve_*`` function returns the choice and its reason. A named choice th
 with the key of params.yaml that asked for it.
 """
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -16,9 +17,11 @@ from typing import Protocol
 import torch
 import torch.distributed as dist
 
+from golf.distributed import machine_probe
 from golf.distributed.context import DistContext
 from golf.errors import UnavailableError
 
+MIN_BF16_SPEEDUP = 1.3  # of matrix products on a CPU, below which auto keeps fp32
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others; one may compile more slowly
 AttentionResolver = Callable[[str, str, torch.device, torch.dtype, bool], tuple[str, str]]
 """(requested, section, device, dtype, use_compile) -> (backend, reason): golf.model.attention_backends has it."""
@@ -43,31 +46,57 @@ def init_context(
     """Resolve the settings of ``section`` and, when the environment names several ranks, join their process group.
 
     ``resolve_attention`` is passed in because the backends belong to the model, a layer above this one.
-    ``store_prefix`` separates process groups that one command forms one after another.
+    ``store_prefix`` separates process groups that one command forms one after another. What ``auto`` measures on each
+    rank, all ranks then share: bf16 and compilation where every rank chose them.
     Raises UnavailableError, naming the key, when a requested device, compiler or attention backend is missing.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     device, device_reason = resolve_device(cfg.device, section, local_rank)
-    dtype, dtype_reason = resolve_dtype(cfg.dtype, device)
-    use_compile, compile_reason = resolve_compile(cfg.compile, section, device, cfg.attention)
-    attention, attention_reason = resolve_attention(cfg.attention, section, device, dtype, use_compile)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = dtype == torch.bfloat16
-    if world_size > 1 and not dist.is_initialized():
-        tcp_store, _, _ = next(dist.rendezvous("env://"))
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"  # CPU tensors must not wait for the GPU
-        prefix_store = dist.PrefixStore(store_prefix, tcp_store)
-        dist.init_process_group(
-            backend, store=prefix_store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT
-        )
+    dtype, dtype_reason = resolve_dtype(cfg.dtype, device)
+    use_compile, compile_reason = resolve_compile(cfg.compile, section, device, cfg.attention)
+    if world_size > 1:
+        if not dist.is_initialized():
+            _init_process_group(rank, world_size, device, store_prefix)
+        all_bf16, all_compile = _all_ranks_agree(dtype == torch.bfloat16, use_compile)
+        if dtype == torch.bfloat16 and not all_bf16:
+            dtype, dtype_reason = torch.float32, "auto: another rank's CPU is slower in bf16"
+        if use_compile and not all_compile:
+            use_compile, compile_reason = False, "auto: another rank can't compile"
+    attention, attention_reason = resolve_attention(cfg.attention, section, device, dtype, use_compile)
     description = (
         f"{device} ({device_reason}), {str(dtype).removeprefix('torch.')} ({dtype_reason}), "
         f"compile {'on' if use_compile else 'off'} ({compile_reason}), attention {attention} ({attention_reason}), "
         f"{world_size} rank{'s' * (world_size > 1)}"
     )
-    return DistContext(rank, world_size, device, dtype, use_compile, attention, description)
+    ctx = DistContext(rank, world_size, device, dtype, use_compile, attention, description)
+    return with_dtype(ctx, dtype)
+
+
+def with_dtype(ctx: DistContext, dtype: torch.dtype, reason: str = "") -> DistContext:
+    """Return the context in another precision, with the reason in its description; set what CUDA's products do."""
+    if ctx.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = dtype == torch.bfloat16
+    if dtype == ctx.dtype:
+        return ctx
+    description = f"{ctx.description}, changed to {str(dtype).removeprefix('torch.')} ({reason})"
+    return dataclasses.replace(ctx, dtype=dtype, description=description)
+
+
+def _init_process_group(rank: int, world_size: int, device: torch.device, store_prefix: str) -> None:
+    tcp_store, _, _ = next(dist.rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"  # CPU tensors must not wait for the GPU
+    prefix_store = dist.PrefixStore(store_prefix, tcp_store)
+    dist.init_process_group(backend, store=prefix_store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+
+
+def _all_ranks_agree(*choices: bool) -> list[bool]:
+    """Return, for each choice, whether every rank made it."""
+    counts = torch.tensor(choices, dtype=torch.int32)
+    dist.all_reduce(counts, op=dist.ReduceOp.MIN)
+    return [bool(count) for count in counts.tolist()]
 
 
 def resolve_device(requested: str, section: str, local_rank: int) -> tuple[torch.device, str]:
@@ -80,8 +109,8 @@ def resolve_device(requested: str, section: str, local_rank: int) -> tuple[torch
     if not torch.cuda.is_available():
         raise UnavailableError(
             f"{section}.device: cuda was requested, but torch sees no GPU; to run on the CPU: cp profiles/laptop.yaml "
-            f"params.yaml, or set device: auto, dtype: auto and ranks: 1 in every stage (a model of the record's size "
-            f"takes days there)"
+            f"params.yaml, or set device: auto, ranks: 1 and dtype: auto (evaluate: float32) in every stage (a model "
+            f"of the record's size takes days there)"
         )
     n_gpus = torch.cuda.device_count()
     if local_rank >= n_gpus:
@@ -94,19 +123,23 @@ def resolve_device(requested: str, section: str, local_rank: int) -> tuple[torch
 
 
 def resolve_dtype(requested: str, device: torch.device) -> tuple[torch.dtype, str]:
-    """Return the precision for "float32", "bfloat16" or "auto": bf16 on a GPU or a CPU with AMX tiles, else fp32."""
+    """Return the precision for "float32", "bfloat16" or "auto".
+
+    auto is bf16 on a GPU, and on a CPU whose bf16 products are measured to be ``MIN_BF16_SPEEDUP`` times as fast.
+    """
     if requested != "auto":
         return getattr(torch, requested), "as requested"
     if device.type == "cuda":
         return torch.bfloat16, "auto: GPU"
-    has_amx_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    if has_amx_tiles:
-        return torch.bfloat16, "auto: this CPU multiplies bf16 tiles"
-    return torch.float32, "auto: bf16 is slow on this CPU"
+    speedup = machine_probe.measure_bf16_speedup()
+    reason = f"auto: bf16 products {speedup:.2g} times as fast as fp32 on this CPU"
+    if speedup < MIN_BF16_SPEEDUP:
+        return torch.float32, f"{reason}, below {MIN_BF16_SPEEDUP}"
+    return torch.bfloat16, reason
 
 
 def resolve_compile(requested: str, section: str, device: torch.device, attention: str = "auto") -> tuple[bool, str]:
-    """Return whether to compile, for "on", "off" or "auto".
+    """Return whether to compile, for "on", "off" or "auto". on and auto try the compiler once.
 
     flash-attn 2's own functions can't be traced (flash-attention #1435). torch calls flash-attn 3 and 4 itself, and
     traces them. Raises UnavailableError when "on" can't be provided.
@@ -120,14 +153,17 @@ def resolve_compile(requested: str, section: str, device: torch.device, attentio
                 f"or attention to sdpa"
             )
         return False, f"auto: {attention} can't be compiled"
-    missing = find_missing_compiler(device)
-    if missing is None:
-        return True, "as requested" if requested == "on" else "auto: compiler found"
+    if missing := find_missing_compiler(device):
+        problem, remedy = f"it needs {missing}", "install it"
+    elif failure := machine_probe.find_compile_problem(device):
+        problem, remedy = f"the compiler fails: {failure}", "repair it"
+    else:
+        return True, "as requested" if requested == "on" else "auto: the compiler works"
     if requested == "on":
         raise UnavailableError(
-            f"{section}.compile: on needs {missing}; install it, or set {section}.compile to auto or off"
+            f"{section}.compile: on, but {problem}; {remedy}, or set {section}.compile to auto or off"
         )
-    return False, f"auto: needs {missing}"
+    return False, f"auto: {problem}"
 
 
 def find_missing_compiler(device: torch.device) -> str | None:

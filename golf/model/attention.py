@@ -49,7 +49,8 @@ def sdpa(
     if device.type == "cpu" and dtype == torch.bfloat16:
         if t <= MAX_CONTEXT_TOKENS and torch.compiler.is_compiling():  # Inductor must fuse all between the products
             return DenseAttention.apply(q, k, v, make_attention_mask(s, t, doc_ids, device))
-        q, k, v = q.float(), k.float(), v.float()  # torch's bf16 backward takes twice as long (benchmarks/README.md)
+        if q.requires_grad:  # torch's bf16 backward takes twice as long (benchmarks/README.md), its forward half
+            q, k, v = q.float(), k.float(), v.float()
     mask = None if s == t and doc_ids is None else make_attention_mask(s, t, doc_ids, device)[:, None]
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     is_gqa = q_BSHE.shape[2] != k_BTGE.shape[2]

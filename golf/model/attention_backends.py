@@ -2,10 +2,10 @@
 
 import importlib
 import re
-from importlib import metadata
 
 import torch
 
+from golf.distributed.packages import installed_version
 from golf.errors import UnavailableError
 
 __all__ = ["MODULES", "PACKAGES", "backend_unavailable_reason", "resolve_attention"]
@@ -73,7 +73,7 @@ def _package_problem(backend: str) -> str | None:
         package: version
         for names, _ in PACKAGES.values()
         for package in names
-        if (version := _installed_version(package))
+        if (version := installed_version(package))
     }
     own_version = next((installed[package] for package in package_names if package in installed), None)
     if own_version is None or not min_version <= _parse_version(own_version) < (min_version[0] + 1,):
@@ -84,14 +84,6 @@ def _package_problem(backend: str) -> str | None:
     except (ImportError, AttributeError, OSError) as error:
         return f"can't be imported from {package_names[0]} {own_version} ({error})"
     return None
-
-
-def _installed_version(package: str) -> str | None:
-    """Return the installed version of a package; None when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _parse_version(version: str) -> tuple[int, ...]:

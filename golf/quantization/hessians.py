@@ -20,7 +20,7 @@ from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError, DivergenceError
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, log_compiling
 from golf.quantization import param_kinds
 
 __all__ = [
@@ -90,8 +90,15 @@ def collect_hessians(
     hessians = {name: torch.zeros(width, width, device=ctx.device) for name, width in n_columns.items()}
     token_windows: list[torch.Tensor] = []
 
+    layer_progress = None if ctx.compile else progress  # a compiled graph writes no lines
+
     def make_hook(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
-        return lambda _, args: _accumulate_hessian(hessians[name], args[0])
+        def hook(_: Any, args: tuple[torch.Tensor, ...]) -> None:
+            _accumulate_hessian(hessians[name], args[0])
+            if layer_progress:
+                layer_progress.update(len(token_windows), input=name)
+
+        return hook
 
     head_input = input_name(EMBEDDING_WEIGHT)
     with ExitStack() as hooks, torch.no_grad():
@@ -101,6 +108,7 @@ def collect_hessians(
                 hooks.callback(module.register_forward_pre_hook(make_hook(name)).remove)
         forward = ctx.maybe_compile(lambda x: model(x, recurrent=True))
         if ctx.compile:
+            log_compiling("calibrate", ctx, ", not counted as training time")
             with ctx.autocast():
                 forward(torch.zeros(micro_rows, model.cfg.context_length, dtype=torch.int64, device=ctx.device))
             for h_II in hessians.values():

@@ -7,13 +7,12 @@ import torch
 
 from golf.artifacts import io
 from golf.config.model import ModelConfig
-from golf.errors import ArtifactError
 from golf.model import checkpoint
 from golf.training.ema import EMATracker, combine_snapshots, describe_covered_decays, require_posthoc
 
 __all__ = ["load", "save"]
 
-_INDEX_KEYS = ("steps", "decays", "basis_decays", "snapshots")
+_INDEX_TYPES = {"steps": int, "decays": list, "basis_decays": list, "snapshots": list}
 
 
 def save(folder: str | Path, ema: EMATracker, model_cfg: ModelConfig, *, lineage: dict[str, Any]) -> None:
@@ -42,10 +41,11 @@ def load(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Path]]:
     """Return the average with ``decay`` after the last step, its origin and profile error, and the files used.
 
-    Raises ConfigError, naming the covered range, when the snapshots don't allow this decay.
+    Raises ConfigError, naming the covered range, when the snapshots don't allow this decay, and ArtifactError for a
+    missing or malformed file.
     """
     folder = Path(folder)
-    index = _read_index(folder)
+    index = io.read_typed(folder / "index.json", **_INDEX_TYPES)
     basis_decays, snapshot_steps, n_steps = index["basis_decays"], index["snapshots"], index["steps"]
     info = {"decay": decay, "covered_decays": describe_covered_decays(basis_decays, snapshot_steps, n_steps)}
     if decay in index["decays"]:
@@ -55,14 +55,6 @@ def load(
     paths = {key: _snapshot_path(folder, *key) for key in posthoc.coefficients}
     weights = combine_snapshots(posthoc, lambda *key: checkpoint.load(paths[key], model_cfg)[0])
     return weights, info | {"source": "combined", "profile_error": posthoc.error}, list(paths.values())
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    index = io.read_json(folder / "index.json")
-    if not index.keys() >= set(_INDEX_KEYS):
-        problem = f"expected {', '.join(_INDEX_KEYS)}, got {sorted(index)}"
-        raise ArtifactError(folder / "index.json", problem, io.RERUN_HINT)
-    return index
 
 
 def _decay_path(folder: Path, decay: float) -> Path:

@@ -65,8 +65,15 @@ def train(
     step, used_before_s = (0, 0.0) if run is None else (run.step, run.used_s)
     limit_s = None if cfg.limit_s is None else cfg.limit_s - cfg.reserve_s  # calibration gets the rest
     budget = TrainingBudget(limit_s, cfg.steps, used_before_s)
-    progress_line = Progress("train", cfg.steps, "steps", limit_s=limit_s, quiet=not ctx.is_main)
-    progress_line.started_at -= used_before_s
+    progress_line = Progress(
+        "train",
+        cfg.steps,
+        "steps",
+        limit_s=limit_s,
+        clock=budget.elapsed_s,
+        fraction_before=budget.progress(step, used_before_s),
+        quiet=not ctx.is_main,
+    )
     with writer or contextlib.nullcontext(), DeferSignals() as deferred:
         budget.start()
         if writer is not None:
@@ -91,8 +98,10 @@ def train(
                 result.log.append(
                     _make_log_row(step, seconds, batch_loss, grad_norm, lr_multiplier, recurrent, cfg, model.cfg)
                 )
-                speed = f"{step * cfg.batch_tokens / budget.elapsed_s():,.0f} tok/s"
-                progress_line.update(step, fraction=progress, loss=f"{batch_loss.item():.4f}", at=speed)
+                used_s = budget.elapsed_s()
+                speed = f"{step * cfg.batch_tokens / used_s:,.0f} tok/s"
+                fraction = budget.progress(step, used_s)  # with this step, unlike progress
+                progress_line.update(step, fraction=fraction, loss=f"{batch_loss.item():.4f}", at=speed)
             if cfg.dev_every and step % cfg.dev_every == 0:
                 result.dev_log.append(_evaluate_dev(model, dev_windows, step, seconds, recurrent, ctx))
             if cfg.checkpoint_every and step % cfg.checkpoint_every == 0 and ctx.is_main:

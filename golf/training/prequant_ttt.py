@@ -20,7 +20,7 @@ from golf.errors import DivergenceError
 from golf.inference.score_first_sgd import clip_norm_, compute_flat_gradient, cosine_decay, unflatten_like
 from golf.inference.scorer import random_windows
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, log_compiling
 
 __all__ = [
     "INVALID_ON_VAL_NOTE",
@@ -39,10 +39,11 @@ INVALID_ON_VAL_NOTE = "invalid: C1 and C3, the model trains on val text before s
 
 @dataclass(frozen=True)
 class PrequantResult:
-    """The mean nats per token in each epoch, measured while training, and the seconds of all epochs."""
+    """The mean nats per token in each epoch, measured while training; the seconds of all epochs; those of compiling."""
 
     losses: list[float]
     seconds: float
+    warmup_seconds: float  # before the clock of the epochs starts, as in training
 
 
 def finetune_on_stream(
@@ -59,12 +60,17 @@ def finetune_on_stream(
     CosineAnnealingLR(T_max=epochs) would reach that one epoch later. Weights stay fp32, so that small updates don't
     round away. ``progress_name`` labels the progress line. Raises DivergenceError naming the epoch.
     """
-    started_at = time.perf_counter()
-    progress = Progress(progress_name, cfg.epochs, "epochs", quiet=not ctx.is_main)
     losses = []
     with _freeze_blocks(model, cfg.freeze_blocks):
         trainer = PrequantTrainer(model, cfg, ctx)
-        trainer.warm_up(windows)
+        warmup_started_at = time.perf_counter()
+        if ctx.compile:
+            log_compiling(progress_name, ctx, ", not counted as training time")
+            trainer.warm_up(windows)
+        ctx.synchronize()
+        warmup_s = ctx.all_reduce_max(time.perf_counter() - warmup_started_at)
+        started_at = time.perf_counter()
+        progress = Progress(progress_name, cfg.epochs, "epochs", quiet=not ctx.is_main)
         ema_weights = (
             trainer.flat_weights.clone()
         )  # average of the weights after each epoch (docs/references.md#prequant-ttt)
@@ -80,7 +86,7 @@ def finetune_on_stream(
         if cfg.ema_decay is not None:
             trainer.write_back(ema_weights)
     ctx.synchronize()
-    return PrequantResult(losses, ctx.all_reduce_max(time.perf_counter() - started_at))
+    return PrequantResult(losses, ctx.all_reduce_max(time.perf_counter() - started_at), warmup_s)
 
 
 class PrequantTrainer:
@@ -103,13 +109,12 @@ class PrequantTrainer:
             return self._model.nll_sum(x, y, recurrent=True)
 
     def warm_up(self, windows: torch.Tensor) -> None:
-        """When compiling, compile a graph for each number of rows in this rank's steps, on random tokens.
+        """Compile a graph for each number of rows in this rank's steps, on random tokens.
 
         Weights and optimizer stay as they are.
         """
         for rows in {len(local_windows) for local_windows, _ in get_rank_batches(windows, self._cfg, self._ctx)} - {0}:
-            if self._ctx.compile:
-                compute_flat_gradient(self._loss_fn(*random_windows(self._model.cfg, rows, self._ctx)), self._weights)
+            compute_flat_gradient(self._loss_fn(*random_windows(self._model.cfg, rows, self._ctx)), self._weights)
 
     def write_back(self, flat_weights: torch.Tensor) -> None:
         """Copy weights from one flat buffer into the model."""
@@ -184,4 +189,5 @@ def make_metrics(
         "gain": bpb_before - bpb_after,
         "epochs": len(result.losses),
         "seconds": round(result.seconds, 3),
+        "warmup_seconds": round(result.warmup_seconds, 3),
     }

@@ -16,8 +16,9 @@ import torch
 from golf.artifacts import io
 from golf.config.sections import TrainConfig
 from golf.data.loader import TokenLoader
+from golf.distributed import device
 from golf.distributed.context import DistContext
-from golf.errors import ArtifactError
+from golf.errors import ArtifactError, UnavailableError
 from golf.model.gpt import GPT
 from golf.pipeline import lock
 from golf.pipeline.progress import log_line
@@ -79,13 +80,15 @@ class ResumableRun:
     """A run's folder and the newest state in it.
 
     Attributes: ``step`` and ``used_s``, the steps made and seconds used so far; ``position``, where a TokenLoader must
-    start; all 0 in a new run. ``checkpoint_dir`` is where checkpoints are to be written.
+    start; all 0 in a new run. ``ctx`` is the context to train in: the one given, in the precision in which the run
+    started. ``checkpoint_dir`` is where checkpoints are to be written.
     """
 
     def __init__(self, folder: Path, ctx: DistContext, save_every_s: float) -> None:
         self._folder, self._ctx, self._save_every_s = folder, ctx, save_every_s
         self.checkpoint_dir = folder / "checkpoints"
         self._saved = self._load_latest()
+        self.ctx = self._ctx = self._keep_dtype(self._saved.metadata["dtype"]) if self._saved else ctx
         self.step: int = self._saved.metadata["step"] if self._saved else 0
         self.used_s = ctx.all_reduce_max(
             max(self._saved.metadata["seconds"], _read_used_s(folder)) if self._saved else 0.0
@@ -109,6 +112,23 @@ class ResumableRun:
                 return saved
             self._log(f"skipping a saved state: {problem or f'{path}: another rank can not read it'}")
         return None
+
+    def _keep_dtype(self, saved_name: str) -> DistContext:
+        """Return the context in the precision of the saved state, whatever ``auto`` has chosen this time.
+
+        Raises UnavailableError when the attention backend can't compute in it.
+        """
+        saved_dtype = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16)}[saved_name]
+        if saved_dtype == self._ctx.dtype:
+            return self._ctx
+        started, chosen = (name.removeprefix("torch.") for name in (saved_name, str(self._ctx.dtype)))
+        if self._ctx.attention != "sdpa" and saved_dtype != torch.bfloat16:
+            raise UnavailableError(
+                f"train.attention: {self._ctx.attention} needs bfloat16, but the interrupted run started in {started} "
+                f"and can only continue in it; continue it where it started, or set train.resume to false"
+            )
+        self._log(f"continuing in {started}, in which this run started; train.dtype: auto chooses {chosen} here")
+        return device.with_dtype(self._ctx, saved_dtype, "the interrupted run started so")
 
     def _prune(self) -> None:
         """Remove unreadable states and everything written after the state that the run resumes from."""

@@ -126,6 +126,7 @@ class StateWriter:
             "recurrent_from": self._result.recurrent_from,
             "snapshots": sorted(snapshots),
             "world_size": self._ctx.world_size,
+            "dtype": str(self._ctx.dtype),
         }
         self._writer_thread = threading.Thread(
             target=self.write_state, args=(metadata, rank_tensors, common_tensors, snapshots, wait_for_copies)

@@ -8,7 +8,7 @@ import torch
 from golf.config.sections import TrainConfig
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
-from golf.pipeline.progress import log_line
+from golf.pipeline.progress import log_compiling
 from golf.training.optimizer import MuonAdamW
 
 LossFn = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]  # (x, y, recurrent) -> mean nats
@@ -60,9 +60,7 @@ def compile_warmup(model: GPT, loss_fn: LossFn, cfg: TrainConfig, ctx: DistConte
     """
     if not cfg.compile_warmup_steps:
         return
-    if ctx.compile:
-        text = "compiling: about half a minute for each graph, not counted as training time"
-        log_line("train", text, quiet=not ctx.is_main)
+    log_compiling("train", ctx, ", not counted as training time")
     initial_state = copy.deepcopy(model.state_dict())
     generator = torch.Generator().manual_seed(0)
     rows, context_length = cfg.micro_batch_tokens // model.cfg.context_length, model.cfg.context_length

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golf.artifacts import io
-from golf.errors import ArtifactError, BudgetExceededError
+from golf.errors import BudgetExceededError
 
 
 @dataclass
@@ -44,9 +44,7 @@ def seconds_left(limit_s: float | None, path: str | Path) -> float | None:
 
     Raises BudgetExceededError when none are left, ArtifactError when the file holds no number.
     """
-    used_s = io.read_json(path).get("train_seconds")
-    if not isinstance(used_s, int | float):
-        raise ArtifactError(path, f"train_seconds must be a number, got {used_s!r}", io.RERUN_HINT)
+    used_s: float = io.read_typed(path, train_seconds=int | float)["train_seconds"]
     if limit_s is None:
         return None
     if used_s >= limit_s:

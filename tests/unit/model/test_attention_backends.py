@@ -1,6 +1,7 @@
 """golf/model/attention_backends.py"""
 
 import types
+from importlib import metadata
 
 import pytest
 import torch
@@ -30,11 +31,11 @@ def flash(monkeypatch):
 
         def version(package):
             if package not in packages:
-                raise attention_backends.metadata.PackageNotFoundError(package)
+                raise metadata.PackageNotFoundError(package)
             return packages[package]
 
         monkeypatch.setattr(attention_backends.importlib, "import_module", find)
-        monkeypatch.setattr(attention_backends.metadata, "version", version)
+        monkeypatch.setattr(metadata, "version", version)
 
     return install
 

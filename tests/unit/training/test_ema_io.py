@@ -50,7 +50,7 @@ def test_a_decay_that_is_not_covered_is_refused(saved_ema, tiny_model_config):
 
 def test_an_index_without_its_keys_is_refused_by_name(saved_ema, tiny_model_config):
     io.write_json(saved_ema[0] / "index.json", {"steps": 60})
-    with pytest.raises(ArtifactError, match=r"index\.json: expected steps, decays"):
+    with pytest.raises(ArtifactError, match=r"index\.json: lacks decays, basis_decays, snapshots"):
         ema_io.load(saved_ema[0], 0.95, tiny_model_config)
 
 

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+from functools import partialmethod
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from golf.distributed import context
 from golf.errors import DivergenceError
 from golf.model.gpt import GPT
+from golf.pipeline.progress import Progress
 from golf.training import loop, step
 from golf.training.optimizer import MuonAdamW
 from tests.helpers.tiny_training import train_tiny_model
@@ -63,6 +65,15 @@ def test_checkpoints_and_dev_losses_come_at_their_steps(tiny_train_config):
 
     assert saved == [(5, False), (10, True)]
     assert [row["step"] for row in result.dev_log] == [5, 10, 12]
+
+
+def test_the_line_of_the_last_step_shows_no_time_left(tiny_train_config, capsys, monkeypatch):
+    monkeypatch.setattr(Progress, "update", partialmethod(Progress.update, force=True))
+    train_tiny_model(dataclasses.replace(tiny_train_config, steps=3))
+
+    lines = [line for line in capsys.readouterr().err.splitlines() if "/3 steps" in line]
+    assert [" left " in line for line in lines] == [True, True, False]
+    assert lines[-1].startswith("train     3/3 steps  loss ")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_rates(tiny_train_config):

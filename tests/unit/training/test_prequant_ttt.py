@@ -84,6 +84,30 @@ def test_compiled_it_learns_the_eager_weights_from_graphs_made_before_the_first_
     assert len(graphs) == 2
 
 
+def test_the_time_of_compiling_stands_beside_the_clock_and_is_announced(monkeypatch, capsys):
+    now = 0.0
+
+    def work_for(seconds):
+        nonlocal now
+        now += seconds
+        return 1.0
+
+    monkeypatch.setattr(prequant_ttt.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(prequant_ttt.PrequantTrainer, "warm_up", lambda *_: work_for(100.0))
+    monkeypatch.setattr(prequant_ttt.PrequantTrainer, "train_epoch", lambda *_: work_for(2.0))
+    model, windows = make_model(), make_windows()[:ROWS]
+    ctx = dataclasses.replace(context.single_process(), compile=True)
+    result = prequant_ttt.finetune_on_stream(model, windows, BASE_CONFIG, ctx, progress_name="ttt")
+
+    assert (result.seconds, result.warmup_seconds) == (6.0, 100.0)
+    metrics = prequant_ttt.make_metrics("dev", BASE_CONFIG, result, 2.0, 1.9)
+    assert (metrics["seconds"], metrics["warmup_seconds"]) == (6.0, 100.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "ttt       compiling: about half a minute for each graph, not counted as training time"
+    assert "3/3 epochs" in lines[-1]
+    assert "  6 s" in lines[-1]
+
+
 @pytest.mark.parametrize(("sync", "sums"), [("sequential", 4 + 1), ("federated", 2)])
 def test_a_step_of_all_ranks_makes_one_reduction_and_ranks_alone_make_one_an_epoch(monkeypatch, sync, sums):
     """And one of the nats an epoch. The whole gradient, or the weights that learn, are one buffer."""

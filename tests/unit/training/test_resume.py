@@ -14,6 +14,7 @@ from golf.artifacts import io
 from golf.data.loader import TokenLoader
 from golf.data.split_reader import TokenSplit
 from golf.distributed import context
+from golf.errors import UnavailableError
 from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.pipeline import lock, signals
@@ -59,8 +60,11 @@ class Killed(BaseException):
     """Stands for SIGKILL: no handler of ours may catch it."""
 
 
-def train(cfg=CONFIG, *, kill_after=None, discard=False):
-    """Train with a TokenLoader; ``kill_after``: die after so many steps. Returns (model, result, checkpoints)."""
+def train(cfg=CONFIG, *, kill_after=None, discard=False, **settings):
+    """Train with a TokenLoader; ``kill_after``: die after so many steps. Returns (model, result, checkpoints).
+
+    settings: of the context.
+    """
     tokens = make_windows(64).flatten().numpy().astype(np.uint16)
     fields = {field.name: None for field in dataclasses.fields(TokenSplit)} | {"name": "train", "shards": [tokens]}
     model = GPT(TINY_MODEL_CONFIG).init_weights(torch.Generator().manual_seed(0))
@@ -73,13 +77,13 @@ def train(cfg=CONFIG, *, kill_after=None, discard=False):
         n_steps += 1
         return step.train_step(*arguments)
 
-    ctx = context.single_process()
+    ctx = dataclasses.replace(context.single_process(), **settings)
     with pytest.MonkeyPatch.context() as patch, resume.open_run("key", cfg, ctx) as run:
         patch.setattr(loop, "train_step", mortal_step)
         save_checkpoint = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage={})
         with TokenLoader(TokenSplit(**fields), context_length=32, rows=8, seed=1, position=run.position) as batches:
             result = loop.train(
-                model, batches, cfg, ctx, dev_windows=make_windows(8), save_checkpoint=save_checkpoint, run=run
+                model, batches, cfg, run.ctx, dev_windows=make_windows(8), save_checkpoint=save_checkpoint, run=run
             )
         checkpoints = {path.name: path.read_bytes() for path in run.checkpoint_dir.glob("*")}
         if discard:
@@ -87,10 +91,10 @@ def train(cfg=CONFIG, *, kill_after=None, discard=False):
     return model, result, checkpoints
 
 
-def kill(steps, cfg=CONFIG) -> None:
+def kill(steps, cfg=CONFIG, **settings) -> None:
     """Start or resume the run, and die after so many steps."""
     with pytest.raises(Killed):
-        train(cfg, kill_after=steps)
+        train(cfg, kill_after=steps, **settings)
 
 
 def logged(result) -> tuple:
@@ -168,6 +172,19 @@ def test_only_a_run_with_the_same_parameters_and_dev_has_the_same_key():
     changes = {"seed": 2, "steps": 13, "muon_lr": 0.5, "ranks": 2, "grad_clip": None}
     others = [dataclasses.replace(CONFIG, **{name: value}) for name, value in changes.items()]
     assert len({key(cfg) for cfg in [CONFIG, *others]} | {key(CONFIG, "another dev")}) == len(others) + 2
+
+
+def test_a_run_continues_in_the_precision_in_which_it_started_and_says_so(uninterrupted, run_dir, capfd):
+    kill(3)
+    assert_same(uninterrupted, train(dtype=torch.bfloat16))
+    text = "train     continuing in float32, in which this run started; train.dtype: auto chooses bfloat16 here\n"
+    assert capfd.readouterr().err.count(text) == 1
+
+
+def test_a_run_that_started_in_fp32_is_refused_where_its_attention_needs_bf16(run_dir):
+    kill(3)
+    with pytest.raises(UnavailableError, match=r"train\.attention: flash2 needs bfloat16, but .* started in float32"):
+        train(dtype=torch.bfloat16, attention="flash2")
 
 
 def test_a_finished_run_leaves_nothing_and_a_half_removed_one_is_not_resumed(uninterrupted, run_dir, capfd):

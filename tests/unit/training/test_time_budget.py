@@ -56,5 +56,5 @@ def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
 
 def test_a_malformed_timing_json_is_named(timing_path):
     io.write_json(timing_path, {"train_seconds": "long"})
-    with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds must be a number, got 'long'"):
+    with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds: must be int \| float, got 'long'"):
         seconds_left(600.0, timing_path)

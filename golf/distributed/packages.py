@@ -1,0 +1,13 @@
+"""Which packages this machine has installed."""
+
+from importlib import metadata
+
+__all__ = ["installed_version"]
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, read from its metadata without importing it; None when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
