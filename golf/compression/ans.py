@@ -14,10 +14,10 @@ Additions are modulo the dtype's range, so every integer matrix can be encoded.
 ANS is Duda's (arXiv:1311.2540), in the implementation of the constriction library; docs/references.md#ans.
 
 Layout of a section, little-endian: count uint32, packed size uint32, side information, ANS words uint32.
-The side information is ``count`` int16 under the ``brotli`` codec; for each matrix in turn: number of templates, center
-and level of the column levels, the templates, the template index of each row, the level of each row, and the residuals
-that lie outside the Gaussians' tables (escapes). The ANS stream holds the column levels, then the residuals, block by
-block (``level_blocks``).
+The side information is ``count`` integers under the ``brotli`` codec, as wide as the codes but at least int16; for each
+matrix in turn: number of templates, center and level of the column levels, the templates, the template index of each
+row, the level of each row, and the residuals that lie outside the Gaussians' tables (escapes). The ANS stream holds the
+column levels, then the residuals, block by block (``level_blocks``).
 """
 
 # O output features (rows), I input features (columns), T templates
@@ -36,19 +36,19 @@ from golf.compression.brotli_planes import DecodeError
 __all__ = [
     "N_SIGMA_LEVELS",
     "PREAMBLE",
-    "SIDE_INFO_DTYPE",
     "WORD_DTYPE",
     "decode",
     "gaussian_model",
     "level_blocks",
     "matrix_shape",
+    "side_info_dtype",
 ]
 
 N_SIGMA_LEVELS = 96  # σ from 1/8 to 5,000
 _FIXED_POINT_ONE, _FREQUENCY_TOTAL = 1 << 64, 1 << 28
 PREAMBLE = struct.Struct("<II")
 _MAX_SIDE_INFO = 1 << 27  # numbers of a section; more is damage
-SIDE_INFO_DTYPE, WORD_DTYPE = np.dtype("<i2"), np.dtype("<u4")
+WORD_DTYPE = np.dtype("<u4")
 
 
 @functools.cache
@@ -95,15 +95,21 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
 
 
+def side_info_dtype(dtype: np.dtype) -> np.dtype:
+    """Integers that hold the templates and escapes of codes of ``dtype``: int32 for int32, otherwise int16."""
+    return np.dtype(f"<i{max(2, dtype.itemsize)}")
+
+
 def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     """The arrays of a section. Memory is bounded by the shapes, whatever the packed bytes claim. Raises DecodeError."""
-    if np.dtype(dtype).kind != "i":
+    dtype = np.dtype(dtype)
+    if dtype.kind != "i":
         raise DecodeError("the ans codec holds integers only")
     matrix_shapes = [matrix_shape(shape) for shape in shapes]
     max_side_info = 8 * sum((rows + 1) * (columns + 1) for rows, columns in matrix_shapes)
-    side_info, coder = _parse(packed, min(max_side_info, _MAX_SIDE_INFO))
+    side_info, coder = _parse(packed, min(max_side_info, _MAX_SIDE_INFO), side_info_dtype(dtype))
 
-    def take_side_info(count: int, low: int = -1 << 15, high: int = 1 << 15) -> np.ndarray:
+    def take_side_info(count: int, low: int = -1 << 31, high: int = 1 << 31) -> np.ndarray:
         nonlocal side_info
         values, side_info = side_info[:count], side_info[count:]
         return _check_range(values, count, low, high)
@@ -139,7 +145,7 @@ def _check_range(values: np.ndarray, count: int, low: int, high: int) -> np.ndar
     return values
 
 
-def _parse(packed: bytes, max_side_info: int) -> tuple[np.ndarray, constriction.stream.stack.AnsCoder]:
+def _parse(packed: bytes, max_side_info: int, dtype: np.dtype) -> tuple[np.ndarray, constriction.stream.stack.AnsCoder]:
     """(side information, at most ``max_side_info`` numbers; the coder). Raises DecodeError."""
     if len(packed) < PREAMBLE.size:
         raise DecodeError("cut short")
@@ -147,7 +153,7 @@ def _parse(packed: bytes, max_side_info: int) -> tuple[np.ndarray, constriction.
     words_offset = PREAMBLE.size + packed_size
     if count > max_side_info or len(packed) < words_offset or (len(packed) - words_offset) % WORD_DTYPE.itemsize:
         raise DecodeError("its lengths do not fit")
-    (side_info,) = brotli_planes.decode(packed[PREAMBLE.size : words_offset], SIDE_INFO_DTYPE, [(count,)])
+    (side_info,) = brotli_planes.decode(packed[PREAMBLE.size : words_offset], dtype, [(count,)])
     words = np.frombuffer(packed, WORD_DTYPE, offset=words_offset).astype(np.uint32)
     try:
         return side_info, constriction.stream.stack.AnsCoder(words)

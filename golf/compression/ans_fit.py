@@ -178,6 +178,9 @@ def _kmeans_templates(codes_OI: np.ndarray, n_templates: int) -> tuple[np.ndarra
 
 
 def _squared_distances(x_SI: np.ndarray, center_TI: np.ndarray, weight_I: np.ndarray) -> np.ndarray:
-    """Weighted squared distance of each row to each center [S, T], plus rounding's variance 1/12 in each column."""
+    """Weighted squared distance of each row to each center [S, T], plus rounding's variance 1/12 in each column.
+
+    The squares of int32 codes do not fit float64, so a distance of nearly 0 may round to less.
+    """
     sq_dist_ST = (x_SI**2 @ weight_I)[:, None] - 2 * (x_SI * weight_I) @ center_TI.T + center_TI**2 @ weight_I
-    return sq_dist_ST + weight_I.sum() / 12
+    return np.maximum(sq_dist_ST, 0) + weight_I.sum() / 12

@@ -16,7 +16,7 @@ CODES_SUFFIX, ROW_SCALES_SUFFIX, COL_SCALES_SUFFIX = ".codes", ".row_scales", ".
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """codes: int8 or int16 [O, I]. row_scales: fp16 [O]. col_scales: fp16 [I]; None stands for ones."""
+    """codes: int8, int16 or int32 [O, I]. row_scales: fp16 [O]. col_scales: fp16 [I]; None stands for ones."""
 
     codes: torch.Tensor
     row_scales: torch.Tensor

@@ -55,6 +55,7 @@ _MAX_TENSORS, _MAX_PATTERN_CHARS, _MAX_DIMENSIONS = 1 << 14, 256, 4
 DTYPES: dict[str, np.dtype] = {
     "int8": np.dtype("<i1"),
     "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
 }
@@ -95,7 +96,7 @@ class Section:
     def name(self) -> str:
         if not self.dtype.startswith("int"):
             return self.dtype
-        return self.groups[0].pattern + (" int16" if self.dtype == "int16" else "")
+        return self.groups[0].pattern + ("" if self.dtype == "int8" else f" {self.dtype}")
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -53,8 +53,8 @@ def pack(
 ) -> bytes:
     """The bytes of a .golf file. The order of ``tensors`` does not affect them.
 
-    tensors: int8, int16, fp16 or fp32, none empty. codec: "brotli" or "ans". Floating-point tensors always go through
-    Brotli, because their low bytes are noise, and so do small integer sections where Brotli is shorter.
+    tensors: int8, int16, int32, fp16 or fp32, none empty. codec: "brotli" or "ans". Floating-point tensors always go
+    through Brotli, because their low bytes are noise, and so do small integer sections where Brotli is shorter.
     Raises BudgetExceededError for a model that the format cannot hold.
     """
     sections, bodies = [], []
@@ -127,6 +127,7 @@ def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
     symbol_runs: list[tuple[np.ndarray, Any]] = []
 
     def add_gaussian(level: int, values: np.ndarray) -> None:
+        values = values.ravel().astype(np.int64)  # int32 has no absolute value of its smallest number
         radius, model = ans.gaussian_model(level)
         is_escaped = np.abs(values) > radius
         side_info_parts.append(values[is_escaped])
@@ -145,11 +146,11 @@ def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
         add_gaussian(level, matrix_fit.column_level_I - center)
         residual_OI = codes_OI - matrix_fit.templates_TI[matrix_fit.template_index_O]
         for level, block in ans.level_blocks(matrix_fit.row_level_O, matrix_fit.column_level_I):
-            add_gaussian(level, residual_OI[block].ravel().astype(np.int32))
+            add_gaussian(level, residual_OI[block])
     coder = constriction.stream.stack.AnsCoder()
     for symbols, model in reversed(symbol_runs):  # ANS is a stack: what the decoder reads first is pushed last
         coder.encode_reverse(symbols, model)
-    side_info = np.concatenate(side_info_parts).astype(ans.SIDE_INFO_DTYPE)
+    side_info = np.concatenate(side_info_parts).astype(ans.side_info_dtype(arrays[0].dtype))
     packed_side_info = encode_brotli([side_info], brotli_quality)
     words = coder.get_compressed().astype(ans.WORD_DTYPE).tobytes()
     return ans.PREAMBLE.pack(len(side_info), len(packed_side_info)) + packed_side_info + words

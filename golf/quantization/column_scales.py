@@ -38,7 +38,7 @@ _FP16_INFO = torch.finfo(torch.float16)
 
 
 class StepTooSmallError(DivergenceError):
-    """A base step so small that a scale underflows fp16, or a code overflows int16."""
+    """A base step so small that a scale underflows fp16, or a code overflows int32."""
 
 
 @dataclass(frozen=True)

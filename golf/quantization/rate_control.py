@@ -6,9 +6,9 @@ base step s it predicts
     estimate(s) = overhead + Σ_tensors n · entropy(codes by round-to-nearest at s) / 8,
 
 where the overhead is the packed size of the file with all codes 0 (scales, small tensors, header). Rounding to nearest
-has about the entropy of GPTQ's codes. The residual size(s) - estimate(s) of the solves so far, extended as a straight
-line in log2 s through the last two, corrects the estimate. Inverting the corrected estimate gives the next base step,
-and two or three solves suffice.
+has about the entropy of GPTQ's codes, and below _FINE_STEP half the step is one more bit per code. The residual
+size(s) - estimate(s) of the solves so far, extended as a straight line in log2 s through the last two, corrects the
+estimate. Inverting the corrected estimate gives the next base step, and two or three solves suffice.
 """
 
 # O output features (rows), I input features (columns)
@@ -22,6 +22,7 @@ import torch
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config.sections import QuantizeConfig
 from golf.errors import BudgetExceededError
+from golf.pipeline.progress import log_line
 from golf.quantization import report, solver
 from golf.quantization.column_scales import ColumnScales, StepTooSmallError
 
@@ -33,9 +34,12 @@ __all__ = [
     "quantize_to_budget",
     "search_base_step",
     "select_best",
+    "unfilled_note",
 ]
 
-MIN_BASE_STEP, _MAX_BASE_STEP = 2.0**-6, 2.0**6  # at the ends codes are practically exact, or all 0
+# At the smallest step, 12 bits per weight, codes add a hundredth to the divergence that the small tensors' fp16 causes.
+MIN_BASE_STEP, _MAX_BASE_STEP = 2.0**-10, 2.0**6  # at the largest all codes are 0
+_FINE_STEP, _MAX_SAMPLE_CODE = 2.0**-6, 2**15 - 1  # of the estimate; a sample does not show the entropy of finer steps
 SOLVE_BUDGET = 4  # solves, as long as sizes fall smoothly with the base step
 _SIZE_TOLERANCE_FRAC = 1e-3  # of the budget that may stay unused
 _GIVE_UP_AFTER_SOLVES = 4 * SOLVE_BUDGET  # then only the largest base step is left to try
@@ -47,11 +51,12 @@ _MIN_LOG2_DISTANCE = 0.02  # between the base steps of two solves that determine
 
 @dataclass(frozen=True)
 class Attempt:
-    """One solve and the size of its file. A base step too small for the codes has size inf and no tensors."""
+    """One solve and the size of its file. A base step too small has size inf, no tensors, and the problem it meets."""
 
     base_step: float
     size_bytes: float
     quantized: dict[str, QuantizedTensor]
+    problem: str = ""
 
 
 def quantize_to_budget(
@@ -67,10 +72,11 @@ def quantize_to_budget(
     """(quantized tensors, their base step; None on the row grid).
 
     With ``cfg.base_step`` null on the row_column grid, the base step is the one whose file is largest within
-    ``max_bytes``; otherwise it is taken from ``cfg`` and ``max_bytes`` is ignored. size_fn: bytes of the file of
-    quantized tensors. The other arguments and errors are those of ``solver.quantize_model``.
+    ``max_bytes``, and a line says why if more than a thousandth stays unused. Otherwise it is taken from ``cfg``, and
+    ``max_bytes`` is ignored. size_fn: bytes of the file of quantized tensors. The other arguments and errors are those
+    of ``solver.quantize_model``.
     Raises BudgetExceededError when no base step makes the file small enough, and StepTooSmallError when a code is
-    beyond int16 even at the largest base step.
+    beyond int32 even at the largest base step.
     """
     if cfg.grid == "row" or cfg.base_step is not None:
         base_step = None if cfg.grid == "row" else cfg.base_step
@@ -81,10 +87,10 @@ def quantize_to_budget(
     def solve(base_step: float) -> Attempt:
         try:
             quantized = solver.quantize_with_column_scales(batches, weights, column_scales, base_step, cfg.block_size)
-        except StepTooSmallError:
+        except StepTooSmallError as error:
             if base_step == _MAX_BASE_STEP:
                 raise
-            return Attempt(base_step, math.inf, {})
+            return Attempt(base_step, math.inf, {}, str(error))
         return Attempt(base_step, size_fn(quantized), quantized)
 
     overhead_bytes = size_fn({name: _zero_codes(column_scales, name) for name in inputs})
@@ -95,16 +101,22 @@ def quantize_to_budget(
             "lower model.n_layers, model.d_model or model.vocab_size"
         )
 
+    n_weights = sum(weights[name].numel() for name in inputs)
+
     def estimate_bytes(base_step: float) -> float:
+        sample_step = max(base_step, _FINE_STEP)
         code_bytes = (
             _estimate_rtn_bytes(
-                weights[name], base_step * column_scales.row_factors[name], column_scales.col_scales[name]
+                weights[name], sample_step * column_scales.row_factors[name], column_scales.col_scales[name]
             )
             for name in inputs
         )
-        return overhead_bytes + sum(code_bytes)
+        return overhead_bytes + sum(code_bytes) + n_weights * math.log2(sample_step / base_step) / 8
 
-    best_attempt = select_best(search_base_step(solve, estimate_bytes, max_bytes), max_bytes)
+    attempts = search_base_step(solve, estimate_bytes, max_bytes)
+    best_attempt = select_best(attempts, max_bytes)
+    if note := unfilled_note(attempts, max_bytes):
+        log_line("quantize", note)
     return best_attempt.quantized, best_attempt.base_step
 
 
@@ -119,7 +131,7 @@ def _estimate_rtn_bytes(w_OI: torch.Tensor, row_scales_O: torch.Tensor, col_scal
     """Order-0 entropy of a tensor's codes by round-to-nearest, in bytes, from a sample of its rows."""
     sample = slice(None, None, 1 + w_OI.numel() // _SAMPLE_WEIGHTS)
     scales_OI = row_scales_O[sample, None] * col_scales_I.float()
-    codes_OI = (w_OI[sample] / scales_OI).round().clamp(-solver.MAX_CODE, solver.MAX_CODE)
+    codes_OI = (w_OI[sample] / scales_OI).round().clamp(-_MAX_SAMPLE_CODE, _MAX_SAMPLE_CODE)
     return report.empirical_entropy(codes_OI) * w_OI.numel() / 8
 
 
@@ -191,7 +203,8 @@ def _invert_size(size_at: Callable[[float], float], target_bytes: float) -> floa
         return MIN_BASE_STEP
     if size_at(_MAX_BASE_STEP) >= target_bytes:
         return _MAX_BASE_STEP
-    low, high = math.log2(MIN_BASE_STEP), math.log2(_MAX_BASE_STEP)
+    is_fine = size_at(_FINE_STEP) <= target_bytes
+    low, high = math.log2(MIN_BASE_STEP if is_fine else _FINE_STEP), math.log2(_MAX_BASE_STEP)
     for _ in range(17):
         middle = (low + high) / 2
         low, high = (middle, high) if size_at(2.0**middle) > target_bytes else (low, middle)
@@ -213,3 +226,21 @@ def select_best(attempts: list[Attempt], max_bytes: int) -> Attempt:
             f"{smallest.size_bytes - max_bytes:,}, or lower model.n_layers, model.d_model or model.vocab_size"
         )
     return max(fitting, key=lambda attempt: attempt.size_bytes)
+
+
+def unfilled_note(attempts: list[Attempt], max_bytes: int) -> str:
+    """Why the largest file that fits leaves more than _SIZE_TOLERANCE_FRAC of ``max_bytes`` unused; "" if it does not.
+
+    Raises BudgetExceededError as ``select_best`` does.
+    """
+    best = select_best(attempts, max_bytes)
+    if is_within_tolerance(best, max_bytes):
+        return ""
+    problems = [attempt.problem for attempt in attempts if attempt.problem]
+    reason = f"none of {len(attempts)} files came closer"
+    if problems:
+        reason = f"smaller steps fail: {problems[-1]}"
+    if best.base_step == MIN_BASE_STEP:
+        reason = f"at base step {MIN_BASE_STEP:.3g}, the codes are as exact as fp16, more bytes change nothing"
+    unused_bytes = max_bytes - round(best.size_bytes)
+    return f"{unused_bytes:,} of {max_bytes:,} bytes ({unused_bytes / max_bytes:.1%}) stay unused: {reason}"

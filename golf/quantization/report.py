@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _N_COLUMN_GROUPS = 16  # per tensor in columns.csv
+_MAX_BINS = 1 << 20  # of a histogram; codes with outliers may spread over int32, and are sorted instead
 
 
 def empirical_entropy(codes: torch.Tensor) -> float:
@@ -32,8 +33,10 @@ def empirical_entropy(codes: torch.Tensor) -> float:
     >>> empirical_entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
     1.5
     """
-    flat = codes.flatten().int()
-    counts = torch.bincount(flat - flat.min()).double()
+    flat = codes.flatten().long()
+    low, high = int(flat.min()), int(flat.max())
+    is_sparse = high - low > _MAX_BINS
+    counts = (flat.unique(return_counts=True)[1] if is_sparse else torch.bincount(flat - low)).double()
     probs = counts[counts > 0] / codes.numel()
     return float(-(probs * probs.log2()).sum())
 

@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 MAX_BATCH_ELEMENTS = 1 << 24  # of weights and Hessians in a batch; a larger one costs memory and saves no time
-MAX_CODE = 2**15 - 1  # int16
+MAX_CODE = 2**31 - 128  # the largest int32 that is also a float32
+_CODE_DTYPES = (torch.int8, torch.int16, torch.int32)
 _Tensors = Mapping[str, torch.Tensor]
 
 
@@ -53,7 +54,7 @@ def quantize_model(
     weights: w fp32 [O, I] by tensor name. hessians: H [I, I] by input name. inputs: from tensor name to input name.
     sensitivity: fp32 [O] by tensor name (``golf.quantization.sensitivity``); the row grid does not read it.
     Raises DivergenceError, naming the tensor, for weights that are not finite, a scale beyond fp16 or a Hessian that
-    cannot be factored; StepTooSmallError for codes beyond int16.
+    cannot be factored; StepTooSmallError for codes beyond int32.
     """
     batches = build_batches(weights, hessians, inputs, cfg.damping_frac)
     if cfg.grid == "row":
@@ -171,13 +172,13 @@ def _solve_batch(
 
 
 def to_int_codes(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
-    """The codes in int8 if they fit, else in int16. Raises StepTooSmallError, naming the tensor, beyond int16."""
+    """The codes as int8, int16 or int32, the first that fits. Raises StepTooSmallError, naming the tensor, if none."""
     max_abs = float(codes_OI.abs().max()) if codes_OI.numel() else 0.0
     if not max_abs <= MAX_CODE:
         raise StepTooSmallError(
             f"{name}: needs a code of {max_abs:.3g}, the largest is {MAX_CODE:,}; raise quantize.base_step"
         )
-    return codes_OI.to(torch.int8 if max_abs <= 127 else torch.int16)
+    return codes_OI.to(next(dtype for dtype in _CODE_DTYPES if max_abs <= torch.iinfo(dtype).max))
 
 
 def _compute_sdclip_scales(name: str, w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:

@@ -39,12 +39,12 @@ def roundtrip(arrays: list[np.ndarray]) -> bytes:
     return packed
 
 
-@given(st.sampled_from(sorted(KINDS)), st.sampled_from(["<i1", "<i2"]), SHAPES, st.integers(0, 2**32))
+@given(st.sampled_from(sorted(KINDS)), st.sampled_from(["<i1", "<i2", "<i4"]), SHAPES, st.integers(0, 2**32))
 def test_any_integers_of_any_shape_come_back(kind, dtype, shapes, seed):
     roundtrip([random_array(kind, dtype, shape, seed + i) for i, shape in enumerate(shapes)])
 
 
-@pytest.mark.parametrize("dtype", ["<i1", "<i2"])
+@pytest.mark.parametrize("dtype", ["<i1", "<i2", "<i4"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize("shape", [(1, 700), (700, 1), (700,), (300, 9), (9, 300), ()])
 def test_one_row_one_column_tall_and_wide_matrices_come_back(kind, dtype, shape):
@@ -56,12 +56,18 @@ def test_a_constant_matrix_takes_next_to_nothing(value, shape):
     assert len(roundtrip([np.full(shape, value, np.int8)])) < 60
 
 
-@pytest.mark.parametrize("outlier", [127, -128, 300, 32767, -32768])
+@pytest.mark.parametrize("outlier", [127, -128, 300, 32767, -32768, 32768, 2**31 - 1, -(2**31)])
 def test_an_outlier_escapes_and_does_not_widen_its_neighbors(outlier):
     codes = random_array("gaussian", "<i2", (200, 200), 1)
     plain = len(roundtrip([codes]))
+    codes = codes.astype("<i2" if -(2**15) <= outlier < 2**15 else "<i4")
     codes[17, 23] = outlier
     assert len(roundtrip([codes])) < plain + 120
+
+
+def test_codes_that_fit_int16_take_next_to_no_more_bytes_as_int32():
+    codes = random_array("gaussian", "<i2", (200, 200), 1)
+    assert len(roundtrip([codes.astype("<i4")])) < len(roundtrip([codes])) + 40
 
 
 # Levels of rows and columns; templates; escapes. If these bytes change (by constriction, Brotli or this codec), files

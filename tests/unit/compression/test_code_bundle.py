@@ -11,6 +11,7 @@ import pytest
 from golf.artifacts.source_deps import import_closure
 from golf.compression import code_bundle
 from golf.errors import ArtifactError
+from tests.helpers.file_tree import write_files
 from tests.helpers.tiny_corpus import ROOT
 
 SOURCE = '''"""A module."""
@@ -127,10 +128,7 @@ FILES = {"pkg/__init__.py": "", "pkg/a.py": "def thing():\n    return 1\n"}
 
 @pytest.fixture
 def root(tmp_path):
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
+    return write_files(tmp_path, FILES)
 
 
 def test_the_bundles_bytes_depend_on_names_and_code_alone(root):

@@ -277,10 +277,11 @@ def test_a_small_section_goes_the_way_that_makes_it_smaller(golf_path):
 
 
 @pytest.mark.parametrize("codec", ["brotli", "ans"])
-def test_codes_of_16_bits_have_sections_of_their_own(golf_path, monkeypatch, codec):
+def test_codes_of_16_and_32_bits_have_sections_of_their_own(golf_path, monkeypatch, codec):
     monkeypatch.setattr(writer, "TRY_BOTH_BELOW_BYTES", 0)
     tensors_by_name = make_tensors() | {"fine.codes": torch.arange(-300, 300, dtype=torch.int16).reshape(20, 30)}
     tensors_by_name["finer.codes"] = torch.tensor([[-32768, 32767]], dtype=torch.int16)
+    tensors_by_name["finest.codes"] = torch.tensor([[-(2**31), 2**31 - 1, 32768, 0]], dtype=torch.int32)
     golf_path.write_bytes(
         writer.pack(tensors_by_name, MODEL_CONFIG, upstream_splits=("train",), codec=codec, brotli_quality=5)
     )
@@ -288,8 +289,8 @@ def test_codes_of_16_bits_have_sections_of_their_own(golf_path, monkeypatch, cod
     assert all(
         torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in tensors_by_name.items()
     )
-    names = [section.name for section in header.sections if section.dtype == "int16"]
-    assert names == ["fine.codes int16", "finer.codes int16"]
+    names = [section.name for section in header.sections if section.dtype in ("int16", "int32")]
+    assert names == ["fine.codes int16", "finer.codes int16", "finest.codes int32"]
 
 
 def test_layers_of_one_pattern_in_two_widths_are_two_parts_of_the_file(golf_path):

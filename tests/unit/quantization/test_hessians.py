@@ -15,6 +15,7 @@ from golf.artifacts import io, lineage
 from golf.distributed import context
 from golf.errors import ArtifactError, DivergenceError
 from golf.model.gpt import GPT
+from golf.pipeline.progress import Progress
 from golf.quantization import hessians as quantization_hessians
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
@@ -55,6 +56,22 @@ class Recorder(nn.Module):
     def forward(self, x):
         self.inputs.append(x.detach().double().flatten(0, -2))
         return self.linear(x)
+
+
+def test_progress_names_the_input_that_is_read_within_a_batch(monkeypatch, capsys):
+    """A batch of a large model takes minutes."""
+    progress, model = Progress("calibrate", 2, "batch"), tiny_model()
+    monkeypatch.setattr(progress, "_interval_s", 0.0)
+    inputs = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
+    quantization_hessians.collect_hessians(
+        model, inputs, make_batches(2), micro_rows=4, ctx=context.single_process(), progress=progress
+    )
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("calibrate 0/2 batch  input blocks.0.attn  ")
+    assert {line.split("input ")[1].split()[0] for line in lines if "input " in line} == set(inputs.values()) - {
+        "tok_emb"
+    }
+    assert lines[-1].startswith("calibrate 2/2 batch  tokens 128  ")
 
 
 def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads():

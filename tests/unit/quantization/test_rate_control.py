@@ -4,12 +4,13 @@ import math
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.compression import writer
+from golf.compression import reader, writer
 from golf.errors import BudgetExceededError
 from golf.quantization import codes_io, rate_control, report
 from golf.quantization.column_scales import StepTooSmallError
@@ -60,8 +61,17 @@ def test_a_limit_that_only_the_coarsest_codes_would_meet_is_never_exceeded():
         quantize_to(9001)
 
 
-def test_bytes_beyond_the_smallest_base_step_stay_unused():
-    assert quantize_to(1_000_000)[1] == rate_control.MIN_BASE_STEP
+def test_bytes_beyond_the_smallest_base_step_stay_unused_and_a_line_says_why(capfd):
+    quantized, base_step = quantize_to(1_000_000)
+    assert base_step == rate_control.MIN_BASE_STEP
+    unused_bytes = 1_000_000 - packed_size(quantized)
+    line = f"{unused_bytes:,} of 1,000,000 bytes ({unused_bytes / 1e6:.1%}) stay unused: at base step 0.000977"
+    assert line in capfd.readouterr().err
+
+
+def test_a_filled_limit_needs_no_line(capfd):
+    quantize_to(50_000)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_given_base_step_is_kept_whatever_the_budget():
@@ -99,29 +109,26 @@ def test_two_nearly_equal_base_steps_do_not_send_the_search_to_the_end_of_its_ra
     assert attempts[-1].base_step < 2 * attempts[0].base_step
 
 
-def test_a_limit_that_no_valid_step_fills_gets_the_largest_possible_file():
-    _, base_step = quantize_to(200_000)
-    assert base_step == rate_control.MIN_BASE_STEP
-    weights = {name: w * 1e3 for name, w in WEIGHTS.items()}
-    outlier = weights["blocks.0.mlp.fc.weight"]
-    outlier[0, 0] *= 1e3
+def quantize_with_outlier(outlier: float, max_bytes: int):
+    weights = {name: w.clone() for name, w in WEIGHTS.items()}
+    weights["blocks.0.mlp.fc.weight"][0, 0] = outlier
     cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
-    _, base_step = rate_control.quantize_to_budget(
-        weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=200_000
+    return rate_control.quantize_to_budget(
+        weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=max_bytes
     )
+
+
+def test_an_outlier_that_stops_the_search_gives_the_largest_possible_file_and_is_named(capfd):
+    _, base_step = quantize_with_outlier(1e9, 150_000)
     assert base_step > rate_control.MIN_BASE_STEP
+    assert "smaller steps fail: blocks.0.mlp.fc.weight: needs a code of" in capfd.readouterr().err
 
 
 def test_an_outlier_beyond_every_base_step_ends_in_an_error_that_names_its_tensor():
-    weights = {name: w.clone() for name, w in WEIGHTS.items()}
-    weights["blocks.0.mlp.fc.weight"][0, 0] = 1e9
-    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
     with pytest.raises(
         StepTooSmallError, match=r"blocks\.0\.mlp\.fc\.weight: needs a code of .* raise quantize\.base_step"
     ):
-        rate_control.quantize_to_budget(
-            weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=50_000
-        )
+        quantize_with_outlier(1e15, 50_000)
 
 
 @pytest.mark.parametrize("codec", ["brotli", "ans"])
@@ -139,6 +146,28 @@ def test_real_files_fit_and_fill_their_budget(codec, max_bytes):
     assert max_bytes * 0.98 < pack_size(quantized) <= max_bytes
 
 
+@pytest.mark.parametrize("max_bytes", [60_000, 120_000, 160_000])
+def test_weights_with_heavy_tails_fill_limits_that_need_codes_beyond_int16(max_bytes, tmp_path):
+    rng = np.random.default_rng(0)
+    weights = {name: torch.from_numpy(rng.standard_t(2, w.shape)).float() for name, w in WEIGHTS.items()}
+    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
+
+    def pack(quantized) -> bytes:
+        stored = codes_io.to_storage(quantized, {})
+        return writer.pack(stored, TINY_MODEL_CONFIG, upstream_splits=("train",), codec="ans", brotli_quality=5)
+
+    quantized, _ = rate_control.quantize_to_budget(
+        weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=lambda quantized: len(pack(quantized)), max_bytes=max_bytes
+    )
+    (tmp_path / "model.golf").write_bytes(pack(quantized))
+    assert max_bytes * 0.999 <= len(pack(quantized)) <= max_bytes
+    stored, _ = reader.read(tmp_path / "model.golf")
+    for name, pair in quantized.items():
+        assert torch.equal(stored[name + ".codes"], pair.codes)
+        assert stored[name + ".codes"].dtype == pair.codes.dtype
+    assert (torch.int32 in {pair.codes.dtype for pair in quantized.values()}) == (max_bytes == 160_000)
+
+
 @pytest.mark.parametrize("bend", [0.5, 1.0, 2.0])
 def test_the_search_corrects_an_estimate_that_is_off_in_height_and_slope(bend):
     def solve(base_step):
@@ -153,3 +182,6 @@ def test_the_search_corrects_an_estimate_that_is_off_in_height_and_slope(bend):
 def test_of_files_within_the_budget_the_largest_is_shipped():
     attempts = [rate_control.Attempt(1.0, size, {}) for size in (90, 120, 99, 101)]
     assert rate_control.select_best(attempts, 100).size_bytes == 99
+    assert rate_control.unfilled_note(attempts, 99) == ""
+    note = "1 of 100 bytes (1.0%) stay unused: none of 4 files came closer"
+    assert rate_control.unfilled_note(attempts, 100) == note

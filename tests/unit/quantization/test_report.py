@@ -27,6 +27,11 @@ def slow_entropy(codes: list[int]) -> float:
     return -sum(n / len(codes) * math.log2(n / len(codes)) for n in counts.values())
 
 
+@given(st.lists(st.sampled_from([0, 1, 127, -(2**31), 2**31 - 128]), min_size=1, max_size=20))
+def test_entropy_of_codes_with_outliers_is_that_of_a_slow_count(codes):
+    assert report.empirical_entropy(torch.tensor(codes, dtype=torch.int32)) == pytest.approx(slow_entropy(codes))
+
+
 def reference_rows(codes, by: list[float], groups: int) -> list[tuple[int, int, float]]:
     """(group, columns, bits): columns sorted and split by hand, the first groups one longer where they must be."""
     order = sorted(range(len(by)), key=lambda i: -by[i])

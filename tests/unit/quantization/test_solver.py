@@ -54,14 +54,22 @@ def test_codes_come_as_int8_where_that_holds_them_and_are_never_clipped():
     weights[PROJ][0, 0] = 500.0
     quantized = quantize(weights, hessians, inputs, sensitivity)
     assert quantized[PROJ].codes.dtype == torch.int16
+    assert quantize(weights, hessians, inputs, sensitivity, base_step=2**-10)[PROJ].codes.dtype == torch.int32
     assert quantized["tok_emb.weight"].codes.dtype == torch.int8
     assert float(quantized_tensor.dequantize(quantized[PROJ])[0, 0]) == pytest.approx(500, abs=10)
 
 
-def test_a_code_beyond_int16_is_refused_by_name():
+def test_a_code_beyond_int32_is_refused_by_name():
     weights, hessians, inputs, sensitivity = random_problem()
-    with pytest.raises(DivergenceError, match=r"needs a code of .* the largest is 32,767; raise quantize\.base_step"):
-        quantize(weights, hessians, inputs, sensitivity, base_step=1e-4)
+    weights[PROJ][0, 0] = 1e12
+    with pytest.raises(DivergenceError, match=r"proj\.weight: needs a code of .* the largest is 2,147,483,520; raise"):
+        quantize(weights, hessians, inputs, sensitivity)
+
+
+def test_the_narrowest_integers_that_hold_all_codes_are_chosen():
+    for value, dtype in [(127, torch.int8), (-128, torch.int16), (32767, torch.int16), (2**31 - 128, torch.int32)]:
+        codes = solver.to_int_codes("w", torch.tensor([[float(value), 0.0]]))
+        assert (codes.dtype, codes.tolist()) == (dtype, [[value, 0]])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
