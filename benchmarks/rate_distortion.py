@@ -1,233 +1,301 @@
-"""Bytes against loss of bits per byte: a baseline and each of our steps, on the same weights.
+"""Bytes against divergence: the record's recipe, each of our steps, and what each step saves, on the same weights.
 
-``python benchmarks/rate_distortion.py ARTIFACTS [ARTIFACTS ...]`` reads the artifacts of fetch, ema and calibrate,
-quantizes with each recipe at several clips or base steps, packs like compress, and scores plain windows of val:
+    PYTHONPATH=. python benchmarks/rate_distortion.py laptop=RUNS/laptop-314 laptop=RUNS/laptop-42 prose=RUNS/prose-314
 
-baseline          a scale for each row by SDClip, Brotli 11: PR #1493 (docs/references.md#sdclip)
-baseline, ANS     the same codes with our coder
-columns           a scale for each column, base step in standard deviations of each tensor (WaterSIC, arXiv:2603.04956)
-columns, tensors  the same, with the base step of a tensor set by its sensitivity
-columns, rows     the same for each row: quantize.grid: row_column
+quantizes the weights of each run with each recipe at several settings, and packs like compress. MODEL=FOLDER names what
+was trained; folders of one MODEL are its seeds. The measure is KL(full precision ‖ quantized) in nats per token over
+plain windows of val, which does not depend on the luck of the targets; bpb stands beside it with its paired interval.
 
-It prints a line for each setting, with the bytes of an order-0 coder next to those of the file. Then it prints for
-every setting of the baseline our bytes at its loss and our loss at its bytes, by interpolation of the log loss, and
-the paired difference over documents, with its interval, to our setting of nearest size.
+row      a scale for each row by SDClip, both of PR #1493's clips times a factor (docs/references.md#sdclip)
+tuned    the same grid, with the clips of the matrices and of the embedding chosen on dev: the lower hull of bytes and
+         divergence over all pairs of TUNED_CLIPS, with our coder
+tensors  one step for each tensor, from its sensitivity
+columns  the same, and a scale for each column (WaterSIC, arXiv:2603.04956)
+rows     the same, and a scale for each row, from the sensitivity: quantize.grid: row_column
+
+Each is packed by Brotli 11 and by our coder. For each setting of ``row`` the script prints the bytes of every recipe at
+its divergence, as ratios (``rate_curves``): what the coder, the clips, tensors, columns and rows save in turn, then our
+grid against the published and the tuned recipe, with intervals over documents and over seeds. No point is dropped.
+
+A run is the artifacts folder of fetch, train, ema and calibrate, in a scratch copy of this repository:
+
+    cp profiles/laptop.yaml params.yaml     # and set the keys below
+    for stage in fetch train ema calibrate; do python -m stages.$stage; done
+    mv artifacts RUNS/laptop-314
+
+laptop   train.seed 314, 42 and 1337, train.limit_s null, so that the weights have the committed number of steps
+prose    the same; fetch.source files, fetch.path a folder with 5 MB of English prose and documentation,
+         model.n_layers 6, model.recur_start 2, model.recur_end 3, model.recur_passes 2
+
+Every point goes to --cache as soon as it is measured, so an interrupted script continues where it was. A point is
+measured again when the run's files, the tokens, or the code that quantizes, packs and scores have changed.
 """
 
 import argparse
-import math
-from dataclasses import dataclass
+import dataclasses
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from divergence import DivergenceScorer, PointCache
+from rate_curves import ByteRatio, Curve, compare_bytes, format_ratio, lower_hull, pool_over_seeds
 from run_artifacts import RunArtifacts
 
-from golf.artifacts import io
+from golf.artifacts import io, source_deps
 from golf.compression import quantized_tensor, writer
-from golf.data import split_reader
-from golf.data.eval_stream import EvalStream
-from golf.data.tokenizer import Tokenizer
-from golf.distributed import context
-from golf.evaluation import bpb, significance
-from golf.evaluation.ledger import LedgerData
-from golf.inference.scorer import Scorer
-from golf.model.gpt import GPT
+from golf.evaluation.significance import PairedDifference
 from golf.quantization import codes_io, report, solver
+from golf.quantization.column_scales import ColumnScales
 
-SDCLIP_SETTINGS = ((10.5, 16.0), (12.85, 20.0), (18.0, 28.0), (26.0, 40.0))  # matrices, embedding
-BASE_STEPS = (0.4, 0.55, 0.75, 1.0, 1.4)
-RECIPES = ("baseline", "baseline, ANS", "columns", "columns, tensors", "columns, rows")
-OUR_RECIPE = RECIPES[-1]
+ROOT = Path(__file__).parents[1]
+CLIPS = (12.85, 20.0)  # PR #1493: of matrices and of the embedding, in standard deviations
+CLIP_FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)
+TUNED_CLIPS = tuple(
+    tuple(round(clip * 2 ** (k / 2), 2) for k in range(low, 5)) for clip, low in zip(CLIPS, (-1, -3), strict=True)
+)
+BASE_STEPS = (0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0, 2.8)
+RECIPES, CODECS = ("row", "tuned", "tensors", "columns", "rows"), ("brotli", "ans")
+STEPS = (  # what is compared with the one before it: name, recipe, codec
+    ("published", "row", "brotli"),
+    ("coder", "row", "ans"),
+    ("clips", "tuned", "ans"),
+    ("tensors", "tensors", "ans"),
+    ("columns", "columns", "ans"),
+    ("rows", "rows", "ans"),
+)
+OWN_SOURCES = ("benchmarks/divergence.py", "benchmarks/rate_distortion.py")
+CODE_ROOTS = ("golf/quantization/solver.py", "golf/compression/writer.py", "golf/model/gpt.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artifacts", nargs="+", type=Path, help="artifacts folders of complete runs")
+    parser.add_argument("runs", nargs="+", metavar="MODEL=FOLDER", help="artifacts folders; see the module's docstring")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES, metavar="RECIPE")
+    parser.add_argument("--codecs", nargs="+", choices=CODECS, default=CODECS, metavar="CODEC")
     parser.add_argument("--damping-frac", type=float, default=0.01, help="of the Hessian's mean diagonal (%(default)s)")
-    parser.add_argument("--tokens", type=int, help="tokens of val to score (all)")
+    parser.add_argument("--tokens", type=int, help="tokens of val, and of dev, to score (all)")
     parser.add_argument("--device", default="cpu", help="for scoring (%(default)s); quantization stays on the CPU")
-    parser.add_argument("--only", nargs="+", choices=RECIPES, default=RECIPES, metavar="RECIPE")
-    parser.add_argument("--json", help="also write the measurements here")
+    parser.add_argument("--cache", type=Path, default=Path("runs/rate_distortion.jsonl"), help="(%(default)s)")
+    parser.add_argument("--json", help="also write the points and comparisons here")
     parser.add_argument("--csv", help="also write the curves here, for dvc plots")
     args = parser.parse_args()
-    runs = {}
-    for folder in args.artifacts:
-        run = QuantizationRun(folder, args.damping_frac, args.tokens, args.device)
-        n_targets = len(run.stream.target_bytes)
-        print(f"{folder}: {run.n_weights:,} weights, {run.trained_score.bpb:.4f} bpb as trained, {n_targets:,} targets")
-        points = [run.measure(recipe, setting) for recipe in args.only for setting in recipe_settings(recipe)]
-        runs[str(folder)] = {"trained_bpb": run.trained_score.bpb, "points": [point_to_json(point) for point in points]}
-        if {"baseline", OUR_RECIPE} <= set(args.only):
-            runs[str(folder)]["gains"] = compute_gains(points)
-            print_gains(runs[str(folder)]["gains"])
+    cache, results = PointCache(args.cache), []
+    for model_name, folder in (split_run_argument(text) for text in args.runs):
+        run = MeasuredRun(folder, cache, args)
+        print(f"{folder} ({model_name}): {run.n_weights:,} weights", flush=True)
+        points = [run.measure("full precision", None, "val")]
+        for recipe in args.recipes:
+            points += [run.measure(recipe, setting, "val") for setting in run.settings(recipe)]
+        results.append({"model": model_name, "run": str(folder), **summarize(points)})
+        print_points(results[-1]["points"])
+        print_comparisons(results[-1]["comparisons"])
+    pooled = pool_comparisons(results)
+    print_pooled(pooled)
     if args.json:
-        io.write_json(args.json, {"threads": torch.get_num_threads(), "runs": runs})
+        io.write_json(args.json, {"threads": torch.get_num_threads(), "runs": results, "seeds": pooled})
     if args.csv:
-        rows = [{"run": name, **point} for name, result in runs.items() for point in result["points"]]
-        io.write_csv(args.csv, rows)
+        io.write_csv(args.csv, [row for result in results for row in to_csv_rows(result)])
 
 
-def recipe_settings(recipe: str) -> tuple:
-    return SDCLIP_SETTINGS if recipe.startswith("baseline") else BASE_STEPS
+def split_run_argument(text: str) -> tuple[str, Path]:
+    """(model, folder) of MODEL=FOLDER; a folder alone is its own model."""
+    model_name, separator, folder = text.partition("=")
+    return (model_name, Path(folder)) if separator else (text, Path(text))
 
 
-@dataclass(frozen=True)
-class RatePoint:
-    """One recipe at one setting. order_0_bytes: with the codes of each tensor under its own histogram."""
+class MeasuredRun:
+    """A run's weights, Hessians and sensitivities, quantized by any recipe and scored on any split."""
 
-    recipe: str
-    setting: object
-    bits_per_weight: float
-    file_bytes: int
-    order_0_bytes: int
-    bpb_increase: float
-    rows: LedgerData
-
-
-def point_to_json(point: RatePoint) -> dict:
-    sizes = {"bytes": point.file_bytes, "order_0_bytes": point.order_0_bytes}
-    setting = {"setting": str(point.setting), "bits_per_weight": round(point.bits_per_weight, 4)}
-    return {"recipe": point.recipe, **setting, **sizes, "bpb_increase": point.bpb_increase}
-
-
-class QuantizationRun:
-    """A complete run: weights, Hessians, sensitivities, and val to score on."""
-
-    def __init__(self, folder: Path, damping_frac: float, max_targets: int | None, device: str):
-        artifacts = RunArtifacts.load(folder)
-        self.state_dict, self.hessians, self.sensitivity = (
-            artifacts.state_dict,
-            artifacts.hessians,
-            artifacts.sensitivity,
+    def __init__(self, folder: Path, cache: PointCache, args: argparse.Namespace):
+        self.folder, self.cache, self.args = folder, cache, args
+        self.artifacts = RunArtifacts.load(folder)
+        self.n_weights = sum(self.artifacts.state_dict[name].numel() for name in self.artifacts.input_names)
+        self._batches = solver.build_batches(
+            self.artifacts.state_dict, self.artifacts.hessians, self.artifacts.input_names, args.damping_frac
         )
-        self.model_cfg, self.input_names, self.unquantized = (
-            artifacts.model_cfg,
-            artifacts.input_names,
-            artifacts.unquantized,
-        )
-        self.n_weights = sum(self.state_dict[name].numel() for name in self.input_names)
-        split, tokenizer = (
-            split_reader.open_split(folder / "fetch/val"),
-            Tokenizer.open(folder / "fetch/tokenizer.model"),
-        )
-        full_stream = EvalStream.from_split(split, tokenizer)
-        n_targets = min(max_targets or full_stream.n_targets, full_stream.n_targets)
-        self.stream = EvalStream(
-            full_stream.tokens[: n_targets + 1], full_stream.target_bytes[:n_targets], full_stream.bos
-        )
-        self.model, self.ctx = GPT(self.model_cfg).to(device), context.single_process(device)
-        self.scorer = Scorer(self.model, self.ctx, eval_batch_tokens=16 * self.model_cfg.context_length)
-        self.trained_score = bpb.compute_score(self.score_weights(self.state_dict))
-        self.solve_batches = solver.build_batches(self.state_dict, self.hessians, self.input_names, damping_frac)
-
-    def score_weights(self, weights) -> LedgerData:
-        self.model.load_state_dict(weights)
-        tokens = self.stream.tokens
-        nll = self.scorer.score(tokens[:1], tokens[1:], stride=self.model_cfg.context_length)
-        documents = np.flatnonzero(tokens[:-1] == self.stream.bos)
-        return LedgerData(
-            nll, self.stream.target_bytes.astype(np.uint16), np.zeros(len(nll), np.uint32), documents, np.empty(0)
-        )
-
-    def measure(self, recipe: str, setting) -> RatePoint:
-        quantized = self.quantize(recipe, setting)
-        stored = codes_io.to_storage(quantized, self.unquantized)
-        without_codes = {
-            name: tensor for name, tensor in stored.items() if not name.endswith(quantized_tensor.CODES_SUFFIX)
+        self._scorers: dict[str, DivergenceScorer] = {}
+        self._row_codes: dict[tuple[bool, float], dict] = {}
+        inputs = ("ema/model", "calibrate/hessians", "calibrate/sensitivity")
+        files = [folder / f"{name}.safetensors" for name in inputs]
+        files += [folder / f"fetch/{split}/index.json" for split in ("val", "dev")]
+        sources = [*source_deps.import_closure(*CODE_ROOTS, root=ROOT), *OWN_SOURCES]
+        self._identity = {
+            "run": io.sha256_json([io.sha256_file(path) for path in files]),
+            "code": io.sha256_json([io.sha256_file(ROOT / path) for path in sources]),
+            "damping_frac": args.damping_frac,
+            "tokens": args.tokens,
         }
-        codec = "brotli" if recipe == "baseline" else "ans"
-        file_bytes, other_bytes = (
-            len(writer.pack(tensors, self.model_cfg, upstream_splits=("train",), codec=codec, brotli_quality=11))
-            for tensors in (stored, without_codes)
-        )
-        bits = sum(report.empirical_entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
-        rows = self.score_weights(quantized_tensor.dequantize_state_dict(stored))
-        bpb_increase = bpb.compute_score(rows).bpb - self.trained_score.bpb
-        point = RatePoint(
-            recipe, setting, bits / self.n_weights, file_bytes, round(bits / 8) + other_bytes, bpb_increase, rows
-        )
-        print(
-            f"  {recipe:<18} {setting!s:<14} order 0: {point.bits_per_weight:.3f} bits per weight, "
-            f"{point.order_0_bytes:>11,} bytes   file {point.file_bytes:>11,} bytes   loss {bpb_increase:.5f} bpb",
-            flush=True,
-        )
+
+    def settings(self, recipe: str) -> list:
+        """The clips or base steps at which a recipe is measured on val."""
+        if recipe == "row":
+            return [tuple(round(factor * clip, 2) for clip in CLIPS) for factor in CLIP_FACTORS]
+        return self.tune_clips() if recipe == "tuned" else list(BASE_STEPS)
+
+    def tune_clips(self) -> list[tuple[float, float]]:
+        """Pairs of clips, of the matrices and the embedding, on the lower hull of bytes and divergence on dev."""
+        pairs = list(itertools.product(*TUNED_CLIPS))
+        points = [self.measure("tuned", pair, "dev", codecs=("ans",)) for pair in pairs]
+        kl = [sum(point["kl"]) for point in points]
+        chosen = [pairs[i] for i in lower_hull(np.array([point["bytes"]["ans"] for point in points]), np.array(kl))]
+        print(f"  clips chosen on dev, of {len(pairs)} pairs: {', '.join(map(str, chosen))}", flush=True)
+        for index, tuned_class in enumerate(("matrices", "embedding")):
+            in_use = {pair[index] for pair in chosen[1:-1]}  # the ends of the hull are at the ends of the grid
+            for clip in in_use & {min(TUNED_CLIPS[index]), max(TUNED_CLIPS[index])}:
+                print(f"  clip {clip} of the {tuned_class} is the last of TUNED_CLIPS: more of them may be better")
+        return chosen
+
+    def measure(self, recipe: str, setting, split: str, codecs: tuple[str, ...] | None = None) -> dict:
+        """A point, from the cache if it is there: bytes by codec, and by document nats of divergence, bits and bytes.
+
+        order_0_bytes: the file's with the codes of each tensor under its own histogram.
+        """
+        codecs = codecs or tuple(self.args.codecs)
+        key = self._identity | {"recipe": recipe, "setting": setting, "split": split, "codecs": list(codecs)}
+        point = self.cache.get(key)
+        if point is None:
+            if split not in self._scorers:
+                self._scorers[split] = DivergenceScorer(
+                    self.artifacts, self.folder, split, self.args.tokens, self.args.device
+                )
+            point = {"recipe": recipe, "setting": str(setting)} | self._measure(recipe, setting, split, codecs)
+            self.cache.add(key, point)
+        sizes = ", ".join(f"{codec} {size:,}" for codec, size in point["bytes"].items())
+        kl_per_token = sum(point["kl"]) / sum(point["tokens"])
+        print(f"  {split} {recipe:<14} {point['setting']:<14} KL {kl_per_token:.3e}   bytes: {sizes}", flush=True)
         return point
 
-    def quantize(self, recipe: str, setting) -> dict:
-        if recipe.startswith("baseline"):
-            cfg = SimpleNamespace(
-                block_size=128, matrix_bits=6, matrix_clip=setting[0], embed_bits=8, embed_clip=setting[1]
-            )
-            return solver.quantize_with_row_scales(self.solve_batches, self.state_dict, cfg)
-        column_scales = solver.compute_column_scales(
-            self.solve_batches, self.state_dict, SENSITIVITY_METHODS[recipe](self)
-        )
-        return solver.quantize_with_column_scales(self.solve_batches, self.state_dict, column_scales, setting, 128)
-
-    def sensitivity_by_row(self) -> dict[str, torch.Tensor]:
-        return self.sensitivity
-
-    def sensitivity_by_tensor(self) -> dict[str, torch.Tensor]:
-        return {name: a_O.mean().expand_as(a_O) for name, a_O in self.sensitivity.items()}
-
-    def uniform_sensitivity(self) -> dict[str, torch.Tensor]:
-        """Sensitivities that give every tensor the same step in units of its own standard deviation."""
-        sensitivity = {}
-        for batch in self.solve_batches:
-            for (_, names), diag_I in zip(batch.members, batch.factor.diag, strict=True):
-                for name in names:
-                    spread = diag_I.double().log().mean().exp() * self.state_dict[name].double().square().mean().sqrt()
-                    sensitivity[name] = (1 / spread**2).float().expand(len(self.state_dict[name]))
-        return sensitivity
-
-
-SENSITIVITY_METHODS = {
-    "columns": QuantizationRun.uniform_sensitivity,
-    "columns, tensors": QuantizationRun.sensitivity_by_tensor,
-    "columns, rows": QuantizationRun.sensitivity_by_row,
-}
-
-
-def compute_gains(points: list[RatePoint]) -> list[dict]:
-    """For every setting of the baseline: our bytes at its loss and our loss at its bytes, as relative changes."""
-    ours = sorted((p for p in points if p.recipe == OUR_RECIPE and p.bpb_increase > 0), key=lambda p: p.file_bytes)
-    size, loss = np.array([p.file_bytes for p in ours]), np.log([p.bpb_increase for p in ours])
-    loss = np.maximum.accumulate(loss[::-1])[::-1]  # noise may give a larger file a larger loss: make it monotonic
-    rows = []
-    for baseline in (p for p in points if p.recipe == "baseline"):
-        row = {"setting": str(baseline.setting), "bytes_change": None, "loss_change": None}
-        if loss.min() <= math.log(baseline.bpb_increase) <= loss.max():  # no extrapolation
-            row["bytes_change"] = (
-                float(np.interp(math.log(baseline.bpb_increase), loss[::-1], size[::-1])) / baseline.file_bytes - 1
-            )
-        if size[0] <= baseline.file_bytes <= size[-1]:
-            row["loss_change"] = math.exp(float(np.interp(baseline.file_bytes, size, loss))) / baseline.bpb_increase - 1
-        nearest = min(ours, key=lambda p: abs(math.log(p.file_bytes / baseline.file_bytes)))
-        paired_change = significance.compute_paired_difference([baseline.rows], [nearest.rows])
-        row |= {
-            "nearest_setting": str(nearest.setting),
-            "nearest_bytes_change": nearest.file_bytes / baseline.file_bytes - 1,
-            "improved_fraction": paired_change.improved_fraction,
+    def _measure(self, recipe: str, setting, split: str, codecs: tuple[str, ...]) -> dict:
+        if recipe == "full precision":
+            return {"bytes": {}, **self._scorers[split].score(self.artifacts.state_dict)}
+        quantized = self._quantize(recipe, setting)
+        stored = codes_io.to_storage(quantized, self.artifacts.unquantized)
+        others = {name: tensor for name, tensor in stored.items() if not name.endswith(quantized_tensor.CODES_SUFFIX)}
+        bits = sum(report.empirical_entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
+        return {
+            "bytes": {codec: self._pack(stored, codec) for codec in codecs},
+            "bits_per_weight": bits / self.n_weights,
+            "order_0_bytes": round(bits / 8) + self._pack(others, "ans"),
+            **self._scorers[split].score(quantized_tensor.dequantize_state_dict(stored)),
         }
-        difference = paired_change.bpb_difference
-        row |= {"difference": difference.value, "half_width": difference.half_width}
-        rows.append(row)
-    return rows
+
+    def _pack(self, tensors: dict, codec: str) -> int:
+        options = {"upstream_splits": ("train",), "codec": codec, "brotli_quality": 11}
+        return len(writer.pack(tensors, self.artifacts.model_cfg, **options))
+
+    def _quantize(self, recipe: str, setting) -> dict:
+        if recipe in ("row", "tuned"):
+            return self._quantize_class(False, setting[0]) | self._quantize_class(True, setting[1])
+        weights, sensitivity = self.artifacts.state_dict, self.artifacts.sensitivity
+        if recipe != "rows":
+            sensitivity = {name: a_O.mean().expand_as(a_O) for name, a_O in sensitivity.items()}
+        diagonals = {
+            name: diag_I if recipe != "tensors" else diag_I.log().mean().exp().expand_as(diag_I)
+            for batch in self._batches
+            for (_, names), diag_I in zip(batch.members, batch.factor.diag, strict=True)
+            for name in names
+        }
+        column_scales = ColumnScales.from_sensitivity(weights, diagonals, sensitivity)
+        return solver.quantize_with_column_scales(self._batches, weights, column_scales, setting, 128)
+
+    def _quantize_class(self, is_embed: bool, clip: float) -> dict:
+        """The row grid for the embedding, or for all other matrices."""
+        if (is_embed, clip) not in self._row_codes:
+            cfg = SimpleNamespace(block_size=128, matrix_bits=6, matrix_clip=clip, embed_bits=8, embed_clip=clip)
+            batches = [batch for batch in self._batches if (batch.kind == "embed") == is_embed]
+            weights = self.artifacts.state_dict
+            self._row_codes[is_embed, clip] = solver.quantize_with_row_scales(batches, weights, cfg)
+        return self._row_codes[is_embed, clip]
 
 
-def print_gains(rows: list[dict]) -> None:
-    print("  against each setting of the baseline: bytes at its loss, loss at its bytes, and document by document")
-    for row in rows:
-        at_loss, at_bytes = (
-            f"{row[key]:+.1%}" if row[key] is not None else "NOT-RUN" for key in ("bytes_change", "loss_change")
+def summarize(points: list[dict]) -> dict:
+    """Every point with its totals, and the comparisons at the divergence of each setting of the first step's recipe.
+
+    points: those of one run on val, the full-precision model first.
+    """
+    reference, *points = points
+    tokens_D, bytes_D = np.array(reference["tokens"]), np.array(reference["target_bytes"], np.int64)
+    rows = []
+    for point in points:
+        change = PairedDifference(np.array(point["bits"]) - np.array(reference["bits"]), bytes_D).bpb_difference
+        rows.append(
+            {key: point[key] for key in ("recipe", "setting", "bits_per_weight", "order_0_bytes", "bytes")}
+            | {"kl": sum(point["kl"]) / tokens_D.sum(), "bpb_increase": change.value, "half_width": change.half_width}
         )
+    curves = {}
+    for name, recipe, codec in STEPS:
+        measured = [point for point in points if point["recipe"] == recipe and codec in point["bytes"]]
+        if measured:
+            sizes = np.array([point["bytes"][codec] for point in measured])
+            curves[name] = Curve(sizes, np.array([point["kl"] for point in measured]))
+    targets = [point for point in points if point["recipe"] == "row"] if len(curves) > 1 else []
+    return {"points": rows, "comparisons": [compare_at(target, curves, tokens_D) for target in targets]}
+
+
+def compare_at(target: dict, curves: dict[str, Curve], tokens_D: np.ndarray) -> dict:
+    """Byte ratios at a point's divergence: each step against the one before, and the last against two baselines."""
+    names = list(curves)
+    pairs = [(after, before) for before, after in itertools.pairwise(names)]
+    pairs += [(names[-1], base) for base in ("published", "coder", "clips") if base in names[:-2]]
+    kl_D = np.array(target["kl"])
+    ratios = {
+        f"{ours} / {base}": dataclasses.asdict(compare_bytes(curves[ours], curves[base], kl_D, tokens_D))
+        for ours, base in pairs
+    }
+    kl = float(kl_D.sum() / tokens_D.sum())
+    return {"setting": target["setting"], "kl": kl, "ratios": ratios}
+
+
+def pool_comparisons(results: list[dict]) -> list[dict]:
+    """For each model of several runs and each setting: the geometric mean of each ratio, with its interval."""
+    pooled = []
+    for model_name, runs in io.group_by(results, "model").items():
+        for same_setting in zip(*(run["comparisons"] for run in runs), strict=True) if len(runs) > 1 else ():
+            names = same_setting[0]["ratios"]
+            ratios = {name: pool_over_seeds([row["ratios"][name]["value"] for row in same_setting]) for name in names}
+            row = {"model": model_name, "setting": same_setting[0]["setting"], "runs": len(runs)}
+            pooled.append(row | {"ratios": {name: dataclasses.asdict(ratio) for name, ratio in ratios.items()}})
+    return pooled
+
+
+def print_points(points: list[dict]) -> None:
+    print("  recipe   setting         bits a weight  KL, nats per token  increase in bpb, by document  bytes")
+    for row in points:
+        half_width = "" if row["half_width"] is None else f" ± {row['half_width']:.5f}"
+        sizes = ", ".join(f"{codec} {size:,}" for codec, size in row["bytes"].items())
         print(
-            f"  {row['setting']:<14} bytes {at_loss:>8}   loss {at_bytes:>8}   base step {row['nearest_setting']} "
-            f"({row['nearest_bytes_change']:+.1%} bytes): {row['difference']:+.5f} ± {row['half_width']:.5f} bpb, "
-            f"{row['improved_fraction']:.0%} of the documents better"
+            f"  {row['recipe']:<8} {row['setting']:<15} {row['bits_per_weight']:>13.3f}  {row['kl']:>18.3e}  "
+            f"{row['bpb_increase']:+.5f}{half_width:<20} {sizes}"
         )
+
+
+def print_comparisons(comparisons: list[dict]) -> None:
+    for row in comparisons:
+        print(f"  bytes at the divergence of row {row['setting']}, {row['kl']:.3e} nats per token (over documents)")
+        print_ratios(row["ratios"])
+
+
+def print_pooled(pooled: list[dict]) -> None:
+    for row in pooled:
+        print(f"{row['model']}, {row['runs']} runs: bytes at the divergence of row {row['setting']} (over seeds)")
+        print_ratios(row["ratios"])
+
+
+def print_ratios(ratios: dict[str, dict]) -> None:
+    for name, ratio in ratios.items():
+        print(f"    {name:<19} {format_ratio(ByteRatio(**ratio))}", flush=True)
+
+
+def to_csv_rows(result: dict) -> list[dict]:
+    """A row for each point and codec."""
+    return [
+        {"run": result["run"], "recipe": f"{row['recipe']}, {codec}", "bytes": size}
+        | {key: value for key, value in row.items() if key not in ("recipe", "bytes")}
+        for row in sorted(result["points"], key=lambda row: RECIPES.index(row["recipe"]))
+        for codec, size in row["bytes"].items()
+    ]
 
 
 if __name__ == "__main__":
