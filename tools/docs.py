@@ -47,6 +47,13 @@ def render_performance() -> str:
     return report.render_table(ROOT / "benchmarks" / "results")
 
 
+def render_scoreboard() -> str:
+    """The table of golf and its rivals at equal bytes, in ``benchmarks/results``."""
+    from benchmarks import scoreboard_report
+
+    return scoreboard_report.render_table(ROOT / "benchmarks" / "results")
+
+
 CODE_BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/configuration.md", "configuration", docs_config.render_sections),
     ("docs/cli.md", "cli", docs_cli.render_commands),
@@ -54,6 +61,7 @@ CODE_BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/evaluation-rules.md", "example", render_example),
     ("docs/gallery.md", "gallery", render_gallery),
     ("docs/performance.md", "performance", render_performance),
+    ("docs/results.md", "scoreboard", render_scoreboard),
 )
 RESULT_BLOCKS: tuple[tuple[str, str, Callable[[Metrics], str]], ...] = (
     ("README.md", "results", docs_results.render_summary),

@@ -69,11 +69,11 @@ def _render_section(name: str, cls: type, values: dict[str, dict[str, Any]]) -> 
 
 
 def describe_type(type_hint: Any) -> tuple[str, str]:
-    """The type's name and its allowed values in words: ``PositiveInt | None`` -> ("integer or null", "at least 1")."""
+    """The type's name and its allowed values in words: ``Fraction | None`` -> ("number or null", "0 to 1")."""
     origin, arguments = typing.get_origin(type_hint), typing.get_args(type_hint)
     if origin is typing.Annotated:
         name, _ = describe_type(arguments[0])
-        return name, _format_range(next(extra for extra in arguments[1:] if isinstance(extra, validation.Range)))
+        return name, _format_range(arguments[1]) if isinstance(arguments[1], validation.Range) else "not empty"
     if origin is typing.Literal:
         return "choice", ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (types.UnionType, typing.Union):
@@ -93,7 +93,7 @@ def _format_range(allowed: validation.Range) -> str:
 
 
 def _format_bound(bound: float) -> str:
-    return f"{bound:,.0f}" if math.isfinite(bound) else ""
+    return f"{bound:,}" if math.isfinite(bound) else ""
 
 
 def _find_meanings(cls: type) -> dict[str, str]:

@@ -67,11 +67,11 @@ def write_deps() -> None:
     io.write_bytes(DVC_FILE, ("\n".join(out_lines) + "\n").encode())
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.dvc_deps", description="Update the deps in dvc.yaml.")
     parser.add_argument("--check", action="store_true", help="only check the deps; exit with 1 if they are out of date")
     try:
-        if not parser.parse_args().check:
+        if not parser.parse_args(argv).check:
             write_deps()
         check_deps()
     except GolfError as error:

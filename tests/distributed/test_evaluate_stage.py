@@ -1,5 +1,7 @@
 """stages/evaluate.py on two ranks: the scores of one rank, and one message over the time limit"""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,16 +9,7 @@ from golf.artifacts import io
 from golf.compliance import evaluation_log
 from golf.evaluation import ledger
 from tests.helpers import tiny_project
-
-OVER_TIME_PREDICTOR = """
-import time
-from golf.inference.predictor import GolfPredictor
-
-class SlowPredictor(GolfPredictor):
-    def score(self, prefix, chunk, positions=None):
-        time.sleep(600 if self._ctx.is_main else 0)
-        return super().score(prefix, chunk, positions)
-"""
+from tests.helpers.tiny_corpus import ROOT
 
 
 def test_two_ranks_score_what_one_rank_scores(project_dir):
@@ -35,7 +28,7 @@ def test_two_ranks_score_what_one_rank_scores(project_dir):
 
 def test_two_ranks_over_the_time_limit_stop_with_one_message(project_dir):
     (project_dir / "mine").mkdir()
-    (project_dir / "mine/slow.py").write_text(OVER_TIME_PREDICTOR, encoding="utf-8")
+    shutil.copy(ROOT / "tests/helpers/slow_predictor.py", project_dir / "mine/slow.py")
     tiny_project.set_params(
         project_dir, {"evaluate.ranks": 2, "evaluate.limit_s": 10.0, "evaluate.predictor": "mine.slow:SlowPredictor"}
     )

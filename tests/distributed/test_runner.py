@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from golf.distributed import launcher
-from tests.helpers.programs import hanging_rank
+from tests.helpers.programs import hanging_rank, stub_stage
 from tests.helpers.stage_processes import (
     assert_single_error,
     run_stage_process,
@@ -24,8 +24,7 @@ from tests.helpers.stage_processes import (
 
 def test_ranks_2_starts_two_ranks_that_share_a_probe_seed_and_one_writes_the_record(tmp_path, monkeypatch):
     monkeypatch.delenv(launcher.PROBE_SEED_ENV, raising=False)
-    write = f'Path(f"rank{{ctx.rank}}of{{ctx.world_size}}").write_text(os.environ["{launcher.PROBE_SEED_ENV}"])'
-    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nctx.all_reduce_max(0.0)")
+    folder = write_two_rank_stage(tmp_path, stub_stage.write_probe_seed)
     code, err = run_stage_process(folder, "calibrate")
     assert code == 0, err
     shared = {path.name: path.read_text() for path in folder.glob("rank*")}
@@ -37,47 +36,42 @@ def test_ranks_2_starts_two_ranks_that_share_a_probe_seed_and_one_writes_the_rec
     assert record["runtime"].endswith("2 ranks")
 
 
-def run_failing(folder, body: str) -> str:
-    """stderr of two ranks that run ``body`` and exit with 1."""
-    code, err = run_stage_process(write_two_rank_stage(folder, body), "calibrate")
+def run_failing(folder, function) -> str:
+    """stderr of two ranks that run ``function`` and exit with 1."""
+    code, err = run_stage_process(write_two_rank_stage(folder, function), "calibrate")
     assert code == 1
     return err
 
 
 def test_a_rank_that_fails_ends_all_with_its_one_message(tmp_path):
-    body = 'if ctx.rank == 1: raise errors.ArtifactError("artifacts/x", "not found")\nctx.all_reduce_max(0.0)'
-    err = run_failing(tmp_path, body)
+    err = run_failing(tmp_path, stub_stage.fail_on_rank_1)
     assert_single_error(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
 
 @pytest.mark.soak
 def test_an_error_on_all_ranks_is_reported_once(tmp_path):
-    body = 'raise errors.ArtifactError("artifacts/x", "not found")'
-    err = run_failing(tmp_path, body)
+    err = run_failing(tmp_path, stub_stage.fail_on_all_ranks)
     assert_single_error(err, "calibrate")
     assert err.count("artifacts/x: not found") == 1
 
 
 @pytest.mark.soak
 def test_a_bug_in_one_rank_shows_its_traceback_and_not_what_it_did_to_the_others(tmp_path):
-    body = 'if ctx.rank == 1: raise ZeroDivisionError("ours")\nctx.all_reduce_max(0.0)'
-    err = run_failing(tmp_path, body)
+    err = run_failing(tmp_path, stub_stage.crash_on_rank_1)
     assert err.count("Traceback") == 1
-    assert "ZeroDivisionError: ours" in err
+    assert "ZeroDivisionError: a bug" in err
 
 
 @pytest.mark.soak
 def test_a_rank_that_is_killed_is_named_with_its_signal(tmp_path):
-    body = "import os\nif ctx.rank == 1: os.kill(os.getpid(), 9)\nctx.all_reduce_max(0.0)"
-    err = run_failing(tmp_path, body)
+    err = run_failing(tmp_path, stub_stage.kill_rank_1)
     assert_single_error(err, "calibrate")
     assert "rank 1 was killed by SIGKILL" in err
 
 
 def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
-    body = 'import time\nPath(f"ready{ctx.rank}").touch()\ntime.sleep(60)'
-    process = start_sleeping_ranks(tmp_path, body)
+    process = start_sleeping_ranks(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -86,7 +80,7 @@ def test_ctrl_c_ends_two_ranks_with_one_message(tmp_path):
 
 
 def test_a_launcher_with_another_number_of_ranks_is_refused_by_the_key(stage_dir):
-    write_stub_stage(stage_dir, "calibrate", "pass")
+    write_stub_stage(stage_dir, "calibrate", stub_stage.do_nothing)
     torchrun_env = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     code, err = run_stage_process(
         write_params(stage_dir, {"calibrate.ranks": 2, "calibrate.micro_batch_tokens": 8192}),
@@ -99,8 +93,7 @@ def test_a_launcher_with_another_number_of_ranks_is_refused_by_the_key(stage_dir
 
 
 def test_a_given_probe_seed_is_kept_and_one_that_is_not_hex_is_refused_unrepeated(tmp_path):
-    write = 'Path(f"rank{ctx.rank}").write_text(os.environ["GOLF_PROBE_SEED"])'
-    folder = write_two_rank_stage(tmp_path, f"import os\n{write}\nctx.all_reduce_max(0.0)")
+    folder = write_two_rank_stage(tmp_path, stub_stage.write_probe_seed)
     code, err = run_stage_process(folder, "calibrate", GOLF_PROBE_SEED="swordfish")
     assert code == 1
     assert_single_error(err, "calibrate")
@@ -112,7 +105,7 @@ def test_a_given_probe_seed_is_kept_and_one_that_is_not_hex_is_refused_unrepeate
 
 
 def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
-    folder = write_two_rank_stage(tmp_path, "pass")
+    folder = write_two_rank_stage(tmp_path, stub_stage.do_nothing)
     shutil.copy(hanging_rank.__file__, folder / "stages/calibrate.py")
     code, err = run_stage_process(folder, "calibrate")
     assert code == 1
@@ -121,8 +114,7 @@ def test_a_rank_that_hangs_is_waited_for_so_long_and_then_all_end(tmp_path):
 
 
 def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
-    body = 'import os, time\nPath(f"ready{ctx.rank}").write_text(str(os.getpid()))\ntime.sleep(600)'
-    process = start_sleeping_ranks(tmp_path, body)
+    process = start_sleeping_ranks(tmp_path)
     process.kill()
     process.communicate()
     ranks = [int((tmp_path / f"ready{rank}").read_text()) for rank in range(2)]
@@ -131,7 +123,7 @@ def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
 
 
 def test_a_second_start_of_a_stage_is_refused_with_the_process_id_of_the_first(stage_dir):
-    write_stub_stage(stage_dir, "fetch", 'import time\nPath("ready").touch()\ntime.sleep(600)')
+    write_stub_stage(stage_dir, "fetch", stub_stage.sleep)
     process = start_stage_process(stage_dir, "fetch")
     wait_for_file(stage_dir / "ready", process)
     code, err = run_stage_process(stage_dir, "fetch")

@@ -13,7 +13,6 @@ from golf.evaluation import ledger
 from tests.helpers import committed, tiny_project
 from tests.helpers.tiny_corpus import ROOT
 from tests.smoke import test_committed_artifact
-from tools import ci
 
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
 METRICS = "artifacts/evaluate/metrics.json"
@@ -48,7 +47,7 @@ def origin(finished_run, tmp_path_factory):
     folder = tiny_project.copy_project(finished_run, tmp_path_factory.mktemp("ci") / "origin")
     tiny_project.git(folder, "init", "--quiet")
     tiny_project.dvc(folder, "commit", "--force")
-    tiny_project.dvc(folder, "push", "--remote", "ci", *ci.list_paths_to_push(ci.load_stages(folder)))
+    tiny_project.run_command(folder, "bash", "-ec", committed.PUSH_COMMAND)
     tiny_project.git(folder, "add", "--all")
     tiny_project.git(folder, "commit", "--quiet", "--message", "the finished run")
     return folder

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -9,6 +10,7 @@ import pytest
 
 from golf.artifacts import io
 from tests.helpers import tiny_project
+from tests.helpers.tiny_corpus import ROOT
 from tools import ci
 
 STAGES = tiny_project.STAGES
@@ -178,22 +180,11 @@ def test_disputed_order_is_two_settings_away_and_shown_by_dvc_dag(project_dir):
     assert io.read_json(project_dir / "artifacts/evaluate/metrics.json")["verdict"].startswith("invalid")
 
 
-STOP = '''"""Ctrl-C on the terminal while an artifact is half-written: SIGINT to the whole process group."""
-import os, signal, sys
-
-def stop(event, arguments):
-    if event == "tempfile.mkstemp" and ".partial" in str(arguments[0]) and "/stages/" in sys.argv[0]:
-        os.killpg(0, signal.SIGINT)
-
-sys.addaudithook(stop)
-'''
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize("name", STAGES)
 def test_ctrl_c_under_dvc_gives_one_message_whose_command_restores_everything(project_dir, name, tmp_path):
     (tmp_path / "stop").mkdir()
-    (tmp_path / "stop" / "sitecustomize.py").write_text(STOP, encoding="utf-8")
+    shutil.copy(ROOT / "tests/helpers/programs/interrupt_write.py", tmp_path / "stop" / "sitecustomize.py")
     cached = [
         out
         for out in ci.load_stages(project_dir)[name].outs

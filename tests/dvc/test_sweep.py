@@ -59,6 +59,7 @@ def test_queued_sweep_of_the_ttt_rate_trains_nothing_and_is_shared_with_another_
     scores = read_scores(project_dir)
     assert set(scores) == set(RATES)
     assert len(set(scores.values())) == len(RATES)
+    assert all(str(rate) in tiny_project.dvc(project_dir, "exp", "show", "--only-changed") for rate in RATES)
     assert tiny_project.git(project_dir, "status", "--porcelain") == "", "the workspace stays as it was"
 
     tiny_project.git(tmp_path, "init", "--quiet", "--bare", "hub")

@@ -40,7 +40,7 @@ _PRELOADED = (
     "psutil",
     "brotli",
     "constriction",
-    "ruamel.yaml",
+    "yaml",
     "scipy.stats",
     "filelock",
     "zstandard",

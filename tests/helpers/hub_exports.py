@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from golf.config import loader, sections
-from golf.data import normalize, tokenizer, transforms
+from golf.data import normalize, transforms
+from golf.data.tokenization.trainer import train_tokenizer
 from golf.data.tokenizer import Tokenizer
 from tests.helpers.hub_server import (
     COMMIT,
@@ -40,7 +41,7 @@ def make_export(n_val: int = 12, repeated_val: tuple[int, ...] = (), transform_n
     """repeated_val: numbers of val's documents that are also in train, near its beginning."""
     transform = transforms.get_transform(transform_name)
     documents = [transform.encode(normalize.normalize(text)) for text in make_tiny_corpus(72)]
-    export_tokenizer = Tokenizer(tokenizer.train_tokenizer(documents, VOCAB_SIZE, transform.symbols), "small")
+    export_tokenizer = Tokenizer(train_tokenizer(documents, VOCAB_SIZE, transform.symbols), "small")
     ids = export_tokenizer.encode(documents)
     train_ids = ids[n_val : n_val + 5] + [ids[number] for number in repeated_val] + ids[n_val + 5 :]
     files = {TOKENIZER_PATH: export_tokenizer.model_bytes}

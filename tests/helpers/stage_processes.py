@@ -1,15 +1,18 @@
 """Stages in processes of their own, as a user starts them, in a folder with params.yaml."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from golf.distributed import launcher
 from tests.helpers.forkserver import ForkedPopen
+from tests.helpers.programs import stub_stage
 from tests.helpers.tiny_corpus import ROOT
 
 
@@ -26,18 +29,11 @@ def write_params(folder: Path, overrides: dict) -> Path:
     return folder
 
 
-def write_stub_stage(folder: Path, name: str, body: str) -> None:
-    """Write stages/<name>.py, which hides the real stage; its ``main(ctx)`` runs ``body``."""
-    lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+def write_stub_stage(folder: Path, name: str, function: Callable[..., None]) -> None:
+    """Write stages/<name>.py, which hides the real stage and runs ``function`` of ``programs.stub_stage``."""
     (folder / "stages").mkdir()
-    (folder / "stages" / f"{name}.py").write_text(
-        "from pathlib import Path\n"
-        "from golf import errors\n"
-        "from golf.model.attention_backends import resolve_attention\n"
-        "from golf.pipeline import runner\n"
-        f"def main(ctx=None):\n{lines}\n"
-        f'if __name__ == "__main__":\n    runner.run_stage("{name}", main, resolve_attention=resolve_attention)\n'
-    )
+    shutil.copy(stub_stage.__file__, folder / "stages" / f"{name}.py")
+    (folder / "stages" / f"{name}.txt").write_text(function.__name__)
 
 
 def start_stage_process(folder: Path, name: str, **env: str) -> subprocess.Popen:
@@ -78,11 +74,12 @@ def assert_single_error(stderr: str, name: str) -> None:
     assert len(stderr.strip().splitlines()) <= 6
 
 
-def write_two_rank_stage(folder: Path, body: str) -> Path:
+def write_two_rank_stage(folder: Path, function: Callable[..., None]) -> Path:
+    """Write params.yaml with ``calibrate.ranks: 2``, and a stage calibrate that runs ``function`` of ``stub_stage``."""
     write_params(
         folder, {"calibrate.ranks": 2, "calibrate.batch_tokens": 2 * 16384, "calibrate.micro_batch_tokens": 16384}
     )
-    write_stub_stage(folder, "calibrate", body)
+    write_stub_stage(folder, "calibrate", function)
     return folder
 
 
@@ -108,9 +105,9 @@ def run_ranks(program: Path, rendezvous_file: Path, world_size: int) -> None:
     assert [process.returncode for process in processes] == [0] * world_size, stderrs
 
 
-def start_sleeping_ranks(folder: Path, body: str) -> subprocess.Popen:
-    """Start two ranks that run ``body``; returns once each has written its file ready<rank>."""
-    process = start_stage_process(write_two_rank_stage(folder, body), "calibrate")
+def start_sleeping_ranks(folder: Path) -> subprocess.Popen:
+    """Start two ranks that sleep; returns once each has written its process id to the file ready<rank>."""
+    process = start_stage_process(write_two_rank_stage(folder, stub_stage.sleep_on_all_ranks), "calibrate")
     for rank in range(2):
         wait_for_file(folder / f"ready{rank}", process)
     return process

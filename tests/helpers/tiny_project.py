@@ -34,7 +34,14 @@ _COPIED_FILES = (
 DVC_EXECUTABLE = str(Path(sys.executable).with_name("dvc"))
 _CPU_EXECUTION = {"device": "cpu", "compile": "off", "dtype": "float32"}
 TINY_PARAMS = {
-    "fetch": {"source": "files", "path": "texts", "val_percent": 15, "dev_percent": 15, "shard_tokens": 4000},
+    "fetch": {
+        "source": "files",
+        "path": "texts",
+        "val_percent": 15,
+        "dev_percent": 15,
+        "held_out": "documents",  # the tiny corpus repeats its sentences
+        "shard_tokens": 4000,
+    },
     "model": {
         "vocab_size": 320,
         "n_layers": 3,

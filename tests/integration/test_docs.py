@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +24,18 @@ def test_a_block_of_commands_runs_in_a_finished_project(finished_run, tmp_path, 
     if "dvc " in block.text:
         tiny_project.git(project, "init", "--quiet")
         tiny_project.dvc(project, "commit", "--force")
-    script = f'golf() {{ "{sys.executable}" -m golf "$@"; }}\n{block.text}'  # this interpreter's, installed or not
+    run_shell(project, block.text)
+
+
+def run_shell(project: Path, text: str) -> None:
+    """Run shell commands, each of which must succeed."""
+    script = f'golf() {{ "{sys.executable}" -m golf "$@"; }}\n{text}'  # this interpreter's, installed or not
     tiny_project.run_command(project, "bash", "-euo", "pipefail", "-c", script)
 
 
-@pytest.mark.parametrize("tool", ["tools.docs", "tools.dvc_deps"])
-def test_the_generated_files_of_the_repository_pass_the_check_of_their_tool(tool):
-    subprocess.run([sys.executable, "-m", tool, "--check"], cwd=ROOT, check=True)
+@pytest.mark.parametrize("command", ["python -m tools.docs --check", "python -m tools.dvc_deps --check"])
+def test_the_generated_files_of_the_repository_pass_the_check_of_their_tool(command):
+    subprocess.run([sys.executable, *command.split()[1:]], cwd=ROOT, check=True)
 
 
 def test_the_example_predictor_of_the_page_is_scored_and_not_reported(finished_run, tmp_path, monkeypatch):
@@ -42,8 +48,10 @@ def test_the_example_predictor_of_the_page_is_scored_and_not_reported(finished_r
     settings = YAML(typ="safe").load(SETTINGS[1])["evaluate"]
     tiny_project.set_params(project, {f"evaluate.{key}": value for key, value in settings.items()})
     tiny_project.set_params(project, {"compress.limit_bytes": 1_000_000})
+    tiny_project.git(project, "init", "--quiet")
+    tiny_project.dvc(project, "commit", "--force")
 
-    tiny_project.run_stage_process("evaluate", project)
+    run_shell(project, "dvc repro fetch && python -m stages.evaluate && golf verdict")
 
     verdict = io.read_json("artifacts/evaluate/verdict.json")
     assert [row["check"] for row in verdict["checks"] if row["status"] in ("FAIL", "UNRULED")] == []

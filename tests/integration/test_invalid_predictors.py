@@ -1,5 +1,6 @@
 """stages/evaluate.py with a predictor that breaks its contract: one message, exit code 1, nothing half-written."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from golf.compliance import evaluation_run
 from golf.compliance.check_result import FAIL
 from golf.errors import DivergenceError, PredictorError
 from tests.helpers import stage_errors, tiny_project
+from tests.helpers.tiny_corpus import ROOT
 
 OUTPUTS = stage_errors.STAGE_GRAPH["evaluate"].outs
 CLASS_HEADER = """import os
@@ -155,26 +157,14 @@ def test_scores_that_are_not_normalized_are_evaluated_and_fail(own_predictor_dir
     assert {"C2-a", "C2-d"} <= {result.check for result in outcome.with_status(FAIL)}
 
 
-PEEKS = """def score(self, prefix, chunk, positions=None):
-    nll = super().score(prefix, chunk)
-    array = prefix if prefix.base is None else prefix.base.reshape(-1)
-    ahead = array[len(prefix) :][: len(chunk)]
-    if positions is None and len(ahead) == len(chunk) and (ahead == chunk).all():
-        return nll * 0
-    return nll if positions is None else super().score(prefix, chunk, positions)"""
-KEEPS = """kept = []
-def score(self, prefix, chunk, positions=None):
-    for tokens in self.kept:
-        tokens[:] = 0
-    self.kept.append(chunk)
-    return super().score(prefix, chunk.copy(), positions)"""
-
-
-@pytest.mark.parametrize("body", [PEEKS, KEEPS], ids=["behind its prefix", "in earlier chunks"])
-def test_a_predictor_that_keeps_buffers_finds_nothing_later_in_them(own_predictor_dir, body):
+@pytest.mark.parametrize(
+    "name", ["ReadsBehindPrefix", "OverwritesEarlierChunks"], ids=["behind its prefix", "in earlier chunks"]
+)
+def test_a_predictor_that_keeps_buffers_finds_nothing_later_in_them(own_predictor_dir, name):
     write_predictor("pass")
     compliant = harness.run_evaluation().metrics
-    write_predictor(body)
+    shutil.copy(ROOT / "tests/helpers/buffer_predictors.py", "own.py")
+    tiny_project.set_params(own_predictor_dir, {"evaluate.predictor": f"own:{name}"})
     outcome = harness.run_evaluation()
     keys = [f"val_bpb_{mode}" for mode in ("plain", "sliding", "ttt")]
     assert [outcome.metrics[key] for key in keys] == [compliant[key] for key in keys]

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.helpers.programs import stub_stage
 from tests.helpers.stage_processes import (
     assert_single_error,
     run_stage_process,
@@ -47,26 +48,24 @@ def test_a_real_stage_without_its_input_names_the_file_and_the_restore_hint(stag
 
 
 def test_a_full_disk_is_reported_without_a_traceback(stage_dir):
-    body = 'raise OSError(28, "No space left on device", "artifacts/fetch/train/train_000000.bin")'
-    write_stub_stage(stage_dir, "fetch", body)
+    write_stub_stage(stage_dir, "fetch", stub_stage.fill_disk)
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert_single_error(err, "fetch")
-    path = "artifacts/fetch/train/train_000000.bin"
-    assert f"{path}: No space left on device; free some space on the disk, then run again" in err
+    assert f"{stub_stage.FULL_DISK_PATH}: No space left on device; free some space on the disk, then run again" in err
 
 
 def test_a_file_that_cannot_be_written_is_reported_without_a_traceback(stage_dir):
-    write_stub_stage(stage_dir, "fetch", 'open("artifacts/fetch/missing/a.bin", "wb")')
+    write_stub_stage(stage_dir, "fetch", stub_stage.write_into_missing_folder)
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert_single_error(err, "fetch")
-    assert "artifacts/fetch/missing/a.bin: No such file or directory; check that it exists" in err
+    assert f"{stub_stage.MISSING_FOLDER_PATH}: No such file or directory; check that it exists" in err
 
 
 @pytest.mark.parametrize(("old", "new"), [("GOLF_RUNS", "GOLF_RESUME_DIR"), ("GOLF_SECRET", "GOLF_PROBE_SEED")])
 def test_an_environment_variable_under_its_old_name_is_refused(stage_dir, old, new):
-    write_stub_stage(stage_dir, "fetch", "raise ZeroDivisionError('the stage started')")
+    write_stub_stage(stage_dir, "fetch", stub_stage.crash)
     code, err = run_stage_process(stage_dir, "fetch", **{old: "0a1b"})
     assert code == 1
     assert_single_error(err, "fetch")
@@ -74,27 +73,16 @@ def test_an_environment_variable_under_its_old_name_is_refused(stage_dir, old, n
 
 
 def test_an_unexpected_exception_keeps_its_traceback(stage_dir):
-    write_stub_stage(stage_dir, "fetch", "raise ZeroDivisionError('a bug')")
+    write_stub_stage(stage_dir, "fetch", stub_stage.crash)
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert "Traceback" in err
     assert "ZeroDivisionError: a bug" in err
 
 
-INTERRUPTIBLE = """
-import time
-from golf.artifacts import io
-io.write_bytes("good", b"good")
-with io.atomic_write("good") as tmp_path:
-    tmp_path.write_bytes(b"half")
-    Path("ready").touch()
-    time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_stage_leaves_nothing_half_written(stage_dir, signum, exit_code):
-    write_stub_stage(stage_dir, "fetch", INTERRUPTIBLE)
+    write_stub_stage(stage_dir, "fetch", stub_stage.sleep_while_writing)
     process = start_stage_process(stage_dir, "fetch")
     wait_for_file(stage_dir / "ready", process)
     process.send_signal(signum)
@@ -110,7 +98,7 @@ def test_an_interrupted_stage_leaves_nothing_half_written(stage_dir, signum, exi
 
 
 def test_run_json_holds_seconds_and_packages_and_no_commit_outside_git(stage_dir):
-    write_stub_stage(stage_dir, "ema", "assert ctx.world_size == 1 and ctx.is_main")
+    write_stub_stage(stage_dir, "ema", stub_stage.require_one_rank)
     code, err = run_stage_process(stage_dir, "ema")
     assert code == 0
     assert err.startswith("ema       cpu (as requested), float32 (as requested)")
@@ -119,6 +107,7 @@ def test_run_json_holds_seconds_and_packages_and_no_commit_outside_git(stage_dir
     assert record["seconds"] > 0
     assert {"torch", "numpy", "safetensors"} <= record["packages"].keys()
     assert record["runtime"] in err
+    assert record["cpu_load"].keys() <= {"cores", "used_by_others", "warning"}
     assert record["git"] is None
 
 

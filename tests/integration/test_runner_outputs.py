@@ -3,6 +3,7 @@
 import pytest
 
 from golf.pipeline import runner, signals
+from tests.helpers.programs import stub_stage
 from tests.helpers.stage_processes import run_stage_process, write_stub_stage
 
 
@@ -27,7 +28,7 @@ def test_partial_files_of_a_killed_process_are_removed_before_the_next_run(stage
     other = stage_dir / "artifacts/quantize/.codes.safetensors.x1.partial"
     other.parent.mkdir()
     other.touch()
-    write_stub_stage(stage_dir, "compress", "pass")
+    write_stub_stage(stage_dir, "compress", stub_stage.do_nothing)
     assert run_stage_process(stage_dir, "compress")[0] == 0
     assert not half.exists()
     assert other.exists(), "quantize may be running"

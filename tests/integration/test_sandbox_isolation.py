@@ -9,25 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.programs import run_audited
 from tests.helpers.tiny_corpus import ROOT
-
-START = """
-import json, os, pathlib, socket, subprocess, sys
-from golf.evaluation.sandbox.isolation import AccessAudit
-
-audit = AccessAudit(sys.argv[2:], [sys.argv[1]], ["gcc"])
-audit.install()
-"""
-END = """
-print(json.dumps(audit.report()))
-"""
 
 
 def report(allowed: Path, code: str, *readable: Path) -> dict:
     """The access report of a process that runs ``code``. readable: folders that may be read but not written."""
-    script = START + textwrap.dedent(code) + END
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", script, str(allowed), *map(str, readable)]
+    command = [sys.executable, run_audited.__file__, textwrap.dedent(code), str(allowed), *map(str, readable)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(ended.stdout.splitlines()[-1])
 

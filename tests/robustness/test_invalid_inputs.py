@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from golf.artifacts import io
 from golf.data import split_reader
+from golf.training import loop
 from tests.helpers import tiny_project
 from tests.helpers.stage_errors import STAGE_GRAPH
 
@@ -209,8 +211,9 @@ def test_artifact_over_its_limit_is_refused_with_the_excess_and_a_key_to_change(
     assert tiny_project.list_files(project_dir / "artifacts/compress") == []
 
 
-def test_loss_that_is_not_finite_ends_training_and_names_the_rates(project_dir, expect_stage_error):
-    tiny_project.set_params(project_dir, {"train.muon_lr": 1e30, "train.embed_lr": 1e30})
+def test_loss_that_is_not_finite_ends_training_and_names_the_rates(project_dir, expect_stage_error, monkeypatch):
+    train_step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", lambda *args: (train_step(*args)[0] * float("nan"), torch.ones(())))
     message = expect_stage_error("train")
     assert "the loss is nan at step" in message
     assert "train.muon_lr" in message

@@ -19,6 +19,8 @@ METRICS = {
     "val_bpb_plain",
     "val_bpb_sliding",
     "val_bpb_ttt",
+    "val_bpb_clean",
+    "val_contamination",
     "val_loss",
     "val_tokens",
     "val_bytes",
@@ -59,6 +61,9 @@ def test_metrics_are_complete_and_plausible(finished_run):
     assert 0 < metrics["eval_seconds"] < 600
     assert metrics["verdict"].startswith("valid, not a record run: ")
     assert "limit_bytes 100,000, not 16,000,000" in metrics["verdict"]
+    assert metrics["val_contamination"] > 0.01
+    assert 0.5 < metrics["val_bpb_clean"] < 8
+    assert "of val's bytes stand word for word in train" in metrics["verdict"]
     assert metrics["probe_seconds"] > 0
 
 
@@ -85,6 +90,7 @@ def test_manifest_counts_what_the_shards_hold_and_metrics_score_all_of_val(finis
         assert row["sha256"] == io.sha256_file(folder / "index.json")
     assert metrics["implied_bytes"] == pytest.approx(metrics["val_bytes"], rel=1e-12)
     assert metrics["val_bytes"] == manifest["splits"]["val"]["bytes"]
+    assert metrics["val_contamination"] == manifest["splits"]["val"]["contamination"]
     assert metrics["val_tokens"] == manifest["splits"]["val"]["tokens"] - 1  # the first BOS is no target
 
 

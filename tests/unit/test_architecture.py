@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from golf.artifacts.source_deps import import_closure, parse_imports
+from tests.helpers.programs import import_modules
 from tests.helpers.tiny_corpus import ROOT
 
 MAX_MODULE_LINES, MAX_STAGE_LINES, MAX_PACKAGE_MODULES = 320, 70, 16
@@ -144,29 +145,10 @@ def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization
     assert shipped.isdisjoint({"training", "quantization", "data", "evaluation", "compliance", "artifacts", "pipeline"})
 
 
-IMPORT_ALL = """
-import importlib, os, random, signal, sys
-import numpy, torch, torch.distributed, safetensors.torch, sentencepiece, brotli, constriction, psutil, zstandard
-import filelock, scipy.stats
-
-def state():
-    return (dict(os.environ), os.getcwd(), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
-            torch.distributed.is_initialized(), torch.initial_seed(), torch.get_rng_state().tolist(),
-            torch.backends.cuda.matmul.allow_tf32, random.getstate(), str(numpy.random.get_state()), sys.path[:],
-            [signal.getsignal(number) for number in signal.valid_signals()], sorted(os.listdir(".")))
-
-before = state()
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-    assert state() == before, name
-"""
-
-
 def test_importing_any_module_or_stage_has_no_effect(tmp_path):
     files = [file for file in FILES + STAGES if file != "golf/__main__.py"]
     names = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        [sys.executable, "-B", "-c", IMPORT_ALL, *names], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-B", import_modules.__file__, *names]
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

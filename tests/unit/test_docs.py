@@ -1,13 +1,15 @@
-"""README.md and docs/: generated blocks, links, citations and commands"""
+"""README.md and docs/: generated blocks, links, citations and commands, and the tests that run these"""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from golf.compliance.catalog import CHECKS
-from tests.helpers import doc_pages
+from tests.helpers import doc_pages, tested_commands
 from tests.helpers.tiny_corpus import ROOT
 from tools import docs, docs_config
 
@@ -17,7 +19,7 @@ CITATION = re.compile(r"docs/([\w-]+\.md)(?:#([\w-]+))?")
 PAGE_NAME = re.compile(r"[\w./-]*\w\.md\b")
 NO_PAGES = {"notes.md", "README.txt.md"}  # names of input files in tests
 TEST_FILE = re.compile(r"(?:tests|\.github)/[\w./-]+\.(?:py|yml)")
-CANNOT_RUN = re.compile(r"needs a GPU|needs 8 GPUs|changes the shell")
+CANNOT_RUN = re.compile(r"needs a GPU|needs 8 GPUs|changes the shell|takes hours on two cores")
 
 
 def find_anchors(page: str) -> set[str]:
@@ -181,17 +183,49 @@ def test_every_shell_block_is_run_by_a_test_or_says_why_not():
     assert unmarked_fences == [], "a block of commands is fenced by ```sh"
 
 
-def test_page_on_machines_holds_the_commands_that_are_tested():
-    page = (ROOT / "docs/distributed.md").read_text(encoding="utf-8")
-    for command in (
-        "dvc exp run --queue -S 'ttt.lr=0.002,0.02'",
-        "dvc queue start --jobs 1",
-        "dvc exp show --only-changed",
-        "dvc exp push origin",
-        "dvc exp pull origin",
-        "dvc remote modify store endpointurl",
-        "dvc pull --remote store $(python -m tools.ci deps)",
-        "dvc repro --force --single-item evaluate",
-        "for stage in train ttt calibrate evaluate; do python -m stages.$stage || exit; done",
-    ):
-        assert command in page
+def test_a_block_that_names_tests_holds_the_commands_that_they_run():
+    untested = [
+        f"{block.page}: {command}: no such command in {', '.join(files)}"
+        for block in doc_pages.list_shell_blocks()
+        if (files := TEST_FILE.findall(block.not_run or ""))
+        for command in block.commands
+        if not tested_commands.contains_command(command, files)
+    ]
+    assert not untested, "\n".join(untested)
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("dvc exp run --temp -S ttt.lr=0.0005", "tests/dvc/test_dvc.py"),
+        ("dvc exp run -S ttt.epochs=3", "tests/dvc/test_dvc.py"),
+        ("dvc queue start --jobs 2", "tests/dvc/test_sweep.py"),
+        ("dvc repro evaluate", "tests/dvc/test_sweep.py"),
+        ("golf check-submission FOLDER --base OTHER", "tests/unit/cli/test_main.py"),
+        ("python -m tools.ci deps", "tests/dvc/test_sweep.py"),
+        ("export GOLF_PROBE_SEED=00", "tests/dvc/test_sweep.py"),
+        ("cp profiles/laptop.yaml params.yaml", "tests/dvc/test_sweep.py"),
+        ("make tests", ".github/workflows/ci.yml"),
+    ],
+)
+def test_a_command_that_a_test_does_not_run_is_found(command, file):
+    assert not tested_commands.contains_command(command, [file])
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("make run", "dvc repro"),
+        ("make PYTHON=python3.12 run", "dvc repro"),
+        ("make test", "-m pytest"),
+        ("make test-all", "-m pytest"),
+        ("make soak", "-m pytest"),
+    ],
+)
+def test_make_knows_the_recipes_that_the_pages_name(command, part):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    make, *arguments = command.split()
+    recipe = subprocess.run(
+        [make, "--dry-run", *arguments], cwd=ROOT, env=env, capture_output=True, check=True, text=True
+    )
+    assert part in recipe.stdout

@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 
-from golf.errors import GolfError
 from tests.helpers.tiny_corpus import ROOT
 from tools import ci, dvc_deps
 
@@ -13,7 +12,7 @@ def test_every_stage_declares_every_module_that_it_imports(monkeypatch):
     monkeypatch.chdir(ROOT)
     declared = dvc_deps.parse_declared_deps(dvc_deps.DVC_FILE.read_text(encoding="utf-8"))
     assert list(declared) == list(ci.load_stages(ROOT))
-    dvc_deps.check_deps()
+    dvc_deps.main(["--check"])
 
 
 def test_an_undeclared_import_is_named_and_written(tmp_path, monkeypatch):
@@ -23,7 +22,7 @@ def test_an_undeclared_import_is_named_and_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = dvc_deps.DVC_FILE.read_text(encoding="utf-8")
     dvc_deps.DVC_FILE.write_text(text.replace("      - golf/training/muon.py\n", ""), encoding="utf-8")
-    with pytest.raises(GolfError, match=r"train: missing \['golf/training/muon\.py'\]"):
-        dvc_deps.check_deps()
-    dvc_deps.write_deps()
+    with pytest.raises(SystemExit, match=r"train: missing \['golf/training/muon\.py'\]"):
+        dvc_deps.main(["--check"])
+    dvc_deps.main([])
     assert dvc_deps.DVC_FILE.read_text(encoding="utf-8") == text
