@@ -156,13 +156,19 @@ def make_pool(documents: list[bytes], dev_documents: list[bytes], part: str, sep
     """
     if part == "nearest":
         known = np.unique(np.concatenate([_hash_ngrams(document) for document in dev_documents]))
-        preference = [float(np.isin(_hash_ngrams(document), known).mean()) for document in documents]
-        order = np.argsort(preference, kind="stable")
+        order = np.argsort([_share_known(document, known) for document in documents], kind="stable")
     elif part == "spread":
         order = np.random.default_rng(0).permutation(len(documents))
     else:
         order = np.arange(len(documents)) if part == "last" else np.arange(len(documents))[::-1]
     return separator.join(documents[i] for i in order)
+
+
+def _share_known(document: bytes, known: np.ndarray) -> float:
+    """Share of the document's strings that are among ``known``, which is ascending."""
+    ngrams = _hash_ngrams(document)
+    places = np.minimum(np.searchsorted(known, ngrams), len(known) - 1)
+    return float((known[places] == ngrams).mean())
 
 
 def _hash_ngrams(document: bytes) -> np.ndarray:
