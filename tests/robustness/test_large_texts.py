@@ -49,13 +49,7 @@ def test_a_long_line_takes_little_memory_and_shows_its_progress(tmp_path, name):
     (texts / "line.txt").write_text(LINES[name](), encoding="utf-8")
     for number in range(60):
         (texts / f"{number}.txt").write_text(f"A short document, number {number}.", encoding="utf-8")
-    command = [
-        sys.executable,
-        fetch_texts.__file__,
-        texts,
-        tmp_path / "out",
-        "0.95" if name == "no spaces" else "0.999",
-    ]
+    coverage = "0.95" if name == "no spaces" else "0.999"
     command = [sys.executable, fetch_texts.__file__, str(texts), str(tmp_path / "out"), coverage]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     started_at, pipe = time.perf_counter(), subprocess.PIPE
