@@ -16,7 +16,7 @@ from scoreboard_data import fit_largest
 
 PARTS = ("first", "last", "spread", "nearest")  # which documents of train are preferred
 _NGRAM_BYTES = 8  # of the strings whose overlap with dev makes a document near
-_FIRST_RATIO = 4.0  # bytes of text for each byte of its file, the first guess
+FIRST_RATIO = 4.0
 _MIN_MEMORY_BYTES, MAX_MEMORY_BYTES = 64 << 20, 2047 << 20  # of PPMd's model
 
 Settings = dict[str, Any]
@@ -72,9 +72,10 @@ def compress_bzip3(data: bytes) -> bytes:
 class Compressor:
     """One compressor.
 
-    compress: bytes and a setting to bytes. settings: those tried on dev. package: of the index, None for the standard
-    library. code_pieces: the same as a stream, where what each piece costs can be read off. is_fast: whether its part
-    and setting are chosen anew for every size of file; a slow one keeps those chosen for the smallest.
+    compress: bytes and a setting to bytes. settings: those tried on dev, the first of them with each part of train.
+    package: of the index, None for the standard library. code_pieces: the same as a stream, where what each piece costs
+    can be read off. is_fast: whether its part and setting are chosen anew for every size of file; a slow one keeps
+    those chosen for the smallest.
     """
 
     title: str
@@ -103,10 +104,10 @@ def _ppmd_settings(variant: str, orders: tuple[int, ...]) -> tuple[Settings, ...
 
 COMPRESSORS = {
     "ppmd-h": Compressor(
-        "PPMd var. H", compress_ppmd, _ppmd_settings("H", (8, 12, 16, 24, 32, 48)), "pyppmd", code_ppmd, is_fast=True
+        "PPMd var. H", compress_ppmd, _ppmd_settings("H", (16, 8, 12, 24, 32, 48)), "pyppmd", code_ppmd, is_fast=True
     ),
     "ppmd-i": Compressor(
-        "PPMd var. I", compress_ppmd, _ppmd_settings("I", (8, 12, 16)), "pyppmd", code_ppmd, is_fast=True
+        "PPMd var. I", compress_ppmd, _ppmd_settings("I", (16, 8, 12)), "pyppmd", code_ppmd, is_fast=True
     ),
     "zpaq": Compressor("ZPAQ", compress_zpaq, ({"method": "55,128,1"}, {"method": "55,128,0"}), "zpaq"),
     "brotli": Compressor("Brotli", compress_brotli, ({"quality": 11, "lgwin": 24},), "brotli"),
@@ -181,14 +182,24 @@ def _hash_ngrams(document: bytes) -> np.ndarray:
     return data
 
 
-def fit_prime(measure_size: Callable[[bytes], int], pool: bytes, limit_bytes: int, slack_frac: float) -> bytes:
-    """The end of ``pool``, as much of it as compresses to at most ``limit_bytes``; empty if no byte fits."""
+def fit_prime(
+    measure_size: Callable[[bytes], int],
+    pool: bytes,
+    limit_bytes: int,
+    *,
+    ratio: float = FIRST_RATIO,
+    slack_frac: float,
+) -> bytes:
+    """The end of ``pool``, as much of it as compresses to at most ``limit_bytes``; empty if no byte fits.
+
+    ratio: a guess, bytes of text for each byte of its file. slack_frac: of the limit, what may stay unused.
+    """
 
     def measure_end(n_bytes: int) -> int:
         return measure_size(pool[len(pool) - n_bytes :])
 
-    options = {"per_byte": _FIRST_RATIO, "slack_frac": slack_frac}
-    return pool[len(pool) - fit_largest(measure_end, len(pool), limit_bytes, **options) :]
+    n_bytes = fit_largest(measure_end, len(pool), limit_bytes, per_byte=ratio, slack_frac=slack_frac)
+    return pool[len(pool) - n_bytes :]
 
 
 def find_memory(measure_size: Callable[[int], int]) -> int:

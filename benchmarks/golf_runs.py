@@ -83,7 +83,8 @@ class GolfCoder:
 
     def describe_inputs(self, job: Job) -> dict[str, Any]:
         stages = ("quantize", "compress", "evaluate", *(_TRAINING_STAGES if job.minutes is not None else ()))
-        sources = {stage: lineage.source_hashes(stage) for stage in stages}
+        sources: dict[str, Any] = {stage: lineage.source_hashes(stage) for stage in stages}
+        sources |= {name: io.sha256_file(ROOT / "benchmarks" / name) for name in ("golf_runs.py", "scoreboard_data.py")}
         runs = self._runs if job.minutes is None else self._runs[:1]
         params = {run.name: io.sha256_file(run.folder / "params.yaml") for run in runs}
         artifacts = {run.name: run.hash_inputs() for run in runs if job.minutes is None}

@@ -59,7 +59,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/scoreboard"), help="folder of the cache (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="(%(default)s)")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)  # phase, key, folder, file for the result
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.work = args.work.resolve()  # stages run in folders below it
+    return args
 
 
 def list_jobs(args: argparse.Namespace) -> list[Job]:

@@ -40,8 +40,9 @@ def _with_most_memory(settings: Settings) -> Settings:
 
 
 def hash_sources(*names: str) -> dict[str, str]:
-    """sha256 of files of this folder."""
-    return {name: io.sha256_file(BENCHMARKS / name) for name in (*names, "scoreboard_data.py")}
+    """sha256 of files of this folder, and of those that every row depends on."""
+    shared = ("scoreboard_coders.py", "scoreboard_data.py")
+    return {name: io.sha256_file(BENCHMARKS / name) for name in (*names, *shared)}
 
 
 class CompressorCoder:
@@ -52,6 +53,7 @@ class CompressorCoder:
         self._selection_folder = work / "selections"
         self.title, self._name = self._compressor.title, name
         self._sizes: dict[tuple[str, bytes], int] = {}
+        self._ratio = compressors.FIRST_RATIO  # of the last prime, the guess for the next
 
     def describe_inputs(self, job: Job) -> dict[str, Any]:
         version = self._compressor.find_version()
@@ -135,7 +137,10 @@ class CompressorCoder:
 
     def _fit(self, settings: Settings, pool: bytes, limit_bytes: int, slack_frac: float) -> bytes:
         measure_size = functools.partial(self._measure_size, settings)
-        return compressors.fit_prime(measure_size, pool, limit_bytes, slack_frac)
+        prime = compressors.fit_prime(measure_size, pool, limit_bytes, ratio=self._ratio, slack_frac=slack_frac)
+        if prime:
+            self._ratio = len(prime) / measure_size(prime)
+        return prime
 
     def _measure_size(self, settings: Settings, text: bytes) -> int:
         """Bytes of ``text`` after compression, measured once."""

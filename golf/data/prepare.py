@@ -163,16 +163,13 @@ def _encode_split(
         report = functools.partial(_report_encoding, progress, n_documents, n_done, n_chars)
         token_ids = tokenizer.encode([transform.encode(text) for text in texts], report)
         n_documents, n_done = n_documents + len(batch), n_done + sum(map(len, texts))
-        sidecar: list[np.ndarray | None] = [None] * len(batch)
-        with call_repeatedly(
-            functools.partial(progress.update, n_documents, fraction=n_done / n_chars, counting="bytes")
-        ):
-            if transform.count_piece_bytes is None:
-                document_bytes = byte_counts.count_and_verify(tokenizer, token_ids, texts, names).tolist()
-            else:
-                token_bytes = transforms.count_token_bytes(transform, tokenizer, token_ids, texts, names)
-                sidecar = [None if split_name == "train" else counts for counts in token_bytes]
-                document_bytes = [int(counts.sum(dtype=np.int64)) for counts in token_bytes]
+        if transform.count_piece_bytes is None:
+            sidecar: list[np.ndarray | None] = [None] * len(batch)
+            document_bytes = byte_counts.count_and_verify(tokenizer, token_ids, texts, names).tolist()
+        else:
+            token_bytes = transforms.count_token_bytes(transform, tokenizer, token_ids, texts, names)
+            sidecar = [None if split_name == "train" else counts for counts in token_bytes]
+            document_bytes = [int(counts.sum(dtype=np.int64)) for counts in token_bytes]
         n_tokens += sum(map(len, token_ids))
         text_digests = [(splitting.sha256_text(text), splitting.sha256_casefolded_text(text)) for text in texts]
         del texts  # the memory is needed to write

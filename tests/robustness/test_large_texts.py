@@ -17,7 +17,7 @@ TEXT_BYTES = 65_000_000
 # Bytes of memory for each byte of text; without spaces most of it is for training the tokenizer.
 MAX_MEMORY_FACTOR = {"words": 8, "words and one emoji": 10, "no spaces": 12}
 MAX_SECONDS = 600  # ten times what two idle cores take
-MAX_SILENT_SECONDS = 60  # ten times the usual
+MAX_SILENT_SECONDS = 100  # ten times what it takes to count the bytes
 
 
 def make_line(characters: str, separator: str) -> str:
