@@ -104,7 +104,12 @@ def _ppmd_settings(variant: str, orders: tuple[int, ...]) -> tuple[Settings, ...
 
 COMPRESSORS = {
     "ppmd-h": Compressor(
-        "PPMd var. H", compress_ppmd, _ppmd_settings("H", (16, 8, 12, 24, 32, 48)), "pyppmd", code_ppmd, is_fast=True
+        "PPMd var. H",
+        compress_ppmd,
+        _ppmd_settings("H", (16, 8, 12, 24, 32, 48, 64)),
+        "pyppmd",
+        code_ppmd,
+        is_fast=True,
     ),
     "ppmd-i": Compressor(
         "PPMd var. I", compress_ppmd, _ppmd_settings("I", (16, 8, 12)), "pyppmd", code_ppmd, is_fast=True
