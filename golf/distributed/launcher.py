@@ -11,15 +11,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from golf.errors import GolfError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 __all__ = [
     "ERROR_DIR_ENV",
     "LAUNCHER_PID_ENV",
     "PROBE_SEED_ENV",
     "STARTED_AT_ENV",
+    "find_first_failure",
     "is_main_process",
     "launch_ranks",
     "local_world_size",
@@ -36,6 +40,7 @@ STARTED_AT_ENV = "GOLF_PROCESS_STARTED_AT"  # in a rank: when the command starte
 _N_NODES_ENV, _NODE_RANK_ENV = "PET_NNODES", "PET_NODE_RANK"  # how many machines, and which one this is
 _MASTER_ENVS = ("PET_MASTER_ADDR", "PET_MASTER_PORT")  # of the first machine
 _JOIN_TIMEOUT_S = 900  # how long a machine waits for the others to start the stage
+_SAME_MOMENT_S = 5  # within which one rank's end may have made another fail
 
 
 def is_main_process() -> bool:
@@ -109,7 +114,7 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
                 raise KeyboardInterrupt from None
             return 128 + error.sigval
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
+            rank, failure = find_first_failure(error.failures)
             if failure.exitcode < 0:
                 signal_name = signal.Signals(-failure.exitcode).name
                 raise GolfError(
@@ -127,6 +132,17 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
         finally:
             del os.environ[ERROR_DIR_ENV]
     return 0
+
+
+def find_first_failure(failures: "dict[int, ProcessFailure]") -> "tuple[int, ProcessFailure]":
+    """Return the rank whose failure stopped the others, from torch's record, whose times are whole seconds.
+
+    A rank that loses its peer fails at once, so one that was killed counts before one that failed in the same moment.
+    torch kills ranks too, but half a minute later.
+    """
+    first_s = min(failure.timestamp for failure in failures.values())
+    candidates = {rank: failure for rank, failure in failures.items() if failure.timestamp - first_s < _SAME_MOMENT_S}
+    return min(candidates.items(), key=lambda item: (item[1].exitcode != -signal.SIGKILL, item[1].timestamp))
 
 
 def local_world_size(stage: str, world_size: int) -> int:

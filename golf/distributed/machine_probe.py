@@ -49,21 +49,22 @@ def measure_bf16_speedup() -> float:
 def find_compile_problem(device: torch.device) -> str | None:
     """Compile a small function with its gradient on ``device`` and run both; return why that failed, None if it works.
 
-    The function holds a random constant, so that no cache can answer for a compiler that does not work any more.
+    The function holds a random constant, so that no cache can answer for a compiler that does not work any more. Its
+    gradient is constant, so that the compiler is called once, which takes a second.
     """
-    factor = 1 + secrets.randbelow(1 << 30) / (1 << 30)
+    offset = secrets.randbelow(1 << 20)
 
     def trial(x: torch.Tensor) -> torch.Tensor:
-        return (torch.sin(x) * factor).sum()
+        return x.sum() + offset
 
     x = torch.ones(64, device=device, requires_grad=True)
     try:
-        torch.compile(trial, fullgraph=True, dynamic=False)(x).backward()
+        result = torch.compile(trial, fullgraph=True, dynamic=False)(x)
+        result.backward()
     except Exception as error:  # whatever a compiler, a linker, a cache folder or torch itself may raise
         return summarize_compile_error(error)
-    expected = torch.cos(x.detach()) * factor
-    if x.grad is None or not torch.allclose(x.grad, expected, rtol=1e-3):
-        return "a compiled function gave a wrong gradient"
+    if result.item() != len(x) + offset or x.grad is None or not (x.grad == 1).all():
+        return "a compiled function gave a wrong result"
     return None
 
 

@@ -23,7 +23,7 @@ def test_a_compiler_that_works_has_no_problem_and_one_that_computes_nonsense_has
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     assert machine_probe.find_compile_problem(CPU) is None
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda x: 2 * function(x))
-    assert machine_probe.find_compile_problem(CPU) == "a compiled function gave a wrong gradient"
+    assert machine_probe.find_compile_problem(CPU) == "a compiled function gave a wrong result"
 
 
 @pytest.mark.parametrize(

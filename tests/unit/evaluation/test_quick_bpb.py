@@ -31,7 +31,7 @@ def measure(ctx=EAGER, *, rows: int = 2, progress: Progress | None = None) -> li
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 64])
 def test_it_is_the_bpb_of_plain_windows_however_they_are_batched(rows, monkeypatch):
-    monkeypatch.setattr(quick_bpb, "_MAX_LOGITS", {"cpu": 7 * TINY_MODEL_CONFIG.vocab_size})
+    monkeypatch.setattr(quick_bpb, "MAX_CHUNK_LOGITS", {"cpu": 7 * TINY_MODEL_CONFIG.vocab_size})
     for actual, recurrent in zip(measure(rows=rows), (True, False), strict=True):
         scorer = Scorer(make_model(EAGER), EAGER, eval_batch_tokens=10_000, recurrent=recurrent)
         nll = scorer.score(STREAM[:1], STREAM[1:], stride=CONTEXT_LENGTH)
