@@ -26,22 +26,22 @@ USED_CODE = "artifacts/evaluate/code.tar.xz"  # what the sandbox ran: compress's
 
 
 def main() -> DistContext:
-    cfg, ttt_cfg, prequant_epochs, context_length, vocab_size, limit_bytes, weights = loader.load_sections(
-        "evaluate", "ttt", "prequant.epochs", "model.context_length", "model.vocab_size", "compress.limit_bytes",
-        "quantize.weights",
+    cfg, ttt_cfg, memory_cfg, prequant_epochs, context_length, vocab_size, limit_bytes, weights = loader.load_sections(
+        "evaluate", "ttt", "memory", "prequant.epochs", "model.context_length", "model.vocab_size",
+        "compress.limit_bytes", "quantize.weights",
     )  # fmt: skip
     timing_paths = (*TIMINGS, TTT_TIMING) if weights == "ttt" else TIMINGS
     consistency.check_same_inputs("evaluate", cfg.artifact, CODE, PLAN, SIZES, *VAL_DATA, *timing_paths)
     if is_own := cfg.artifact == ARTIFACT:
         artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, SIZES, PLAN, context_length, *timing_paths)
     else:
-        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, ttt_cfg, context_length)
+        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (ttt_cfg, memory_cfg), context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
     with Sandbox(cfg, bundle_path=bundle_path, timer=timer) as sandbox:
         val_data = ValidationData.open(*VAL_DATA, vocab_size)
-        entry = evaluation_log.make_entry(cfg, artifact.ttt_cfg, val_data.index_sha256, run_record.git_revision())
+        entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.git_revision())
         if launcher.is_main_process():
             evaluation_log.append_entry(LOG, entry)
         run = evaluation_run.run_evaluation(sandbox, artifact, val_data.stream, cfg, context_length, vocab_size)

@@ -25,7 +25,7 @@ RUNNING_BPB_PATH = "artifacts/ttt/running_bpb.csv"
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, cfg, prequant_cfg = load_sections("model", "ttt", "prequant")
+    model_cfg, cfg, memory_cfg, prequant_cfg = load_sections("model", "ttt", "memory", "prequant")
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)
@@ -36,18 +36,18 @@ def main(ctx: DistContext) -> None:
     def evaluate(mode: str, progress_name: str = "ttt") -> scoring_loop.ModeResult:
         progress.log_compiling(progress_name, ctx)
         predictor = GolfPredictor(model, ctx, eval_batch_tokens=cfg.eval_batch_tokens)
-        options = {"ttt_cfg": cfg, "stride": cfg.stride, "context_length": model_cfg.context_length}
-        options |= {"quiet": not ctx.is_main, "stage": progress_name}
+        options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride}
+        options |= {"context_length": model_cfg.context_length, "quiet": not ctx.is_main, "stage": progress_name}
         return scoring_loop.evaluate_mode(predictor, stream, mode, **options)
 
     before = evaluate("sliding")
     bpb_before = before.score.bpb
     if cfg.method == "score_first":
-        after, annotations, params = evaluate("ttt"), {}, [cfg]
+        after, annotations, params = evaluate("ttt"), {}, [cfg, memory_cfg]
         metrics = {"bpb_sliding": bpb_before, "bpb_ttt": after.score.bpb, "gain": bpb_before - after.score.bpb}
         metrics["seconds"] = round(after.seconds, 3)
     else:
-        annotations, params = prequant_ttt.make_annotations(cfg.stream), [cfg, prequant_cfg]
+        annotations, params = prequant_ttt.make_annotations(cfg.stream), [cfg, memory_cfg, prequant_cfg]
         name = prequant_ttt.make_progress_name(cfg.stream)
         windows = loader.make_fixed_windows(split, model_cfg.context_length, stream.n_targets)
         result = prequant_ttt.finetune_on_stream(model, windows, prequant_cfg, ctx, progress_name=name)
@@ -58,8 +58,8 @@ def main(ctx: DistContext) -> None:
         record = lineage.make_lineage("ttt", inputs, model_cfg, *params, world_size=cfg.ranks, dtype=ctx.dtype)
         checkpoint.save(WEIGHTS_PATH, model.state_dict(), model_cfg, lineage=record)
         after.ledger.save(LEDGER_PATH, stream=cfg.stream, lineage=record, **annotations)
-        plan = {"ttt": dataclasses.asdict(cfg), "splits_seen": record["splits_seen"], "lineage": record}
-        io.write_json(PLAN_PATH, plan)
+        plan = {"ttt": dataclasses.asdict(cfg), "memory": dataclasses.asdict(memory_cfg)}
+        io.write_json(PLAN_PATH, plan | {"splits_seen": record["splits_seen"], "lineage": record})
         timing.write_timing_json("ttt", ctx, train_seconds=metrics["seconds"])
         curve = mode_results.tabulate_running_bpb({"sliding": before, "ttt": after})
         io.write_csv(RUNNING_BPB_PATH, [row | annotations for row in curve])

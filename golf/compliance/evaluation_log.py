@@ -6,7 +6,6 @@ the line before it (null in the first), so that an edited, moved or removed line
 show, nor does a missing file: commit the log, and Git shows both.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -15,7 +14,7 @@ from typing import Any
 
 from golf.artifacts import io, lineage
 from golf.compliance.check_result import FAIL, PASS, Outcome
-from golf.config.sections import EvaluateConfig, TTTConfig
+from golf.config.sections import EvaluateConfig
 from golf.errors import ArtifactError
 
 __all__ = ["append_entry", "count_started", "describe_log", "format_count", "make_entry", "read_entries"]
@@ -37,13 +36,16 @@ _LIMIT = "every evaluation is logged"
 
 
 def make_entry(
-    cfg: EvaluateConfig, ttt_cfg: TTTConfig, val_sha256: str, git_revision: dict[str, Any] | None
+    cfg: EvaluateConfig, plan: dict[str, Any], val_sha256: str, git_revision: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """An evaluation's entry before anything is scored. git_revision: as ``golf.pipeline.run_record`` gives it."""
+    """An evaluation's entry before anything is scored.
+
+    plan: how the ttt mode adapts. git_revision: as ``golf.pipeline.run_record`` gives it.
+    """
     return {
         "artifact": lineage.artifact_sha256(cfg.artifact),
         "predictor": cfg.predictor,
-        "plan": io.sha256_json(dataclasses.asdict(ttt_cfg)) if cfg.headline == "ttt" else None,
+        "plan": io.sha256_json(plan) if cfg.headline == "ttt" else None,
         "val": val_sha256,
         "headline": cfg.headline,
         "val_bpb": None,

@@ -1,7 +1,9 @@
 """Where an artifact and its TTT plan come from: origins by lineage, training time, and the files that record them."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -58,14 +60,15 @@ def _is_foreign(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class _PlanFile:
-    """plan.json without its lineage: how the ttt mode learns, and the splits that these parameters were tried on."""
+    """plan.json without its lineage: how the ttt mode adapts, and the splits that these parameters were tried on."""
 
     ttt: sections.TTTConfig
+    memory: sections.MemoryConfig
     splits_seen: tuple[str, ...]
 
 
-def read_plan(plan_path: str | Path, context_length: int) -> sections.TTTConfig:
-    """The ttt section in plan.json.
+def read_plan(plan_path: str | Path, context_length: int) -> tuple[sections.TTTConfig, sections.MemoryConfig]:
+    """The sections ttt and memory in plan.json.
 
     Raises ArtifactError for a file of another form, or one whose chunks are no multiples of ``context_length``.
     """
@@ -83,7 +86,7 @@ def read_plan(plan_path: str | Path, context_length: int) -> sections.TTTConfig:
                 f"no multiple of model.context_length {context_length}"
             )
             raise ArtifactError(plan_path, problem, "run dvc repro")
-    return ttt_cfg
+    return ttt_cfg, plan.memory
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,20 @@ def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> Non
 class ArtifactProvenance:
     """Known origin of an artifact before scoring.
 
-    ttt_cfg: how the ttt mode learns. origin, plan_origin: of the artifact and of plan.json. training_time: None when
-    the training was not measured here.
+    ttt_cfg, memory_cfg: how the ttt mode adapts. origin, plan_origin: of the artifact and of plan.json. training_time:
+    None when the training was not measured here.
     """
 
     ttt_cfg: sections.TTTConfig
+    memory_cfg: sections.MemoryConfig
     origin: Origin
     plan_origin: Origin
     training_time: TrainingTime | None
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """How the ttt mode adapts: the sections ttt and memory."""
+        return {"ttt": dataclasses.asdict(self.ttt_cfg), "memory": dataclasses.asdict(self.memory_cfg)}
 
     @classmethod
     def from_pipeline(
@@ -142,22 +151,25 @@ class ArtifactProvenance:
         *timing_paths: str | Path,
     ) -> "ArtifactProvenance":
         """Of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
-        ttt_cfg = read_plan(plan_path, context_length)
+        plan = read_plan(plan_path, context_length)
         _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
         return cls(
-            ttt_cfg, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
+            *plan, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
         )
 
     @classmethod
     def from_external(
-        cls, artifact_path: str | Path, plan_path: str | Path, ttt_cfg: sections.TTTConfig, context_length: int
+        cls,
+        artifact_path: str | Path,
+        plan_path: str | Path,
+        default_plan: tuple[sections.TTTConfig, sections.MemoryConfig],
+        context_length: int,
     ) -> "ArtifactProvenance":
-        """Of an artifact from elsewhere, which may have a lineage. Without a plan.json, ``ttt_cfg`` is the plan."""
+        """Of an artifact from elsewhere, which may have a lineage. default_plan: counts where there is no plan.json."""
+        origin = Origin.from_file(artifact_path)
         if Path(plan_path).is_file():
-            return cls(
-                read_plan(plan_path, context_length), Origin.from_file(artifact_path), Origin.from_file(plan_path), None
-            )
-        return cls(ttt_cfg, Origin.from_file(artifact_path), Origin((lineage.UNKNOWN_SPLIT,)), None)
+            return cls(*read_plan(plan_path, context_length), origin, Origin.from_file(plan_path), None)
+        return cls(*default_plan, origin, Origin((lineage.UNKNOWN_SPLIT,)), None)
 
     def disclaimer(self, mode: str) -> str:
         """Text printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""

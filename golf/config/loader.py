@@ -16,6 +16,7 @@ from golf.config.sections import (
     EvaluateConfig,
     FetchConfig,
     HubConfig,
+    MemoryConfig,
     NonEmptyText,
     PrequantTTTConfig,
     QuantizeConfig,
@@ -54,6 +55,7 @@ class Config:
     train: TrainConfig
     ema: EMAConfig
     ttt: TTTConfig
+    memory: MemoryConfig
     prequant: PrequantTTTConfig
     calibrate: CalibrateConfig
     quantize: QuantizeConfig

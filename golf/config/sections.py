@@ -15,6 +15,7 @@ __all__ = [
     "ExecutionConfig",
     "FetchConfig",
     "HubConfig",
+    "MemoryConfig",
     "NonEmptyText",
     "PrequantTTTConfig",
     "QuantizeConfig",
@@ -38,6 +39,11 @@ class _TextRule:
 
     def __str__(self) -> str:
         return f"text that is not blank, of at most {_MAX_TEXT_CHARS:,} characters, none of them a control character"
+
+
+def _check_batch(batch_tokens: int, held_tokens: int) -> Iterator[tuple[str, str]]:
+    if batch_tokens % held_tokens:
+        yield "batch_tokens", f"must be a multiple of micro_batch_tokens x ranks = {held_tokens}, got {batch_tokens}"
 
 
 # A range ends where a value can no longer be meant or would overflow, not where it stops being wise.
@@ -163,12 +169,7 @@ class TrainConfig(ExecutionConfig):
             yield "steps", "steps and limit_s are both null, so training would never end; set one of them"
         if self.limit_s is not None and self.reserve_s >= self.limit_s:
             yield "reserve_s", f"must be below limit_s = {self.limit_s:g}, got {self.reserve_s:g}"
-        if self.batch_tokens % (self.micro_batch_tokens * self.ranks):
-            yield (
-                "batch_tokens",
-                f"must be a multiple of micro_batch_tokens x ranks = {self.micro_batch_tokens * self.ranks}, "
-                f"got {self.batch_tokens}",
-            )
+        yield from _check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
         if len(self.ema_basis_decays) != 2 or len(set(self.ema_basis_decays)) != 2:
             yield "ema_basis_decays", f"must be two different decays, got {list(self.ema_basis_decays)}"
         if len(self.ema_decays) > _MAX_EMA_DECAYS:
@@ -208,6 +209,23 @@ class TTTConfig(ExecutionConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConfig:
+    """What the ttt mode mixes into the model's distribution: tokens that followed the same context earlier."""
+
+    orders: tuple[Annotated[int, Range(low=1, high=256)], ...]  # tokens of each context length; none: no memory
+    # one for each order; larger: less trusted; read if there are orders
+    escape_weights: tuple[Annotated[float, Range(low=0.001, high=1_000_000)], ...]
+    window: Annotated[int, Range(low=1, high=65536)]  # newest successors of a context that count
+    decay: Annotated[float, Range(low=0, high=100)]  # the one seen a times before the newest weighs (a + 1)^-decay
+
+    def validate(self) -> Iterator[tuple[str, str]]:
+        if list(self.orders) != sorted(set(self.orders)):
+            yield "orders", f"must rise, each order once, got {list(self.orders)}"
+        if self.orders and len(self.escape_weights) != len(self.orders):
+            yield "escape_weights", f"must be {len(self.orders)} numbers, one an order, got {len(self.escape_weights)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PrequantTTTConfig:
     """Fine-tuning on the whole stream before any of it is scored; read if ttt.method is prequant."""
 
@@ -234,12 +252,7 @@ class CalibrateConfig(ExecutionConfig):
     sensitivity_tokens: _CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        if self.batch_tokens % (self.micro_batch_tokens * self.ranks):
-            yield (
-                "batch_tokens",
-                f"must be a multiple of micro_batch_tokens x ranks = {self.micro_batch_tokens * self.ranks}, "
-                f"got {self.batch_tokens}",
-            )
+        yield from _check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
         if self.sensitivity_tokens > self.batches * self.batch_tokens:
             yield (
                 "sensitivity_tokens",
@@ -262,9 +275,8 @@ class QuantizeConfig:
     # row_column: geometric mean step in standard deviations; null: the one that fills the limit
     base_step: Annotated[float, Range(low=1e-6, high=1000)] | None
     min_weights: _SizeOrZero  # matrices of at most this many weights stay fp16
-    damping_frac: Annotated[
-        float, Range(low=1e-9, high=100)
-    ]  # share of the Hessian's mean diagonal that is added to the diagonal
+    # share of the Hessian's mean diagonal that is added to the diagonal
+    damping_frac: Annotated[float, Range(low=1e-9, high=100)]
     block_size: Annotated[int, Range(low=1, high=65536)]  # columns that GPTQ updates at a time
     matrix_bits: _BitWidth  # row: bits of a matrix code
     matrix_clip: _Clip  # row: clip of matrices in standard deviations
@@ -273,10 +285,7 @@ class QuantizeConfig:
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.grid == "row" and self.base_step is not None:
-            yield (
-                "base_step",
-                f"must be null with quantize.grid = row, which uses clips, got {self.base_step:g}",
-            )
+            yield "base_step", f"must be null with quantize.grid = row, which uses clips, got {self.base_step:g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from golf.config.sections import TTTConfig
+from golf.config.sections import MemoryConfig, TTTConfig
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
@@ -37,6 +37,7 @@ def evaluate_mode(
     mode: str,
     *,
     ttt_cfg: TTTConfig,
+    memory_cfg: MemoryConfig | None = None,
     stride: int,
     context_length: int,
     quiet: bool,
@@ -48,7 +49,8 @@ def evaluate_mode(
     """Score all of ``stream`` in one mode.
 
     plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
-    predictor may learn. All modes are scored in chunks of ``ttt_cfg.chunk_tokens``.
+    predictor may learn and use the memory of ``memory_cfg``. All modes are scored in chunks of
+    ``ttt_cfg.chunk_tokens``.
     timer: None starts one here. probes: called with each sealed chunk and its nll before the predictor may learn from
     it; the timer excludes that time. disclaimer: printed in parentheses beside the score.
     Raises DivergenceError when a score is not finite.
@@ -56,7 +58,14 @@ def evaluate_mode(
     timer = timer or EvalTimer()
     begin_s = timer.counted_s()
     predictor.reset(
-        **make_pass_settings(mode, stream.n_targets, ttt_cfg=ttt_cfg, stride=stride, context_length=context_length)
+        **make_pass_settings(
+            mode,
+            stream.n_targets,
+            ttt_cfg=ttt_cfg,
+            memory_cfg=memory_cfg,
+            stride=stride,
+            context_length=context_length,
+        )
     )
     name = f"{stage} invalid" if disclaimer else stage
     progress = Progress(
@@ -77,12 +86,19 @@ def evaluate_mode(
 
 
 def make_pass_settings(
-    mode: str, n_targets: int, *, ttt_cfg: TTTConfig, stride: int, context_length: int
+    mode: str,
+    n_targets: int,
+    *,
+    ttt_cfg: TTTConfig,
+    memory_cfg: MemoryConfig | None = None,
+    stride: int,
+    context_length: int,
 ) -> dict[str, Any]:
     """The keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
     strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
     n_chunks = -(-n_targets // ttt_cfg.chunk_tokens)  # rounded up
-    return {"stride": strides[mode], "ttt_cfg": ttt_cfg if mode == "ttt" else None, "n_chunks": n_chunks}
+    plan = (ttt_cfg, memory_cfg) if mode == "ttt" else (None, None)
+    return {"stride": strides[mode], "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": n_chunks}
 
 
 def score_stream(

@@ -4,7 +4,7 @@ The evaluator imports the class that ``evaluate.predictor`` names and calls it i
 
     predictor = SomeClass.open(path, ctx, eval_batch_tokens=...)
     for each pass over the stream:
-        predictor.reset(stride=..., ttt_cfg=..., n_chunks=...)
+        predictor.reset(stride=..., ttt_cfg=..., memory_cfg=..., n_chunks=...)
         for each chunk, first to last:
             predictor.score(prefix, chunk)      # its scores are then sealed in the ledger
             predictor.update(scored_chunk)      # only now may the predictor learn from the chunk
@@ -63,14 +63,35 @@ class TTTSettings(Protocol):
     def batch_tokens(self) -> int: ...
 
 
+class MemorySettings(Protocol):
+    """The section ``memory`` of params.yaml: what a predictor may keep of the text before a token, see NgramMemory."""
+
+    @property
+    def orders(self) -> Sequence[int]: ...
+    @property
+    def escape_weights(self) -> Sequence[float]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def decay(self) -> float: ...
+
+
 class ScoringSession(Protocol):
     """An opened predictor as the evaluator calls it, in this process or through the sandbox."""
 
-    def reset(self, *, stride: int, ttt_cfg: TTTSettings | None = None, n_chunks: int = 1) -> object:
+    def reset(
+        self,
+        *,
+        stride: int,
+        ttt_cfg: TTTSettings | None = None,
+        memory_cfg: MemorySettings | None = None,
+        n_chunks: int = 1,
+    ) -> object:
         """Begin a pass: return to the state after ``open``. The returned value is ignored.
 
         stride: tokens by which scoring windows advance, at most the model's context. ttt_cfg: None means that the
-        predictor must not learn in this pass, though ``update`` is called all the same. n_chunks: chunks of the pass.
+        predictor must not learn in this pass, though ``update`` is called all the same. memory_cfg: how a score
+        may use the prefix beyond the model's context; None where the mode has no memory. n_chunks: chunks of the pass.
         """
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:

@@ -10,7 +10,8 @@ from golf.compression import quantized_tensor, reader
 from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError
-from golf.inference.interface import ScoredChunk, Scores, TTTSettings
+from golf.inference.interface import MemorySettings, ScoredChunk, Scores, TTTSettings
+from golf.inference.ngram_memory import NgramMemory
 from golf.inference.score_first_sgd import ScoreFirstSGD
 from golf.inference.scorer import Scorer
 from golf.model.gpt import GPT
@@ -19,7 +20,10 @@ __all__ = ["GolfPredictor"]
 
 
 class GolfPredictor:
-    """A GPT scored in sliding windows and adapted by score-first SGD. ``interface.Predictor`` has the contract."""
+    """A GPT scored in sliding windows, mixed with a memory of the text before, and adapted by score-first SGD.
+
+    ``interface.Predictor`` has the contract.
+    """
 
     def __init__(self, model: GPT, ctx: DistContext, *, eval_batch_tokens: int, header: reader.Header | None = None):
         """header: that of the file that the model was read from; None when it was not read from a file."""
@@ -28,6 +32,7 @@ class GolfPredictor:
         self.initial_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self._stride = model.cfg.context_length
         self.learner: ScoreFirstSGD | None = None
+        self.memory: NgramMemory | None = None
 
     @classmethod
     def open(cls, path: str, ctx: DistContext, *, eval_batch_tokens: int) -> Self:
@@ -43,26 +48,40 @@ class GolfPredictor:
         model.load_state_dict(quantized_tensor.dequantize_state_dict(tensors))
         return cls(model.to(ctx.device), ctx, eval_batch_tokens=eval_batch_tokens, header=header)
 
-    def reset(self, *, stride: int, ttt_cfg: TTTSettings | None = None, n_chunks: int = 1) -> Self:
+    def reset(
+        self,
+        *,
+        stride: int,
+        ttt_cfg: TTTSettings | None = None,
+        memory_cfg: MemorySettings | None = None,
+        n_chunks: int = 1,
+    ) -> Self:
         self.model.load_state_dict(self.initial_weights)
         self._stride = stride
         self._scorer.warm_up(stride=stride)
         self.learner = None if ttt_cfg is None else ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
+        self.memory = NgramMemory(memory_cfg) if memory_cfg and memory_cfg.orders else None
         return self
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
         nll = self._scorer.score(prefix, chunk, stride=self._stride)
-        if positions is None:
-            return nll
-        return nll, self._scorer.log_probs(prefix, chunk, positions, stride=self._stride)
+        if self.memory is not None:
+            nll = self.memory.mix_nll(prefix, chunk, nll)
+        return nll if positions is None else (nll, self._log_probs(prefix, chunk, positions))
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         placeholder = np.zeros(1, prefix.dtype)  # stands for the unknown token; no score depends on it
-        return self._scorer.log_probs(prefix, placeholder, [0], stride=self._stride)[0]
+        return self._log_probs(prefix, placeholder, [0])[0]
+
+    def _log_probs(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int]) -> np.ndarray:
+        log_probs = self._scorer.log_probs(prefix, chunk, positions, stride=self._stride)
+        return log_probs if self.memory is None else self.memory.mix_log_probs(prefix, chunk, positions, log_probs)
 
     def update(self, scored_chunk: ScoredChunk) -> None:
         if self.learner is not None:
             self.learner.train_on_chunk(scored_chunk)
+        if self.memory is not None:
+            self.memory.learn(scored_chunk)
 
 
 def _state_mismatch(tensors: dict[str, torch.Tensor], model_cfg: ModelConfig) -> str | None:

@@ -11,7 +11,7 @@ TOKENS_PATH = Path("seen.npy")
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
         self.counts = np.exp(self.table)
         self.seen_tokens = np.zeros(0, dtype=np.uint16)
         if TOKENS_PATH.exists():

@@ -27,7 +27,7 @@ class ScriptedPredictor:
             raise ArtifactError(path, "is damaged")
         return predictor
 
-    def reset(self, *, stride, ttt_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
         self.behavior = ttt_cfg and ttt_cfg.behavior
         if self.behavior == "reset":
             raise RuntimeError("can not reset")

@@ -11,7 +11,7 @@ import torch
 from golf.distributed.context import DistContext
 from golf.errors import PredictorError
 from golf.evaluation.timer import EvalTimer
-from golf.inference.interface import ScoredChunk, Scores, TTTSettings
+from golf.inference.interface import MemorySettings, ScoredChunk, Scores, TTTSettings
 
 __all__ = ["INTERFACE_HINT", "SandboxSession"]
 
@@ -59,12 +59,20 @@ class SandboxSession:
         self.initial_state_hash = self.state_hash = ""
         self._n_sent_tokens = self.n_score_calls = self.n_state_changes = 0
 
-    def reset(self, *, stride: int, ttt_cfg: TTTSettings | None = None, n_chunks: int = 1) -> None:
+    def reset(
+        self,
+        *,
+        stride: int,
+        ttt_cfg: TTTSettings | None = None,
+        memory_cfg: MemorySettings | None = None,
+        n_chunks: int = 1,
+    ) -> None:
         """Start a pass."""
         self._start_pass()
         payload = {
             "stride": stride,
             "ttt_cfg": ttt_cfg and dataclasses.asdict(cast(Any, ttt_cfg)),
+            "memory_cfg": memory_cfg and dataclasses.asdict(cast(Any, memory_cfg)),
             "n_chunks": n_chunks,
         }
         self._sandbox.send("reset", payload)

@@ -183,9 +183,9 @@ class _PredictorServer:
 
     def reset(self, payload: dict[str, Any]) -> _Reply:
         """Start a pass: forget the tokens of the one before and reset the predictor."""
-        ttt_cfg = payload["ttt_cfg"] and types.SimpleNamespace(**payload["ttt_cfg"])
+        settings = {key: payload[key] and types.SimpleNamespace(**payload[key]) for key in ("ttt_cfg", "memory_cfg")}
         self._tokens, self._n_tokens = None, 0
-        self._predictor.reset(stride=payload["stride"], ttt_cfg=ttt_cfg, n_chunks=payload["n_chunks"])
+        self._predictor.reset(stride=payload["stride"], n_chunks=payload["n_chunks"], **settings)
         return {"state_hash": self._state_hash()}, ()
 
     def _append_tokens(self, new_tokens: "np.ndarray") -> None:

@@ -35,7 +35,7 @@ def failed(*args, **kwargs) -> set[str]:
 class KeepsLearning(CountedBigrams):
     """Keeps what it learned for the next pass."""
 
-    def reset(self, *, stride, ttt_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
         if not hasattr(self, "counts"):
             super().reset(stride=stride)
 
@@ -50,7 +50,7 @@ class Unsteady(FixedBigrams):
 class ScaledWithTTT(FixedBigrams):
     """With a TTT config it is another predictor even before it has learned anything."""
 
-    def reset(self, *, stride, ttt_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
         self.scale = 2.0 if ttt_cfg else 1.0
 
     def log_probs(self, prefix, chunk):

@@ -23,7 +23,7 @@ from tests.helpers.tiny_corpus import ROOT
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
 TTT_CONFIG = dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4)
-PROVENANCE = ArtifactProvenance(TTT_CONFIG, Origin(("train",)), Origin(("dev",)), None)
+PROVENANCE = ArtifactProvenance(TTT_CONFIG, LAPTOP.memory, Origin(("train",)), Origin(("dev",)), None)
 CHECK_IDS = ("C1-a", "C1-b", "C1-c", "C2-a", "C2-b", "C2-c", "C2-d", "C3-b", "C3-c", "C3-d", "C3-e")
 
 

@@ -15,7 +15,8 @@ from golf.errors import ArtifactError, InputError
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 from tests.unit.artifacts.test_lineage_graph import CODE, GOLF, SIZES, VAL, run_pipeline
 
-TTT = dataclasses.replace(loader.load_config(ROOT / "profiles" / "laptop.yaml").ttt, chunk_tokens=64, batch_tokens=32)
+LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
+TTT, MEMORY = dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.memory
 PLAN, TRAIN_TIMING, OTHER_TIMING = (
     "artifacts/ttt/plan.json",
     "artifacts/train/timing.json",
@@ -36,8 +37,8 @@ def stream(request, tmp_path, monkeypatch) -> str:
 
 def write_plan(inputs: dict) -> None:
     origin = lineage.make_lineage("ttt", inputs)
-    record = {"ttt": dataclasses.asdict(TTT), "splits_seen": origin["splits_seen"], "lineage": origin}
-    io.write_json(PLAN, record)
+    plan = {"ttt": dataclasses.asdict(TTT), "memory": dataclasses.asdict(MEMORY)}
+    io.write_json(PLAN, plan | {"splits_seen": origin["splits_seen"], "lineage": origin})
 
 
 def read_own() -> ArtifactProvenance:
@@ -46,7 +47,7 @@ def read_own() -> ArtifactProvenance:
 
 def test_the_pipelines_artifact_has_an_origin_a_plan_and_a_training_time(stream):
     artifact = read_own()
-    assert artifact.ttt_cfg == TTT
+    assert (artifact.ttt_cfg, artifact.memory_cfg) == (TTT, MEMORY)
     assert artifact.origin == Origin(("train", "dev"), (), (42,), ())
     assert artifact.plan_origin.splits == ("dev",)
     assert artifact.training_time == TrainingTime(104.75, 120.0, "2 × CPU core")
@@ -87,7 +88,7 @@ def test_a_split_that_lineage_leaves_out_is_found_in_its_inputs(stream):
 def test_a_file_without_lineage_is_of_unknown_origin(stream):
     io.write_bytes("external.bin", b"weights")
     assert Origin.from_file("external.bin") == Origin(("unknown",))
-    artifact = ArtifactProvenance.from_external("external.bin", "nowhere/plan.json", TTT, 32)
+    artifact = ArtifactProvenance.from_external("external.bin", "nowhere/plan.json", (TTT, MEMORY), 32)
     assert (artifact.ttt_cfg, artifact.origin, artifact.plan_origin, artifact.training_time) == (
         TTT,
         Origin(("unknown",)),
@@ -102,7 +103,7 @@ def test_a_copied_golf_file_has_the_splits_of_its_header_beside_unknown(stream, 
         {"w": torch.ones(2)}, TINY_MODEL_CONFIG, upstream_splits=seen, codec="brotli", brotli_quality=5
     )
     io.write_bytes("external.golf", packed)
-    artifact = ArtifactProvenance.from_external("external.golf", PLAN, TTT, 32)
+    artifact = ArtifactProvenance.from_external("external.golf", PLAN, (TTT, MEMORY), 32)
     assert artifact.origin == Origin((*seen, "unknown"))
     disclaimer = "invalid: val is upstream of the artifact" if "val" in seen else ""
     assert [artifact.disclaimer(mode) for mode in ("plain", "sliding", "ttt")] == [disclaimer] * 3
@@ -110,7 +111,7 @@ def test_a_copied_golf_file_has_the_splits_of_its_header_beside_unknown(stream, 
 
 def test_an_external_artifact_follows_the_local_plan(stream):
     io.write_bytes("external.bin", b"weights")
-    artifact = ArtifactProvenance.from_external("external.bin", PLAN, dataclasses.replace(TTT, lr=9.0), 32)
+    artifact = ArtifactProvenance.from_external("external.bin", PLAN, (dataclasses.replace(TTT, lr=9.0), MEMORY), 32)
     assert (artifact.ttt_cfg, artifact.plan_origin.splits) == (TTT, ("dev",))
 
 

@@ -14,7 +14,8 @@ from golf.pipeline.progress import Progress
 TOKENS = np.arange(100, 151, dtype=np.uint16)
 TARGET_BYTES = np.arange(50) % 4
 TTT_CONFIG = SimpleNamespace(chunk_tokens=20, stride=4)
-PASS_ARGS = {"ttt_cfg": TTT_CONFIG, "stride": 2, "context_length": 8, "stage": "evaluate"}
+MEMORY_CONFIG = SimpleNamespace(orders=(1, 2))
+PASS_ARGS = {"ttt_cfg": TTT_CONFIG, "memory_cfg": MEMORY_CONFIG, "stride": 2, "context_length": 8, "stage": "evaluate"}
 
 
 class RecordingPredictor:
@@ -105,13 +106,14 @@ def evaluate(mode="plain", predictor=None, quiet=True, **args):
 
 
 @pytest.mark.parametrize(
-    ("mode", "stride", "ttt_cfg"), [("plain", 8, None), ("sliding", 2, None), ("ttt", 4, TTT_CONFIG)]
+    ("mode", "stride", "plan"),
+    [("plain", 8, (None, None)), ("sliding", 2, (None, None)), ("ttt", 4, (TTT_CONFIG, MEMORY_CONFIG))],
 )
-def test_each_mode_has_its_own_stride_and_only_ttt_may_learn(mode, stride, ttt_cfg):
+def test_each_mode_has_its_own_stride_and_only_ttt_may_learn_and_remember(mode, stride, plan):
     predictor = RecordingPredictor()
     evaluate(mode, predictor)
 
-    assert predictor.resets == [{"stride": stride, "ttt_cfg": ttt_cfg, "n_chunks": 3}]
+    assert predictor.resets == [{"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3}]
 
 
 def test_the_time_of_probes_is_excluded_and_they_see_each_sealed_chunk():

@@ -1,0 +1,130 @@
+"""A memory of the text before a position: what followed its last tokens earlier, mixed into the model's distribution.
+
+For contexts of several lengths it keeps the newest tokens that followed each. They are mixed with the model's
+probabilities from the shortest context to the longest, as PPM mixes its orders (docs/references.md#ngram-memory):
+
+    p_k(y) = λ_k q_k(y) + (1 - λ_k) p_{k-1}(y),    λ_k = n / (n + e_k u),    p_0: the model's distribution
+
+n: tokens kept for the context of order k; u: how many of them differ; e_k: the order's escape weight; q_k: the kept
+tokens, the one seen a times before the newest weighing (a + 1)^-decay. If p_0 is a distribution, so is each p_k.
+
+The mixture at a position is a function of the tokens before it alone, the chunk's own included: a token is recorded
+after it was scored. As with PPM's update exclusion, it is recorded from the longest context down to the first that knew
+it.
+"""
+
+# n tokens of the chunk, r positions, V vocabulary size
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from golf.inference.interface import MemorySettings, ScoredChunk
+
+__all__ = ["NgramMemory"]
+
+_Context = tuple[bytes, tuple[int, ...], float]  # its token ids, their successors (the newest first), its escape weight
+
+
+class _Successors(dict[bytes, tuple[int, ...]]):
+    """The newest successors of each context. Those of a context that it lacks are ``base``'s, which stays as it is."""
+
+    def __init__(self, base: dict[bytes, tuple[int, ...]]) -> None:
+        self._base = base
+
+    def __missing__(self, key: bytes) -> tuple[int, ...]:
+        return self._base.get(key, ())
+
+
+class NgramMemory:
+    """Mixes the probabilities of a stream's chunks. ``learn`` records a chunk for good; mixing changes nothing.
+
+    Contexts are exact and stand in an ordinary dict. Seven orders take about 0.8 KB for each token.
+
+    successors: of every context that was learned.
+    """
+
+    def __init__(self, cfg: MemorySettings) -> None:
+        self._orders = sorted(zip(cfg.orders, cfg.escape_weights, strict=True), reverse=True)  # the longest first
+        self._window, self._longest = cfg.window, self._orders[0][0]
+        self._weights = [(age + 1) ** -cfg.decay for age in range(cfg.window)]
+        self._weight_sums = np.cumsum([0.0, *self._weights]).tolist()
+        self.successors = _Successors({})
+        self._n_learned, self._last_tokens = 1, np.zeros(0, np.uint16)  # the stream's first token follows nothing
+
+    def learn(self, chunk: ScoredChunk) -> None:
+        """Record a chunk's tokens. Chunks are given in the stream's order, none left out."""
+        tokens = np.concatenate([self._last_tokens[:-1], chunk.tokens])
+        for _ in self.iter_contexts(tokens, max(1, len(self._last_tokens)), self.successors):
+            pass
+        self._n_learned += len(chunk.tokens) - 1
+        self._last_tokens = tokens[-self._longest :]
+
+    def mix_nll(self, prefix: np.ndarray, chunk: np.ndarray, nll: np.ndarray) -> np.ndarray:
+        """The nll of each token of ``chunk`` in the mixture: fp32 [n]. prefix: the stream before the chunk.
+
+        nll: the model's, [n].
+        """
+        probs = np.exp(-nll.astype(np.float64)).tolist()
+        mixed = [
+            shares.get(token, 0.0) + model_share * prob
+            for token, prob, (shares, model_share) in zip(
+                chunk.tolist(), probs, self._iter_mixtures(prefix, chunk), strict=True
+            )
+        ]
+        return -np.log(mixed).astype(np.float32)
+
+    def mix_log_probs(
+        self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int], log_probs: np.ndarray
+    ) -> np.ndarray:
+        """The mixture's log-probabilities at ``positions`` of ``chunk``: fp32 [r, V].
+
+        log_probs: the model's, [r, V].
+        """
+        mixtures = list(self._iter_mixtures(prefix, chunk[: max(positions) + 1]))
+        mixed = np.exp(log_probs.astype(np.float64))
+        for row, position in zip(mixed, positions, strict=True):
+            shares, model_share = mixtures[position]
+            row *= model_share
+            row[list(shares)] += list(shares.values())
+        return np.log(mixed).astype(np.float32)
+
+    def _iter_mixtures(self, prefix: np.ndarray, chunk: np.ndarray) -> Iterator[tuple[dict[int, float], float]]:
+        """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
+        is_ahead = self._n_learned > len(prefix)  # asked again about an earlier place: begin at the first token
+        table, begin = (_Successors({}), 1) if is_ahead else (_Successors(self.successors), self._n_learned)
+        for position, contexts in enumerate(self.iter_contexts(np.concatenate([prefix, chunk]), begin, table), begin):
+            if position >= len(prefix):
+                yield self._mix(contexts)
+
+    def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
+        """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``."""
+        first = max(0, begin - self._longest)
+        ids, text = tokens[first:].tolist(), tokens[first:].astype("<u2").tobytes()  # two bytes a token
+        for index in range(begin - first, len(ids)):
+            contexts = [
+                (key, table[key], escape_weight)
+                for order, escape_weight in self._orders
+                if order <= index
+                for key in [text[2 * (index - order) : 2 * index]]
+            ]
+            yield contexts
+            for key, successors, _ in contexts:
+                table[key] = (ids[index], *successors[: self._window - 1])
+                if ids[index] in successors:
+                    break
+
+    def _mix(self, contexts: list[_Context]) -> tuple[dict[int, float], float]:
+        """(the share of each remembered token, the share left for the model); together they are 1."""
+        shares: dict[int, float] = {}
+        remaining = 1.0
+        for _, successors, escape_weight in contexts:
+            if not successors:
+                continue
+            n = len(successors)
+            trust = n / (n + escape_weight * len(set(successors)))
+            scale = remaining * trust / self._weight_sums[n]
+            for token, weight in zip(successors, self._weights, strict=False):
+                shares[token] = shares.get(token, 0.0) + scale * weight
+            remaining *= 1 - trust
+        return shares, remaining
