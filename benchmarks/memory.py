@@ -30,7 +30,7 @@ from golf.model import checkpoint
 
 DEFAULT_JSON = "benchmarks/results/memory.json"
 _STEPS, _RATE = 150, 0.15  # of Adam, on the logarithms
-_WINDOWS = (4, 8, 16, 32, 255)
+_WINDOWS = (4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,11 @@ from typing import Any
 from golf.artifacts import io
 from golf.cli import results
 
-_MODE_NAMES = {"plain": "plain windows", "sliding": "sliding windows", "ttt": "score-first test-time training (TTT)"}
+_MODE_NAMES = {
+    "plain": "plain windows",
+    "sliding": "sliding windows",
+    "ttt": "score-first test-time training (TTT) and a memory of scored text",
+}
 Metrics = dict[str, dict[str, Any]]
 
 
