@@ -59,7 +59,7 @@ def render_table(folder: Path) -> str:
 
 
 def render_summary(folder: Path) -> str:
-    """Markdown for README: bpb of the main rows by size of file."""
+    """Markdown for README: bpb of the main rows by size of file, and golf's headline over the best other row."""
     results = _load(folder)
     if results is None:
         return f"The scoreboard: {_NOT_RUN}.\n"
@@ -76,6 +76,12 @@ def render_summary(folder: Path) -> str:
             found = by_name.get(name, {})
             cells = [_format_bpb(found[limit].get("bpb")) if limit in found else "" for limit in limits]
             lines.append(f"| {name} | {' | '.join(cells)} |")
+    others = [row for row in rows if row["status"] == "ok" and row["coder"] != results["reference"][0]]
+    ratios = [
+        _format_ratio(_find_reference(results, limit, None), [row for row in others if row["limit_bytes"] == limit])
+        for limit in limits
+    ]
+    lines.append(f"| {' '.join(results['reference'])} / the best other row | {' | '.join(ratios)} |")
     return "\n".join([*lines, ""])
 
 
@@ -223,6 +229,17 @@ def _format_difference(row: Row, reference: Row | None, corpus: dict[str, Any]) 
     difference = PairedDifference(bits, np.array(corpus["val_document_bytes"])).bpb_difference
     interval = "" if difference.half_width is None else f" ± {difference.half_width:.4f}"
     return f"{difference.value:+.4f}{interval}"
+
+
+def _format_ratio(reference: Row | None, others: list[Row]) -> str:
+    """The reference's bits over those of the best row, with an interval over documents where both have them."""
+    if reference is None or not others:
+        return _NOT_RUN
+    best = min(others, key=lambda row: row["bpb"])
+    if reference["document_bits"] is None or best["document_bits"] is None:
+        return f"{reference['bpb'] / best['bpb']:.3f}"
+    ratio = PairedDifference(np.array(reference["document_bits"]), np.array(best["document_bits"])).bpb_difference
+    return f"{ratio.value:.3f}" + ("" if ratio.half_width is None else f" ± {ratio.half_width:.3f}")
 
 
 def _format_bpb(value: float | None) -> str:

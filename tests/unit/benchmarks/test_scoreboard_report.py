@@ -1,5 +1,6 @@
 """benchmarks/scoreboard_report.py: tables and pictures show what was measured, and NOT-RUN for the rest"""
 
+import numpy as np
 import pytest
 
 from benchmarks import scoreboard_report
@@ -95,6 +96,18 @@ def test_the_summary_has_a_column_for_each_size(folder):
     assert lines[0] == "| bpb of val | 1,000 bytes |"
     assert "| golf, ttt | 1.3000 |" in lines
     assert "| ZPAQ | 1.2000 |" in lines
+    assert "| golf ttt / the best other row | 1.083 |" in lines, "ZPAQ has no scores by document"
+
+
+def test_the_ratio_to_the_best_row_has_an_interval_over_documents(folder):
+    results = io.read_json(folder / scoreboard_report.RESULTS_FILE)
+    rows = [row for row in results["rows"] if row["title"] != "ZPAQ"]
+    rows[1] = rows[1] | {"document_bits": [100.0, 150.0, 140.0]}
+    io.write_json(folder / scoreboard_report.RESULTS_FILE, results | {"rows": rows})
+    line = scoreboard_report.render_summary(folder).splitlines()[-1]
+    residuals = np.array([100.0, 150.0, 140.0]) - 390 / 450 * np.array([149.0, 150.0, 151.0])
+    half_width = 4.302653 * np.sqrt(3 / 2 * np.square(residuals).sum()) / 450  # Student's t of 2 degrees of freedom
+    assert line == f"| golf ttt / the best other row | {390 / 450:.3f} ± {half_width:.3f} |"
 
 
 def test_without_results_everything_is_not_run(tmp_path):
