@@ -22,6 +22,7 @@ from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
+from golf.errors import ConfigError
 from golf.evaluation import bpb, scoring_loop, significance
 from golf.evaluation.ledger import LedgerData
 from golf.inference.ngram_memory import NgramMemory
@@ -108,8 +109,10 @@ class MemoryBenchmark:
         half_width = "" if difference.half_width is None else f" ± {difference.half_width:.4f}"
         print(f"{name:<28}{score:>9.4f}{difference.value:>+9.4f}{half_width}", flush=True)
 
-    def run(self, cfg: MemoryConfig) -> None:
-        """All rows, with ``cfg`` as the settings of params.yaml."""
+    def run(self, cfg: MemoryConfig, vocab_size: int) -> None:
+        """All rows, with ``cfg`` as the settings of params.yaml. Raises ConfigError when it has no memory."""
+        if not cfg.orders:
+            raise ConfigError("memory.orders: is empty, so there is nothing to fit; give the orders to start from")
         self.add("model alone", None)
         self.add("params.yaml", cfg)
         fitted = self._fit(cfg)
@@ -122,16 +125,15 @@ class MemoryBenchmark:
             )))  # fmt: skip
         for window in _WINDOWS:
             self.add(f"fitted, window {window}", self._fit(dataclasses.replace(fitted, window=window)))
-        uniform = torch.full_like(self.model_probs, 1 / (int(self.tokens.max()) + 1))
+        uniform = torch.full_like(self.model_probs, 1 / vocab_size)
         self.add("memory alone", fitted, uniform)
 
     def _fit(self, cfg: MemoryConfig) -> MemoryConfig:
         return fit(collect_statistics(self.tokens, cfg.orders, cfg.window), self.model_probs, cfg)
 
 
-def score_dev(run: str) -> tuple[LedgerData, np.ndarray]:
+def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, np.ndarray]:
     """dev's ledger in sliding windows without memory, and its tokens."""
-    cfg = loader.load_config(Path(run) / "params.yaml")
     artifacts = f"{run}/artifacts"
     split = split_reader.open_split(f"{artifacts}/fetch/dev", cfg.model.vocab_size)
     stream = EvalStream.from_split(split, Tokenizer.open(f"{artifacts}/fetch/tokenizer.model"))
@@ -150,8 +152,9 @@ def main() -> None:
     parser.add_argument("--run", default=".", help="folder with params.yaml and artifacts/ of a finished run (.)")
     parser.add_argument("--json", default=DEFAULT_JSON, help=f"file for the measurements ({DEFAULT_JSON})")
     args = parser.parse_args()
-    benchmark = MemoryBenchmark(*score_dev(args.run))
-    benchmark.run(loader.load_config(Path(args.run) / "params.yaml").memory)
+    cfg = loader.load_config(Path(args.run) / "params.yaml")
+    benchmark = MemoryBenchmark(*score_dev(args.run, cfg))
+    benchmark.run(cfg.memory, cfg.model.vocab_size)
     io.write_json(args.json, {"torch": torch.__version__, "rows": benchmark.rows})
 
 

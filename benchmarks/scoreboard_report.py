@@ -9,7 +9,7 @@ import numpy as np
 
 from golf.artifacts import io
 from golf.errors import UnavailableError
-from golf.evaluation.significance import PairedDifference
+from golf.evaluation.significance import PairedDifference, estimate_ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,7 +238,7 @@ def _format_ratio(reference: Row | None, others: list[Row]) -> str:
     best = min(others, key=lambda row: row["bpb"])
     if reference["document_bits"] is None or best["document_bits"] is None:
         return f"{reference['bpb'] / best['bpb']:.3f}"
-    ratio = PairedDifference(np.array(reference["document_bits"]), np.array(best["document_bits"])).bpb_difference
+    ratio = estimate_ratio(np.array(reference["document_bits"]), np.array(best["document_bits"]))
     return f"{ratio.value:.3f}" + ("" if ratio.half_width is None else f" ± {ratio.half_width:.3f}")
 
 

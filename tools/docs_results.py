@@ -7,11 +7,12 @@ from typing import Any
 
 from golf.artifacts import io
 from golf.cli import results
+from golf.config import loader
 
 _MODE_NAMES = {
     "plain": "plain windows",
     "sliding": "sliding windows",
-    "ttt": "score-first test-time training (TTT) and a memory of scored text",
+    "ttt": "score-first test-time training (TTT)",
 }
 Metrics = dict[str, dict[str, Any]]
 
@@ -21,8 +22,9 @@ def render_summary(metrics: Metrics) -> str:
     run = metrics["evaluate"]
     others = [mode for mode in _MODE_NAMES if mode != run["headline"] and run.get(f"val_bpb_{mode}") is not None]
     rest = ", ".join(f"{run[f'val_bpb_{mode}']:.4f} with {_MODE_NAMES[mode]}" for mode in others)
+    memory = " and a memory of scored text" if run["headline"] == "ttt" and loader.load_config().memory.orders else ""
     text = (
-        f"**{run['val_bpb']:.4f} bpb** with {_MODE_NAMES[run['headline']]}, the headline; {rest}. "
+        f"**{run['val_bpb']:.4f} bpb** with {_MODE_NAMES[run['headline']]}{memory}, the headline; {rest}. "
         f"{run['artifact_bytes']:,} of {run['limit_bytes']:,} bytes: model {run['payload_bytes']:,}, code "
         f"{run['code_bytes']:,}. Training and calibration took {run['train_seconds']:.0f} s, evaluation "
         f"{run['eval_seconds']:.0f} s. Verdict: {run['verdict'].partition(':')[0]}."

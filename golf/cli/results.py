@@ -36,7 +36,7 @@ def render_table(path: Path = _METRICS_PATH) -> str:
     payload_text = _format_number(metrics.get("payload_bytes"), ",.0f")
     code_text = _format_number(metrics.get("code_bytes"), ",.0f")
     lines += [
-        f"{'clean text':<18}{clean_text:>10}  val's bytes that stand in train: {contamination_text}",
+        f"{'clean text':<18}{clean_text:>10}  val's bytes that also occur in train: {contamination_text}",
         "",
         _format_versus_limit("artifact bytes", metrics, "artifact_bytes", "limit_bytes", ",.0f"),
         f"{'':<18}model {payload_text}, code {code_text}",

@@ -43,7 +43,8 @@ class AblationResult:
 
     diff_before, diff_after: with and without the second update, over targets before and after it (C3-c).
     state_hash: of the newly opened predictor after reset; counted_state_hash: as in the headline's session (C3-d).
-    fixed_diff: between a pass without updates and one without a TTT config (C3-e).
+    fixed_diff: between a pass without updates and one without a TTT config; and at the first target, where a memory is
+    empty, between the former and one without a memory too (C3-e).
     document_diff: within a document when the document before it changes; None when the slice holds one document (C1-c).
     """
 
@@ -70,13 +71,16 @@ def run_ablations(
     without_second_update = _score_slice(session, probe_slice, settings, updated_chunks=(0,))
     without_updates = _score_slice(session, probe_slice, settings, updated_chunks=())
     without_ttt = _score_slice(session, probe_slice, settings | {"ttt_cfg": None}, updated_chunks=())
+    model_alone = _score_slice(
+        session, probe_slice, settings | {"ttt_cfg": None, "memory_cfg": None}, updated_chunks=()
+    )
     second_update = 2 * probe_slice.chunk_tokens
     return AblationResult(
         diff_before=max_abs_diff(full_nll[:second_update], without_second_update[:second_update]),
         diff_after=max_abs_diff(full_nll[second_update:], without_second_update[second_update:]),
         state_hash=state_hash,
         counted_state_hash=counted_state_hash,
-        fixed_diff=max_abs_diff(without_updates, without_ttt),
+        fixed_diff=max(max_abs_diff(without_updates, without_ttt), max_abs_diff(without_updates[:1], model_alone[:1])),
         document_diff=_measure_document_dependence(session, probe_slice, settings, full_nll),
     )
 

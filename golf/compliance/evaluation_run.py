@@ -73,8 +73,8 @@ def run_evaluation(
     probe_seed = _draw_probe_seed()
     rng = np.random.default_rng(list(bytes.fromhex(probe_seed)))
     ttt_cfg, timer = provenance.ttt_cfg, sandbox.timer
-    plan: dict[str, Any] = {"ttt_cfg": ttt_cfg, "memory_cfg": provenance.memory_cfg}
-    pass_args: dict[str, Any] = plan | {"stride": cfg.stride, "context_length": context_length}
+    pass_args: dict[str, Any] = {"ttt_cfg": ttt_cfg, "memory_cfg": provenance.memory_cfg}
+    pass_args |= {"stride": cfg.stride, "context_length": context_length}
 
     def score_mode(session: SandboxSession, mode: str, **headline_args: Any) -> ModeResult:
         display: dict[str, Any] = {"disclaimer": provenance.disclaimer(mode), "quiet": not session.ctx.is_main}

@@ -146,7 +146,7 @@ def _check_initial_state(result: AblationResult, _session: SandboxSession) -> Ou
     return pass_or_fail(result.state_hash == result.counted_state_hash, measured, "equal", note)
 
 
-@check("C3-e", "without updates, scores equal the fixed predictor's", required=True, essential=True)
+@check("C3-e", "without updates, scores equal those without adaptation", required=True, essential=True)
 @_requires_ablations
 def _check_no_updates(result: AblationResult, _session: SandboxSession) -> Outcome:
     measured = f"{result.fixed_diff:.1e} nats between no update and no plan"

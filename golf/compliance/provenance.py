@@ -151,10 +151,10 @@ class ArtifactProvenance:
         *timing_paths: str | Path,
     ) -> "ArtifactProvenance":
         """Of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
-        plan = read_plan(plan_path, context_length)
+        settings = read_plan(plan_path, context_length)
         _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
         return cls(
-            *plan, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
+            *settings, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
         )
 
     @classmethod
@@ -162,14 +162,14 @@ class ArtifactProvenance:
         cls,
         artifact_path: str | Path,
         plan_path: str | Path,
-        default_plan: tuple[sections.TTTConfig, sections.MemoryConfig],
+        default_settings: tuple[sections.TTTConfig, sections.MemoryConfig],
         context_length: int,
     ) -> "ArtifactProvenance":
-        """Of an artifact from elsewhere, which may have a lineage. default_plan: counts where there is no plan.json."""
+        """Of an artifact from elsewhere, which may have a lineage. default_settings: used where there is no plan.json."""
         origin = Origin.from_file(artifact_path)
         if Path(plan_path).is_file():
             return cls(*read_plan(plan_path, context_length), origin, Origin.from_file(plan_path), None)
-        return cls(*default_plan, origin, Origin((lineage.UNKNOWN_SPLIT,)), None)
+        return cls(*default_settings, origin, Origin((lineage.UNKNOWN_SPLIT,)), None)
 
     def disclaimer(self, mode: str) -> str:
         """Text printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""

@@ -137,12 +137,16 @@ def launch_ranks(stage: str, world_size: int, started_at: float) -> int:
 def find_first_failure(failures: "dict[int, ProcessFailure]") -> "tuple[int, ProcessFailure]":
     """Return the rank whose failure stopped the others, from torch's record, whose times are whole seconds.
 
-    A rank that loses its peer fails at once, so one that was killed counts before one that failed in the same moment.
-    torch kills ranks too, but half a minute later.
+    A rank that loses its peer fails at once, so one that a signal ended counts before one that failed then.
+    torch ends the other ranks with SIGTERM, and half a minute later with SIGKILL.
     """
+
+    def is_by_signal(failure: "ProcessFailure") -> bool:
+        return failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM
+
     first_s = min(failure.timestamp for failure in failures.values())
     candidates = {rank: failure for rank, failure in failures.items() if failure.timestamp - first_s < _SAME_MOMENT_S}
-    return min(candidates.items(), key=lambda item: (item[1].exitcode != -signal.SIGKILL, item[1].timestamp))
+    return min(candidates.items(), key=lambda item: (not is_by_signal(item[1]), item[1].timestamp))
 
 
 def local_world_size(stage: str, world_size: int) -> int:

@@ -97,8 +97,8 @@ def make_pass_settings(
     """The keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
     strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
     n_chunks = -(-n_targets // ttt_cfg.chunk_tokens)  # rounded up
-    plan = (ttt_cfg, memory_cfg) if mode == "ttt" else (None, None)
-    return {"stride": strides[mode], "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": n_chunks}
+    settings = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}
+    return settings | ({"ttt_cfg": ttt_cfg, "memory_cfg": memory_cfg} if mode == "ttt" else {})
 
 
 def score_stream(

@@ -27,6 +27,7 @@ __all__ = [
     "compute_paired_difference",
     "compute_paired_interval",
     "compute_welch_interval",
+    "estimate_ratio",
     "find_text_mismatch",
     "summarize",
     "welch_test",
@@ -37,7 +38,7 @@ CONFIDENCE_LEVEL = 0.95
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A difference in bpb (after minus before), plus or minus half of its interval's width at CONFIDENCE_LEVEL.
+    """A difference in bpb (after minus before) or a ratio, plus or minus half of its interval at CONFIDENCE_LEVEL.
 
     half_width: None if the data allow no interval.
     """
@@ -69,11 +70,7 @@ class PairedDifference:
     @property
     def bpb_difference(self) -> ConfidenceInterval:
         """The difference in bpb, a ratio of sums, and its interval over documents (delta method, Student's t)."""
-        value, standard_error = float(self.bits.sum() / self.bytes.sum()), self.standard_error
-        if standard_error is None:
-            return ConfidenceInterval(value, None)
-        quantile = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, len(self.bits) - 1))
-        return ConfidenceInterval(value, quantile * standard_error)
+        return estimate_ratio(self.bits, self.bytes)
 
     @property
     def improved_fraction(self) -> float:
@@ -88,6 +85,16 @@ class PairedDifference:
     def largest_changes(self, count: int) -> list[int]:
         """Indices of the documents whose bits changed most in either direction; ties in document order."""
         return [int(i) for i in np.argsort(-np.abs(self.bits), kind="stable")[:count]]
+
+
+def estimate_ratio(numerators: np.ndarray, denominators: np.ndarray) -> ConfidenceInterval:
+    """Σ numerators / Σ denominators, [D] by document, and its interval over documents (delta method, Student's t)."""
+    value = float(numerators.sum() / denominators.sum())
+    standard_error = bpb.compute_ratio_standard_error(numerators, denominators)
+    if standard_error is None:
+        return ConfidenceInterval(value, None)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, len(numerators) - 1))
+    return ConfidenceInterval(value, quantile * standard_error)
 
 
 def compute_paired_difference(before: list[LedgerData], after: list[LedgerData]) -> PairedDifference:

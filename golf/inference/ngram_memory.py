@@ -27,7 +27,7 @@ _Context = tuple[bytes, tuple[int, ...], float]  # its token ids, their successo
 
 
 class _Successors(dict[bytes, tuple[int, ...]]):
-    """The newest successors of each context. Those of a context that it lacks are ``base``'s, which stays as it is."""
+    """The newest successors of each context. Contexts missing here are looked up in ``base``, which never changes."""
 
     def __init__(self, base: dict[bytes, tuple[int, ...]]) -> None:
         self._base = base
@@ -39,7 +39,7 @@ class _Successors(dict[bytes, tuple[int, ...]]):
 class NgramMemory:
     """Mixes the probabilities of a stream's chunks. ``learn`` records a chunk for good; mixing changes nothing.
 
-    Contexts are exact and stand in an ordinary dict. Seven orders take about 0.8 KB for each token.
+    Contexts are stored exactly, in a dict. Seven orders take about 0.8 KB for each token.
 
     successors: of every context that was learned.
     """
@@ -47,8 +47,8 @@ class NgramMemory:
     def __init__(self, cfg: MemorySettings) -> None:
         self._orders = sorted(zip(cfg.orders, cfg.escape_weights, strict=True), reverse=True)  # the longest first
         self._window, self._longest = cfg.window, self._orders[0][0]
-        self._weights = [(age + 1) ** -cfg.decay for age in range(cfg.window)]
-        self._weight_sums = np.cumsum([0.0, *self._weights]).tolist()
+        self._recency_weights = [(age + 1) ** -cfg.decay for age in range(cfg.window)]
+        self._recency_sums = np.cumsum([0.0, *self._recency_weights]).tolist()
         self.successors = _Successors({})
         self._n_learned, self._last_tokens = 1, np.zeros(0, np.uint16)  # the stream's first token follows nothing
 
@@ -91,22 +91,25 @@ class NgramMemory:
 
     def _iter_mixtures(self, prefix: np.ndarray, chunk: np.ndarray) -> Iterator[tuple[dict[int, float], float]]:
         """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
-        is_ahead = self._n_learned > len(prefix)  # asked again about an earlier place: begin at the first token
+        is_ahead = self._n_learned > len(prefix)  # a probe of an earlier position: begin at the first token
         table, begin = (_Successors({}), 1) if is_ahead else (_Successors(self.successors), self._n_learned)
         for position, contexts in enumerate(self.iter_contexts(np.concatenate([prefix, chunk]), begin, table), begin):
             if position >= len(prefix):
                 yield self._mix(contexts)
 
     def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
-        """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``."""
+        """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``.
+
+        tokens: uint16 [N], which hold the longest context before ``begin`` or start with the stream.
+        """
         first = max(0, begin - self._longest)
-        ids, text = tokens[first:].tolist(), tokens[first:].astype("<u2").tobytes()  # two bytes a token
+        ids, id_bytes = tokens[first:].tolist(), tokens[first:].astype("<u2").tobytes()  # two bytes an id
         for index in range(begin - first, len(ids)):
             contexts = [
                 (key, table[key], escape_weight)
                 for order, escape_weight in self._orders
                 if order <= index
-                for key in [text[2 * (index - order) : 2 * index]]
+                for key in [id_bytes[2 * (index - order) : 2 * index]]
             ]
             yield contexts
             for key, successors, _ in contexts:
@@ -122,9 +125,9 @@ class NgramMemory:
             if not successors:
                 continue
             n = len(successors)
-            trust = n / (n + escape_weight * len(set(successors)))
-            scale = remaining * trust / self._weight_sums[n]
-            for token, weight in zip(successors, self._weights, strict=False):
-                shares[token] = shares.get(token, 0.0) + scale * weight
-            remaining *= 1 - trust
+            weight = n / (n + escape_weight * len(set(successors)))
+            scale = remaining * weight / self._recency_sums[n]
+            for token, recency_weight in zip(successors, self._recency_weights, strict=False):
+                shares[token] = shares.get(token, 0.0) + scale * recency_weight
+            remaining *= 1 - weight
         return shares, remaining

@@ -28,7 +28,7 @@ class ScriptedPredictor:
         return predictor
 
     def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
-        self.behavior = ttt_cfg and ttt_cfg.behavior
+        self.behavior, self.memory_cfg = ttt_cfg and ttt_cfg.behavior, memory_cfg
         if self.behavior == "reset":
             raise RuntimeError("can not reset")
 
@@ -39,6 +39,9 @@ class ScriptedPredictor:
     def compliant(self, prefix, chunk, positions, zeros):
         nll = zeros + THREE
         return nll if positions is None else (nll, np.full((len(positions), 5), -1.5))
+
+    def memory(self, prefix, chunk, positions, zeros):
+        return zeros + (self.memory_cfg.window if self.memory_cfg else -1)
 
     def counts(self, prefix, chunk, positions, zeros):
         self.count += 1

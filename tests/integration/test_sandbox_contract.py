@@ -2,10 +2,12 @@
 
 import pytest
 
+from golf.config import loader
 from golf.errors import ArtifactError, GolfError, InputError, PredictorError
 from golf.evaluation.sandbox.host import Sandbox
 from golf.inference.interface import ScoredChunk
 from tests.helpers.external_predictors import ScriptedTTTConfig, evaluate_settings, score_once, token_array
+from tests.helpers.tiny_corpus import ROOT
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,15 @@ def test_an_answer_of_another_shape_is_refused_with_both_shapes(sandbox, behavio
         session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
         with pytest.raises(PredictorError, match=words):
             session.score(token_array(1, 2), token_array(3, 4), positions)
+
+
+@pytest.mark.parametrize(
+    ("memory_cfg", "expected"), [(None, -1), (loader.load_config(ROOT / "profiles" / "laptop.yaml").memory, 16)]
+)
+def test_the_predictor_gets_the_section_memory_or_none(sandbox, memory_cfg, expected):
+    with sandbox.session() as session:
+        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig("memory"), memory_cfg=memory_cfg)
+        assert session.score(token_array(1, 2), token_array(3)).tolist() == [expected]
 
 
 def test_an_update_that_raises_is_named(sandbox):

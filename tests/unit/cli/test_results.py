@@ -71,7 +71,7 @@ def test_a_whole_result_shows_every_figure_beside_its_limit(table):
     text = table(WHOLE)
     assert line(text, "ttt").split() == ["ttt", "1.6789", "0.0123", "98765.4", "<-", "headline"]
     assert text.count("<- headline") == 1
-    assert line(text, "clean text").split("  ")[-2:] == ["1.7012", "val's bytes that stand in train: 1.23%"]
+    assert line(text, "clean text").split("  ")[-2:] == ["1.7012", "val's bytes that also occur in train: 1.23%"]
     assert "15,998,000  of 16,000,000" in line(text, "artifact bytes")
     assert "model 15,970,000, code 28,000" in text
     assert "588.1  of 600.0" in line(text, "train seconds")
@@ -91,7 +91,7 @@ def test_what_was_not_measured_says_so_and_is_never_guessed(table):
     text = table({})
     for start in ("plain", "sliding", "ttt"):
         assert line(text, start).split()[1:] == ["NOT-RUN"] * 3
-    assert line(text, "clean text").split()[2::7] == ["NOT-RUN", "NOT-RUN"]
+    assert line(text, "clean text").split()[2::8] == ["NOT-RUN", "NOT-RUN"]
     for start in ("artifact bytes", "train seconds", "eval seconds"):
         assert line(text, start).split()[2:] == ["NOT-RUN", "of", "NOT-RUN"]
     assert line(text, "verdict").split() == ["verdict", "NOT-RUN"]

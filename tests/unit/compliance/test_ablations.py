@@ -13,7 +13,7 @@ from golf.compliance.catalog import CHECKS
 from tests.helpers.fake_session import BOS, CountedBigrams, FakeSession, FixedBigrams, log_softmax, random_stream
 
 VOCAB_SIZE, CONTEXT_LENGTH = 20, 8
-PASS_SETTINGS = {"stride": 4, "ttt_cfg": "a TTT config", "n_chunks": 9}
+PASS_SETTINGS = {"stride": 4, "ttt_cfg": "a TTT config", "memory_cfg": "a memory config", "n_chunks": 9}
 
 
 def run_checks(predictor, *, documents="", stream=None, counted_state_hash=None) -> dict:
@@ -55,6 +55,13 @@ class ScaledWithTTT(FixedBigrams):
 
     def log_probs(self, prefix, chunk):
         return log_softmax(super().log_probs(prefix, chunk) * self.scale)
+
+
+class ScaledWithMemory(ScaledWithTTT):
+    """With a memory config it is another predictor even where nothing can be remembered."""
+
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+        self.scale = 2.0 if memory_cfg else 1.0
 
 
 class DocumentCounts(FixedBigrams):
@@ -102,8 +109,9 @@ def test_a_state_that_is_not_the_artifacts_fails():
     assert failed(FixedBigrams(VOCAB_SIZE), counted_state_hash="0" * 64) == {"C3-d"}
 
 
-def test_a_ttt_config_that_changes_scores_before_anything_was_learned_fails():
+def test_a_config_that_changes_scores_before_anything_was_learned_fails():
     assert failed(ScaledWithTTT(VOCAB_SIZE)) == {"C3-e"}
+    assert failed(ScaledWithMemory(VOCAB_SIZE)) == {"C3-e"}
 
 
 def test_documents_declared_independent_are_tested():

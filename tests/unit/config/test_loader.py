@@ -181,6 +181,8 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ({"train.ema_decays": [0.9, 0.9]}, "train.ema_decays: must not contain a decay twice"),
         ({"train.recurrence_from": 1}, "train.recurrence_from: must be below 1"),
         ({"ttt.batch_tokens": 1280}, "ttt.batch_tokens: must divide chunk_tokens = 2048, got 1280"),
+        ({"memory.orders": [2, 1]}, "memory.orders: must rise, each order once, got [2, 1]"),
+        ({"memory.escape_weights": [1.0]}, "memory.escape_weights: must be 7 numbers, one an order, got 1"),
         ({"ttt.stride": 100}, "ttt.stride: must divide model.context_length = 256, got 100"),
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
         ({"prequant.batch_tokens": 1000}, "prequant.batch_tokens: must be a multiple of model.context_length = 256"),

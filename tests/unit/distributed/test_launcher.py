@@ -48,12 +48,13 @@ def test_machines_without_the_first_ones_address_are_refused_by_the_variable(sec
         launcher.make_launch_config("train", 2)
 
 
-def test_a_rank_that_was_killed_counts_before_one_that_failed_at_once_for_the_lack_of_it():
+def test_a_rank_that_a_signal_ended_counts_before_one_that_failed_at_once_for_the_lack_of_it():
     def first(*failures: tuple[int, int]) -> int:
         """failures: exit code and whole seconds of each rank."""
         by_rank = {rank: SimpleNamespace(exitcode=code, timestamp=at_s) for rank, (code, at_s) in enumerate(failures)}
         return launcher.find_first_failure(by_rank)[0]
 
     assert first((1, 10), (-signal.SIGKILL, 11)) == 1
+    assert first((1, 10), (-signal.SIGSEGV, 10)) == 1
     assert first((-signal.SIGTERM, 12), (1, 10)) == 1, "torch ends the others after the first failure"
     assert first((-signal.SIGKILL, 40), (1, 10)) == 1, "and kills those that do not end"

@@ -1,4 +1,4 @@
-"""golf/inference/ngram_memory.py against a slow reference, and the rules of the game."""
+"""golf/inference/ngram_memory.py against a slow reference, and conditions C1 to C3"""
 
 from types import SimpleNamespace
 

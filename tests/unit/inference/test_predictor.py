@@ -13,12 +13,14 @@ from golf.distributed import context
 from golf.errors import ArtifactError
 from golf.evaluation import scoring_loop
 from golf.evaluation.ledger import Ledger
+from golf.inference.interface import ScoredChunk
 from golf.inference.predictor import GolfPredictor
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
 
 TTT_CONFIG = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64)
+MEMORY_CONFIG = SimpleNamespace(orders=(1, 3), escape_weights=(2.0, 0.5), window=4, decay=1.4)
 STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
 
 
@@ -109,6 +111,20 @@ def test_an_adapted_score_never_depends_on_later_text(predictor, monkeypatch):
     monkeypatch.setitem(globals(), "STREAM", changed)
 
     np.testing.assert_array_equal(score_stream(predictor, stride=8, ttt_cfg=TTT_CONFIG, n_chunks=5)[:199], before[:199])
+
+
+def test_memory_mixes_scores_and_predictions_alike_and_each_pass_forgets(predictor):
+    fixed, mixed = (score_stream(predictor, stride=8, memory_cfg=cfg) for cfg in (None, MEMORY_CONFIG))
+
+    assert not np.array_equal(fixed, mixed)
+    np.testing.assert_array_equal(score_stream(predictor, stride=8, memory_cfg=MEMORY_CONFIG), mixed)
+    np.testing.assert_array_equal(score_stream(predictor, stride=8, memory_cfg=SimpleNamespace(orders=())), fixed)
+    predictor.reset(stride=8, memory_cfg=MEMORY_CONFIG)
+    predictor.update(ScoredChunk(0, STREAM[:65], False, ""))
+    nll, rows = predictor.score(STREAM[:65], STREAM[65:73], positions=[0, 5])
+    np.testing.assert_array_equal(nll, mixed[64:72])
+    np.testing.assert_array_equal(rows[0], predictor.predict(STREAM[:65]))
+    np.testing.assert_allclose(-rows[[0, 1], STREAM[[65, 70]]], nll[[0, 5]], atol=1e-5)
 
 
 def test_a_prediction_needs_no_target_and_holds_the_score(predictor):
