@@ -1,4 +1,4 @@
-"""docs/configuration.md: every key of params.yaml with its type, range, meaning and value in the laptop and record profiles.
+"""docs/configuration.md: every key of params.yaml with its type, range, meaning and value in two profiles.
 
 Types and ranges come from the dataclasses of ``golf.config``. The meaning of a key is the comment behind its field or
 right above it.

@@ -165,7 +165,7 @@ class ArtifactProvenance:
         default_settings: tuple[sections.TTTConfig, sections.MemoryConfig],
         context_length: int,
     ) -> "ArtifactProvenance":
-        """Of an artifact from elsewhere, which may have a lineage. default_settings: used where there is no plan.json."""
+        """Of an artifact from elsewhere, which may have a lineage. default_settings: used without a plan.json."""
         origin = Origin.from_file(artifact_path)
         if Path(plan_path).is_file():
             return cls(*read_plan(plan_path, context_length), origin, Origin.from_file(plan_path), None)
