@@ -98,7 +98,7 @@ def _describe_os_error(error: OSError) -> str | None:
 
 
 def _describe_compile_error(stage: str, error: Exception) -> str:
-    """The compiler's error after it passed its trial: too little memory, a full disk, a graph that it can't compile."""
+    """The error of a compiler that compiled the test function: too little memory, a full disk, an unsupported graph."""
     from golf.distributed import machine_probe
 
     reason = machine_probe.summarize_compile_error(error)
