@@ -1,8 +1,9 @@
 """Fit the n-gram memory to dev and show what its parts are worth. ``PYTHONPATH=. python benchmarks/memory.py --help``
 
 Scores dev once with the full-precision weights of a finished run, in sliding windows without memory, and then computes
-every mixture from these scores: the settings of params.yaml; those fitted on dev by gradient (escape weights, decay);
-the same without one order each; other windows; and the memory alone, over a uniform distribution in place of the model.
+every mixture from these scores: the settings of params.yaml; those fitted on dev by gradient (escape weights, recency
+exponent); the same without one order each; other values of max_successors; and the memory alone, over a uniform
+distribution in place of the model.
 A paired interval over dev's documents stands beside each difference from the model alone.
 """
 
@@ -46,10 +47,12 @@ class ContextStatistics:
     distinct: torch.Tensor
     hits: torch.Tensor
 
-    def mix(self, model_probs: torch.Tensor, escape_weights: torch.Tensor, decay: torch.Tensor) -> torch.Tensor:
+    def mix(
+        self, model_probs: torch.Tensor, escape_weights: torch.Tensor, recency_exponent: torch.Tensor
+    ) -> torch.Tensor:
         """The mixture's probability of each target, float64 [N]: the formula of NgramMemory, differentiable."""
         ages = torch.arange(self.hits.shape[-1], dtype=torch.float64)
-        weights = (ages + 1) ** -decay
+        weights = (ages + 1) ** -recency_exponent
         sums = ((ages < self.counts[..., None]) * weights).sum(-1)
         estimates = (self.hits * weights).sum(-1) / sums.clamp_min(1e-300)
         trust = self.counts / (self.counts + escape_weights * self.distinct).clamp_min(1e-300)
@@ -59,13 +62,15 @@ class ContextStatistics:
         return probs
 
 
-def collect_statistics(tokens: np.ndarray, orders: Sequence[int], window: int) -> ContextStatistics:
+def collect_statistics(tokens: np.ndarray, orders: Sequence[int], max_successors: int) -> ContextStatistics:
     """Run a memory over the whole stream, uint16 [N + 1]."""
     memory = NgramMemory(
-        MemoryConfig(orders=tuple(orders), escape_weights=(1.0,) * len(orders), window=window, decay=0)
+        MemoryConfig(
+            orders=tuple(orders), escape_weights=(1.0,) * len(orders), max_successors=max_successors, recency_exponent=0
+        )
     )
     shape = len(tokens) - 1, len(orders)
-    counts, distinct, hits = np.zeros(shape), np.zeros(shape), np.zeros((*shape, window), bool)
+    counts, distinct, hits = np.zeros(shape), np.zeros(shape), np.zeros((*shape, max_successors), bool)
     for row, contexts in enumerate(memory.iter_contexts(tokens, 1, memory.successors)):
         for order, (_, successors, _) in enumerate(reversed(contexts)):
             counts[row, order], distinct[row, order] = len(successors), len(set(successors))
@@ -74,16 +79,18 @@ def collect_statistics(tokens: np.ndarray, orders: Sequence[int], window: int) -
 
 
 def fit(statistics: ContextStatistics, model_probs: torch.Tensor, cfg: MemoryConfig) -> MemoryConfig:
-    """The escape weights and decay of the smallest mean nll, from those of ``cfg`` on."""
-    logs = torch.tensor([*cfg.escape_weights, max(cfg.decay, 0.01)], dtype=torch.float64).log().requires_grad_()
+    """The escape weights and recency exponent of the smallest mean nll, from those of ``cfg`` on."""
+    logs = (
+        torch.tensor([*cfg.escape_weights, max(cfg.recency_exponent, 0.01)], dtype=torch.float64).log().requires_grad_()
+    )
     optimizer = torch.optim.Adam([logs], lr=_RATE)
     for _ in range(_STEPS):
         loss = -statistics.mix(model_probs, logs[:-1].exp(), logs[-1].exp()).log().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    *escape_weights, decay = logs.detach().exp().tolist()
-    return dataclasses.replace(cfg, escape_weights=tuple(escape_weights), decay=decay)
+    *escape_weights, recency_exponent = logs.detach().exp().tolist()
+    return dataclasses.replace(cfg, escape_weights=tuple(escape_weights), recency_exponent=recency_exponent)
 
 
 class MemoryBenchmark:
@@ -98,9 +105,9 @@ class MemoryBenchmark:
         """Print and keep one row; ``cfg`` None: the model alone."""
         probs = self.model_probs if model_probs is None else model_probs
         if cfg is not None:
-            statistics = collect_statistics(self.tokens, cfg.orders, cfg.window)
+            statistics = collect_statistics(self.tokens, cfg.orders, cfg.max_successors)
             escape_weights = torch.tensor(cfg.escape_weights, dtype=torch.float64)
-            probs = statistics.mix(probs, escape_weights, torch.tensor(cfg.decay, dtype=torch.float64))
+            probs = statistics.mix(probs, escape_weights, torch.tensor(cfg.recency_exponent, dtype=torch.float64))
         mixed = dataclasses.replace(self.scores, nll=-np.log(probs.numpy()))
         score = bpb.compute_score(mixed).bpb
         difference = significance.compute_paired_difference([self.scores], [mixed]).bpb_difference
@@ -124,12 +131,12 @@ class MemoryBenchmark:
                 fitted, orders=orders, escape_weights=escape_weights
             )))  # fmt: skip
         for window in _WINDOWS:
-            self.add(f"fitted, window {window}", self._fit(dataclasses.replace(fitted, window=window)))
+            self.add(f"fitted, window {window}", self._fit(dataclasses.replace(fitted, max_successors=window)))
         uniform = torch.full_like(self.model_probs, 1 / vocab_size)
         self.add("memory alone", fitted, uniform)
 
     def _fit(self, cfg: MemoryConfig) -> MemoryConfig:
-        return fit(collect_statistics(self.tokens, cfg.orders, cfg.window), self.model_probs, cfg)
+        return fit(collect_statistics(self.tokens, cfg.orders, cfg.max_successors), self.model_probs, cfg)
 
 
 def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, np.ndarray]:

@@ -19,6 +19,7 @@ NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's output
     "golf/config/renamed_keys.py": "holds hints for error messages",
     "golf/config/sections.py": "declares values that DVC tracks",
     "golf/config/validation.py": "checks values that DVC tracks",
+    "golf/config/value_types.py": "declares values that DVC tracks",
     "golf/config/yaml_reader.py": "reads values that DVC tracks",
     "golf/distributed/consistency.py": "only accepts or rejects a run",
     "golf/distributed/launcher.py": "starts processes and prints their messages",

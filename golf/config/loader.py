@@ -17,12 +17,12 @@ from golf.config.sections import (
     FetchConfig,
     HubConfig,
     MemoryConfig,
-    NonEmptyText,
     PrequantTTTConfig,
     QuantizeConfig,
     TrainConfig,
     TTTConfig,
 )
+from golf.config.value_types import NonEmptyText
 from golf.errors import ConfigError
 
 __all__ = ["PARAMS_FILE", "Config", "load_config", "load_sections"]

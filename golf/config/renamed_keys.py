@@ -41,6 +41,8 @@ RENAMED_KEYS: Mapping[str, str] = {
     "ema.score_tokens": "ema.eval_batch_tokens",
     "ttt.score_tokens": "ttt.eval_batch_tokens",
     "ttt.clip": "ttt.grad_clip",
+    "memory.window": "memory.max_successors",
+    "memory.decay": "memory.recency_exponent",
     "prequant.form": "prequant.sync",
     "prequant.floor": "prequant.min_lr_frac",
     "prequant.freeze": "prequant.freeze_blocks",

@@ -1,11 +1,24 @@
 """The sections of params.yaml as frozen dataclasses: meaning, type and range of every key, and contradictions."""
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from golf.config.validation import Decay, Fraction, Range
+from golf.config.value_types import (
+    Bytes,
+    Clip,
+    Count,
+    CountOrZero,
+    Epochs,
+    GradClip,
+    LearningRate,
+    LearningRateOrZero,
+    NonEmptyText,
+    Seconds,
+    SizeOrZero,
+    WeightDecay,
+)
 
 __all__ = [
     "CalibrateConfig",
@@ -16,54 +29,22 @@ __all__ = [
     "FetchConfig",
     "HubConfig",
     "MemoryConfig",
-    "NonEmptyText",
     "PrequantTTTConfig",
     "QuantizeConfig",
     "TTTConfig",
     "TrainConfig",
 ]
 
-_MAX_TEXT_CHARS = 4096  # the longest path on Linux
-
-
-@dataclass(frozen=True)
-class _TextRule:
-    """What ``Range`` is for numbers: text that can name a file, a repository or a module."""
-
-    def contains(self, value: str) -> bool:
-        return (
-            len(value) <= _MAX_TEXT_CHARS
-            and value.strip() != ""
-            and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
-        )
-
-    def __str__(self) -> str:
-        return f"text that is not blank, of at most {_MAX_TEXT_CHARS:,} characters, none of them a control character"
-
-
-def _check_batch(batch_tokens: int, held_tokens: int) -> Iterator[tuple[str, str]]:
-    if batch_tokens % held_tokens:
-        yield "batch_tokens", f"must be a multiple of micro_batch_tokens x ranks = {held_tokens}, got {batch_tokens}"
-
-
-# A range ends where a value can no longer be meant or would overflow, not where it stops being wise.
-NonEmptyText = Annotated[str, _TextRule()]
-_Count = Annotated[int, Range(low=1, high=1_000_000_000)]  # tokens, steps
-_CountOrZero = Annotated[int, Range(low=0, high=1_000_000_000)]
-_Bytes = Annotated[int, Range(low=1, high=1_000_000_000_000)]
-_SizeOrZero = Annotated[int, Range(low=0, high=1_000_000_000_000)]
-_Epochs = Annotated[int, Range(low=0, high=1000)]
-_Seconds = Annotated[float, Range(low=0.001, high=100_000_000)]  # three years
-_LearningRate = Annotated[float, Range(low=1e-9, high=100)]  # of an optimizer that must learn
-_LearningRateOrZero = Annotated[float, Range(low=0, high=100)]
-_WeightDecay = Annotated[float, Range(low=0, high=100)]
-_GradClip = Annotated[float, Range(low=1e-6, high=1_000_000)]
-_Clip = Annotated[float, Range(low=0.01, high=10_000)]  # standard deviations
 _AttentionBackend = Literal["auto", "flash4", "flash3", "flash2", "sdpa"]
 _BitWidth = Annotated[int, Range(low=2, high=8)]
 _RankCount = Annotated[int, Range(low=1, high=4096)]
 _MAX_POLAR_EXPRESS_STEPS = 5  # the coefficients are known for this many iterations
 _MAX_EMA_DECAYS = 64  # each is a copy of the weights
+
+
+def _check_batch(batch_tokens: int, held_tokens: int) -> Iterator[tuple[str, str]]:
+    if batch_tokens % held_tokens:
+        yield "batch_tokens", f"must be a multiple of micro_batch_tokens x ranks = {held_tokens}, got {batch_tokens}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,23 +104,23 @@ class TrainConfig(ExecutionConfig):
 
     ranks: _RankCount  # processes, over all machines
     seed: Annotated[int, Range(low=0, high=2**63 - 1)]  # of the initial weights and the data order
-    limit_s: _Seconds | None  # seconds for training and calibration together; null: steps alone
+    limit_s: Seconds | None  # seconds for training and calibration together; null: steps alone
     reserve_s: Annotated[float, Range(low=0, high=100_000_000)]  # of these, seconds kept for calibration
-    steps: _Count | None  # optimizer steps; null: seconds alone
-    batch_tokens: _Count  # tokens per step, over all ranks
-    micro_batch_tokens: _Count  # tokens that one rank holds at a time
+    steps: Count | None  # optimizer steps; null: seconds alone
+    batch_tokens: Count  # tokens per step, over all ranks
+    micro_batch_tokens: Count  # tokens that one rank holds at a time
     recurrence_from: Fraction  # fraction of the run at which depth recurrence starts
     warmdown_frac: Fraction  # last share of the run, over which the learning rates fall
     min_lr_frac: Fraction  # share of the learning rates left at the end
-    muon_lr: _LearningRate  # learning rate of Muon, for matrices
-    muon_weight_decay: _WeightDecay  # weight decay of matrices
-    embed_lr: _LearningRate  # learning rate of AdamW for the embedding
-    embed_weight_decay: _WeightDecay  # weight decay of the embedding
-    scalar_lr: _LearningRate  # learning rate of AdamW for vectors and scalars
-    scalar_weight_decay: _WeightDecay  # weight decay of vectors and scalars
+    muon_lr: LearningRate  # learning rate of Muon, for matrices
+    muon_weight_decay: WeightDecay  # weight decay of matrices
+    embed_lr: LearningRate  # learning rate of AdamW for the embedding
+    embed_weight_decay: WeightDecay  # weight decay of the embedding
+    scalar_lr: LearningRate  # learning rate of AdamW for vectors and scalars
+    scalar_weight_decay: WeightDecay  # weight decay of vectors and scalars
     muon_momentum: Decay  # momentum of Muon, after its warm-up
     muon_momentum_start: Decay  # momentum of Muon, at the first step
-    muon_momentum_warmup_steps: _CountOrZero  # steps over which Muon's momentum rises
+    muon_momentum_warmup_steps: CountOrZero  # steps over which Muon's momentum rises
     ns_steps: Annotated[int, Range(low=1, high=100)]  # Newton–Schulz iterations of Muon; polar_express has at most five
     # of Newton–Schulz: docs/references.md#muon | docs/references.md#polar-express
     ns_coefficients: Literal["quintic", "polar_express"]
@@ -147,20 +128,20 @@ class TrainConfig(ExecutionConfig):
     beta1: Decay  # AdamW's decay of the first moment
     beta2: Decay  # AdamW's decay of the second moment
     eps: Annotated[float, Range(low=1e-30, high=1)]  # AdamW's epsilon
-    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
+    grad_clip: GradClip | None  # largest global gradient norm; null: no clipping
     # steps of the compile warm-up on random tokens, undone before training
     compile_warmup_steps: Annotated[int, Range(low=0, high=1000)]
     ema_decays: tuple[Decay, ...]  # weight averages tracked exactly
     # two basis decays whose snapshots give other decays afterwards, docs/references.md#ema-posthoc
     ema_basis_decays: tuple[Decay, ...]
     ema_snapshots: Annotated[int, Range(low=1, high=64)]  # of each basis average, 4 bytes per parameter each
-    ema_snapshot_every: _Count  # steps between two snapshots
-    checkpoint_every: _Count | None  # steps between two checkpoints; null: none
-    dev_every: _Count | None  # steps between two measurements of dev's loss; null: none
-    dev_tokens: _Count  # tokens of dev whose loss is measured
-    log_every: _Count  # steps between two rows of log.csv
+    ema_snapshot_every: Count  # steps between two snapshots
+    checkpoint_every: Count | None  # steps between two checkpoints; null: none
+    dev_every: Count | None  # steps between two measurements of dev's loss; null: none
+    dev_tokens: Count  # tokens of dev whose loss is measured
+    log_every: Count  # steps between two rows of log.csv
     resume: bool  # continue an interrupted run with the same inputs; false: start afresh
-    resume_save_s: _Seconds  # seconds between two saved states
+    resume_save_s: Seconds  # seconds between two saved states
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.ns_coefficients == "polar_express" and self.ns_steps > _MAX_POLAR_EXPRESS_STEPS:
@@ -183,7 +164,7 @@ class EMAConfig(ExecutionConfig):
     """The average of the weights that the next stages use."""
 
     decay: Decay  # of the weight average that the next stages use
-    eval_batch_tokens: _Count  # tokens scored at a time
+    eval_batch_tokens: Count  # tokens scored at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,14 +175,14 @@ class TTTConfig(ExecutionConfig):
     stream: Literal["dev", "val"]  # the split that this stage adapts to; val is disputed
     # how this stage adapts the full-precision weights; prequant: see the section prequant
     method: Literal["score_first", "prequant"]
-    stride: _Count  # tokens between the sliding windows that score
-    eval_batch_tokens: _Count  # tokens that one rank scores at a time
-    chunk_tokens: _Count  # targets that are scored before the model may learn from them
-    batch_tokens: _Count  # tokens of a chunk in one optimizer step
-    epochs: _Epochs  # passes over a chunk after it is scored
-    lr: _LearningRateOrZero  # learning rate of SGD at the first chunk; falls as a cosine over the chunks
+    stride: Count  # tokens between the sliding windows that score
+    eval_batch_tokens: Count  # tokens that one rank scores at a time
+    chunk_tokens: Count  # targets that are scored before the model may learn from them
+    batch_tokens: Count  # tokens of a chunk in one optimizer step
+    epochs: Epochs  # passes over a chunk after it is scored
+    lr: LearningRateOrZero  # learning rate of SGD at the first chunk; falls as a cosine over the chunks
     momentum: Decay  # of SGD
-    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
+    grad_clip: GradClip | None  # largest global gradient norm; null: no clipping
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.chunk_tokens % self.batch_tokens:
@@ -215,8 +196,9 @@ class MemoryConfig:
     orders: tuple[Annotated[int, Range(low=1, high=256)], ...]  # tokens of each context length; none: no memory
     # one for each order; larger: less trusted; read if there are orders
     escape_weights: tuple[Annotated[float, Range(low=0.001, high=1_000_000)], ...]
-    window: Annotated[int, Range(low=1, high=65536)]  # newest successors of a context that count
-    decay: Annotated[float, Range(low=0, high=100)]  # the one seen a times before the newest weighs (a + 1)^-decay
+    max_successors: Annotated[int, Range(low=1, high=65536)]  # newest successors of a context that count
+    # the successor seen a times before the newest weighs (a + 1)^-recency_exponent
+    recency_exponent: Annotated[float, Range(low=0, high=100)]
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if list(self.orders) != sorted(set(self.orders)):
@@ -231,13 +213,13 @@ class PrequantTTTConfig:
 
     # sequential: one model on all ranks (#1485) | federated: one per rank, averaged (#1735)
     sync: Literal["sequential", "federated"]
-    epochs: _Epochs  # passes over the stream
-    lr: _LearningRateOrZero  # learning rate of AdamW
+    epochs: Epochs  # passes over the stream
+    lr: LearningRateOrZero  # learning rate of AdamW
     min_lr_frac: Fraction  # share of lr in the last epoch
-    freeze_blocks: _CountOrZero  # first blocks that do not learn
-    batch_tokens: _Count  # sequential: tokens per step, over all ranks
-    chunk_tokens: _Count  # federated: tokens per step of one rank
-    grad_clip: _GradClip | None  # largest global gradient norm; null: no clipping
+    freeze_blocks: CountOrZero  # first blocks that do not learn
+    batch_tokens: Count  # sequential: tokens per step, over all ranks
+    chunk_tokens: Count  # federated: tokens per step of one rank
+    grad_clip: GradClip | None  # largest global gradient norm; null: no clipping
     ema_decay: Decay | None  # decay of the average over epochs that replaces the weights at the end; null: none
 
 
@@ -247,9 +229,9 @@ class CalibrateConfig(ExecutionConfig):
 
     ranks: _RankCount  # processes, over all machines
     batches: Annotated[int, Range(low=1, high=1_000_000)]  # batches of training tokens; fewer when the time ends first
-    batch_tokens: _Count  # tokens per batch, over all ranks
-    micro_batch_tokens: _Count  # tokens that one rank holds at a time
-    sensitivity_tokens: _CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some
+    batch_tokens: Count  # tokens per batch, over all ranks
+    micro_batch_tokens: Count  # tokens that one rank holds at a time
+    sensitivity_tokens: CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some
 
     def validate(self) -> Iterator[tuple[str, str]]:
         yield from _check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
@@ -274,14 +256,14 @@ class QuantizeConfig:
     grid: Literal["row", "row_column"]
     # row_column: geometric mean step in standard deviations; null: the one that fills the limit
     base_step: Annotated[float, Range(low=1e-6, high=1000)] | None
-    min_weights: _SizeOrZero  # matrices of at most this many weights stay fp16
+    min_weights: SizeOrZero  # matrices of at most this many weights stay fp16
     # share of the Hessian's mean diagonal that is added to the diagonal
     damping_frac: Annotated[float, Range(low=1e-9, high=100)]
     block_size: Annotated[int, Range(low=1, high=65536)]  # columns that GPTQ updates at a time
     matrix_bits: _BitWidth  # row: bits of a matrix code
-    matrix_clip: _Clip  # row: clip of matrices in standard deviations
+    matrix_clip: Clip  # row: clip of matrices in standard deviations
     embed_bits: _BitWidth  # row: bits of an embedding code
-    embed_clip: _Clip  # row: clip of the embedding in standard deviations
+    embed_clip: Clip  # row: clip of the embedding in standard deviations
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.grid == "row" and self.base_step is not None:
@@ -294,8 +276,8 @@ class CompressConfig:
 
     codec: Literal["brotli", "ans"]  # entropy coder: docs/references.md#brotli | docs/references.md#ans
     brotli_quality: Annotated[int, Range(low=0, high=11)]  # Brotli's quality; read when codec is brotli
-    limit_bytes: _Bytes  # largest size of model and code together
-    code_reserve_bytes: _SizeOrZero  # of these, bytes that quantize leaves for the code when it fills the limit
+    limit_bytes: Bytes  # largest size of model and code together
+    code_reserve_bytes: SizeOrZero  # of these, bytes that quantize leaves for the code when it fills the limit
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.code_reserve_bytes >= self.limit_bytes:
@@ -311,8 +293,8 @@ class EvaluateConfig(ExecutionConfig):
     predictor: NonEmptyText  # package.module:Class that implements golf.inference.interface.Predictor
     artifact: NonEmptyText  # the one file that the predictor opens
     headline: Literal["plain", "sliding", "ttt"]  # scoring mode whose bpb is reported, named before anything is scored
-    stride: _Count  # tokens between sliding windows
-    eval_batch_tokens: _Count  # tokens that one rank scores at a time
-    limit_s: _Seconds | None  # seconds from process start to the headline's last score; null: no limit
+    stride: Count  # tokens between sliding windows
+    eval_batch_tokens: Count  # tokens that one rank scores at a time
+    limit_s: Seconds | None  # seconds from process start to the headline's last score; null: no limit
     # tokens that probes try in a target's place; null: no probes
     probe_alternative_tokens: Annotated[int, Range(low=2, high=65536)] | None

@@ -6,7 +6,8 @@ probabilities from the shortest context to the longest, as PPM mixes its orders 
     p_k(y) = λ_k q_k(y) + (1 - λ_k) p_{k-1}(y),    λ_k = n / (n + e_k u),    p_0: the model's distribution
 
 n: tokens kept for the context of order k; u: how many of them differ; e_k: the order's escape weight; q_k: the kept
-tokens, the one seen a times before the newest weighing (a + 1)^-decay. If p_0 is a distribution, so is each p_k.
+tokens, the one seen a times before the newest weighing (a + 1)^-r, r the recency exponent. If p_0 is a
+distribution, so is each p_k.
 
 The mixture at a position is a function of the tokens before it alone, the chunk's own included: a token is recorded
 after it was scored. As with PPM's update exclusion, it is recorded from the longest context down to the first that knew
@@ -39,15 +40,15 @@ class _Successors(dict[bytes, tuple[int, ...]]):
 class NgramMemory:
     """Mixes the probabilities of a stream's chunks. ``learn`` records a chunk for good; mixing changes nothing.
 
-    Contexts are stored exactly, in a dict. Seven orders take about 0.8 KB for each token.
+    Contexts are stored exactly, in a dict. Seven orders take about 0.5 KB for each token.
 
     successors: of every context that was learned.
     """
 
     def __init__(self, cfg: MemorySettings) -> None:
         self._orders = sorted(zip(cfg.orders, cfg.escape_weights, strict=True), reverse=True)  # the longest first
-        self._window, self._longest = cfg.window, self._orders[0][0]
-        self._recency_weights = [(age + 1) ** -cfg.decay for age in range(cfg.window)]
+        self._max_successors, self._longest = cfg.max_successors, self._orders[0][0]
+        self._recency_weights = [(age + 1) ** -cfg.recency_exponent for age in range(cfg.max_successors)]
         self._recency_sums = np.cumsum([0.0, *self._recency_weights]).tolist()
         self.successors = _Successors({})
         self._n_learned, self._last_tokens = 1, np.zeros(0, np.uint16)  # the stream's first token follows nothing
@@ -93,7 +94,9 @@ class NgramMemory:
         """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
         is_ahead = self._n_learned > len(prefix)  # a probe of an earlier position: begin at the first token
         table, begin = (_Successors({}), 1) if is_ahead else (_Successors(self.successors), self._n_learned)
-        for position, contexts in enumerate(self.iter_contexts(np.concatenate([prefix, chunk]), begin, table), begin):
+        first = max(0, begin - self._longest)  # copy no more of a long prefix than the contexts reach back
+        tokens = np.concatenate([prefix[first:], chunk])
+        for position, contexts in enumerate(self.iter_contexts(tokens, begin - first, table), begin):
             if position >= len(prefix):
                 yield self._mix(contexts)
 
@@ -113,7 +116,7 @@ class NgramMemory:
             ]
             yield contexts
             for key, successors, _ in contexts:
-                table[key] = (ids[index], *successors[: self._window - 1])
+                table[key] = (ids[index], *successors[: self._max_successors - 1])
                 if ids[index] in successors:
                     break
 

@@ -11,7 +11,7 @@ from golf.inference.interface import ScoredChunk
 from golf.inference.ngram_memory import NgramMemory
 
 V = 5
-CFG = SimpleNamespace(orders=(1, 2, 4), escape_weights=(3.0, 1.5, 0.25), window=4, decay=1.4)
+CFG = SimpleNamespace(orders=(1, 2, 4), escape_weights=(3.0, 1.5, 0.25), max_successors=4, recency_exponent=1.4)
 RNG = np.random.default_rng(0)
 TOKENS = RNG.integers(0, V, 90).astype(np.uint16)
 LOG_PROBS = np.log(RNG.dirichlet(np.ones(V), 89))  # the model's, at each target
@@ -26,16 +26,16 @@ def reference_probs(tokens, cfg=CFG) -> np.ndarray:
         keys = [tuple(ids[i - k : i]) for k in cfg.orders if k <= i]
         probs = np.exp(LOG_PROBS[i - 1])
         for key, escape_weight in zip(keys, cfg.escape_weights, strict=False):
-            if kept := successors.get(key, [])[-cfg.window :]:
+            if kept := successors.get(key, [])[-cfg.max_successors :]:
                 estimate = np.zeros(V)
                 for age, token in enumerate(reversed(kept)):
-                    estimate[token] += (age + 1) ** -cfg.decay
+                    estimate[token] += (age + 1) ** -cfg.recency_exponent
                 trust = len(kept) / (len(kept) + escape_weight * len(set(kept)))
                 probs = trust * estimate / estimate.sum() + (1 - trust) * probs
         rows.append(probs)
         for key in reversed(keys):
             kept = successors.setdefault(key, [])
-            was_known = ids[i] in kept[-cfg.window :]
+            was_known = ids[i] in kept[-cfg.max_successors :]
             kept.append(ids[i])
             if was_known:
                 break

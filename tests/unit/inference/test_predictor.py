@@ -20,7 +20,7 @@ from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
 
 TTT_CONFIG = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64)
-MEMORY_CONFIG = SimpleNamespace(orders=(1, 3), escape_weights=(2.0, 0.5), window=4, decay=1.4)
+MEMORY_CONFIG = SimpleNamespace(orders=(1, 3), escape_weights=(2.0, 0.5), max_successors=4, recency_exponent=1.4)
 STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
 
 
