@@ -1,4 +1,4 @@
-"""Evaluate: score val with the artifact alone in every mode, probe the predictor, and write the verdict."""
+"""Evaluate: score val with the artifact alone in every mode, prove the headline, and write the verdict."""
 
 from golf.artifacts import io, lineage
 from golf.compliance import evaluation_log, evaluation_run, verdict
@@ -44,7 +44,7 @@ def main() -> DistContext:
         entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.git_revision())
         if launcher.is_main_process():
             evaluation_log.append_entry(LOG, entry)
-        run = evaluation_run.run_evaluation(sandbox, artifact, val_data.stream, cfg, context_length, vocab_size)
+        run = evaluation_run.run_evaluation(sandbox, artifact, val_data.stream, cfg, context_length)
     ctx = run.session.ctx
     if ctx.is_main:
         inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if is_own else {})

@@ -55,7 +55,8 @@ def render_details(metrics: Metrics) -> str:
             f"{train['tokens_per_second']:,.0f} tokens/s.",
             f"Training and calibration took {run['train_seconds']:.1f} of {train_limit} s.",
             f"Evaluation took {run['eval_seconds']:.1f} of {eval_limit} s; "
-            f"the probes took another {run['probe_seconds']:.1f} s.",
+            f"the proof took another {_format_seconds(run, 'proof_seconds')}, its learning "
+            f"{_format_seconds(run, 'proof_replay_seconds')}, the probes {_format_seconds(run, 'probe_seconds')}.",
             f"The artifact has {run['artifact_bytes']:,} of {run['limit_bytes']:,} bytes: "
             f"model {run['payload_bytes']:,}, code {run['code_bytes']:,}.",
             "",
@@ -63,6 +64,10 @@ def render_details(metrics: Metrics) -> str:
             "",
         ]
     )
+
+
+def _format_seconds(run: dict[str, Any], key: str) -> str:
+    return "NOT-RUN" if run.get(key) is None else f"{run[key]:.1f} s"
 
 
 def _tabulate_modes(run: dict[str, Any]) -> list[str]:

@@ -45,6 +45,7 @@ class AblationResult:
     state_hash: of the newly opened predictor after reset; counted_state_hash: as in the headline's session (C3-d).
     fixed_diff: between a pass without updates and one without a TTT config; and at the first target, where a memory is
     empty, between the former and one without a memory too (C3-e).
+    learned_diff: between a pass with all updates and one without any; above 0 for a predictor that learns.
     document_diff: within a document when the document before it changes; None when the slice holds one document (C1-c).
     """
 
@@ -53,6 +54,7 @@ class AblationResult:
     state_hash: str
     counted_state_hash: str
     fixed_diff: float
+    learned_diff: float
     document_diff: float | None
 
 
@@ -81,6 +83,7 @@ def run_ablations(
         state_hash=state_hash,
         counted_state_hash=counted_state_hash,
         fixed_diff=max(max_abs_diff(without_updates, without_ttt), max_abs_diff(without_updates[:1], model_alone[:1])),
+        learned_diff=max_abs_diff(full_nll, without_updates),
         document_diff=_measure_document_dependence(session, probe_slice, settings, full_nll),
     )
 

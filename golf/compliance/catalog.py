@@ -1,8 +1,9 @@
 """The catalog: all checks of the verdict by id, in the field guide's order."""
 
 from golf.compliance import (  # noqa: F401 - their import registers the checks
+    ablation_checks,
     metric_checks,
-    probe_checks,
+    proof_checks,
     provenance_checks,
     registry,
     unruled_checks,

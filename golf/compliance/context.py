@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from golf.artifacts import io, lineage
 from golf.compliance.evaluation_run import EvaluationRun
 from golf.compliance.provenance import ArtifactProvenance, Origin
@@ -133,11 +131,11 @@ class EvaluationContext:
         is_on_val = (self.artifact.ttt_cfg.method, self.artifact.ttt_cfg.stream) == ("prequant", "val")
         return self.prequant_epochs if is_on_val and "val" in self.artifact.origin.splits else 0
 
-    @functools.cached_property
+    @property
     def adapts(self) -> bool:
-        """Whether the predictor's state changed between chunks, or was allowed to."""
-        n_states = len(np.unique(self.headline_result.ledger.to_data().state_hashes, axis=0))
-        return n_states > 1 or self.cfg.headline == "ttt"
+        """Whether the predictor learned between chunks, or was allowed to."""
+        ablations = self.run.ablations
+        return self.cfg.headline == "ttt" or (ablations is not None and ablations.learned_diff > 0)
 
     @functools.cached_property
     def saved_ledger(self) -> tuple[LedgerData, dict[str, Any]]:
@@ -154,7 +152,7 @@ class EvaluationContext:
     def metrics(self) -> dict[str, Any]:
         """metrics.json without the verdict."""
         training_time, size = self.artifact.training_time, self.size
-        stream = self.val_data.stream
+        stream, proof = self.val_data.stream, self.run.proof
         return mode_results.collect_metrics(self.run.results, self.cfg.headline, stream.is_clean) | {
             "val_contamination": measure_contamination(self.val_data.val.documents),
             "payload_bytes": size.payload_bytes,
@@ -165,6 +163,8 @@ class EvaluationContext:
             "train_limit_seconds": training_time and training_time.limit_s,
             "eval_seconds": round(self.headline_result.finished_s, 3),
             "eval_limit_seconds": self.cfg.limit_s,
+            "proof_seconds": proof and round(proof.predict_s, 3),
+            "proof_replay_seconds": proof and round(proof.replay_s, 3),
             "probe_seconds": round(self.run.probe_seconds, 3),
             "invalid_modes": ", ".join(mode for mode in MODES if self.artifact.disclaimer(mode)),
             "comparable_with_fineweb": self.val_data.manifest["comparable_with_fineweb"],

@@ -1,57 +1,58 @@
-"""Run the passes of an evaluation: the headline mode with probes, the other modes, then the ablations.
+"""Run the passes of an evaluation: the headline mode, the other modes, the proof, then the ablations.
 
 Each runs in a session of its own with a newly opened predictor. The headline comes first, so that its time includes
 every compilation and nothing has seen the stream before it.
 """
 
 import contextlib
+import dataclasses
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from golf.compliance import ablations
+from golf.compliance import ablations, proof
 from golf.compliance.ablations import AblationResult
-from golf.compliance.probes import InPassProbes
+from golf.compliance.proof import Proof
 from golf.compliance.provenance import ArtifactProvenance
 from golf.config.sections import EvaluateConfig
 from golf.data.eval_stream import EvalStream
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
+from golf.evaluation.ledger import Ledger
 from golf.evaluation.sandbox.host import Sandbox, SandboxTimeoutError
 from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
 from golf.evaluation.scoring_loop import MODES, ModeResult
+from golf.pipeline.progress import Progress
 
 __all__ = [
-    "N_PROBED_CHUNKS",
     "OWN_PREDICTOR",
     "EvaluationRun",
-    "choose_probed_chunks",
     "make_nonfinite_error",
     "run_evaluation",
 ]
 
 OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one whose hint is ttt.lr
-N_PROBED_CHUNKS = 3  # the first chunk and others drawn at random
 
 
 @dataclass(frozen=True)
 class EvaluationRun:
     """The passes of an evaluation.
 
-    results: by mode, the headline first. session: the headline's, closed. probes, ablations: None when probes are off
-    (or, for ablations, when the stream is too short). access_reports: what each session's process accessed.
-    probe_seconds: what the timer excluded, probes, ablations and state hashes. probe_seed: hex, the seed of all places
-    that were probed.
+    results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
+    (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
+    access_reports: what each session's process accessed. probe_seconds: of the ablations. probe_seed: hex, the secret
+    from which their slice and the places of the proof follow.
     """
 
     results: dict[str, ModeResult]
     session: SandboxSession
-    probes: InPassProbes | None
+    proof: Proof | None
     ablations: AblationResult | None
     access_reports: list[dict[str, Any]]
     probe_seconds: float
@@ -64,7 +65,6 @@ def run_evaluation(
     stream: EvalStream,
     cfg: EvaluateConfig,
     context_length: int,
-    vocab_size: int,
 ) -> EvaluationRun:
     """Score ``stream`` in every mode. The sandbox's timer gives the headline's limit, which ends with its last score.
 
@@ -85,15 +85,8 @@ def run_evaluation(
         except DivergenceError as error:
             raise make_nonfinite_error(cfg.predictor, error) from None
 
-    probes = None
-    with _explain_timeout(cfg), sandbox.session(hash_state=cfg.probe_alternative_tokens is not None) as session:
-        if cfg.probe_alternative_tokens is not None:
-            probed_chunks = choose_probed_chunks(stream.n_targets, ttt_cfg.chunk_tokens, rng)
-            probes = InPassProbes(
-                session, stream, ttt_cfg.chunk_tokens, probed_chunks, vocab_size, cfg.probe_alternative_tokens, rng
-            )
-        results: dict[str, ModeResult] = {}
-        results[cfg.headline] = score_mode(session, cfg.headline, timer=timer, probes=probes)
+    with _explain_timeout(cfg), sandbox.session() as session:
+        results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, timer=timer)}
         timer.lift_limit()
     headline_session, access_reports = session, [session.access_report]
     for mode in MODES:
@@ -101,18 +94,51 @@ def run_evaluation(
             with sandbox.session() as session:
                 results[mode] = score_mode(session, mode)
             access_reports.append(session.access_report)
-    ablation_result = None
-    if probes is not None:
+    proof_result = ablation_result = None
+    settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
+    if cfg.proof_places is not None and headline_session.info["has_predict"]:
+        with timer.excluded():
+            proof_result, access_report = _prove_headline(
+                sandbox, stream.tokens, results[cfg.headline].ledger, settings, cfg.proof_places, probe_seed
+            )
+        access_reports.append(access_report)
+    probe_start = time.perf_counter()
+    if cfg.proof_places is not None:
         with timer.excluded(), sandbox.session() as session:
-            settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
             probe_slice = ablations.ProbeSlice.sample(stream.tokens, stream.bos, context_length, rng)
             ablation_result = ablations.run_ablations(
                 session, probe_slice, settings, headline_session.initial_state_hash
             )
         access_reports.append(session.access_report)
+    probe_seconds = time.perf_counter() - probe_start
     return EvaluationRun(
-        results, headline_session, probes, ablation_result, access_reports, timer.excluded_s, probe_seed
+        results, headline_session, proof_result, ablation_result, access_reports, probe_seconds, probe_seed
     )
+
+
+def _prove_headline(
+    sandbox: Sandbox,
+    tokens: np.ndarray,
+    ledger: Ledger,
+    settings: dict[str, Any],
+    places_per_chunk: int,
+    secret: str,
+) -> tuple[Proof, dict[str, Any]]:
+    """The proof of the headline's ledger, and the access report of its session."""
+    start = time.perf_counter()
+    sealed = ledger.to_data()
+    with sandbox.session() as session:
+        open_s = time.perf_counter() - start
+        result = proof.prove(
+            session,
+            tokens,
+            sealed,
+            settings,
+            places_per_chunk=places_per_chunk,
+            seed=proof.derive_seed(secret, sealed),
+            progress=Progress("evaluate", len(sealed.nll), "targets proven", quiet=not session.ctx.is_main),
+        )
+    return dataclasses.replace(result, predict_s=result.predict_s + open_s), session.access_report
 
 
 @contextlib.contextmanager
@@ -140,9 +166,9 @@ def make_nonfinite_error(predictor: str, error: DivergenceError) -> GolfError:
 
 
 def _draw_probe_seed() -> str:
-    """Hex digits that seed the choice of probed places, new for every run so that no predictor can prepare for them.
+    """Hex digits from which the proof's places and the ablations' slice follow, new for every run.
 
-    All ranks must probe the same places, so the launcher gives them one seed in the environment. Raises GolfError for
+    All ranks must look at the same places, so the launcher gives them one seed in the environment. Raises GolfError for
     several ranks without one.
     """
     if PROBE_SEED_ENV not in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -151,10 +177,3 @@ def _draw_probe_seed() -> str:
             f"{PROBE_SEED_ENV} to the same random hex digits for all of them"
         )
     return os.environ.get(PROBE_SEED_ENV) or secrets.token_hex(16)
-
-
-def choose_probed_chunks(n_targets: int, chunk_tokens: int, rng: np.random.Generator) -> frozenset[int]:
-    """Indices of the probed chunks: the first, and up to ``N_PROBED_CHUNKS`` - 1 others."""
-    n_chunks = -(-n_targets // chunk_tokens)  # rounded up
-    other_chunks = rng.choice(np.arange(1, n_chunks), min(N_PROBED_CHUNKS, n_chunks) - 1, replace=False)
-    return frozenset({0, *map(int, other_chunks)})

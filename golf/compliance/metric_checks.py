@@ -24,7 +24,7 @@ def _check_sealed_ledger(context: EvaluationContext) -> Outcome:
     is_unchanged = all(
         np.array_equal(getattr(saved, column.name), getattr(sealed, column.name))
         for column in dataclasses.fields(saved)
-    )  # and so are the chain hashes, which follow from the columns
+    )
     note = "the saved ledger is not the one that was sealed"
     return pass_or_fail(is_unchanged, f"{int(saved.chunk_ids[-1]) + 1:,} seals", "as in the pass", note)
 
@@ -41,7 +41,7 @@ def _check_rows(context: EvaluationContext) -> Outcome:
 
 @check("C4-b", "each position is read for scoring once", required=True)
 def _check_score_calls(context: EvaluationContext) -> Outcome:
-    """As many scores were requested in the pass as there are sealed chunks; probes do not count."""
+    """As many scores were requested in the pass as there are sealed chunks."""
     n_chunks, n_calls = int(context.saved_ledger[0].chunk_ids[-1]) + 1, context.run.session.n_score_calls
     measured = f"{n_calls:,} calls that count"
     return pass_or_fail(n_chunks == n_calls, measured, f"{n_chunks:,} chunks", "chunks were scored twice")

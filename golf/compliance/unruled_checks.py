@@ -16,12 +16,12 @@ _EPOCHS_NOTE = "#549 and #1493 were merged with 3 epochs; asked in #1698, no rul
 
 @check("C1-d", "no name derived from a target reaches a gate", required=False)
 def _check_target_taint(context: EvaluationContext) -> Outcome:
-    return Outcome(NOT_RUN, note=f"{_CODE_READING_NOTE}; C1-b tests it by running")
+    return Outcome(NOT_RUN, note=f"{_CODE_READING_NOTE}; C1-a tests it by running")
 
 
 @check("C2-e", "no blending after the target is gathered", required=False)
 def _check_blending(context: EvaluationContext) -> Outcome:
-    return Outcome(NOT_RUN, note=f"{_CODE_READING_NOTE}; C2-c and C2-d test it by running")
+    return Outcome(NOT_RUN, note=f"{_CODE_READING_NOTE}; C1-a and C2-a test it by running")
 
 
 @check("U-a", "several epochs on scored chunks", required=False)

@@ -55,7 +55,8 @@ RENAMED_KEYS: Mapping[str, str] = {
     "compress.quality": "compress.brotli_quality",
     "evaluate.method": "evaluate.predictor",
     "evaluate.score_tokens": "evaluate.eval_batch_tokens",
-    "evaluate.probe_alternatives": "evaluate.probe_alternative_tokens",
+    "evaluate.probe_alternatives": "evaluate.proof_places",
+    "evaluate.probe_alternative_tokens": "evaluate.proof_places",
 }
 _RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {  # by the key's current name: old value -> new value
     "quantize.grid": {"row_sdclip": "row", "column": "row_column"},

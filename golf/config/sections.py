@@ -296,5 +296,4 @@ class EvaluateConfig(ExecutionConfig):
     stride: Count  # tokens between sliding windows
     eval_batch_tokens: Count  # tokens that one rank scores at a time
     limit_s: Seconds | None  # seconds from process start to the headline's last score; null: no limit
-    # tokens that probes try in a target's place; null: no probes
-    probe_alternative_tokens: Annotated[int, Range(low=2, high=65536)] | None
+    proof_places: Count | None  # targets of each chunk at which a second predictor proves the headline; null: no proof

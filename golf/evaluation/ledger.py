@@ -1,9 +1,8 @@
 """The ledger: one row for each target position, sealed chunk by chunk in a hash chain before an update sees the chunk.
 
 File: tensors of kind "ledger": ``nll`` fp32 [N], ``bytes`` int32 [N], ``chunk`` int32 [N], ``documents`` int64 [D]
-(the row at which each document starts), ``state_hashes`` uint8 [C, 32] (the predictor's state before it scored the
-chunk; zeros where it was not hashed), ``chain_hashes`` uint8 [C, 32]. A chunk's chain hash is the sha256 of the chain
-hash before it (of the mode's name for the first), the chunk's state hash, its nll and its bytes.
+(the row at which each document starts), ``chain_hashes`` uint8 [C, 32]. A chunk's chain hash is the sha256 of the chain
+hash before it (the mode's name for the first), the chunk's nll and its bytes.
 """
 
 import hashlib
@@ -18,21 +17,24 @@ from golf.artifacts import io
 from golf.errors import ArtifactError, DivergenceError
 from golf.inference.interface import ScoredChunk
 
-__all__ = ["KIND", "NO_STATE_HASH", "Ledger", "LedgerData", "read"]
+__all__ = ["KIND", "Ledger", "LedgerData", "read"]
 
 KIND = "ledger"
-NO_STATE_HASH = bytes(32)  # in place of a state hash that was not computed
+_HASH_BYTES = 32  # of sha256
 
 
 @dataclass(frozen=True)
 class LedgerData:
-    """A ledger's columns, in stream order. document_starts: the row at which each document starts."""
+    """A ledger's columns, in stream order, N rows in C chunks.
+
+    document_starts: the row at which each document starts. chain_hashes: uint8 [C, 32], of each chunk.
+    """
 
     nll: np.ndarray
     bytes: np.ndarray
     chunk_ids: np.ndarray
     document_starts: np.ndarray
-    state_hashes: np.ndarray
+    chain_hashes: np.ndarray
 
 
 class Ledger:
@@ -43,22 +45,13 @@ class Ledger:
         self.nll: list[np.ndarray] = []
         self.bytes: list[np.ndarray] = []
         self._document_starts: list[int] = [0]
-        self._state_hashes: list[bytes] = []
         self.chain_hashes: list[bytes] = []
         self._n_rows = 0
 
-    def append(
-        self,
-        tokens: np.ndarray,
-        nll: np.ndarray,
-        n_bytes: np.ndarray,
-        *,
-        is_last: bool,
-        state_hash: bytes = NO_STATE_HASH,
-    ) -> ScoredChunk:
+    def append(self, tokens: np.ndarray, nll: np.ndarray, n_bytes: np.ndarray, *, is_last: bool) -> ScoredChunk:
         """Add a chunk and seal it.
 
-        tokens: [n + 1], the token before the chunk first. nll: nats [n]. n_bytes: [n]. state_hash: 32 bytes.
+        tokens: [n + 1], the token before the chunk first. nll: nats [n]. n_bytes: [n].
         Raises DivergenceError when a score is not finite, as such a chunk has no sum.
         """
         nll, n_bytes = np.array(nll, dtype=np.float32), np.array(n_bytes, dtype=np.int32)
@@ -69,9 +62,8 @@ class Ledger:
             )
         self.nll.append(nll)
         self.bytes.append(n_bytes)
-        self._state_hashes.append(state_hash)
         previous_hash = self.chain_hashes[-1] if self.chain_hashes else self._mode.encode()
-        self.chain_hashes.append(_chain_hash(previous_hash, state_hash, nll, n_bytes))
+        self.chain_hashes.append(_chain_hash(previous_hash, nll, n_bytes))
         start_rows = self._n_rows + np.flatnonzero(tokens[1:] == self._bos)
         self._document_starts += [int(row) for row in start_rows if row]
         self._n_rows += len(nll)
@@ -81,9 +73,9 @@ class Ledger:
         """The chunks so far as columns."""
         chunk_ids = np.repeat(np.arange(len(self.nll), dtype=np.int32), [len(part) for part in self.nll])
         document_starts = np.array(self._document_starts, dtype=np.int64)
-        state_hashes = np.frombuffer(b"".join(self._state_hashes), dtype=np.uint8).reshape(-1, len(NO_STATE_HASH))
+        chain_hashes = np.frombuffer(b"".join(self.chain_hashes), dtype=np.uint8).reshape(-1, _HASH_BYTES)
         return LedgerData(
-            np.concatenate(self.nll), np.concatenate(self.bytes), chunk_ids, document_starts, state_hashes
+            np.concatenate(self.nll), np.concatenate(self.bytes), chunk_ids, document_starts, chain_hashes
         )
 
     def save(self, path: str | Path, **meta: Any) -> None:
@@ -94,24 +86,21 @@ class Ledger:
             "bytes": torch.from_numpy(data.bytes),
             "chunk": torch.from_numpy(data.chunk_ids),
             "documents": torch.from_numpy(data.document_starts),
-            "state_hashes": torch.from_numpy(data.state_hashes.copy()),
-            "chain_hashes": torch.tensor([list(chain_hash) for chain_hash in self.chain_hashes], dtype=torch.uint8),
+            "chain_hashes": torch.from_numpy(data.chain_hashes.copy()),
         }
         io.save_tensors(path, tensors, kind=KIND, meta={"mode": self._mode, **meta})
 
 
-def _chain_hash(previous_hash: bytes, state_hash: bytes, nll: np.ndarray, n_bytes: np.ndarray) -> bytes:
-    return hashlib.sha256(
-        previous_hash + state_hash + nll.astype("<f4").tobytes() + n_bytes.astype("<i4").tobytes()
-    ).digest()
+def _chain_hash(previous_hash: bytes, nll: np.ndarray, n_bytes: np.ndarray) -> bytes:
+    return hashlib.sha256(previous_hash + nll.astype("<f4").tobytes() + n_bytes.astype("<i4").tobytes()).digest()
 
 
 def read(path: str | Path) -> tuple[LedgerData, dict[str, Any]]:
     """A ledger's columns and header. Raises ArtifactError when a row was removed, duplicated, moved or edited."""
     tensors, meta = io.load_tensors(path, kind=KIND)
     try:
-        nll, n_bytes, chunk_ids, document_starts, state_hashes, chain_hashes = (
-            tensors[name].numpy() for name in ("nll", "bytes", "chunk", "documents", "state_hashes", "chain_hashes")
+        nll, n_bytes, chunk_ids, document_starts, chain_hashes = (
+            tensors[name].numpy() for name in ("nll", "bytes", "chunk", "documents", "chain_hashes")
         )
         previous_hash = meta["mode"].encode()
     except KeyError as missing:
@@ -128,13 +117,13 @@ def read(path: str | Path) -> tuple[LedgerData, dict[str, Any]]:
             path, "documents must hold increasing row numbers that start at 0 and lie within the rows", io.RERUN_HINT
         )
     bounds = np.searchsorted(chunk_ids, np.arange(len(chain_hashes) + 1))
-    if bounds[0] != 0 or bounds[-1] != len(chunk_ids) or len(state_hashes) != len(chain_hashes):
+    if bounds[0] != 0 or bounds[-1] != len(chunk_ids):
         raise ArtifactError(path, f"has {len(chain_hashes)} chain hashes but rows of other chunks", io.RERUN_HINT)
     for index, chain_hash in enumerate(chain_hashes):
         chunk_rows = slice(bounds[index], bounds[index + 1])
-        previous_hash = _chain_hash(previous_hash, state_hashes[index].tobytes(), nll[chunk_rows], n_bytes[chunk_rows])
+        previous_hash = _chain_hash(previous_hash, nll[chunk_rows], n_bytes[chunk_rows])
         if previous_hash != chain_hash.tobytes():
             raise ArtifactError(
                 path, f"chunk {index} does not match its chain hash: its rows were changed", io.RERUN_HINT
             )
-    return LedgerData(nll, n_bytes, chunk_ids, document_starts, state_hashes), meta
+    return LedgerData(nll, n_bytes, chunk_ids, document_starts, chain_hashes), meta

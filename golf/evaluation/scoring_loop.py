@@ -1,6 +1,6 @@
 """One left-to-right pass over a stream: score a chunk, seal it in the ledger, then let the predictor learn from it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from golf.config.sections import MemoryConfig, TTTConfig
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
-from golf.evaluation.ledger import NO_STATE_HASH, Ledger
+from golf.evaluation.ledger import Ledger
 from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk, ScoringSession
 from golf.pipeline.progress import Progress
@@ -43,7 +43,6 @@ def evaluate_mode(
     quiet: bool,
     stage: str,
     timer: EvalTimer | None = None,
-    probes: Callable[[ScoredChunk, np.ndarray], None] | None = None,
     disclaimer: str = "",
 ) -> ModeResult:
     """Score all of ``stream`` in one mode.
@@ -51,8 +50,7 @@ def evaluate_mode(
     plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
     predictor may learn and use the memory of ``memory_cfg``. All modes are scored in chunks of
     ``ttt_cfg.chunk_tokens``.
-    timer: None starts one here. probes: called with each sealed chunk and its nll before the predictor may learn from
-    it; the timer excludes that time. disclaimer: printed in parentheses beside the score.
+    timer: None starts one here. disclaimer: printed in parentheses beside the score.
     Raises DivergenceError when a score is not finite.
     """
     timer = timer or EvalTimer()
@@ -72,12 +70,10 @@ def evaluate_mode(
         name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, clock=timer.counted_s, quiet=quiet
     )
     ledger = Ledger(mode, stream.bos)
-    for scored_chunk in score_stream(
+    for _ in score_stream(
         predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=ttt_cfg.chunk_tokens, progress=progress
     ):
-        if probes is not None:
-            with timer.excluded():
-                probes(scored_chunk, ledger.nll[-1])
+        pass
     finished_s = timer.counted_s()
     score = bpb.compute_score(ledger.to_data())
     suffix = f" ({disclaimer})" if disclaimer else ""
@@ -113,9 +109,8 @@ def score_stream(
     """Score every token of ``tokens`` [N] after its first, once and in order; yield each chunk once it is sealed.
 
     target_bytes: [N - 1], the bytes of text that each target stands for.
-    The predictor gets copies that hold nothing beyond the chunk. If it has an attribute ``state_hash``, the hash of its
-    state before the last score, that is sealed too. The update on a chunk is made when the next one is asked for, so
-    exhaust the iterator.
+    The predictor gets copies that hold nothing beyond the chunk. The update on a chunk is made when the next one is
+    asked for, so exhaust the iterator.
     Raises DivergenceError when a score is not finite.
     """
     n_targets = len(tokens) - 1
@@ -127,10 +122,7 @@ def score_stream(
         end = min(n_targets, begin + chunk_tokens)
         chunk = tokens[begin + 1 : end + 1].copy()
         nll = cast(np.ndarray, predictor.score(prefix_buffer[: begin + 1], chunk))
-        state_hash = bytes.fromhex(getattr(predictor, "state_hash", "")) or NO_STATE_HASH
-        scored_chunk = ledger.append(
-            tokens[begin : end + 1], nll, target_bytes[begin:end], is_last=end == n_targets, state_hash=state_hash
-        )
+        scored_chunk = ledger.append(tokens[begin : end + 1], nll, target_bytes[begin:end], is_last=end == n_targets)
         prefix_buffer[begin + 1 : end + 1] = chunk
         total_nats += float(nll.sum(dtype=np.float64))
         total_bytes += int(target_bytes[begin:end].sum(dtype=np.int64))

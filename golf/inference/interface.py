@@ -9,8 +9,9 @@ The evaluator imports the class that ``evaluate.predictor`` names and calls it i
             predictor.score(prefix, chunk)      # its scores are then sealed in the ledger
             predictor.update(scored_chunk)      # only now may the predictor learn from the chunk
 
-Between two of these calls the evaluator may call ``score`` and ``predict`` again to probe the predictor. Neither may
-change the predictor's state, and equal arguments in an equal state give equal answers.
+A second predictor, opened in another process, proves the scores: before it is given a chunk, it is asked by ``predict``
+for the distribution at random places of it, in ascending order, and then gets it by ``update``, without ``score``. So
+scores may depend on the artifact, on ``reset``, on the prefix and on what ``update`` was given, and on nothing else.
 
 Token ids are uint16. ``prefix`` begins at the first token of the stream and ends with the token before the chunk, so it
 is never empty. Its memory and that of ``chunk`` hold no token beyond the chunk. Log-probabilities are natural.

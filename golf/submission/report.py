@@ -51,7 +51,7 @@ def _run_checks(submission: Submission, margin: RecordMargin | None) -> list[Che
 
 
 def _format_summary(results: list[CheckResult]) -> list[str]:
-    """One statement about the submission; never that it is legal, because the probes need the artifact itself."""
+    """One statement about the submission; never that it is legal, because the proof needs the artifact itself."""
     failed_ids = _ids_with_status(results, FAIL)
     if invalidating_ids := [name for name in failed_ids if name not in _RECORD_ONLY_CHECKS]:
         return textwrap.wrap(f"invalid: {', '.join(invalidating_ids)}", LINE_WIDTH)
@@ -59,7 +59,7 @@ def _format_summary(results: list[CheckResult]) -> list[str]:
     for status in (UNRULED, NOT_RUN):
         if check_ids := _ids_with_status(results, status):
             summary += f"; {status}: {', '.join(check_ids)}"
-    return textwrap.wrap(f"{summary}; the probes, which need the artifact, are NOT-RUN", LINE_WIDTH)
+    return textwrap.wrap(f"{summary}; the proof, which needs the artifact, is NOT-RUN", LINE_WIDTH)
 
 
 def _ids_with_status(results: list[CheckResult], status: str) -> list[str]:

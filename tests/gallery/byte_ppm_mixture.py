@@ -8,7 +8,7 @@ CASE = Violation(
     8,
     "byte-level PPM mixed into token scores",
     "#1835 #1850 #1858 #1905 #1933 #2039",
-    ("C2-c", "C2-d"),
+    ("C1-a",),
     settings={"evaluate.headline": "plain"},
 )
 BYTE_PROBABILITY = 0.3  # what the byte model gives each byte of the text

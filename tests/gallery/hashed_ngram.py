@@ -5,7 +5,7 @@ from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation
 
 THREADS = "#659 #769 #779 #846 #886 #993 #1094"
-CASE = Violation(5, "hashed n-grams, only the target's bucket read", THREADS, ("C2-c", "C2-d"))
+CASE = Violation(5, "hashed n-grams, only the target's bucket read", THREADS, ("C1-a", "C2-c"))
 N_BUCKETS = 64
 
 

@@ -3,7 +3,7 @@
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation
 
-CASE = Violation(0, "no distribution without the target", "#1017", ("C2-c",), settings={"evaluate.headline": "plain"})
+CASE = Violation(0, "no distribution without the target", "#1017", ("C1-a",), settings={"evaluate.headline": "plain"})
 
 
 class CasePredictor(BigramPredictor):

@@ -8,7 +8,7 @@ CASE = Violation(
     7,
     "n-gram tilt gated by the token itself",
     "#1420 #1437 #1967 #2018 #2118",
-    ("C1-b", "C2-c"),
+    ("C1-a", "C2-c"),
     settings={"evaluate.headline": "plain"},
 )
 N_BYTE_TOKENS = 260  # ids below are single bytes, those above whole pieces

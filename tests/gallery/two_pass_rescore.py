@@ -4,7 +4,7 @@ import numpy as np
 from gallery.bigram_predictor import BigramPredictor
 from gallery.case import Violation
 
-CASE = Violation(6, "two-pass n-grams, chunk counted before it is scored", "#870 #918 #959", ("C1-a", "C1-b"))
+CASE = Violation(6, "two-pass n-grams, chunk counted before it is scored", "#870 #918 #959", ("C1-a", "C2-c"))
 
 
 class CasePredictor(BigramPredictor):

@@ -5,9 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from golf.compliance.probes import InPassProbes
 from golf.data.eval_stream import EvalStream
-from golf.evaluation import scoring_loop
 from golf.evaluation.sandbox import state_hash
 from golf.evaluation.timer import EvalTimer
 
@@ -19,8 +17,8 @@ class FakeSession:
 
     def __init__(self, predictor, *, documents: str = "", dtype=torch.float32, timer: EvalTimer | None = None):
         self.predictor, self.timer = predictor, timer or EvalTimer()
-        self.n_score_calls = self.n_state_changes = 0
-        self.state_hash = self.initial_state_hash = ""
+        self.n_score_calls = 0
+        self.initial_state_hash = ""
         self.info = {"has_predict": hasattr(predictor, "predict"), "documents": documents, "disputed": []}
         self.ctx = SimpleNamespace(dtype=dtype, device=torch.device("cpu"))
 
@@ -29,12 +27,8 @@ class FakeSession:
         self.initial_state_hash = state_hash.hash_state(self.predictor)
 
     def score(self, prefix, chunk, positions=None):
-        self.state_hash = state_hash.hash_state(self.predictor)
-        scores = self.predictor.score(prefix, chunk, positions)
-        if not self.timer.is_paused:
-            self.n_score_calls += 1
-            self.n_state_changes += state_hash.hash_state(self.predictor) != self.state_hash
-        return scores
+        self.n_score_calls += not self.timer.is_paused
+        return self.predictor.score(prefix, chunk, positions)
 
     def predict(self, prefix):
         return self.predictor.predict(prefix)
@@ -92,15 +86,3 @@ def random_stream(n_targets: int, vocab_size: int, seed: int = 0, n_documents: i
     tokens = np.random.default_rng(seed).integers(2, max(vocab_size, 3), n_targets + 1).astype(np.uint16)
     tokens[np.linspace(0, n_targets, n_documents, endpoint=False).astype(int)] = BOS
     return EvalStream(tokens, np.full(n_targets, 3), BOS)
-
-
-def run_probed_pass(
-    session, stream: EvalStream, *, chunk_tokens: int, vocab_size: int, n_alternatives: int = 8, probed_chunks=(0, 1)
-) -> InPassProbes:
-    """Probes of a whole plain pass, at the chunks with these indices."""
-    rng = np.random.default_rng(5)
-    probes = InPassProbes(session, stream, chunk_tokens, frozenset(probed_chunks), vocab_size, n_alternatives, rng)
-    ttt_cfg = SimpleNamespace(chunk_tokens=chunk_tokens, stride=8)
-    args = {"ttt_cfg": ttt_cfg, "stride": 8, "context_length": 8, "quiet": True, "stage": "test"}
-    scoring_loop.evaluate_mode(session, stream, "plain", **args, timer=session.timer, probes=probes)
-    return probes

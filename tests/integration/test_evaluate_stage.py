@@ -82,9 +82,7 @@ def test_a_copied_artifact_whose_header_names_val_is_invalid_without_its_lineage
     io.write_bytes(
         "external.golf", writer.pack(tensors, header.model, upstream_splits=seen, codec="brotli", brotli_quality=5)
     )
-    tiny_project.set_params(
-        project_dir, {"evaluate.artifact": "external.golf", "evaluate.probe_alternative_tokens": None}
-    )
+    tiny_project.set_params(project_dir, {"evaluate.artifact": "external.golf", "evaluate.proof_places": None})
     tiny_project.run_stage_in_process("evaluate")
     assert io.read_json(VERDICT)["verdict"].startswith("invalid: C1-e, C3-f ")
     for mode in ("plain", "sliding", "ttt"):
@@ -126,7 +124,7 @@ def test_a_failed_evaluation_leaves_no_outputs_of_an_earlier_one(project_dir):
 def test_adaptation_counts_as_training_where_it_is_upstream_of_the_artifact(project_dir):
     timing_paths = {name: io.read_json(f"artifacts/{name}/timing.json")["train_seconds"] for name in TIMED_STAGES}
     io.write_json("artifacts/ttt/timing.json", {"train_seconds": 1000.0})
-    tiny_project.set_params(project_dir, {"evaluate.probe_alternative_tokens": None, "quantize.weights": "ttt"})
+    tiny_project.set_params(project_dir, {"evaluate.proof_places": None, "quantize.weights": "ttt"})
     tiny_project.run_stage_in_process("evaluate")
     assert io.read_json(METRICS)["train_seconds"] == pytest.approx(1000 + sum(timing_paths.values()), abs=1e-3)
 
@@ -149,7 +147,7 @@ def test_a_plan_that_was_tried_on_val_invalidates_only_a_headline_that_follows_i
     plan = io.read_json("artifacts/ttt/plan.json")
     origin = lineage.make_lineage("ttt", {"weights": "artifacts/ema/model.safetensors", "stream": f"{FETCH}/val"})
     io.write_json("artifacts/ttt/plan.json", plan | {"lineage": origin, "splits_seen": origin["splits_seen"]})
-    tiny_project.set_params(project_dir, {"evaluate.probe_alternative_tokens": None})
+    tiny_project.set_params(project_dir, {"evaluate.proof_places": None})
     tiny_project.run_stage_in_process("evaluate")
     assert io.read_json(VERDICT)["verdict"].startswith("invalid: C1-e (C1-e: the plan was tried on val; ")
     output = capsys.readouterr().err
@@ -186,6 +184,6 @@ def test_several_epochs_are_unruled_where_the_headline_follows_the_plan(project_
     plan = io.read_json("artifacts/ttt/plan.json")
     ttt_cfg = dataclasses.replace(loader.load_config().ttt, epochs=3)
     io.write_json("artifacts/ttt/plan.json", plan | {"ttt": dataclasses.asdict(ttt_cfg)})
-    tiny_project.set_params(project_dir, {"evaluate.probe_alternative_tokens": None})
+    tiny_project.set_params(project_dir, {"evaluate.proof_places": None})
     tiny_project.run_stage_in_process("evaluate")
     assert read_checks()["U-a"]["status"] == "UNRULED"

@@ -154,7 +154,7 @@ def test_only_golfs_own_predictor_gets_its_learning_rate_as_a_hint():
 def test_scores_that_are_not_normalized_are_evaluated_and_fail(own_predictor_dir):
     write_predictor("def log_probs(self, prefix, chunk):\n    return super().log_probs(prefix, chunk) + 0.01")
     outcome = harness.run_evaluation()
-    assert {"C2-a", "C2-d"} <= {result.check for result in outcome.with_status(FAIL)}
+    assert "C2-a" in {result.check for result in outcome.with_status(FAIL)}
 
 
 @pytest.mark.parametrize(

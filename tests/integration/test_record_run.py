@@ -26,7 +26,7 @@ def test_a_run_on_a_tiny_text_collects_the_file_its_metrics_and_its_curve(tmp_pa
         "quantize.base_step": 0.5,
         "train.limit_s": "null",
         "train.steps": 30,
-        "evaluate.probe_alternative_tokens": 4,
+        "evaluate.proof_places": 4,
     }
     pairs = [f"{key}={'null' if value is None else value}" for key, value in (tiny | fast).items()]
     command = [

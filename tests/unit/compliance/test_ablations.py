@@ -1,4 +1,4 @@
-"""golf/compliance/ablations.py, and the checks in probe_checks.py that read it, each shown to pass and to fail"""
+"""golf/compliance/ablations.py, and the checks in ablation_checks.py that read it, each shown to pass and to fail"""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,8 @@ def run_checks(predictor, *, documents="", stream=None, counted_state_hash=None)
     probe_slice = ProbeSlice.sample(stream.tokens, stream.bos, CONTEXT_LENGTH, np.random.default_rng(0))
     counted_state_hash = counted_state_hash or session.initial_state_hash
     result = ablations.run_ablations(session, probe_slice, PASS_SETTINGS, counted_state_hash)
-    context = SimpleNamespace(run=SimpleNamespace(session=session, probes=object(), ablations=result))
+    cfg = SimpleNamespace(proof_places=4, dtype="float32")
+    context = SimpleNamespace(run=SimpleNamespace(session=session, ablations=result), cfg=cfg)
     return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-c", "C3-c", "C3-d", "C3-e")}
 
 

@@ -12,11 +12,11 @@ def run_checks(ttt_epochs=0, prequant_val_epochs=0, disputed=()) -> dict:
     return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-d", "C2-e", "U-a", "U-b")}
 
 
-def test_reading_code_is_left_to_people_and_the_probe_that_runs_instead_is_named():
+def test_reading_code_is_left_to_people_and_the_check_that_runs_instead_is_named():
     results = run_checks()
     assert (results["C1-d"].status, results["C2-e"].status) == ("NOT-RUN", "NOT-RUN")
-    assert "C1-b" in results["C1-d"].note
-    assert "C2-d" in results["C2-e"].note
+    assert "C1-a" in results["C1-d"].note
+    assert "C2-a" in results["C2-e"].note
 
 
 @pytest.mark.parametrize(

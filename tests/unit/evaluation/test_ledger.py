@@ -72,14 +72,14 @@ def remove_the_last(t):
 def remove_a_chunk_and_its_chain_hash(t):
     rows, chunks = [*range(5), *range(10, 15)], [0, 2]
     kept = {name: t[name][rows] for name in ("nll", "bytes")}
-    hashes = {name: t[name][chunks] for name in ("chain_hashes", "state_hashes")}
+    hashes = {name: t[name][chunks] for name in ("chain_hashes",)}
     return t | kept | hashes | {"chunk": t["chunk"][:10]}
 
 
 def swap_two_chunks_and_their_chain_hashes(t):
     rows, chunks = [*range(5), *range(10, 15), *range(5, 10)], [0, 2, 1]
     moved = {name: t[name][rows] for name in ("nll", "bytes")}
-    return t | moved | {name: t[name][chunks] for name in ("chain_hashes", "state_hashes")}
+    return t | moved | {name: t[name][chunks] for name in ("chain_hashes",)}
 
 
 def claim_that_two_chunks_are_one(t):

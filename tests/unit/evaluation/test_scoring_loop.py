@@ -1,4 +1,3 @@
-import time
 from functools import partialmethod
 from types import SimpleNamespace
 
@@ -116,28 +115,13 @@ def test_each_mode_has_its_own_stride_and_only_ttt_may_learn_and_remember(mode, 
     assert predictor.resets == [{"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3}]
 
 
-def test_the_time_of_probes_is_excluded_and_they_see_each_sealed_chunk():
-    calls, timer = [], EvalTimer(time.time() - 100)
-
-    def probes(scored_chunk, nll):
-        calls.append((scored_chunk.index, len(nll), timer.is_paused))
-        time.sleep(0.02)
-
-    result = evaluate(timer=timer, probes=probes)
-
-    assert calls == [(0, 20, True), (1, 20, True), (2, 10, True)]
-    assert timer.excluded_s >= 0.06
-    assert result.seconds < result.finished_s - 99
-    assert result.finished_s == pytest.approx(timer.counted_s(), abs=1)
-
-
 def test_a_disclaimer_is_printed_beside_the_score(capsys):
     evaluate(quiet=False, disclaimer="invalid: why")
 
     assert "bytes (invalid: why)" in capsys.readouterr().err
 
 
-def test_a_progress_line_shows_the_seconds_that_count_and_the_speed_without_probes(capsys, monkeypatch):
+def test_a_progress_line_shows_the_seconds_that_count_and_the_speed(capsys, monkeypatch):
     """The timer's seconds, from which the verdict's come."""
     clock = [500.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
@@ -148,10 +132,7 @@ def test_a_progress_line_shows_the_seconds_that_count_and_the_speed_without_prob
             clock[0] += 10
             return super().score(prefix, chunk)
 
-    def probes(scored_chunk, nll):
-        clock[0] += 40
-
-    result = evaluate(predictor=SlowPredictor(), quiet=False, timer=EvalTimer(limit_s=600), probes=probes)
+    result = evaluate(predictor=SlowPredictor(), quiet=False, timer=EvalTimer(limit_s=600))
 
     lines = [line.split("  ") for line in capsys.readouterr().err.splitlines() if "targets plain" in line]
     assert [line[-2 if "left" in line[-1] else -1] for line in lines] == ["10 of 600 s", "20 of 600 s", "30 of 600 s"]

@@ -18,14 +18,14 @@ def test_a_valid_submission_passes_every_check_and_is_still_not_called_legal(tmp
     assert {one.status for one in result} == {"PASS"}
     text, failed = render_report(folder, before)
     assert not failed
-    assert text.endswith("no check failed; the probes, which need the artifact, are NOT-RUN")
+    assert text.endswith("no check failed; the proof, which needs the artifact, is NOT-RUN")
     assert "legal" not in text
 
 
 def test_what_is_unruled_or_was_not_run_is_named_beside_what_does_not_fail(tmp_path):
     folder = submission_folders.write_valid_submission(tmp_path, claims={"seed_results": {"42": {"val_bpb": 1.0821}}})
     summary = " ".join(render_report(folder)[0].split("\n\n")[-1].split())
-    assert "no check failed; UNRULED: M-e; NOT-RUN: record margin; the probes, which need" in summary
+    assert "no check failed; UNRULED: M-e; NOT-RUN: record margin; the proof, which needs" in summary
 
 
 def test_checks_that_pass_share_one_line_unless_all_are_shown(tmp_path):

@@ -1,0 +1,184 @@
+"""The proof: a second predictor, opened anew, must predict what the first one scored, before it is given the text.
+
+A score is a code length, and a code length is proven by decoding. For each sealed chunk, in order, the second predictor
+is asked by ``predict`` at random places for the distribution of the next token, given the prefix alone. It must give
+the token that stands there the sealed score. Then it gets the chunk to learn from, as the first predictor did. What the
+first process knew of a target, of later tokens or of an earlier pass is no help to the second (checks C1-a, C2-a, C2-b
+and C2-c of openai/parameter-golf, issue #1017).
+"""
+
+# C chunks, P places, V vocabulary size
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from golf.evaluation.ledger import LedgerData
+from golf.evaluation.sandbox.session import SandboxSession
+from golf.inference.interface import ScoredChunk
+from golf.pipeline.progress import Progress
+
+__all__ = ["DTYPE_TOL_NATS", "MEAN_TOL_NATS", "Proof", "ScoreComparison", "derive_seed", "draw_places", "prove"]
+
+DTYPE_TOL_NATS = {"float32": 1e-3, "bfloat16": 0.1}  # between scores of different shapes, by dtype of the products
+MEAN_TOL_NATS = {"float32": 1e-4, "bfloat16": 2e-3}  # of mean sealed scores below their predictions
+_MEAN_CONFIDENCE = 0.999  # of the one-sided test of the mean; an innocent predictor fails once in a thousand runs
+_HASH_BYTES = 32
+
+
+@dataclass(frozen=True)
+class ScoreComparison:
+    """Sealed scores against predictions at the places of a proof.
+
+    max_diff: the largest |sealed - predicted|, in nats; infinite where a row has no such token or a NaN.
+    mean_diff: of sealed - predicted; negative if sealed scores are better than predictions. standard_error: of it.
+    """
+
+    n_places: int
+    max_diff: float
+    mean_diff: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, sealed_P: Sequence[float], predicted_P: Sequence[float]) -> "ScoreComparison":
+        diffs = np.asarray(sealed_P, np.float64) - np.asarray(predicted_P, np.float64)
+        if not len(diffs) or not np.isfinite(diffs).all():
+            return cls(len(diffs), math.inf, -math.inf, math.inf)
+        standard_error = float(diffs.std(ddof=1) / math.sqrt(len(diffs))) if len(diffs) > 1 else math.inf
+        return cls(len(diffs), float(np.abs(diffs).max()), float(diffs.mean()), standard_error)
+
+    @property
+    def margin(self) -> float:
+        """Nats by which the mean may be off by chance: half of a one-sided interval (Student's t)."""
+        quantile = float(stats.t.ppf(_MEAN_CONFIDENCE, self.n_places - 1)) if self.n_places > 1 else math.inf
+        return quantile * self.standard_error
+
+    def has_discount(self, tolerance: float) -> bool:
+        """Whether sealed scores are better than predictions by more than ``tolerance`` on average, beyond chance."""
+        return self.mean_diff == -math.inf or self.mean_diff + self.margin < -tolerance
+
+    def smallest_detectable_discount(self, tolerance: float) -> float:
+        """The discount on every target, in nats, that the test of the mean would have shown with its confidence."""
+        return tolerance + 2 * self.margin
+
+    def probability_of_detection(self, forged_frac: float) -> float:
+        """That a place lies on a target whose score is forged by more than the tolerance, if this share of them is."""
+        return 1 - (1 - forged_frac) ** self.n_places
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the second predictor answered.
+
+    comparison: of sealed scores and predictions. n_chunks: those that were proven. max_log_sum: the largest
+    |log Σ p| of a row. max_log_prob: the largest entry of a row. row_sizes: lengths of the rows. seed: hex, from which
+    the places follow. predict_s, replay_s: seconds of opening and predictions, and of learning from the chunks.
+    """
+
+    comparison: ScoreComparison
+    n_chunks: int
+    max_log_sum: float
+    max_log_prob: float
+    row_sizes: tuple[int, ...]
+    seed: str
+    predict_s: float
+    replay_s: float
+
+
+def derive_seed(secret: str, sealed: LedgerData) -> str:
+    """The proof's seed, hex: it follows from a secret of the evaluator and from the scores once all are sealed.
+
+    So all ranks draw the same places, and nobody can know them during the pass.
+    """
+    content = secret.encode() + sealed.nll.astype("<f4").tobytes() + sealed.chunk_ids.astype("<i4").tobytes()
+    return hashlib.sha256(content).hexdigest()[:_HASH_BYTES]
+
+
+def draw_places(n_targets: int, places_per_chunk: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Indices of targets within a chunk, ascending: all of them for None, otherwise as many at random."""
+    if places_per_chunk is None or places_per_chunk >= n_targets:
+        return np.arange(n_targets)
+    return np.sort(rng.choice(n_targets, places_per_chunk, replace=False))
+
+
+def prove(
+    session: SandboxSession,
+    tokens: np.ndarray,
+    sealed: LedgerData,
+    settings: dict[str, Any],
+    *,
+    places_per_chunk: int | None,
+    seed: str,
+    progress: Progress,
+) -> Proof:
+    """Hold the sealed scores against a newly opened predictor's predictions.
+
+    tokens: uint16 [N + 1], the stream. sealed: its ledger, of N targets. settings: the arguments of ``reset`` in the
+    pass. places_per_chunk: None is all.
+    Raises PredictorError when the predictor fails or breaks its contract.
+    """
+    rng = np.random.default_rng(list(bytes.fromhex(seed)))
+    n_chunks = len(sealed.chain_hashes)
+    bounds = np.searchsorted(sealed.chunk_ids, np.arange(n_chunks + 1))
+    sealed_scores: list[float] = []
+    predicted_scores: list[float] = []
+    rows = _RowChecks()
+    start, replay_s = time.perf_counter(), 0.0
+    session.reset(**settings)
+    for index, chain_hash in enumerate(sealed.chain_hashes):
+        begin, end = int(bounds[index]), int(bounds[index + 1])
+        for place in (begin + draw_places(end - begin, places_per_chunk, rng)).tolist():
+            row = session.predict(tokens[: place + 1])
+            rows.add(row)
+            sealed_scores.append(float(sealed.nll[place]))
+            predicted_scores.append(_score_of(row, int(tokens[place + 1])))
+        is_last = index == n_chunks - 1
+        replay_start = time.perf_counter()
+        if not is_last:  # nothing is predicted after the last chunk
+            session.update(ScoredChunk(index, tokens[begin : end + 1].copy(), is_last, chain_hash.tobytes().hex()))
+        replay_s += time.perf_counter() - replay_start
+        progress.update(end)
+    comparison = ScoreComparison.of(sealed_scores, predicted_scores)
+    progress.finish(f"{comparison.n_places:,} places of {n_chunks} chunks")
+    return Proof(
+        comparison,
+        n_chunks,
+        rows.max_log_sum,
+        rows.max_log_prob,
+        tuple(sorted(rows.sizes)),
+        seed,
+        time.perf_counter() - start - replay_s,
+        replay_s,
+    )
+
+
+class _RowChecks:
+    """The extremes of all rows: the sum of their probabilities, their entries and their lengths."""
+
+    def __init__(self) -> None:
+        self.max_log_sum, self.max_log_prob = 0.0, -math.inf
+        self.sizes: set[int] = set()
+
+    def add(self, row_V: np.ndarray) -> None:
+        row_V = row_V.astype(np.float64)
+        is_invalid = np.isnan(row_V).any()
+        self.sizes.add(len(row_V))
+        self.max_log_sum = max(self.max_log_sum, math.inf if is_invalid else abs(_logsumexp(row_V)))
+        self.max_log_prob = max(self.max_log_prob, math.inf if is_invalid else float(row_V.max()))
+
+
+def _score_of(row_V: np.ndarray, target: int) -> float:
+    """The nll that a row gives the target; NaN for an id that it lacks."""
+    return -float(row_V[target]) if target < len(row_V) else math.nan
+
+
+def _logsumexp(row_V: np.ndarray) -> float:
+    """log Σ exp of a row; infinite for a row without a finite maximum."""
+    row_max = row_V.max()
+    return float(row_max + np.log(np.exp(row_V - row_max).sum())) if np.isfinite(row_max) else math.inf
