@@ -77,7 +77,7 @@ class FetchConfig:
     dev_percent: Annotated[float, Range(low=0, high=50, open_low=True)]
     # strict: no paragraph of dev or val shares 64 bytes with train | documents: no whole document does; hub ignores it
     held_out: Literal["strict", "documents"]
-    contamination: bool  # measure how much of dev and val stands in train; with hub this can take an hour
+    contamination: bool  # measure how much of dev and val occurs in train; with hub this can take an hour
     shard_tokens: Annotated[int, Range(low=16, high=1_000_000_000)]  # tokens per shard file
 
 

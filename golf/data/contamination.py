@@ -1,4 +1,4 @@
-"""How much of dev and val stands word for word in train.
+"""How much of dev and val occurs word for word in train.
 
 fetch writes into dev's and val's index which bytes of each document are covered by exact matches of 64 bytes or more
 with train (golf.data.overlap), because evaluate never opens train. An index without this was not measured.

@@ -16,7 +16,7 @@ class EvalStream:
     """A split's tokens as one sequence.
 
     tokens: uint16 [N]. target_bytes: int64 [N - 1], bytes of tokens[1:]. bos: the id that starts a document.
-    is_clean: bool [N - 1], no byte of the target stands in a match with train; None where fetch did not measure it.
+    is_clean: bool [N - 1], no byte of the target lies in a match with train; None where fetch did not measure it.
     """
 
     tokens: np.ndarray

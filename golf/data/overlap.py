@@ -1,4 +1,4 @@
-"""Find which bytes of some texts also stand in other texts: exact matches of WINDOW_BYTES bytes or more.
+"""Find which bytes of some texts also occur in other texts: exact matches of WINDOW_BYTES bytes or more.
 
 A byte is covered when it lies in a window of WINDOW_BYTES bytes of its text that occurs in the other texts. Windows do
 not run from one text into the next. Texts are normalized (golf.data.normalize), so a run of white space is one space
@@ -66,7 +66,7 @@ class WindowMatcher:
             self._confirm(entries, block, candidates[is_new][first])
 
     def _confirm(self, entries: np.ndarray, block: np.ndarray, starts: np.ndarray) -> None:
-        """Mark as found those of ``entries`` [n] whose window is within a text and stands in ``block`` at its start."""
+        """Mark as found those of ``entries`` [n] whose window is within a text and occurs in ``block`` at its start."""
         if not len(entries):
             return
         windows = sliding_window_view(block, WINDOW_BYTES)[starts]

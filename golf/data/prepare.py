@@ -136,13 +136,13 @@ def _train_tokenizer(
 
 
 def _find_covered_ranges(split_result: splitting.SplitResult) -> dict[str | None, list[Range]]:
-    """By split_key, of each document of dev and val the ranges of its bytes that stand in train."""
+    """By split_key, of each document of dev and val the ranges of its bytes that occur in train."""
     train, documents = split_result.splits["train"], [*split_result.splits["dev"], *split_result.splits["val"]]
     progress = Progress("fetch", len(train), "documents of train searched for dev and val")
     texts = [document.normalized_utf8 for document in documents]
     ranges = overlap.find_covered_ranges(texts, held_out.iter_texts(train, progress))
     covered_frac = sum(stop - start for rows in ranges for start, stop in rows) / sum(map(len, texts))
-    progress.finish(f"{covered_frac:.2%} of the bytes of dev and val stand in train")
+    progress.finish(f"{covered_frac:.2%} of the bytes of dev and val occur in train")
     return {document.split_key: rows for document, rows in zip(documents, ranges, strict=True)}
 
 

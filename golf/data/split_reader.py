@@ -4,7 +4,7 @@ A split is a folder with ``index.json`` and shards ``<split>_%06d.bin``. Documen
 with BOS, and run over shard boundaries (docs/references.md#hub-format). index.json holds the sha256 and the size of
 every document and shard. Where token ids alone do not determine how many bytes of text a token stands for, the split
 has a sidecar ``<split>_bytes_%06d.bin``: one uint16 byte count per token, cut at the same positions as the shards
-(PR #1729). The rows of dev's and val's documents may have ``covered``: which of their bytes stand in train
+(PR #1729). The rows of dev's and val's documents may have ``covered``: which of their bytes occur in train
 (golf.data.contamination).
 
 The index of a very large train split lists no documents. It has ``summarized`` instead: the number of documents, and

@@ -23,7 +23,7 @@ class EncodedDocument:
     sha256: of its raw text. text_sha256: of the normalized text, which its tokens must decode to.
     casefolded_text_sha256: of that text casefolded. bytes: UTF-8 length of the normalized text.
     tokens: uint16 ids [n], BOS first. token_bytes: uint16 [n] for the sidecar, or None. covered: ranges of the
-    normalized text's bytes that stand in train (golf.data.contamination), or None where that is not measured.
+    normalized text's bytes that occur in train (golf.data.contamination), or None where that is not measured.
     """
 
     sha256: str

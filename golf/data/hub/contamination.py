@@ -1,4 +1,4 @@
-"""Find which bytes of an export's dev and val stand in its train, whose text is too long to be held in memory.
+"""Find which bytes of an export's dev and val occur in its train, whose text is too long to be held in memory.
 
 An export holds tokens: train is decoded in blocks and searched for the text of dev and val. A byte of white space
 counts as a space. Decoding and searching take 60 to 100 ns for each byte of train, about an hour for 40 GB.
@@ -24,7 +24,7 @@ _TO_SPACES = bytes.maketrans(b"\t\n\v\f\r", b"     ")
 def find_covered_ranges(
     export_splits: HubSplits, val: DocumentIndex, token_bytes: np.ndarray, tokenizer: Tokenizer, transform: Transform
 ) -> dict[str, CoveredRanges]:
-    """Of each document of dev and val the ranges of its bytes that stand in train, as its tokens' bytes count them.
+    """Of each document of dev and val the ranges of its bytes that occur in train, as its tokens' bytes count them.
 
     token_bytes: int64 [tokens] of val.
     """
@@ -43,7 +43,7 @@ def find_covered_ranges(
     ranges = [_align(*rows) for rows in zip(matcher.covered_ranges(), text_bytes, counted_bytes, strict=True)]
     n_covered = sum(stop - start for rows in ranges for start, stop in rows)
     n_bytes = sum(int(counts.sum()) for counts in counted_bytes)
-    progress.finish(f"{n_covered / max(1, n_bytes):.2%} of the bytes of dev and val stand in train")
+    progress.finish(f"{n_covered / max(1, n_bytes):.2%} of the bytes of dev and val occur in train")
     return {"dev": ranges[:n_dev], "val": ranges[n_dev:]}
 
 

@@ -1,7 +1,7 @@
 """Find equal documents in token streams too long to list.
 
 A document's hash is Σ (id + 1) × multiplier(position) modulo 2^64 with random odd multipliers. It depends only on the
-document's own ids, so equal documents have equal hashes wherever they stand. Documents with equal hashes are compared
+document's own ids, so equal documents have equal hashes wherever they occur. Documents with equal hashes are compared
 id by id, so there are neither false negatives nor false positives. Equal texts have equal ids, because tokenizing is
 deterministic. Near duplicates are not searched for.
 """
