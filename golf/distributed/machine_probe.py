@@ -1,4 +1,4 @@
-"""Try out what this machine offers: how fast its CPU multiplies bf16, and whether torch.compile works."""
+"""Check what this machine offers: how fast its CPU multiplies bf16, and whether torch.compile works."""
 
 import math
 import re
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 __all__ = ["find_compile_problem", "measure_bf16_speedup", "summarize_compile_error"]
 
-_TRIAL_ROWS, _TRIAL_WIDTH, _TRIAL_FF = 256, 192, 768  # the MLP of profiles/laptop.yaml on one of its windows
-_MAX_REPETITIONS, _TRIAL_S = 10, 0.015
+_MATMUL_ROWS, _MATMUL_WIDTH, _MATMUL_FF = 256, 192, 768  # the MLP of profiles/laptop.yaml on one of its windows
+_MAX_REPETITIONS, _MAX_MEASUREMENT_S = 10, 0.015
 _UNHELPFUL_LINES = re.compile(
     r"backend='\w+' raised:|Set TORCHDYNAMO_VERBOSE|(Command|Output):?$|\S*C\+\+ compile error$"
 )
@@ -26,7 +26,7 @@ def measure_bf16_speedup() -> float:
     20 ms.
     """
     generator = torch.Generator().manual_seed(0)
-    x, w = (torch.randn(n, _TRIAL_WIDTH, generator=generator) for n in (_TRIAL_ROWS, _TRIAL_FF))
+    x, w = (torch.randn(n, _MATMUL_WIDTH, generator=generator) for n in (_MATMUL_ROWS, _MATMUL_FF))
     operands = {dtype: (x.to(dtype), w.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
     best_s = dict.fromkeys(operands, math.inf)
     n_threads = torch.get_num_threads()
@@ -35,7 +35,7 @@ def measure_bf16_speedup() -> float:
         for pair in operands.values():
             F.linear(*pair)  # the first product of a shape generates its kernel
         started_at, n_repetitions = time.thread_time(), 0
-        while n_repetitions < _MAX_REPETITIONS and time.thread_time() - started_at < _TRIAL_S:
+        while n_repetitions < _MAX_REPETITIONS and time.thread_time() - started_at < _MAX_MEASUREMENT_S:
             for dtype, pair in operands.items():
                 begin = time.thread_time()
                 F.linear(*pair)
@@ -54,12 +54,12 @@ def find_compile_problem(device: torch.device) -> str | None:
     """
     offset = secrets.randbelow(1 << 20)
 
-    def trial(x: torch.Tensor) -> torch.Tensor:
+    def add_offset_to_sum(x: torch.Tensor) -> torch.Tensor:
         return x.sum() + offset
 
     x = torch.ones(64, device=device, requires_grad=True)
     try:
-        result = torch.compile(trial, fullgraph=True, dynamic=False)(x)
+        result = torch.compile(add_offset_to_sum, fullgraph=True, dynamic=False)(x)
         result.backward()
     except Exception as error:  # whatever a compiler, a linker, a cache folder or torch itself may raise
         return summarize_compile_error(error)

@@ -70,7 +70,7 @@ def test_on_is_refused_in_one_message_that_names_the_key(tmp_path):
     assert "ema.compile: on, but the compiler fails: InvalidCxxCompiler: No working C++ compiler found" in err
 
 
-def test_a_failure_after_the_trial_is_one_message_that_names_the_key(tmp_path):
+def test_a_failure_after_the_check_is_one_message_that_names_the_key(tmp_path):
     code, err = run_compiled_stage(tmp_path, "off", stub_stage.fail_to_compile)
     assert code == 1
     assert_single_error(err, "ema")

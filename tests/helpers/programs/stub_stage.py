@@ -82,7 +82,7 @@ def crash(ctx: None) -> None:
 
 
 def fail_to_compile(ctx: DistContext) -> None:
-    """The compiler passes its trial and fails afterwards."""
+    """The compiler passes the check at the start and fails afterwards."""
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
         raise RuntimeError("model.cpp:9:1: error: out of memory")
