@@ -10,6 +10,17 @@ GolfError
 └── UnavailableError     hardware or a library that was requested is missing
 """
 
+__all__ = [
+    "ArtifactError",
+    "BudgetExceededError",
+    "ConfigError",
+    "DivergenceError",
+    "GolfError",
+    "InputError",
+    "PredictorError",
+    "UnavailableError",
+]
+
 
 class GolfError(Exception):
     """Base class of all errors that end a command with one message and without a traceback."""

@@ -13,6 +13,8 @@ from typing import Literal
 import brotli
 import numpy as np
 
+__all__ = ["DecodeError", "decode", "decompress_exact", "raw_bytes"]
+
 
 class DecodeError(ValueError):
     """Packed bytes that do not decode to exactly what was declared."""

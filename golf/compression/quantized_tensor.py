@@ -10,6 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
+__all__ = [
+    "CODES_SUFFIX",
+    "COL_SCALES_SUFFIX",
+    "EMBEDDING_WEIGHT",
+    "ROW_SCALES_SUFFIX",
+    "QuantizedTensor",
+    "dequantize",
+    "dequantize_state_dict",
+]
+
 EMBEDDING_WEIGHT = "tok_emb.weight"
 CODES_SUFFIX, ROW_SCALES_SUFFIX, COL_SCALES_SUFFIX = ".codes", ".row_scales", ".col_scales"  # of stored tensors' names
 

@@ -6,6 +6,8 @@ from typing import Any
 from golf.compression import reader
 from golf.errors import BudgetExceededError
 
+__all__ = ["breakdown", "measure_sections", "require_within_limit"]
+
 
 def require_within_limit(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
     """The sizes of sizes.json, in bytes.

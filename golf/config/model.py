@@ -6,6 +6,8 @@ from typing import Annotated
 
 from golf.config.validation import Range
 
+__all__ = ["ModelConfig"]
+
 _Index = Annotated[int, Range(low=0, high=65535)]
 _Scale = Annotated[float, Range(low=1e-6, high=1_000_000)]
 

@@ -17,6 +17,8 @@ import numpy as np
 from golf.data.tokenizer import SPACE_SYMBOL, Tokenizer
 from golf.errors import InputError
 
+__all__ = ["TokenByteTable", "count_and_verify"]
+
 _BLOCK_TOKENS = 1 << 16  # decoded and counted at once, so that a long document takes little memory
 _EXCERPT_BYTES = 24  # of a text, shown in a message
 _OTHER_MODEL_HINT = "set fetch.tokenizer: train, or another model"

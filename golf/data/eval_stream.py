@@ -10,6 +10,8 @@ from golf.data.split_reader import TokenSplit
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError
 
+__all__ = ["EvalStream"]
+
 
 @dataclass(frozen=True)
 class EvalStream:

@@ -25,7 +25,6 @@ from golf.pipeline.progress import Progress, call_repeatedly, log_line
 
 __all__ = [
     "MANIFEST_FILE",
-    "SOURCES",
     "TOKENIZER_FILE",
     "build_dataset",
     "read_corpus",
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 TOKENIZER_FILE, MANIFEST_FILE = "tokenizer.model", "manifest.json"
-SOURCES: dict[str, Source] = {"docs": package_docs, "stdlib": stdlib_docs, "files": text_files}  # by fetch.source
+_SOURCES: dict[str, Source] = {"docs": package_docs, "stdlib": stdlib_docs, "files": text_files}  # by fetch.source
 _BATCH_DOCUMENTS, _BATCH_BYTES = 1024, 1 << 24  # encoded at once
 
 
@@ -102,7 +101,7 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
     """The corpus that fetch.source names."""
-    return SOURCES[fetch_cfg.source].read_corpus(fetch_cfg)
+    return _SOURCES[fetch_cfg.source].read_corpus(fetch_cfg)
 
 
 def _open_tokenizer(fetch_cfg: FetchConfig, vocab_size: int, transform: Transform) -> Tokenizer | None:

@@ -15,6 +15,8 @@ from golf.data.split_reader import TokenSplit
 from golf.data.splitting import sha256_casefolded_text, sha256_text
 from golf.data.tokenizer import Tokenizer
 
+__all__ = ["RoundtripReport", "check_roundtrip"]
+
 
 @dataclass(frozen=True)
 class RoundtripReport:

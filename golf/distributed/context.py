@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+__all__ = ["DistContext", "single_process"]
+
 
 @dataclass(frozen=True)
 class DistContext:

@@ -21,7 +21,19 @@ from golf.distributed import machine_probe
 from golf.distributed.context import DistContext
 from golf.errors import UnavailableError
 
-MIN_BF16_SPEEDUP = 1.3  # of matrix products on a CPU, below which auto keeps fp32
+__all__ = [
+    "COLLECTIVE_TIMEOUT",
+    "AttentionResolver",
+    "ExecutionSettings",
+    "find_missing_compiler",
+    "init_context",
+    "resolve_compile",
+    "resolve_device",
+    "resolve_dtype",
+    "with_dtype",
+]
+
+_MIN_BF16_SPEEDUP = 1.3  # of matrix products on a CPU, below which auto keeps fp32
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others; one may compile more slowly
 AttentionResolver = Callable[[str, str, torch.device, torch.dtype, bool], tuple[str, str]]
 """(requested, section, device, dtype, use_compile) -> (backend, reason): golf.model.attention_backends has it."""
@@ -125,7 +137,7 @@ def resolve_device(requested: str, section: str, local_rank: int) -> tuple[torch
 def resolve_dtype(requested: str, device: torch.device) -> tuple[torch.dtype, str]:
     """Return the precision for "float32", "bfloat16" or "auto".
 
-    auto is bf16 on a GPU, and on a CPU whose bf16 products are measured to be ``MIN_BF16_SPEEDUP`` times as fast.
+    auto is bf16 on a GPU, and on a CPU whose bf16 products are measured to be ``_MIN_BF16_SPEEDUP`` times as fast.
     """
     if requested != "auto":
         return getattr(torch, requested), "as requested"
@@ -133,8 +145,8 @@ def resolve_dtype(requested: str, device: torch.device) -> tuple[torch.dtype, st
         return torch.bfloat16, "auto: GPU"
     speedup = machine_probe.measure_bf16_speedup()
     reason = f"auto: bf16 products {speedup:.2g} times as fast as fp32 on this CPU"
-    if speedup < MIN_BF16_SPEEDUP:
-        return torch.float32, f"{reason}, below {MIN_BF16_SPEEDUP}"
+    if speedup < _MIN_BF16_SPEEDUP:
+        return torch.float32, f"{reason}, below {_MIN_BF16_SPEEDUP}"
     return torch.bfloat16, reason
 
 

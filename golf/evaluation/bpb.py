@@ -10,6 +10,16 @@ import numpy as np
 
 from golf.evaluation.ledger import LedgerData
 
+__all__ = [
+    "BpbScore",
+    "compute_bpb",
+    "compute_loss_by_position",
+    "compute_ratio_standard_error",
+    "compute_running_bpb",
+    "compute_score",
+    "sum_by_document",
+]
+
 
 @dataclass(frozen=True)
 class BpbScore:

@@ -15,6 +15,8 @@ from golf.model.fused_cross_entropy import MAX_CHUNK_LOGITS
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 
+__all__ = ["make_plain_bpb_fn"]
+
 _NOT_A_TARGET = -100  # what cross_entropy leaves out
 
 

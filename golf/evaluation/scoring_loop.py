@@ -15,6 +15,8 @@ from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk, ScoringSession
 from golf.pipeline.progress import Progress
 
+__all__ = ["MODES", "ModeResult", "evaluate_mode", "make_pass_settings", "score_stream"]
+
 MODES = ("plain", "sliding", "ttt")
 
 

@@ -9,6 +9,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+__all__ = ["EvalTimer"]
+
 
 class EvalTimer:
     """Counts seconds from a start, except those that are excluded, and holds them against an optional limit.

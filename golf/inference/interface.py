@@ -30,6 +30,8 @@ import numpy as np
 
 from golf.distributed.context import DistContext
 
+__all__ = ["MemorySettings", "Predictor", "ScoredChunk", "Scores", "ScoringSession", "TTTSettings"]
+
 Scores = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 

@@ -14,6 +14,8 @@ from golf.inference.interface import ScoredChunk, TTTSettings
 from golf.inference.scorer import random_windows
 from golf.model.gpt import GPT
 
+__all__ = ["ScoreFirstSGD", "clip_norm_", "compute_flat_gradient", "cosine_decay", "unflatten_like"]
+
 
 class ScoreFirstSGD:
     """SGD with momentum on every weight of a model: v <- momentum v + g, w <- w - lr_c v.

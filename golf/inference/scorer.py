@@ -12,6 +12,8 @@ from golf.distributed.context import DistContext
 from golf.inference.windows import Window, plan_windows
 from golf.model.gpt import GPT
 
+__all__ = ["Scorer", "random_windows"]
+
 
 class Scorer:
     """Scores chunks with one model.

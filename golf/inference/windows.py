@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+__all__ = ["Window", "plan_windows"]
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

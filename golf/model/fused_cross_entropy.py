@@ -9,6 +9,8 @@ arXiv:2410.10989, section 3.2). The soft cap is written as a sigmoid, as in PR #
 
 import torch
 
+__all__ = ["MAX_CHUNKS", "MAX_CHUNK_LOGITS", "FusedLinearCrossEntropy", "chunk_rows", "matmul_dtype"]
+
 MAX_CHUNK_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 26}  # logits held at once: a CPU cache's worth, and 256 MB
 MAX_CHUNKS = 16  # the loop over chunks is unrolled in the compiled graph
 

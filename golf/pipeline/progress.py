@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+__all__ = ["Progress", "call_repeatedly", "format_duration", "log_compiling", "log_line"]
+
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
 

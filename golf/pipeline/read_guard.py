@@ -6,6 +6,8 @@ from typing import Any
 
 from golf.errors import GolfError
 
+__all__ = ["block_reads_below", "may_read_val"]
+
 
 def may_read_val(stage: str, section: object) -> bool:
     """Whether a stage may open val: fetch writes it, evaluate scores it, and ttt reads it when ``ttt.stream`` is val.

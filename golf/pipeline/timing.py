@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from golf.distributed.launcher import STARTED_AT_ENV
 
+__all__ = ["describe_hardware", "process_start_time", "write_timing_json"]
+
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
 

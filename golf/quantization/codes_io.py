@@ -12,6 +12,8 @@ from golf.config import validation
 from golf.config.model import ModelConfig
 from golf.errors import ArtifactError, DivergenceError
 
+__all__ = ["KIND", "load", "save", "to_storage"]
+
 KIND = "codes"
 
 

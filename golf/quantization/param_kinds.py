@@ -6,6 +6,8 @@ import torch
 
 from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 
+__all__ = ["ParamKind", "param_kind"]
+
 ParamKind = Literal["matrix", "embed", "small"]
 
 

@@ -11,6 +11,8 @@ import torch
 from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 from golf.config.sections import QuantizeConfig
 
+__all__ = ["code_bits", "max_code", "round_to_nearest", "sdclip_scales"]
+
 
 def code_bits(name: str, cfg: QuantizeConfig) -> int:
     """Bits of a quantized tensor's codes on the row grid."""

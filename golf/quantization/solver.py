@@ -21,7 +21,6 @@ from golf.quantization.gptq import HessianFactor, NotPositiveDefiniteError, fact
 
 __all__ = [
     "MAX_BATCH_ELEMENTS",
-    "MAX_CODE",
     "SolveBatch",
     "build_batches",
     "compute_column_scales",
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 MAX_BATCH_ELEMENTS = 1 << 24  # of weights and Hessians in a batch; a larger one costs memory and saves no time
-MAX_CODE = 2**31 - 128  # the largest int32 that is also a float32
+_MAX_CODE = 2**31 - 128  # the largest int32 that is also a float32
 _CODE_DTYPES = (torch.int8, torch.int16, torch.int32)
 _Tensors = Mapping[str, torch.Tensor]
 
@@ -174,9 +173,9 @@ def _solve_batch(
 def to_int_codes(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
     """The codes as int8, int16 or int32, the first that fits. Raises StepTooSmallError, naming the tensor, if none."""
     max_abs = float(codes_OI.abs().max()) if codes_OI.numel() else 0.0
-    if not max_abs <= MAX_CODE:
+    if not max_abs <= _MAX_CODE:
         raise StepTooSmallError(
-            f"{name}: needs a code of {max_abs:.3g}, the largest is {MAX_CODE:,}; raise quantize.base_step"
+            f"{name}: needs a code of {max_abs:.3g}, the largest is {_MAX_CODE:,}; raise quantize.base_step"
         )
     return codes_OI.to(next(dtype for dtype in _CODE_DTYPES if max_abs <= torch.iinfo(dtype).max))
 

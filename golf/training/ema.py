@@ -15,6 +15,19 @@ import torch
 
 from golf.errors import ConfigError
 
+__all__ = [
+    "PROFILE_ERROR_TOLERANCE",
+    "EMATracker",
+    "PosthocEMA",
+    "combine_snapshots",
+    "describe_covered_decays",
+    "require_posthoc",
+    "solve_posthoc",
+    "thin_snapshots",
+    "to_cpu_async",
+    "weight_profile",
+]
+
 PROFILE_ERROR_TOLERANCE = 0.01  # relative error of the profile up to which a decay counts as covered
 
 

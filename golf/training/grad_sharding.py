@@ -12,6 +12,8 @@ import torch.distributed as dist
 
 from golf.distributed.context import DistContext
 
+__all__ = ["ALL_GATHER_NAMES", "REDUCE_SCATTER_NAMES", "BankCollectives", "assign_owners", "resolve_collective"]
+
 # torch's name for each collective, and its name before torch 2.13
 REDUCE_SCATTER_NAMES = "reduce_scatter_single", "reduce_scatter_tensor"
 ALL_GATHER_NAMES = "all_gather_single", "all_gather_into_tensor"

@@ -6,6 +6,8 @@ from typing import Any
 from golf.config.sections import TrainConfig
 from golf.training.ema import EMATracker
 
+__all__ = ["TrainResult"]
+
 
 @dataclass
 class TrainResult:

@@ -1,5 +1,7 @@
 """Learning rate, momentum and recurrence as functions of the run's progress or step."""
 
+__all__ = ["is_recurrence_active", "lr_multiplier", "muon_momentum"]
+
 
 def lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) -> float:
     """Return the multiplier of every learning rate at ``progress``, the used share of the budget, in [0, 1].

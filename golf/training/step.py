@@ -11,6 +11,8 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import log_compiling
 from golf.training.optimizer import MuonAdamW
 
+__all__ = ["LossFn", "compile_warmup", "make_loss_fn", "train_step"]
+
 LossFn = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]  # (x, y, recurrent) -> mean nats
 
 

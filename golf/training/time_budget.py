@@ -11,6 +11,8 @@ from pathlib import Path
 from golf.artifacts import io
 from golf.errors import BudgetExceededError
 
+__all__ = ["TrainingBudget", "seconds_left"]
+
 
 @dataclass
 class TrainingBudget:

@@ -15,6 +15,7 @@ from tests.helpers.tiny_corpus import ROOT
 
 MAX_MODULE_LINES, MAX_STAGE_LINES, MAX_PACKAGE_MODULES = 320, 70, 16
 ROOT_MODULES = {"__init__.py", "__main__.py", "errors.py"}
+WITHOUT_ALL = {"golf/compliance/check_result.py"}  # has no __all__ yet
 
 
 def list_sources(folder: str) -> list[str]:
@@ -126,15 +127,16 @@ def public_names(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-def test_all_names_exactly_what_is_public():
-    offenders = []
-    for file in FILES:
-        tree = parse(file)
-        assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
-        declared = [node.value for node in assignments if getattr(node.targets[0], "id", "") == "__all__"]
-        if declared and set(ast.literal_eval(declared[0])) != public_names(tree):
-            offenders.append(file)
-    assert offenders == []
+def declared_names(tree: ast.Module) -> list[str]:
+    """What ``__all__`` lists; nothing where a module has none."""
+    assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
+    declared = [node.value for node in assignments if getattr(node.targets[0], "id", "") == "__all__"]
+    return [name for value in declared for name in ast.literal_eval(value)]
+
+
+def test_every_module_with_public_names_lists_exactly_these_in_all():
+    offenders = [file for file in FILES if sorted(declared_names(parse(file))) != sorted(public_names(parse(file)))]
+    assert [file for file in offenders if file not in WITHOUT_ALL] == []
 
 
 def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization():

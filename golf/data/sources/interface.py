@@ -6,13 +6,15 @@ from typing import Any, NamedTuple, Protocol
 
 from golf.config.sections import FetchConfig
 
-SECTION_SEPARATOR = "\n\n"  # between the docstrings of a document
+__all__ = ["Corpus", "Source", "SourceDocument"]
+
+_SECTION_SEPARATOR = "\n\n"  # between the docstrings of a document
 
 
 class SourceDocument(NamedTuple):
     """A document as it was read, neither normalized nor deduplicated.
 
-    name: unique in its corpus, for messages. sections: the docstrings that ``text`` joins by SECTION_SEPARATOR, of
+    name: unique in its corpus, for messages. sections: the docstrings that ``text`` joins by empty lines, of
     which golf.data.held_out keeps one that occurs again only once; empty where a text has no such parts.
     can_be_held_out: whether it may be drawn for dev or val.
     """
@@ -25,7 +27,7 @@ class SourceDocument(NamedTuple):
     @classmethod
     def from_sections(cls, name: str, sections: Iterable[str], *, can_be_held_out: bool = True) -> "SourceDocument":
         sections = tuple(sections)
-        return cls(name, SECTION_SEPARATOR.join(sections), sections, can_be_held_out)
+        return cls(name, _SECTION_SEPARATOR.join(sections), sections, can_be_held_out)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,14 @@ def test_all_code_that_is_weighed_survives_minification_and_a_second_one_changes
         assert docstrings == [None] * len(docstrings), file
 
 
+def test_no_weighed_code_needs_the_all_that_minification_drops():
+    for file in import_closure("golf/inference/predictor.py", root=ROOT):
+        tree = ast.parse((ROOT / file).read_bytes())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert "*" not in {alias.name for node in imports for alias in node.names}, file
+        assert "__all__" not in code_bundle.minify((ROOT / file).read_bytes(), file).decode(), file
+
+
 FILES = {"pkg/__init__.py": "", "pkg/a.py": "def thing():\n    return 1\n"}
 
 
