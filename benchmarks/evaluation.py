@@ -28,7 +28,7 @@ from golf.distributed.context import DistContext
 from golf.inference.interface import ScoredChunk
 from golf.inference.predictor import GolfPredictor
 from golf.inference.score_first_sgd import cosine_decay
-from golf.inference.windows import plan_windows
+from golf.inference.windows import list_windows
 from golf.model.gpt import GPT
 from golf.training import prequant_ttt
 
@@ -165,7 +165,7 @@ class BaselinePredictor:
         start, context = len(prefix) - 1, self.context
         stream = np.concatenate([prefix, chunk]).astype(np.int64)
         nats = torch.zeros(len(chunk), device=self.ctx.device)
-        windows = plan_windows(start, start + len(chunk), context_length=context, stride=self.stride)
+        windows = list_windows(start, start + len(chunk), context_length=context, stride=self.stride)
         for i in range(0, len(windows), BASELINE_BATCH_WINDOWS):
             batch = windows[i : i + BASELINE_BATCH_WINDOWS]
             x, y = np.zeros((2, BASELINE_BATCH_WINDOWS if self.ctx.compile else len(batch), context), dtype=np.int64)

@@ -9,7 +9,7 @@ import torch
 
 from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
-from golf.inference.windows import Window, plan_windows
+from golf.inference.windows import Window, list_windows
 from golf.model.gpt import GPT
 
 __all__ = ["Scorer", "random_windows"]
@@ -49,9 +49,9 @@ class Scorer:
         """The nll of every token of ``chunk``, in nats: fp32 [len(chunk)], the same on every rank.
 
         prefix: the stream from its first token up to the chunk, at least one token. Windows lie where one pass over the
-        whole stream would put them (``plan_windows``).
+        whole stream would put them (``list_windows``).
         """
-        token_offset, begin, windows, tokens = self._plan_chunk(prefix, chunk, stride)
+        token_offset, begin, windows, tokens = self._load_chunk(prefix, chunk, stride)
         nll = torch.zeros(len(chunk) + 1, device=self.ctx.device)  # the last entry collects positions that do not count
         n_unscored = self._context_length - stride
         full_windows = [w for w in windows if w.score_from - w.start < n_unscored]
@@ -74,14 +74,14 @@ class Scorer:
                 )
         return self.ctx.all_reduce(nll[:-1]).cpu().numpy()
 
-    def _plan_chunk(
+    def _load_chunk(
         self, prefix: np.ndarray, chunk: np.ndarray, stride: int
     ) -> tuple[int, int, list[Window], torch.Tensor]:
         """(first position whose token is needed, the chunk's first position, its windows, the tokens from there on)."""
         begin = len(prefix) - 1
         token_offset = max(0, begin - self._context_length)
         tokens = torch.from_numpy(np.concatenate([prefix[token_offset:], chunk]).astype(np.int64)).to(self.ctx.device)
-        windows = plan_windows(begin, begin + len(chunk), context_length=self._context_length, stride=stride)
+        windows = list_windows(begin, begin + len(chunk), context_length=self._context_length, stride=stride)
         return token_offset, begin, windows, tokens
 
     @torch.no_grad()
@@ -90,7 +90,7 @@ class Scorer:
 
         The model reads the tokens before a position only, so row i depends on ``prefix`` and chunk[: positions[i]].
         """
-        token_offset, begin, windows, tokens = self._plan_chunk(prefix, chunk, stride)
+        token_offset, begin, windows, tokens = self._load_chunk(prefix, chunk, stride)
         rows = []
         for position in positions:
             window = next(w for w in windows if w.score_from <= begin + position < w.score_to)

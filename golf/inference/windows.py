@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Window", "plan_windows"]
+__all__ = ["Window", "list_windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Window:
     score_to: int
 
 
-def plan_windows(begin: int, end: int, *, context_length: int, stride: int) -> list[Window]:
+def list_windows(begin: int, end: int, *, context_length: int, stride: int) -> list[Window]:
     """The windows that score each position of begin <= p < end once, in order.
 
     Windows lie on one grid for the whole stream (PR #1493, docs/references.md#sliding-window): the first starts at 0

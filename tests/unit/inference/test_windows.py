@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.inference.windows import Window, plan_windows
+from golf.inference.windows import Window, list_windows
 
 
 @given(
@@ -16,7 +16,7 @@ from golf.inference.windows import Window, plan_windows
 )
 def test_every_position_is_scored_exactly_once_and_in_order(context, parts, end):
     stride = context // parts
-    windows = plan_windows(0, end, context_length=context, stride=stride)
+    windows = list_windows(0, end, context_length=context, stride=stride)
 
     assert [p for w in windows for p in range(w.score_from, w.score_to)] == list(range(end))
     assert all(w.start <= w.score_from < w.score_to <= w.start + context for w in windows)
@@ -35,9 +35,9 @@ def test_however_a_stream_is_cut_each_position_keeps_its_window_of_one_pass(cont
     pieces = [
         window
         for begin, stop in itertools.pairwise(bounds)
-        for window in plan_windows(begin, stop, context_length=context, stride=stride)
+        for window in list_windows(begin, stop, context_length=context, stride=stride)
     ]
-    whole = plan_windows(0, end, context_length=context, stride=stride)
+    whole = list_windows(0, end, context_length=context, stride=stride)
 
     assert [p for w in pieces for p in range(w.score_from, w.score_to)] == list(range(end))
     assert starts(pieces) == starts(whole)
@@ -47,9 +47,9 @@ def test_however_a_stream_is_cut_each_position_keeps_its_window_of_one_pass(cont
 def test_cuts_on_the_grid_add_no_window(parts, groups, end):
     context, stride = 16, 16 // parts
     bounds = [0, *range(context, end, stride * groups), end]
-    pieces = [plan_windows(b, e, context_length=context, stride=stride) for b, e in itertools.pairwise(bounds)]
+    pieces = [list_windows(b, e, context_length=context, stride=stride) for b, e in itertools.pairwise(bounds)]
 
-    assert [w for piece in pieces for w in piece] == plan_windows(0, end, context_length=context, stride=stride)
+    assert [w for piece in pieces for w in piece] == list_windows(0, end, context_length=context, stride=stride)
 
 
 def starts(windows: list[Window]) -> dict[int, int]:
@@ -58,15 +58,15 @@ def starts(windows: list[Window]) -> dict[int, int]:
 
 
 def test_a_chunk_that_begins_between_groups_is_scored_by_the_groups_it_falls_into():
-    assert plan_windows(3, 14, context_length=8, stride=4) == [Window(0, 3, 8), Window(4, 8, 12), Window(8, 12, 14)]
-    assert plan_windows(14, 15, context_length=8, stride=4) == [Window(8, 14, 15)]
+    assert list_windows(3, 14, context_length=8, stride=4) == [Window(0, 3, 8), Window(4, 8, 12), Window(8, 12, 14)]
+    assert list_windows(14, 15, context_length=8, stride=4) == [Window(8, 14, 15)]
 
 
 def test_plain_windows_do_not_overlap():
-    assert plan_windows(0, 20, context_length=8, stride=8) == [Window(0, 0, 8), Window(8, 8, 16), Window(16, 16, 20)]
+    assert list_windows(0, 20, context_length=8, stride=8) == [Window(0, 0, 8), Window(8, 8, 16), Window(16, 16, 20)]
 
 
 @pytest.mark.parametrize(("tokens", "windows"), [(40_540_160, 633_409)])
 def test_the_record_scores_its_val_in_633409_windows(tokens, windows):
     assert 1 + len(range(2048, tokens, 64)) == windows
-    assert len(plan_windows(0, 2048 * 100, context_length=2048, stride=64)) == 1 + (2048 * 99) // 64
+    assert len(list_windows(0, 2048 * 100, context_length=2048, stride=64)) == 1 + (2048 * 99) // 64
