@@ -101,7 +101,12 @@ def side_info_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays of a section. Memory is bounded by the shapes, whatever the packed bytes claim. Raises DecodeError."""
+    """Return the arrays of a section, one of ``dtype`` for each of ``shapes``, in their order.
+
+    packed: a preamble, the side information under Brotli, and the words of the ANS stream. dtype: of integers. Memory
+    is bounded by the shapes, whatever the packed bytes claim. Raises DecodeError for any other dtype, and unless the
+    packed bytes hold exactly these arrays.
+    """
     dtype = np.dtype(dtype)
     if dtype.kind != "i":
         raise DecodeError("the ans codec holds integers only")

@@ -21,7 +21,10 @@ class DecodeError(ValueError):
 
 
 def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """The arrays of a section. Raises DecodeError."""
+    """Return the arrays of a section, one of ``dtype`` for each of ``shapes``, in their order.
+
+    packed: one Brotli stream. dtype: little-endian. Raises DecodeError unless the stream holds exactly these arrays.
+    """
     dtype = np.dtype(dtype)
     flat = np.frombuffer(decompress_exact(packed, raw_bytes(dtype, shapes)), np.uint8)
     is_column_major = dtype.itemsize == 1
@@ -34,7 +37,7 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
 
 
 def decompress_exact(packed: bytes, size: int) -> bytes:
-    """Exactly ``size`` bytes from a Brotli stream; at most one byte more is ever unpacked. Raises DecodeError."""
+    """Return exactly ``size`` bytes from a Brotli stream; never unpacks more than one byte beyond. Raises DecodeError."""
     decoder = brotli.Decompressor()
     chunks, n_bytes = [], 0
     try:
@@ -53,5 +56,5 @@ def decompress_exact(packed: bytes, size: int) -> bytes:
 
 
 def raw_bytes(dtype: np.dtype, shapes: list[tuple[int, ...]]) -> int:
-    """Bytes of the unpacked arrays, in Python's integers, so that an absurd shape does not overflow."""
+    """Return the bytes of the unpacked arrays, in Python's integers, so that an absurd shape does not overflow."""
     return np.dtype(dtype).itemsize * sum(math.prod(shape) for shape in shapes)

@@ -41,7 +41,11 @@ class DistContext:
         return torch.compile(function, fullgraph=True, dynamic=False) if self.compile else function
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum ``tensor`` over ranks in place, and return it."""
+        """Sum ``tensor`` over ranks in place, and return it.
+
+        tensor: contiguous, of the same shape and dtype on every rank; every rank must call this, in the same order. The
+        result is the same on every rank. A single rank's tensor stays as it is.
+        """
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor

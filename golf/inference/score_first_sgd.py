@@ -68,9 +68,11 @@ class ScoreFirstSGD:
         torch._foreach_add_(self._weights, unflatten_like(self.momentum_buffer, self._weights), alpha=-lr)
 
     def compute_gradient(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
-        """The gradient of the mean nll over all of x and y, for all weights in one flat buffer.
+        """Return the gradient of the mean nll over all of x and y, for all weights in one flat buffer.
 
-        Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds them up.
+        x_RT, y_RT: int64 inputs and targets, the same on every rank. The buffer is fp32 [N] for N weights in total, the
+        same on every rank; nll is in nats. Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds
+        them up.
         """
         local_x, local_y = (tensor[self._ctx.rank :: self._ctx.world_size].contiguous() for tensor in (x_RT, y_RT))
         if not len(local_x):
@@ -81,21 +83,28 @@ class ScoreFirstSGD:
 
 
 def compute_flat_gradient(loss: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
-    """The gradients of all weights in one flat buffer, in their order; zeros for weights that ``loss`` does not use."""
+    """Return the gradients of all weights in one flat buffer, in their order.
+
+    loss: a scalar. weights: of one dtype, N elements in total. The buffer has their dtype and shape [N], with zeros for
+    weights that ``loss`` does not use.
+    """
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, weights, materialize_grads=True)])
 
 
 def unflatten_like(flat: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Views of a flat buffer in the shapes of the weights."""
+    """Return views of a flat buffer in the shapes of the weights, in their order.
+
+    flat: [N], for N elements in total. Raises RuntimeError when N is another number.
+    """
     parts = flat.split([weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 def clip_norm_(gradient: torch.Tensor, max_norm: float | None) -> torch.Tensor:
-    """Scale in place to a norm of at most ``max_norm``; None leaves the gradient as it is."""
+    """Scale a gradient [N] in place to a norm (L2) of at most ``max_norm``, and return it; None changes nothing."""
     return gradient if max_norm is None else gradient.mul_((max_norm / (gradient.norm() + 1e-6)).clamp_max(1))
 
 
 def cosine_decay(index: int, n_steps: int) -> float:
-    """½ (1 + cos(π index / (n_steps - 1))): 1 at the first step, 0 at the last."""
+    """Return ½ (1 + cos(π index / (n_steps - 1))): 1 at the first step, 0 at the last."""
     return 0.5 * (1 + math.cos(math.pi * index / max(1, n_steps - 1)))

@@ -46,7 +46,10 @@ class BankCollectives:
     """
 
     def __init__(self, matrices: list[torch.Tensor], owners: list[int], ctx: DistContext) -> None:
-        """``matrices`` have one number of elements each; ``owners`` holds the rank that owns each."""
+        """matrices: of one number of elements each; their shapes are those of gradients and updates.
+
+        owners: for each matrix the rank that owns it, at most ceil(matrices / ranks) of them on one rank.
+        """
         self._ctx = ctx
         self.owned = [i for i, owner in enumerate(owners) if owner == ctx.rank]  # indices into matrices
         self._local_tensors: list[torch.Tensor] = []  # what a single rank passes on
@@ -65,7 +68,10 @@ class BankCollectives:
         self._full_buffer, self._shard_buffer = full_buffer.flatten(0, 1), shard_buffer
 
     def reduce_scatter_async(self, gradients: list[torch.Tensor]) -> None:
-        """Start sending the gradients of all matrices; each rank will receive the sums of its own."""
+        """Start sending the gradients of all matrices; each rank will receive the sums of its own.
+
+        gradients: one for each matrix, of its shape, on every rank. They are sent in the context's dtype.
+        """
         if self._ctx.world_size == 1:
             self._local_tensors = gradients
             return
@@ -73,14 +79,21 @@ class BankCollectives:
         self._work = resolve_collective(REDUCE_SCATTER_NAMES)(self._shard_buffer, self._full_buffer, async_op=True)
 
     def wait_gradients(self) -> list[torch.Tensor]:
-        """Return the summed gradients of this rank's matrices, in the order of ``owned``; valid until the gather."""
+        """Return the summed gradients of this rank's matrices, in the order of ``owned``; valid until the gather.
+
+        Each has its matrix's shape and the context's dtype; a single rank gets the tensors it passed in. Raises
+        AssertionError when no reduction was started.
+        """
         if self._ctx.world_size == 1:
             return self._local_tensors
         self._wait()
         return self._owned_slots
 
     def all_gather_async(self, updates: list[torch.Tensor]) -> None:
-        """Start sending the updates of this rank's matrices to all ranks."""
+        """Start sending the updates of this rank's matrices to all ranks.
+
+        updates: in the order of ``owned``, each of its matrix's shape. They are sent in the context's dtype.
+        """
         if self._ctx.world_size == 1:
             self._local_tensors = updates
             return
@@ -89,7 +102,11 @@ class BankCollectives:
         self._work = resolve_collective(ALL_GATHER_NAMES)(self._full_buffer, self._shard_buffer, async_op=True)
 
     def wait_updates(self) -> list[torch.Tensor]:
-        """Return the updates of all matrices, in their order, valid until the next reduce_scatter_async."""
+        """Return the updates of all matrices, in their order, valid until the next reduce_scatter_async.
+
+        Each has its matrix's shape and the context's dtype; a single rank gets the tensors it passed in. Raises
+        AssertionError when no gather was started.
+        """
         if self._ctx.world_size == 1:
             updates, self._local_tensors = self._local_tensors, []
             return updates
@@ -102,5 +119,5 @@ class BankCollectives:
 
 
 def resolve_collective(names: tuple[str, ...]) -> Callable[..., dist.Work]:
-    """Return the first of these functions that this version of torch has."""
+    """Return the first of these functions that this version of torch has. Raises StopIteration if it has none."""
     return next(getattr(dist, name) for name in names if hasattr(dist, name))
