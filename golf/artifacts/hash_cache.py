@@ -32,16 +32,16 @@ class HashCache:
                 raise ArtifactError(path, f"the entry of {name} is malformed", f"delete {path}")
 
     def lookup(self, name: str) -> str | None:
-        """The sha256 of a file that has not changed since it was hashed; None for any other file."""
+        """Return the sha256 of a file that has not changed since it was hashed; None for any other file."""
         entry = self.entries.get(name)
         return entry["sha256"] if entry and _file_identity(self._folder / name) == _recorded_identity(entry) else None
 
     def get_recorded(self, name: str) -> str | None:
-        """The recorded sha256 of a file, whether or not the file has changed since."""
+        """Return the recorded sha256 of a file, whether or not the file has changed since."""
         return self.entries[name]["sha256"] if name in self.entries else None
 
     def get(self, name: str) -> str:
-        """The sha256 of a file as it is now, hashed if necessary; the cache is not updated."""
+        """Return the sha256 of a file as it is now, hashed if necessary; the cache is not updated."""
         return self.lookup(name) or io.sha256_file(self._folder / name)
 
     def put(self, name: str, sha256: str) -> None:

@@ -109,7 +109,7 @@ def write_json(path: Path | str, obj: object) -> None:
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
-    """The JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
+    """Return the JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
     try:
         obj = json.loads(Path(path).read_bytes())
     except (FileNotFoundError, IsADirectoryError):
@@ -140,7 +140,7 @@ def require_keys(path: str | Path, record: dict[str, Any], **types: Any) -> dict
 
 
 def find_type_errors(record: Mapping[str, Any], types: Mapping[str, Any]) -> list[str]:
-    """A line for each key of ``types`` whose value in ``record`` is of another type; a type may be a union."""
+    """Return a line for each key of ``types`` whose value in ``record`` is of another type; a type may be a union."""
     return [
         f"{key}: must be {getattr(kind, '__name__', kind)}, got {record[key]!r}"
         for key, kind in types.items()
@@ -157,21 +157,21 @@ def write_csv(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def parse_finite_float(text: str) -> float:
-    """The finite number that ``text`` spells. Raises ValueError."""
+    """Return the finite number that ``text`` spells. Raises ValueError."""
     if not math.isfinite(float(text)):
         raise ValueError(f"{text} is not finite")
     return float(text)
 
 
 def parse_non_negative_float(text: str) -> float:
-    """The finite number, 0 or more, that ``text`` spells. Raises ValueError."""
+    """Return the finite number, 0 or more, that ``text`` spells. Raises ValueError."""
     if parse_finite_float(text) < 0:
         raise ValueError(f"{text} is below 0")
     return float(text)
 
 
 def read_csv(path: Path | str, parsers: Mapping[str, Callable[[str], Any]]) -> list[dict[str, Any]]:
-    """The rows of a CSV table, with the columns of ``parsers`` alone; each cell is converted by its column's function.
+    """Return the rows of a CSV table, with the columns of ``parsers`` alone, whose functions convert the cells.
 
     Raises ArtifactError if the file is no table, or has no rows, a missing column, a short or long row, or a cell whose
     function raises ValueError.
@@ -197,7 +197,7 @@ def read_csv(path: Path | str, parsers: Mapping[str, Callable[[str], Any]]) -> l
 
 
 def group_by(rows: Sequence[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
-    """The rows by their value of ``key``, in the order of the table."""
+    """Return the rows by their value of ``key``, in the order of the table."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row)
@@ -205,18 +205,18 @@ def group_by(rows: Sequence[dict[str, Any]], key: str) -> dict[str, list[dict[st
 
 
 def sha256_file(path: Path | str) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(obj: object) -> str:
-    """Hex sha256 of a JSON value, independent of the order of its keys."""
+    """Return the hex sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_tensors(tensors: Mapping[str, torch.Tensor], kind: str, meta: dict[str, Any]) -> str:
-    """Hex sha256 of kind, meta and every tensor's name, dtype, shape and bytes, in the order of the names."""
+    """Return the hex sha256 of kind, meta and each tensor's name, dtype, shape and bytes, in the names' order."""
     hasher = hashlib.sha256(json.dumps([kind, meta], sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -243,7 +243,7 @@ def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor], *, kind:
 
 
 def load_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors and the meta of a file, checked in full. kind: the kind it must be; None: any.
+    """Return the tensors and the meta of a file, checked in full. kind: the kind it must be; None: any.
 
     Raises ArtifactError if the file is missing, truncated, damaged or of another kind.
     """
@@ -261,7 +261,7 @@ def load_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """kind, meta and sha256 of a tensor file, from its header alone; the tensors are neither read nor checked.
+    """Return kind, meta and sha256 of a tensor file, from its header alone; the tensors are neither read nor checked.
 
     Raises ArtifactError if the file is missing or has no such header.
     """

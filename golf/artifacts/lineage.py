@@ -60,7 +60,7 @@ def make_lineage(
     world_size: int = 1,
     dtype: "torch.dtype | None" = None,
 ) -> dict[str, Any]:
-    """The lineage record for an output of ``stage``, with the keys of FIELD_TYPES, and ``dtype`` if it is given.
+    """Return the lineage record for an output of ``stage``, with the keys of FIELD_TYPES, and ``dtype`` if it is given.
 
     inputs: name -> file or split folder. A split folder counts as its split; a file contributes its own splits_seen.
     params: the parameters that influenced the output, config dataclasses or plain values.
@@ -92,14 +92,14 @@ def make_lineage(
 
 
 def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the record with its digest computed anew."""
+    """Return a copy of the record with its digest computed anew."""
     body = {key: value for key, value in record.items() if key != "digest"}
     return body | {"digest": io.sha256_json(body)}
 
 
 @functools.cache
 def source_hashes(stage: str) -> dict[str, str]:
-    """sha256 of each source file that can change the stage's outputs, as it was at this process's first call."""
+    """Return the sha256 of each source file that can change the stage's outputs, as at this process's first call."""
     return {file: io.sha256_file(REPO_ROOT / file) for file in source_deps.stage_sources(stage, REPO_ROOT)}
 
 
@@ -138,7 +138,7 @@ def _is_input_entry(entry: object) -> bool:
 
 
 def read_lineage(path: Path | str) -> dict[str, Any] | None:
-    """The validated lineage of a file; None if it has none, for example because no stage wrote it.
+    """Return the validated lineage of a file; None if it has none, for example because no stage wrote it.
 
     Tensor files and JSON files hold their own. A .golf file's is in the sizes.json next to it, provided that sizes.json
     names the file's sha256. Raises ArtifactError if the file cannot be read or its lineage was edited.
@@ -169,7 +169,7 @@ def _extract_lineage(metadata: dict[str, Any], path: Path) -> dict[str, Any] | N
 
 
 def upstream_splits(path: Path | str) -> list[str]:
-    """The splits that influenced a file: for a split folder its own, else the lineage's, ["unknown"] without one."""
+    """Return the splits that influenced a file: a split folder's own, else the lineage's, ["unknown"] without one."""
     path = Path(path)
     if path.is_dir():
         return [path.name if path.name in DATA_SPLITS else UNKNOWN_SPLIT]
@@ -184,6 +184,6 @@ def _upstream_seeds(path: Path | str) -> list[int]:
 
 
 def artifact_sha256(path: Path | str) -> str:
-    """sha256 of a file; for a split folder, of its index.json, which holds the sha256 of every shard."""
+    """Return the sha256 of a file; for a split folder, of its index.json, which holds the sha256 of every shard."""
     path = Path(path)
     return io.sha256_file(path / "index.json" if path.is_dir() else path)

@@ -55,7 +55,7 @@ class LineageNode:
 
 
 def load_graph(path: Path | str) -> LineageNode:
-    """The lineage graph of the file or split folder at ``path``.
+    """Return the lineage graph of the file or split folder at ``path``.
 
     Raises InputError if there is none, ArtifactError if a file cannot be read or its lineage was edited.
     """
@@ -66,7 +66,7 @@ def load_graph(path: Path | str) -> LineageNode:
 
 
 def artifact_root(path: Path) -> Path:
-    """The folder that recorded paths are relative to: the parent of the innermost ``artifacts`` above ``path``.
+    """Return the folder that recorded paths are relative to: the parent of the innermost ``artifacts`` above ``path``.
 
     The working directory if there is none.
     """
@@ -98,7 +98,7 @@ class _GraphLoader:
 
 
 def path_from_split(split: str, root: LineageNode) -> list[str]:
-    """The shortest path by which a split influenced an artifact: from the split's folder to the artifact.
+    """Return the shortest path by which a split influenced an artifact: from the split's folder to the artifact.
 
     Empty if it did not. If the files in between are missing or have changed, the path starts with the split's name and
     the first such file.
@@ -135,7 +135,7 @@ def _iter_nodes(root: LineageNode) -> Iterator[LineageNode]:
 
 
 def find_modified_sources(root: LineageNode) -> tuple[list[str], int]:
-    """The recorded source files that differ from this checkout, and how many source files are recorded in the graph."""
+    """Return the recorded source files that differ from this checkout, and how many source files the graph records."""
     recorded = {
         (file, digest) for node in _iter_nodes(root) if node.lineage for file, digest in node.lineage["code"].items()
     }
@@ -150,7 +150,7 @@ def _source_sha256(file: str) -> str | None:
 
 
 def find_underreported_splits(root: LineageNode) -> list[str]:
-    """Paths of artifacts whose own record omits a split that influenced their inputs."""
+    """Return the paths of artifacts whose own record omits a split that influenced their inputs."""
     return [
         node.path
         for node in _iter_nodes(root)

@@ -47,7 +47,7 @@ WEIGHED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import clo
 
 
 def import_closure(*files: str, root: Path | str = ".", excluded: Collection[str] = ()) -> list[str]:
-    """Every source file below ``root`` that importing ``files`` reaches, sorted; ``files`` and packages included.
+    """Return every source file below ``root`` that importing ``files`` reaches, sorted, with ``files`` and packages.
 
     files: paths relative to ``root``, as are the results. excluded: files to leave out, with what only they reach.
     Raises InputError if one of ``files`` does not exist or a file does not parse.
@@ -65,7 +65,7 @@ def import_closure(*files: str, root: Path | str = ".", excluded: Collection[str
 
 
 def stage_sources(stage: str, root: Path | str = ".") -> list[str]:
-    """The source files that can change a stage's outputs; dvc.yaml lists them, lineage holds their sha256.
+    """Return the source files that can change a stage's outputs; dvc.yaml lists them, lineage holds their sha256.
 
     These are the import closure of stages/<stage>.py and its EXTRA_ROOTS without NON_SEMANTIC files and package
     __init__ files, and the full import closure of its WEIGHED_ROOTS.
@@ -81,7 +81,7 @@ def _is_package_init(path: str) -> bool:
 
 
 def parse_imports(root: Path, file: str) -> set[str]:
-    """Dotted names that a file imports; for ``from a import b`` both a and a.b, because b may be a module."""
+    """Return the dotted names that a file imports; for ``from a import b`` both a and a.b, since b may be a module."""
     try:
         tree = ast.parse((root / file).read_bytes(), filename=file)
     except FileNotFoundError:

@@ -19,7 +19,7 @@ _Ledger = tuple[LedgerData, dict[str, Any]]  # rows and metadata
 
 
 def compare_ledgers(before: list[Path], after: list[Path]) -> str:
-    """A report on ledgers of the same text: one for each seed, with the seeds in the same order on both sides.
+    """Return a report on ledgers of the same text: one for each seed, with the seeds in the same order on both sides.
 
     Raises InputError if the sides differ in number, the ledgers differ in text, those of one side differ in mode or
     predictor, or one run stands for two seeds; ArtifactError if a ledger was changed.

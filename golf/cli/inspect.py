@@ -29,7 +29,10 @@ _N_SHOWN_EVALUATIONS = 24  # last lines of the evaluation log
 
 
 def describe(path: Path | str) -> str:
-    """A description in words. Raises InputError for a path that is not an artifact, ArtifactError for a damaged one."""
+    """Return a description in words.
+
+    Raises InputError for a path that is not an artifact, ArtifactError for a damaged one.
+    """
     path = Path(path)
     if path.is_dir():
         return _describe_folder(path)

@@ -14,7 +14,7 @@ _VAL_MARK = " <- val"
 
 
 def render_tree(path: Path | str) -> str:
-    """The tree as text, and which source files have changed since.
+    """Return the tree as text, and which source files have changed since.
 
     Raises InputError if there is nothing at ``path``, ArtifactError if a file is damaged or its lineage was edited.
     """

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. docs/cli.md is generated from it."""
+    """Return the parser of all commands. docs/cli.md is generated from it."""
     root_parser = argparse.ArgumentParser(
         prog="golf",
         description="Train, compress and honestly score the best small language model that fits in 16,000,000 bytes.",
@@ -142,7 +142,7 @@ class _VersionAction(argparse.Action):
 
 
 def format_version() -> str:
-    """``golf``, the version of the installed package and, in a Git checkout of golf, its commit."""
+    """Return ``golf``, the version of the installed package and, in a Git checkout of golf, its commit."""
     version = installed_version("golf") or "(not installed)"
     checkout = Path(__file__).parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]

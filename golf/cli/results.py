@@ -17,7 +17,7 @@ _MAX_COLUMNS = 80  # width of the smallest terminal
 
 
 def render_table(path: Path = _METRICS_PATH) -> str:
-    """The metrics of the last run on a screen of 80 x 24.
+    """Return the metrics of the last run for a screen of 80 x 24.
 
     A value that was not measured is NOT-RUN; an invalid score is marked. Raises ArtifactError without a metrics.json.
     """
@@ -76,7 +76,7 @@ def _format_versus_limit(name: str, metrics: Mapping[str, Any], key: str, limit_
 
 
 def render_verdict(*, show_all: bool = False) -> tuple[str, bool]:
-    """The verdict of the last run as text, and whether a check failed or the verdict is stale.
+    """Return the verdict of the last run as text, and whether a check failed or the verdict is stale.
 
     show_all: give every check its row; otherwise passed checks are only named. Raises ArtifactError without a verdict.
     """
@@ -87,7 +87,7 @@ def render_verdict(*, show_all: bool = False) -> tuple[str, bool]:
 
 
 def format_stale_warning(path: Path | str = verdict.VERDICT_PATH) -> str:
-    """A line if the current artifact is not the one that was evaluated.
+    """Return a line if the current artifact is not the one that was evaluated.
 
     "" if it is, or if the artifact, the verdict or params.yaml is missing. Raises ArtifactError if the verdict can't be
     read.

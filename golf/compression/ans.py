@@ -53,7 +53,7 @@ WORD_DTYPE = np.dtype("<u4")
 
 @functools.cache
 def gaussian_model(level: int) -> tuple[int, constriction.stream.model.Categorical]:
-    """(radius R, distribution over 2R + 2 symbols): symbol 0 is the escape, symbol s stands for the value s - R - 1.
+    """Return (radius R, distribution over 2R + 2 symbols): symbol 0 is the escape, symbol s the value s - R - 1.
 
     R = ⌊8σ⌋ + 16: 8σ hold all but 1e-15 of a Gaussian, and 16 more let a nearly constant column hold outliers.
 
@@ -81,7 +81,7 @@ def gaussian_model(level: int) -> tuple[int, constriction.stream.model.Categoric
 def level_blocks(
     row_level_O: np.ndarray, column_level_I: np.ndarray
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(level, index) of the blocks that share a level, in the order of the stream; ``matrix[index]`` is the block."""
+    """Yield (level, index) of the blocks that share a level, in the stream's order; ``matrix[index]`` is the block."""
     for row_level in np.unique(row_level_O):
         for column_level in np.unique(column_level_I):
             yield (
@@ -91,12 +91,12 @@ def level_blocks(
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(rows, columns) under which an array is coded: its first dimension and all others; a vector is one column."""
+    """Return (rows, columns) by which an array is coded: its first dimension and all others; a vector is a column."""
     return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
 
 
 def side_info_dtype(dtype: np.dtype) -> np.dtype:
-    """Integers that hold the templates and escapes of codes of ``dtype``: int32 for int32, otherwise int16."""
+    """Return the dtype of the templates and escapes of codes of ``dtype``: int32 for int32, otherwise int16."""
     return np.dtype(f"<i{max(2, dtype.itemsize)}")
 
 

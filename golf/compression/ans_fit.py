@@ -45,7 +45,7 @@ class _MatrixFit:
 
 
 def fit_codes(codes_OI: np.ndarray) -> _MatrixFit:
-    """The cheapest fit found for a non-empty integer matrix: one template of zeros, or learned templates."""
+    """Return the cheapest fit found for a non-empty integer matrix: one template of zeros, or learned templates."""
     best = _fit_levels(codes_OI, np.zeros((1, codes_OI.shape[1]), codes_OI.dtype), np.zeros(len(codes_OI), np.int64))
     for n_templates in _candidate_template_counts(codes_OI):
         candidate = _fit_levels(codes_OI, *_kmeans_templates(codes_OI, n_templates))
@@ -101,7 +101,7 @@ def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
 def choose_levels(
     square_AB: np.ndarray, other_level_B: np.ndarray, level_bits: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, float]:
-    """(level int [A] to be added to the other side's, bits of all codes and level indices under it).
+    """Return (level int [A] to be added to the other side's, bits of all codes and level indices under it).
 
     level_bits: from the levels in use [A] to the bits of each level's index [L]. These bits and the choices depend on
     each other, so they alternate. One level for all of A, which needs no indices, wins where it is cheaper.
@@ -133,7 +133,7 @@ def _gaussian_level_bits(level_A: np.ndarray) -> np.ndarray:
 
 
 def fit_center_and_level(values_A: np.ndarray) -> tuple[int, int]:
-    """(median, the level under which the differences from it are shortest) of integers [A]."""
+    """Return (median, the level under which the differences from it are shortest) of integers [A]."""
     center = int(np.median(values_A))
     bits_L = ((values_A - center) ** 2).sum() * _BITS_PER_SQUARE_L + len(values_A) * log2_partition()
     return center, int(bits_L.argmin())
@@ -141,7 +141,7 @@ def fit_center_and_level(values_A: np.ndarray) -> tuple[int, int]:
 
 @functools.cache
 def log2_partition() -> np.ndarray:
-    """log2 Z [L]: from the integral √(2π)σ where σ > 1, from the sum otherwise; both are exact to 1e-8."""
+    """Return log2 Z [L]: from the integral √(2π)σ where σ > 1, from the sum otherwise; both are exact to 1e-8."""
     partition_L = 1 + 2 * np.exp(-np.outer(_HALF_PRECISION_L, np.arange(1, 10) ** 2)).sum(axis=1)
     return np.log2(np.where(_HALF_PRECISION_L < 0.5, np.sqrt(np.pi / _HALF_PRECISION_L), partition_L))
 

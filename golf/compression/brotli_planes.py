@@ -37,7 +37,10 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
 
 
 def decompress_exact(packed: bytes, size: int) -> bytes:
-    """Return exactly ``size`` bytes from a Brotli stream; never unpacks more than one byte beyond. Raises DecodeError."""
+    """Return exactly ``size`` bytes from a Brotli stream; at most one byte more is ever unpacked.
+
+    Raises DecodeError.
+    """
     decoder = brotli.Decompressor()
     chunks, n_bytes = [], 0
     try:

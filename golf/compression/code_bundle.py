@@ -25,7 +25,7 @@ _Definition = TypeVar("_Definition", ast.Module, ast.ClassDef, ast.FunctionDef, 
 
 
 def minify(source: bytes, filename: str) -> bytes:
-    """The same module without comments, docstrings, ``__all__``, most annotations, and the imports these needed.
+    """Return the same module without comments, docstrings, ``__all__``, most annotations, and the imports these needed.
 
     Annotations of functions, of their locals and of module variables go. Those in class bodies stay, because
     dataclasses and ``golf.config.validation`` read them. Identifiers keep their names.
@@ -101,7 +101,10 @@ def _shrink_whitespace(source: str) -> str:
 
 
 def pack(files: Sequence[str], root: str | Path = ".") -> bytes:
-    """A .tar.xz of the minified ``files``, paths relative to ``root``. One Python version always gives equal bytes."""
+    """Return a .tar.xz of the minified ``files``, paths relative to ``root``.
+
+    One Python version always gives equal bytes.
+    """
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
@@ -113,7 +116,7 @@ def pack(files: Sequence[str], root: str | Path = ".") -> bytes:
 
 
 def unpack(packed: bytes, path: str | Path) -> dict[str, bytes]:
-    """Sources by file name. ``path`` is named in errors.
+    """Return the sources by file name. ``path`` is named in errors.
 
     Raises ArtifactError for anything but a .tar.xz of regular .py files at relative paths, each of them once, of at
     most MAX_SOURCE_BYTES unpacked.

@@ -34,13 +34,13 @@ class QuantizedTensor:
 
 
 def dequantize(quantized: QuantizedTensor) -> torch.Tensor:
-    """w fp32 [O, I], bit for bit the weights that the predictor computes with."""
+    """Return w fp32 [O, I], bit for bit the weights that the predictor computes with."""
     w_OI = quantized.codes.float() * quantized.row_scales.float()[:, None]
     return w_OI if quantized.col_scales is None else w_OI * quantized.col_scales.float()
 
 
 def dequantize_state_dict(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The model's fp32 state dict from tensors as stored (``golf.quantization.codes_io.to_storage``).
+    """Return the model's fp32 state dict from tensors as stored (``golf.quantization.codes_io.to_storage``).
 
     Raises KeyError for codes without row scales.
     """

@@ -134,7 +134,10 @@ class Header:
 
 
 def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
-    """The tensors by name, and the header. Raises ArtifactError, which names the section where one is damaged."""
+    """Return the tensors by name, and the header.
+
+    Raises ArtifactError, which names the section where one is damaged.
+    """
     header, bodies = read_packed(path)
     tensors: dict[str, torch.Tensor] = {}
     for section, body in zip(header.sections, bodies, strict=True):
@@ -148,14 +151,14 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
 
 
 def read_packed(path: str | Path) -> tuple[Header, list[bytes]]:
-    """The header and the packed sections of a file. Raises ArtifactError when it is missing or damaged."""
+    """Return the header and the packed sections of a file. Raises ArtifactError when it is missing or damaged."""
     if not Path(path).is_file():
         raise ArtifactError(path, "not found", RERUN_HINT)
     return parse(path, Path(path).read_bytes())
 
 
 def parse(path: str | Path, data: bytes) -> tuple[Header, list[bytes]]:
-    """The header and the packed sections, after all lengths and checksums are verified.
+    """Return the header and the packed sections, after all lengths and checksums are verified.
 
     ``path`` is named in errors. Raises ArtifactError.
     """

@@ -10,7 +10,7 @@ __all__ = ["breakdown", "measure_sections", "require_within_limit"]
 
 
 def require_within_limit(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
-    """The sizes of sizes.json, in bytes.
+    """Return the sizes of sizes.json, in bytes.
 
     reserve_bytes: what quantize left free for the code (``compress.code_reserve_bytes``).
     Raises BudgetExceededError, which says what to change, when payload and code together exceed ``limit_bytes``.
@@ -35,13 +35,16 @@ def require_within_limit(payload_bytes: int, code_bytes: int, limit_bytes: int, 
 
 
 def measure_sections(path: str | Path) -> dict[str, int]:
-    """Bytes of each section of a .golf file and of its header; they add up to the file's. Raises ArtifactError."""
+    """Return the bytes of each section of a .golf file and of its header; they add up to the file's.
+
+    Raises ArtifactError.
+    """
     header, bodies = reader.read_packed(path)
     sizes = {section.name: len(body) for section, body in zip(header.sections, bodies, strict=True)}
     return {"header": Path(path).stat().st_size - sum(sizes.values()), **sizes}
 
 
 def breakdown(section_bytes: dict[str, int], sizes: dict[str, int]) -> list[dict[str, Any]]:
-    """Rows of sizes.csv, which add up to the limit: each section of the file, the code, and the headroom."""
+    """Return the rows of sizes.csv, which add up to the limit: each section of the file, the code, and the headroom."""
     parts = {**section_bytes, "code": sizes["code_bytes"], "headroom": sizes["headroom_bytes"]}
     return [{"part": name, "bytes": size} for name, size in parts.items()]

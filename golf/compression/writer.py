@@ -51,7 +51,7 @@ def pack(
     codec: str,
     brotli_quality: int,
 ) -> bytes:
-    """The bytes of a .golf file. The order of ``tensors`` does not affect them.
+    """Return the bytes of a .golf file. The order of ``tensors`` does not affect them.
 
     tensors: int8, int16, int32, fp16 or fp32, none empty. codec: "brotli" or "ans". Floating-point tensors always go
     through Brotli, because their low bytes are noise, and so do small integer sections where Brotli is shorter.
@@ -91,7 +91,7 @@ def _pack_section(arrays: list[np.ndarray], codec: str, brotli_quality: int) -> 
 
 
 def group_tensors(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[TensorGroup]]]:
-    """(dtype, groups) of each section: one for each dtype and pattern of integer tensors, one for each other dtype.
+    """Return (dtype, groups) of each section: one for each dtype and pattern of integer tensors, and each other dtype.
 
     Sections and groups are in alphabetical order. The first whole number between dots in a name is its index.
     """
@@ -109,12 +109,12 @@ def group_tensors(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[Tens
 
 
 def encode_brotli(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
-    """Arrays of one little-endian dtype, for ``brotli_planes.decode``."""
+    """Encode arrays of one little-endian dtype, for ``brotli_planes.decode``."""
     return brotli.compress(to_planes(arrays), quality=brotli_quality, lgwin=BROTLI_WINDOW_BITS)
 
 
 def to_planes(arrays: list[np.ndarray]) -> bytes:
-    """Bytes of arrays of one little-endian dtype in the order that ``brotli_planes`` describes."""
+    """Return the bytes of arrays of one little-endian dtype in the order that ``brotli_planes`` describes."""
     if arrays[0].dtype.itemsize == 1:
         return b"".join(array.tobytes(order="F") for array in arrays)
     flat = np.concatenate([array.ravel() for array in arrays])
@@ -122,7 +122,7 @@ def to_planes(arrays: list[np.ndarray]) -> bytes:
 
 
 def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
-    """Non-empty integer arrays, for ``ans.decode``. brotli_quality: for the side information."""
+    """Encode non-empty integer arrays, for ``ans.decode``. brotli_quality: for the side information."""
     side_info_parts: list[Any] = []
     symbol_runs: list[tuple[np.ndarray, Any]] = []
 

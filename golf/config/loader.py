@@ -63,7 +63,7 @@ class Config:
     evaluate: EvaluateConfig
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        """Contradictions between sections."""
+        """Yield contradictions between sections."""
         context = self.model.context_length
         for key in _CONTEXT_MULTIPLES:
             section, name = key.split(".")
@@ -88,7 +88,10 @@ class Config:
 
 
 def load_config(path: Path = PARAMS_FILE) -> Config:
-    """All of params.yaml, validated. Raises ConfigError with the first 20 problems, and how many more there are."""
+    """Return all of params.yaml, validated.
+
+    Raises ConfigError with the first 20 problems, and how many more there are.
+    """
     raw = yaml_reader.read_yaml(Path(path))
     config: Config
     config, problems = validation.from_mapping(Config, raw, "")
@@ -131,7 +134,7 @@ def _suggest_key(dotted: str) -> str:
 
 
 def load_sections(*keys: str, path: Path = PARAMS_FILE) -> Any:
-    """The named sections (``"train"``) and single keys (``"quantize.weights"``), as a tuple in that order.
+    """Return the named sections (``"train"``) and single keys (``"quantize.weights"``), as a tuple in that order.
 
     With one name, its value alone. The whole file is validated, but only what is named here may influence a stage; a
     test keeps these names equal to the params that dvc.yaml declares. Raises ConfigError.

@@ -49,7 +49,7 @@ class ModelConfig:
         return min(len(encoder), len(decoder))
 
     def layer_order(self, recurrent: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Physical layers in the order in which they run: the encoder half and the decoder half of the U-Net."""
+        """Return the physical layers in the order in which they run: encoder half and decoder half of the U-Net."""
         layers = list(range(self.n_layers))
         if recurrent:
             segment = layers[self.recur_start : self.recur_end + 1]

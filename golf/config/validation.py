@@ -37,7 +37,7 @@ class Range:
     open_high: bool = False
 
     def contains(self, value: float) -> bool:
-        """Whether ``value`` is allowed."""
+        """Return whether ``value`` is allowed."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return above and below
@@ -54,7 +54,7 @@ Decay = typing.Annotated[float, Range(low=0, high=1, open_high=True)]
 
 
 def from_mapping(cls: type, mapping: object, key_path: str) -> tuple[Any, list[str]]:
-    """An instance of dataclass ``cls`` from ``mapping``, and a list of problems, each starting with its dotted key.
+    """Return an instance of dataclass ``cls`` from ``mapping``, and the problems, each starting with its dotted key.
 
     The instance is valid only if the list is empty; it is None if a field is missing or invalid.
 
@@ -86,7 +86,7 @@ def from_mapping(cls: type, mapping: object, key_path: str) -> tuple[Any, list[s
 
 
 def coerce(type_hint: Any, value: object, key_path: str) -> tuple[Any, list[str]]:
-    """``value`` converted to ``type_hint``, or None if it is invalid, and the problems."""
+    """Return ``value`` converted to ``type_hint``, or None if it is invalid, and the problems."""
     if typing.get_origin(type_hint) is typing.Annotated:
         base, allowed = typing.get_args(type_hint)
         result, problems = coerce(base, value, key_path)
@@ -126,7 +126,7 @@ def _coerce_scalar(type_hint: type, value: Any, key_path: str) -> tuple[Any, lis
 
 
 def format_value(value: object) -> str:
-    """A short form of ``value`` for messages."""
+    """Return a short form of ``value`` for messages."""
     if isinstance(value, dict):
         return "a section"
     try:

@@ -56,7 +56,7 @@ _Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises ConfigError that names the file, and the line where there is one."""
+    """Return the content of a YAML file. Raises ConfigError that names the file, and the line where there is one."""
     loader = _Loader(_read_text(path))
     try:
         node = loader.get_single_node()

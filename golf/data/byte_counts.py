@@ -48,7 +48,7 @@ class TokenByteTable:
         return cls(base_bytes, has_space & ~is_boundary & ~is_byte, is_boundary)
 
     def count_bytes(self, tokens: np.ndarray) -> np.ndarray:
-        """int64 [n - 1]: bytes of the targets tokens[1:], given the tokens before them. tokens: ids [n]."""
+        """Return int64 [n - 1]: bytes of the targets tokens[1:], given the tokens before them. tokens: ids [n]."""
         previous, target = tokens[:-1], tokens[1:]
         return self.base_bytes[target] + (self.has_leading_space[target] & ~self.is_boundary[previous])
 
@@ -56,7 +56,7 @@ class TokenByteTable:
 def count_and_verify(
     tokenizer: Tokenizer, token_ids: list[np.ndarray], texts: list[str], names: list[str]
 ) -> np.ndarray:
-    """int64 [documents]: each document's bytes by the rule, which are the UTF-8 length of its text.
+    """Return int64 [documents]: each document's bytes by the rule, which are the UTF-8 length of its text.
 
     token_ids: of each document, BOS first. texts: as golf.data.normalize leaves them. names: of the documents, for the
     message. Raises InputError naming the first document whose tokens don't decode to exactly its text, or stand for

@@ -31,7 +31,7 @@ _OPERATOR_BYTES = len(_TITLE.encode())
 
 
 def encode(text: str) -> str:
-    """``text`` without ASCII capitals; different texts give different results."""
+    """Return ``text`` without ASCII capitals; different texts give different results."""
     return _WORD_OR_OPERATOR.sub(_encode_word, text)
 
 
@@ -46,7 +46,7 @@ def _encode_word(match: re.Match[str]) -> str:
 
 
 def decode(text: str) -> str:
-    """The text that ``encode`` was given. Raises ValueError for a text that ``encode`` never returns."""
+    """Return the text that ``encode`` was given. Raises ValueError for a text that ``encode`` never returns."""
     decoded = _ENCODED_UNIT.sub(lambda match: match[1] or (match[2] or match[3]).upper(), text)
     if encode(decoded) != text:
         raise ValueError("not CaseOps text: it has a capital letter, or an operator where none is allowed")
@@ -54,7 +54,7 @@ def decode(text: str) -> str:
 
 
 def count_piece_bytes(pieces: list[bytes]) -> np.ndarray:
-    """uint16 [pieces]: bytes of the decoded text that each piece stands for; their sum is the text's UTF-8 length.
+    """Return uint16 [pieces]: bytes of decoded text that each piece stands for; their sum is the text's UTF-8 length.
 
     pieces: UTF-8 of the tokens of one document, in order. A piece may hold operators and letters together, or parts
     of either. A letter's case does not change its length, so every byte counts 1 unless it belongs to an operator.

@@ -17,7 +17,7 @@ COVERED = "covered"  # key of a document's row: ranges of the document's bytes, 
 
 
 def measure_contamination(documents: Sequence[dict[str, Any]]) -> float | None:
-    """Share in [0, 1] of the bytes of a split that are covered; None if fetch did not measure it.
+    """Return the share in [0, 1] of the bytes of a split that are covered; None if fetch did not measure it.
 
     documents: rows of index.json.
     """
@@ -28,7 +28,7 @@ def measure_contamination(documents: Sequence[dict[str, Any]]) -> float | None:
 
 
 def find_clean_targets(documents: Sequence[dict[str, Any]], target_bytes: np.ndarray) -> np.ndarray | None:
-    """bool [N - 1]: no byte of the target is covered; None if fetch did not measure it.
+    """Return bool [N - 1]: no byte of the target is covered; None if fetch did not measure it.
 
     documents: rows of index.json, in the stream's order. target_bytes: int64 [N - 1], of the stream's tokens[1:]. The
     bytes of a document's tokens add up to the document's bytes, so a sum over the stream tells where a target's are. A

@@ -113,7 +113,7 @@ def _remove_shared(
 
 
 def iter_texts(documents: Sequence[Document], progress: Progress) -> Iterator[bytes]:
-    """The documents' normalized text in UTF-8."""
+    """Yield the documents' normalized text in UTF-8."""
     for number, document in enumerate(documents, 1):
         yield document.normalized_utf8
         if number % _PROGRESS_DOCUMENTS == 0:

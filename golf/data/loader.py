@@ -25,7 +25,7 @@ _Item = tuple[_Position, torch.Tensor] | BaseException  # a batch with its posit
 
 
 def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int) -> np.ndarray:
-    """int64 [n, 2]: (shard, first token) of the epoch's windows, in the order they are drawn.
+    """Return int64 [n, 2]: (shard, first token) of the epoch's windows, in the order they are drawn.
 
     A window has context_length + 1 tokens. Windows start context_length tokens apart, so each token is an input at most
     once per epoch. lengths: tokens of each shard. A shard shorter than a window has none; any other has at least one.
@@ -40,12 +40,12 @@ def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int
 
 
 def count_phases(length: int, context_length: int) -> int:
-    """Number of phases that leave a shard of this length at least one window; 1 for a shard too short for any."""
+    """Return the number of phases that leave a shard of this length a window; 1 for a shard too short for any."""
     return max(1, min(context_length, length - context_length))
 
 
 def min_windows(lengths: list[int], context_length: int) -> int:
-    """The smallest number of windows that an epoch can have, over all phases."""
+    """Return the smallest number of windows that an epoch can have, over all phases."""
     return sum(
         max(0, -(-(length - context_length - count_phases(length, context_length) + 1) // context_length))
         for length in lengths
@@ -175,7 +175,7 @@ def _put(item: _Item, batch_queue: queue.Queue[_Item], stop_event: threading.Eve
 
 
 def make_fixed_windows(split: TokenSplit, context_length: int, n_tokens: int) -> torch.Tensor:
-    """The first ``n_tokens`` of a split as adjacent windows with their targets: int64 [n, context_length + 1], n ≥ 1.
+    """Return a split's first ``n_tokens`` as adjacent windows with targets: int64 [n, context_length + 1], n ≥ 1.
 
     Raises InputError when the split is shorter than one window.
     """

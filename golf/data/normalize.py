@@ -41,7 +41,7 @@ def normalize(raw: str) -> str:
 
 
 def iter_normalized(raw: str) -> Iterator[str]:
-    """The normalized text in parts, which take less memory than the whole where one character needs four bytes."""
+    """Yield the normalized text in parts, which take less memory than the whole where a character needs four bytes."""
     is_first = True
     for piece in iter_pieces(raw, _PIECE_CHARS):
         if normalized := _normalize_piece(piece):
@@ -91,11 +91,11 @@ def _stands_alone(character: str) -> bool:
 
 @functools.cache
 def list_cased_letters() -> list[str]:
-    """Every letter that has a case and is normalized text."""
+    """Return every letter that has a case and is normalized text."""
     cased = (character for character in map(chr, range(0x110000)) if character.casefold() != character)
     return [character for character in cased if normalize(character) == character]
 
 
 def casefold(text: str) -> str:
-    """Equal for two texts that differ only in case."""
+    """Return a text that is equal for two texts that differ only in case."""
     return text.casefold()

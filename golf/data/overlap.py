@@ -75,7 +75,7 @@ class WindowMatcher:
         self._found[entries[is_equal]] = True
 
     def covered_ranges(self) -> list[list[Range]]:
-        """For each text the ranges of its covered bytes: ascending, apart from each other."""
+        """Return for each text the ranges of its covered bytes: ascending, apart from each other."""
         first = np.flatnonzero(self._found)
         n_equal = np.searchsorted(self._hashes, self._hashes[first], side="right") - first
         entries = np.repeat(first - np.cumsum(n_equal) + n_equal, n_equal) + np.arange(n_equal.sum())
@@ -93,22 +93,22 @@ class WindowMatcher:
 
 
 def find_covered_ranges(texts: Sequence[bytes], others: Iterable[bytes]) -> list[list[Range]]:
-    """For each text the ranges of its bytes that are covered by matches with ``others``; normalized UTF-8."""
+    """Return for each text the ranges of its bytes that are covered by matches with ``others``; normalized UTF-8."""
     matcher = WindowMatcher(texts)
     matcher.search(others)
     return matcher.covered_ranges()
 
 
 def find_runs(mask: np.ndarray) -> list[Range]:
-    """The ranges of a bool array [n] that are True: ascending, apart from each other."""
+    """Return the ranges of a bool array [n] that are True: ascending, apart from each other."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
 def mark_overlapping(ranges: Sequence[Range], starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """bool [n]: whether the bytes from starts[i] to before stops[i] hold a byte of ``ranges``; never if there are none.
+    """Return bool [n]: whether the bytes from starts[i] to before stops[i] hold a byte of ``ranges``.
 
-    ranges: ascending, apart from each other. starts, stops: int64 [n], in any order.
+    ranges: ascending, apart from each other; with none, all entries are False. starts, stops: int64 [n], in any order.
     """
     edges = np.array(ranges, dtype=np.int64).reshape(-1, 2)
     n_begun = np.searchsorted(edges[:, 0], stops, side="left")

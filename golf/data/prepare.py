@@ -100,7 +100,7 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
 
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
-    """The corpus that fetch.source names."""
+    """Return the corpus that fetch.source names."""
     return _SOURCES[fetch_cfg.source].read_corpus(fetch_cfg)
 
 
@@ -200,7 +200,7 @@ def _report_encoding(progress: Progress, n_documents: int, n_before: int, n_all:
 
 
 def sha256_corpus(split_result: splitting.SplitResult) -> str:
-    """sha256 over the sha256 of every document, by split and in order: equal only for equal corpora."""
+    """Return the sha256 over the sha256 of every document, by split and in order: equal only for equal corpora."""
     hasher = hashlib.sha256()
     for documents in split_result.splits.values():
         hasher.update("\n".join(document.sha256 for document in documents).encode() + b"\n\n")
@@ -208,7 +208,7 @@ def sha256_corpus(split_result: splitting.SplitResult) -> str:
 
 
 def summarize_tokenizer(tokenizer: Tokenizer, *, trained: bool) -> dict[str, Any]:
-    """The manifest's entry for the tokenizer. trained: on the train split, in this run."""
+    """Return the manifest's entry for the tokenizer. trained: on the train split, in this run."""
     return {
         "sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,
@@ -218,7 +218,10 @@ def summarize_tokenizer(tokenizer: Tokenizer, *, trained: bool) -> dict[str, Any
 
 
 def summarize_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
-    """metrics.json of fetch: documents, tokens, bytes and bytes per token of each split; no bytes where unknown."""
+    """Return fetch's metrics.json: documents, tokens, bytes and bytes per token of each split.
+
+    Bytes are left out where they are unknown.
+    """
     return {name: _split_metrics(row) for name, row in manifest["splits"].items()}
 
 

@@ -85,12 +85,12 @@ class TokenSplit:
     token_bytes: Sequence[np.ndarray | ShardReader] | None = None
 
     def document_starts(self) -> np.ndarray:
-        """int64 [documents]: the position of each listed document's BOS in ``read_tokens()``."""
+        """Return int64 [documents]: the position of each listed document's BOS in ``read_tokens()``."""
         lengths = np.array([row["tokens"] for row in self.documents], dtype=np.int64)
         return np.cumsum(lengths) - lengths
 
     def read_tokens(self) -> np.ndarray:
-        """uint16 [tokens]: all shards as one array."""
+        """Return uint16 [tokens]: all shards as one array."""
         return np.concatenate(self.shards)
 
 
@@ -131,7 +131,7 @@ def open_split(folder: Path | str, vocab_size: int | None = None, *, hub_root: s
 
 
 def resolve_shard_dir(folder: Path, index: dict[str, Any], hub_root: str | None) -> Path:
-    """The folder that holds the shards of this index: ``folder``, or the folder ``index["root"]`` of hub.root.
+    """Return the folder that holds the shards of this index: ``folder``, or the folder ``index["root"]`` of hub.root.
 
     The index holds only the folder's name, so a moved root changes no digest.
     Raises ArtifactError when hub_root is None or has no such folder.
@@ -154,7 +154,7 @@ def resolve_shard_dir(folder: Path, index: dict[str, Any], hub_root: str | None)
 
 
 def resolve_hub_root(hub_root: str) -> Path:
-    """The absolute path of the parameter hub.root, which may start with ~ or be relative to the current folder.
+    """Return the absolute path of the parameter hub.root, which may start with ~ or be relative to the current folder.
 
     Raises InputError when ~ names a user without a home folder.
     """
@@ -165,7 +165,7 @@ def resolve_hub_root(hub_root: str) -> Path:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """index.json of a split, complete and consistent with itself. Raises ArtifactError."""
+    """Return index.json of a split, complete and consistent with itself. Raises ArtifactError."""
     path = folder / INDEX_FILE
     index = io.read_json(path)
     is_summarized = "summarized" in index
@@ -196,22 +196,22 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def count_documents(index: dict[str, Any]) -> int:
-    """Number of documents of a split, listed or summarized."""
+    """Return the number of documents of a split, listed or summarized."""
     return index["summarized"]["documents"] if "summarized" in index else len(index["documents"])
 
 
 def sha256_texts(documents: list[dict[str, Any]]) -> str:
-    """sha256 over the texts of a split's rows in their order; ``summarized.disjoint_from`` holds it for each split."""
+    """Return the sha256 over the texts of a split's rows in order; ``summarized.disjoint_from`` has it by split."""
     return io.sha256_json([row["text_sha256"] for row in documents])
 
 
 def is_sidecar(path: Path | str) -> bool:
-    """Whether a shard file is a sidecar, which only its name tells."""
+    """Return whether a shard file is a sidecar, which only its name tells."""
     return "_bytes_" in Path(path).name
 
 
 def require_ids_below(path: Path | str, max_id: int, vocab_size: int) -> None:
-    """Raises ArtifactError when a shard holds an id outside the vocabulary."""
+    """Raise ArtifactError when a shard holds an id outside the vocabulary."""
     if max_id >= vocab_size:
         problem = f"holds the id {max_id}, ids must be below the vocabulary size {vocab_size}"
         raise ArtifactError(path, problem, RERUN_HINT)

@@ -35,12 +35,12 @@ class EncodedDocument:
     covered: Sequence[Range] | None = None
 
     def to_index_row(self) -> dict[str, Any]:
-        """The document's row in index.json."""
+        """Return the document's row in index.json."""
         row = {key: getattr(self, key) for key in DOCUMENT_TYPES} | {"tokens": len(self.tokens)}
         return row if self.covered is None else row | {COVERED: [list(edges) for edges in self.covered]}
 
     def stack_columns(self) -> np.ndarray:
-        """uint16 [n, 1 or 2]: the ids, and the byte counts beside them when there is a sidecar."""
+        """Return uint16 [n, 1 or 2]: the ids, and the byte counts beside them when there is a sidecar."""
         return np.stack([column for column in (self.tokens, self.token_bytes) if column is not None], axis=1)
 
 

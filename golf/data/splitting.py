@@ -73,7 +73,7 @@ class Document:
         return self.normalized_utf8.decode()
 
     def with_sections(self, sections: Sequence[str]) -> "Document":
-        """The document with these sections and nothing else."""
+        """Return the document with these sections and nothing else."""
         return Document.from_source(
             SourceDocument.from_sections(self.name, sections, can_be_held_out=self.can_be_held_out)
         )
@@ -131,7 +131,10 @@ def _sort_key(document: Document) -> tuple[bool, str, str]:
 
 
 def assign_split(key: str, val_percent: float, dev_percent: float) -> str:
-    """val for keys below val_percent, dev for the next dev_percent, else train. key: hex, read as a share of 100 %."""
+    """Return val for keys below val_percent, dev for the next dev_percent, else train.
+
+    key: hex, read as a share of 100 %.
+    """
     percent = int(key[:13], 16) / 16**13 * 100  # 52 bits are exact in a float
     if percent < val_percent:
         return "val"
@@ -139,7 +142,7 @@ def assign_split(key: str, val_percent: float, dev_percent: float) -> str:
 
 
 def require_all_splits(splits: dict[str, list[Document]], circumstance: str, hint: str = _MORE_DOCUMENTS_HINT) -> None:
-    """Raises InputError when a split has no document. circumstance: when that is so, for the message."""
+    """Raise InputError when a split has no document. circumstance: when that is so, for the message."""
     missing = [split for split in SPLIT_NAMES if not splits[split]]
     if missing:
         n_documents = sum(map(len, splits.values()))
@@ -150,7 +153,7 @@ def require_all_splits(splits: dict[str, list[Document]], circumstance: str, hin
 
 
 def require_disjoint(splits: dict[str, list[Document]]) -> None:
-    """Raises InputError when a text is in two splits, which assign_split must have made impossible."""
+    """Raise InputError when a text is in two splits, which assign_split must have made impossible."""
     split_by_key: dict[str | None, str] = {}
     for split, documents in splits.items():
         for document in documents:
@@ -162,12 +165,12 @@ def require_disjoint(splits: dict[str, list[Document]]) -> None:
 
 
 def sha256_text(text: str) -> str:
-    """sha256 of the text's UTF-8."""
+    """Return the sha256 of the text's UTF-8."""
     return _sha256_parts(text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS))
 
 
 def sha256_casefolded_text(text: str) -> str:
-    """sha256 of the casefolded text's UTF-8. Each character is folded without regard to its neighbors."""
+    """Return the sha256 of the casefolded text's UTF-8. Each character is folded without regard to its neighbors."""
     parts = (text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS))
     return _sha256_parts(normalize.casefold(part) for part in parts)
 

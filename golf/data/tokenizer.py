@@ -68,7 +68,7 @@ class Tokenizer:
         return cls(model_bytes, str(path))
 
     def find_incompatibility(self) -> str | None:
-        """The reason why this model can't be used, or None."""
+        """Return the reason why this model can't be used, or None."""
         if self.vocab_size > 1 << 16:
             return f"{self.vocab_size:,} pieces, but shards hold ids below 65,536"
         if not 0 <= self.bos < self.vocab_size:
@@ -83,7 +83,7 @@ class Tokenizer:
         return None
 
     def require_vocab_size(self, vocab_size: int, *, is_trained: bool = False) -> None:
-        """Raises InputError unless the model has exactly ``vocab_size`` pieces. is_trained: trained in this run."""
+        """Raise InputError unless the model has exactly ``vocab_size`` pieces. is_trained: trained in this run."""
         if self.vocab_size == vocab_size:
             return
         if is_trained:
@@ -97,7 +97,7 @@ class Tokenizer:
         )
 
     def require_symbols(self, symbols: tuple[str, ...]) -> None:
-        """Raises InputError unless each of a transform's symbols is a piece."""
+        """Raise InputError unless each of a transform's symbols is a piece."""
         missing = [f"U+{ord(symbol):04X}" for symbol in symbols if symbol not in self.pieces]
         if missing:
             raise InputError(
@@ -106,7 +106,7 @@ class Tokenizer:
             )
 
     def require_text_unchanged(self) -> None:
-        """Raises InputError when the model's normalizer changes letters that golf.data.normalize leaves as they are.
+        """Raise InputError when the model's normalizer changes letters that golf.data.normalize leaves as they are.
 
         Its tokens would then decode to another text than the one whose bytes are counted. Every letter that has a case
         is tried; byte_counts.count_and_verify finds any other change in the document where it occurs.
@@ -122,11 +122,11 @@ class Tokenizer:
         return self.processor.is_byte(i)
 
     def is_special(self, i: int) -> bool:
-        """Whether the piece is a control, unknown or unused piece, which stands for no text."""
+        """Return whether the piece is a control, unknown or unused piece, which stands for no text."""
         return self.processor.is_control(i) or self.processor.is_unknown(i) or self.processor.is_unused(i)
 
     def encode(self, texts: list[str], report: Callable[[int], None] | None = None) -> list[np.ndarray]:
-        """uint16 ids of each text, BOS first. texts: such that the model's normalizer leaves them as they are.
+        """Return uint16 ids of each text, BOS first. texts: such that the model's normalizer leaves them as they are.
 
         A long text is encoded piece by piece, with the ids that it has as a whole (``_iter_pieces``).
         report: called now and then with the number of characters that are encoded.
@@ -179,11 +179,11 @@ class Tokenizer:
         return bytes([int(piece[3:5], 16)]) if self.is_byte(i) else piece.replace(SPACE_SYMBOL, " ").encode()
 
     def ids_to_bytes(self, ids: np.ndarray) -> list[bytes]:
-        """The UTF-8 of each id; joined, the decoded text with the leading space of a dummy prefix, if any."""
+        """Return the UTF-8 of each id; joined, the decoded text with the leading space of a dummy prefix, if any."""
         return [self._piece_bytes[i] for i in ids.tolist()]
 
     def normalize(self, text: str) -> str:
-        """The text as the model's own normalizer leaves it, which is what its tokens decode to.
+        """Return the text as the model's own normalizer leaves it, which is what its tokens decode to.
 
         One leading space is dropped: it is the dummy prefix of models that add one, and the byte rule charges no space
         right after BOS.

@@ -28,7 +28,7 @@ class Transform:
     count_piece_bytes: Callable[[list[bytes]], np.ndarray] | None = None
 
     def decode_pieces(self, pieces: list[bytes]) -> str | None:
-        """The text of a document from the bytes of its tokens; None if they are not UTF-8 or decode rejects them.
+        """Return a document's text from the bytes of its tokens; None if they are not UTF-8 or decode rejects them.
 
         One leading space is dropped: it is the dummy prefix of models that add one, and it counts 0 bytes.
         """
@@ -49,7 +49,7 @@ TRANSFORMS = {
 
 
 def get_transform(name: str) -> Transform:
-    """The transform of this name. Raises InputError for an unknown name."""
+    """Return the transform of this name. Raises InputError for an unknown name."""
     if name not in TRANSFORMS:
         raise InputError(
             f"transform {name!r} is unknown, so its texts can't be decoded; allowed are {', '.join(TRANSFORMS)}"
@@ -60,7 +60,7 @@ def get_transform(name: str) -> Transform:
 def count_token_bytes(
     transform: Transform, tokenizer: Tokenizer, token_ids: list[np.ndarray], texts: list[str], names: list[str]
 ) -> list[np.ndarray]:
-    """uint16 [tokens] of each document: bytes of text of each token, by ``transform.count_piece_bytes``.
+    """Return uint16 [tokens] of each document: bytes of text of each token, by ``transform.count_piece_bytes``.
 
     token_ids: of each document, BOS first. texts: normalized, before ``encode``. names: of the documents, for messages.
     Raises InputError naming the first document whose tokens don't decode to its text and to exactly its bytes.

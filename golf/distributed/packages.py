@@ -6,7 +6,7 @@ __all__ = ["installed_version"]
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package, read from its metadata without importing it; None when it is not installed."""
+    """Return the version of a package, read from its metadata without importing it; None when it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -41,7 +41,7 @@ class BpbScore:
 
 
 def compute_score(data: LedgerData) -> BpbScore:
-    """The score over all rows of a ledger."""
+    """Return the score over all rows of a ledger."""
     total_nats, n_bytes = data.nll.sum(dtype=np.float64), int(data.bytes.sum(dtype=np.int64))
     return BpbScore(
         bpb=float(total_nats / math.log(2) / n_bytes),
@@ -53,19 +53,19 @@ def compute_score(data: LedgerData) -> BpbScore:
 
 
 def compute_bpb(data: LedgerData, mask: np.ndarray) -> float | None:
-    """bpb over the targets that ``mask``, bool [targets], keeps; None if these have no bytes."""
+    """Return the bpb over the targets that ``mask``, bool [targets], keeps; None if these have no bytes."""
     n_bytes = int(data.bytes.sum(dtype=np.int64, where=mask))
     return float(data.nll.sum(dtype=np.float64, where=mask) / math.log(2) / n_bytes) if n_bytes else None
 
 
 def sum_by_document(data: LedgerData) -> tuple[np.ndarray, np.ndarray]:
-    """Bits float64 [D] and bytes int64 [D] of each document."""
+    """Return the bits float64 [D] and bytes int64 [D] of each document."""
     bits = np.add.reduceat(data.nll.astype(np.float64), data.document_starts) / math.log(2)
     return bits, np.add.reduceat(data.bytes.astype(np.int64), data.document_starts)
 
 
 def compute_ratio_standard_error(bits: np.ndarray, n_bytes: np.ndarray) -> float | None:
-    """Standard error of Σ bits / Σ bytes when documents are drawn at random (delta method).
+    """Return the standard error of Σ bits / Σ bytes when documents are drawn at random (delta method).
 
     bits, n_bytes: [D], by document. None for fewer than two documents.
     """
@@ -77,7 +77,7 @@ def compute_ratio_standard_error(bits: np.ndarray, n_bytes: np.ndarray) -> float
 
 
 def compute_running_bpb(data: LedgerData, n_points: int = 200) -> list[dict[str, float]]:
-    """Rows of ``tokens`` and the ``bpb`` of the stream up to there, at about ``n_points`` evenly spaced points."""
+    """Return rows of ``tokens`` and the stream's ``bpb`` up to there, at about ``n_points`` evenly spaced points."""
     bits = np.cumsum(data.nll, dtype=np.float64) / math.log(2)
     n_bytes = np.cumsum(data.bytes, dtype=np.int64)
     indices = np.unique(np.linspace(0, len(bits) - 1, n_points + 1)[1:].astype(int))
@@ -85,7 +85,7 @@ def compute_running_bpb(data: LedgerData, n_points: int = 200) -> list[dict[str,
 
 
 def compute_loss_by_position(data: LedgerData) -> list[dict[str, float]]:
-    """Mean nats a token by position in the document, in bins of doubling width: how much context helps.
+    """Return the mean nats a token by position in the document, in bins of doubling width: how much context helps.
 
     Rows of ``position`` (the bin's first), ``loss`` and the number of ``targets``.
     """

@@ -70,7 +70,7 @@ class Ledger:
         return ScoredChunk(len(self.chain_hashes) - 1, np.array(tokens), is_last, self.chain_hashes[-1].hex())
 
     def to_data(self) -> LedgerData:
-        """The chunks so far as columns."""
+        """Return the chunks so far as columns."""
         chunk_ids = np.repeat(np.arange(len(self.nll), dtype=np.int32), [len(part) for part in self.nll])
         document_starts = np.array(self._document_starts, dtype=np.int64)
         chain_hashes = np.frombuffer(b"".join(self.chain_hashes), dtype=np.uint8).reshape(-1, _HASH_BYTES)
@@ -96,7 +96,10 @@ def _chain_hash(previous_hash: bytes, nll: np.ndarray, n_bytes: np.ndarray) -> b
 
 
 def read(path: str | Path) -> tuple[LedgerData, dict[str, Any]]:
-    """A ledger's columns and header. Raises ArtifactError when a row was removed, duplicated, moved or edited."""
+    """Return a ledger's columns and header.
+
+    Raises ArtifactError when a row was removed, duplicated, moved or edited.
+    """
     tensors, meta = io.load_tensors(path, kind=KIND)
     try:
         nll, n_bytes, chunk_ids, document_starts, chain_hashes = (

@@ -16,7 +16,7 @@ __all__ = ["collect_metrics", "save_ledgers", "tabulate_loss_by_position", "tabu
 def collect_metrics(
     results: dict[str, ModeResult], headline: str, is_clean: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Every mode's bpb with its standard error over documents, and the counts of the mode named as the headline.
+    """Return every mode's bpb with its standard error over documents, and the counts of the mode named as the headline.
 
     is_clean: bool [targets], see EvalStream; without it, or without a clean byte, val_bpb_clean is None.
     """
@@ -37,12 +37,12 @@ def collect_metrics(
 
 
 def tabulate_running_bpb(results: dict[str, ModeResult]) -> list[dict[str, Any]]:
-    """One row for each point of the stream: ``tokens`` scored so far, and the bpb up to there by mode."""
+    """Return one row for each point of the stream: ``tokens`` scored so far, and the bpb up to there by mode."""
     return _merge_curves(results, bpb.compute_running_bpb, "tokens", "bpb")
 
 
 def tabulate_loss_by_position(results: dict[str, ModeResult]) -> list[dict[str, Any]]:
-    """One row for each bin of positions: the bin's first ``position`` in a document, and the mean loss by mode."""
+    """Return one row for each bin of positions: its first ``position`` in a document, and the mean loss by mode."""
     return _merge_curves(results, bpb.compute_loss_by_position, "position", "loss")
 
 

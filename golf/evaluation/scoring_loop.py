@@ -92,7 +92,7 @@ def make_pass_settings(
     stride: int,
     context_length: int,
 ) -> dict[str, Any]:
-    """The keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
+    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
     strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
     n_chunks = -(-n_targets // ttt_cfg.chunk_tokens)  # rounded up
     settings = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}

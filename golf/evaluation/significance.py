@@ -83,12 +83,12 @@ class PairedDifference:
         return float(self.bytes[self.bits < 0].sum() / self.bytes.sum())
 
     def largest_changes(self, count: int) -> list[int]:
-        """Indices of the documents whose bits changed most in either direction; ties in document order."""
+        """Return the indices of the documents whose bits changed most in either direction; ties in document order."""
         return [int(i) for i in np.argsort(-np.abs(self.bits), kind="stable")[:count]]
 
 
 def estimate_ratio(numerators: np.ndarray, denominators: np.ndarray) -> ConfidenceInterval:
-    """Σ numerators / Σ denominators, [D] by document, and its interval over documents (delta method, Student's t)."""
+    """Return Σ numerators / Σ denominators, [D] by document, and its interval (delta method, Student's t)."""
     value = float(numerators.sum() / denominators.sum())
     standard_error = bpb.compute_ratio_standard_error(numerators, denominators)
     if standard_error is None:
@@ -98,7 +98,7 @@ def estimate_ratio(numerators: np.ndarray, denominators: np.ndarray) -> Confiden
 
 
 def compute_paired_difference(before: list[LedgerData], after: list[LedgerData]) -> PairedDifference:
-    """The difference between the means over each side's runs, document by document.
+    """Return the difference between the means over each side's runs, document by document.
 
     All ledgers must be of the same text: ``find_text_mismatch`` returns None for each pair.
     """
@@ -107,7 +107,7 @@ def compute_paired_difference(before: list[LedgerData], after: list[LedgerData])
 
 
 def find_text_mismatch(one: LedgerData, other: LedgerData) -> str | None:
-    """Why two ledgers are not of the same text; None if they are."""
+    """Return why two ledgers are not of the same text; None if they are."""
     if len(one.nll) != len(other.nll):
         return f"{len(one.nll):,} and {len(other.nll):,} targets"
     total_bytes = [int(data.bytes.sum(dtype=np.int64)) for data in (one, other)]
@@ -147,18 +147,18 @@ class WelchTest:
 
 
 def summarize(scores: Sequence[float]) -> SampleStats:
-    """Mean and standard deviation of one score or more."""
+    """Return the mean and standard deviation of one score or more."""
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
     return SampleStats(float(np.mean(scores)), std, len(scores))
 
 
 def compute_paired_interval(before: Sequence[float], after: Sequence[float]) -> ConfidenceInterval:
-    """The difference of the means of two runs or more on each side, paired by seed, in order (Student's t)."""
+    """Return the difference of the means of two runs or more on each side, paired by seed, in order (Student's t)."""
     return _to_interval(float(np.mean(np.subtract(after, before))), _run_test(stats.ttest_rel, after, before))
 
 
 def compute_welch_interval(before: Sequence[float], after: Sequence[float]) -> ConfidenceInterval:
-    """The same without pairing and with a variance for each side: Welch's t, as the contest applied it (#1902)."""
+    """Return the same without pairing, with a variance for each side: Welch's t, as the contest applied it (#1902)."""
     result = _run_test(stats.ttest_ind, after, before, equal_var=False)
     return _to_interval(float(np.mean(after) - np.mean(before)), result)
 

@@ -31,12 +31,12 @@ class EvalTimer:
         return self._paused_at is not None
 
     def counted_s(self) -> float:
-        """Seconds since the start that are not excluded; stands still while the timer is paused."""
+        """Return the seconds since the start that are not excluded; stands still while the timer is paused."""
         now = time.perf_counter() if self._paused_at is None else self._paused_at
         return now - self._start - self.excluded_s
 
     def remaining_s(self) -> float | None:
-        """Seconds until the limit, negative once it is exceeded; None without a limit or while the timer is paused."""
+        """Return the seconds until the limit, negative beyond it; None without a limit or while the timer is paused."""
         return None if self.limit_s is None or self.is_paused else self.limit_s - self.counted_s()
 
     def exclude(self, seconds: float) -> None:

@@ -98,7 +98,7 @@ class ScoringSession(Protocol):
         """
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
-        """The negative log-probability of each token of ``chunk``, in nats: float [n].
+        """Return the negative log-probability of each token of ``chunk``, in nats: float [n].
 
         Entry i depends on ``prefix`` and ``chunk[: i + 1]`` alone. ``prefix`` is read-only; ``chunk`` must be left as
         it is.
@@ -108,7 +108,7 @@ class ScoringSession(Protocol):
         """
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        """Log-probabilities of the token after ``prefix``: float [V], equal to the row of ``score`` at position 0.
+        """Return the log-probabilities of the token after ``prefix``: float [V], as ``score``'s row at position 0.
 
         The evaluator gives no target, so a predictor that needs one to answer fails check C2-c.
         """

@@ -46,7 +46,7 @@ class Scorer:
 
     @torch.no_grad()
     def score(self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int) -> np.ndarray:
-        """The nll of every token of ``chunk``, in nats: fp32 [len(chunk)], the same on every rank.
+        """Return the nll of every token of ``chunk``, in nats: fp32 [len(chunk)], the same on every rank.
 
         prefix: the stream from its first token up to the chunk, at least one token. Windows lie where one pass over the
         whole stream would put them (``list_windows``).
@@ -86,7 +86,7 @@ class Scorer:
 
     @torch.no_grad()
     def log_probs(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int], *, stride: int) -> np.ndarray:
-        """Log-probabilities of the whole vocabulary at ``positions`` of ``chunk``: fp32 [len(positions), V].
+        """Return the log-probabilities of the whole vocabulary at ``positions`` of ``chunk``: fp32 [len(positions), V].
 
         The model reads the tokens before a position only, so row i depends on ``prefix`` and chunk[: positions[i]].
         """
@@ -102,7 +102,7 @@ class Scorer:
 
 
 def random_windows(model_cfg: ModelConfig, n_rows: int, ctx: DistContext) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets for compilation, int64 [n_rows, T] each: random ids from a generator of their own."""
+    """Return inputs and targets for compilation, int64 [n_rows, T] each: random ids from a generator of their own."""
     rng = torch.Generator().manual_seed(0)
     tokens = torch.randint(model_cfg.vocab_size, (n_rows, model_cfg.context_length + 1), generator=rng).to(ctx.device)
     return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()

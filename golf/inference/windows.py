@@ -15,7 +15,7 @@ class Window:
 
 
 def list_windows(begin: int, end: int, *, context_length: int, stride: int) -> list[Window]:
-    """The windows that score each position of begin <= p < end once, in order.
+    """Return the windows that score each position of begin <= p < end once, in order.
 
     Windows lie on one grid for the whole stream (PR #1493, docs/references.md#sliding-window): the first starts at 0
     and scores all its ``context_length`` positions; each later one starts ``stride`` tokens after the one before and

@@ -41,7 +41,7 @@ def get_attention(backend: str) -> Callable[..., torch.Tensor]:
 def sdpa(
     q_BSHE: torch.Tensor, k_BTGE: torch.Tensor, v_BTGE: torch.Tensor, doc_ids: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Attention through torch's kernels, or through the flash-attn library that torch was told to call instead."""
+    """Attend through torch's kernels, or through the flash-attn library that torch was told to call instead."""
     s, t, device, dtype = q_BSHE.shape[1], k_BTGE.shape[1], q_BSHE.device, q_BSHE.dtype
     if device.type == "cuda" and doc_ids is not None and s == t:
         return _varlen_attention(q_BSHE, k_BTGE, v_BTGE, doc_ids)

@@ -35,7 +35,7 @@ class CpuTimes:
     own_s: float
 
     def cores_used_by_others(self, later: "CpuTimes") -> float:
-        """The mean number of cores that other processes used between this reading and a later one."""
+        """Return the mean number of cores that other processes used between this reading and a later one."""
         others_s = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
         return max(0.0, others_s / max(later.at_s - self.at_s, 1e-3))
 
@@ -124,7 +124,7 @@ class CpuLoadMonitor:
         self._has_warned = True
 
     def summary(self) -> dict[str, float | int | str]:
-        """What run.json holds: the mean number of cores that others used, and a warning if that made it busy."""
+        """Return what run.json holds: the mean number of cores that others used, and a warning if that made it busy."""
         now = self._read()
         if self._first is None or now is None:
             return {}

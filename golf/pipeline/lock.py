@@ -22,7 +22,7 @@ class AlreadyRunningError(UnavailableError):
 
 
 def resume_dir(stage: str) -> Path:
-    """The folder in which a stage saves what it needs to resume; several working directories may share it."""
+    """Return the folder in which a stage saves what it needs to resume; several working directories may share it."""
     return Path(os.environ.get(RESUME_DIR_ENV) or "runs") / stage
 
 

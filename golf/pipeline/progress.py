@@ -45,7 +45,7 @@ class Progress:
         self._line_width = 0
 
     def elapsed_s(self) -> float:
-        """The seconds that a line shows now."""
+        """Return the seconds that a line shows now."""
         return self._clock()
 
     def update(self, completed: int, *, fraction: float | None = None, force: bool = False, **metrics: object) -> None:
@@ -126,6 +126,6 @@ def log_compiling(stage: str, ctx: "DistContext", note: str = "") -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """``1m19s``, or ``59s`` below a minute."""
+    """Return ``1m19s``, or ``59s`` below a minute."""
     seconds = max(0, round(seconds))
     return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

@@ -10,7 +10,7 @@ __all__ = ["block_reads_below", "may_read_val"]
 
 
 def may_read_val(stage: str, section: object) -> bool:
-    """Whether a stage may open val: fetch writes it, evaluate scores it, and ttt reads it when ``ttt.stream`` is val.
+    """Return whether a stage may open val: fetch writes it, evaluate scores it, ttt reads it if ``ttt.stream`` is val.
 
     In that last case lineage carries val to the verdict. section: the stage's section of params.yaml.
     """

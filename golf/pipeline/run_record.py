@@ -71,7 +71,7 @@ def write_run_json(stage: str, ctx: "DistContext | None", cpu_load: Mapping[str,
 
 
 def cuda_versions() -> dict[str, str | int | None]:
-    """The CUDA version that torch was built for, cuDNN's, and the driver's; None where one cannot be determined."""
+    """Return the CUDA version of torch's build, cuDNN's, and the driver's; None where one cannot be determined."""
     import torch
 
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -89,7 +89,7 @@ def cuda_versions() -> dict[str, str | int | None]:
 
 
 def git_revision() -> dict[str, Any] | None:
-    """``{"commit": hash, "dirty": whether tracked files differ from it}``; None outside a Git repository.
+    """Return ``{"commit": hash, "dirty": whether tracked files differ from it}``; None outside a Git repository.
 
     Changes to artifacts/ and dvc.lock do not count: every run makes them, and lineage records what was read there.
     """

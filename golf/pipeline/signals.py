@@ -119,7 +119,7 @@ def exit_with_parent() -> None:
 
 
 def find_parents() -> "list[psutil.Process | None]":
-    """The parent, and behind a shell also the shell's parent. None stands for one that has already died."""
+    """Return the parent, and behind a shell also the shell's parent. None stands for one that has already died."""
     import psutil
 
     if LAUNCHER_PID_ENV in os.environ:

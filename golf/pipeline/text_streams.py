@@ -40,7 +40,7 @@ def accept_all_text() -> None:
 
 
 def describe_encode_error(error: UnicodeEncodeError) -> str:
-    """One message for text that an encoding cannot carry: a path in a locale of ASCII, or half a surrogate pair."""
+    """Return a message for text that an encoding cannot carry: a path in an ASCII locale, or half a surrogate pair."""
     characters = error.object[error.start : error.end][:20]
     hint = "" if error.encoding == "utf-8" else "; set LC_ALL=C.UTF-8 or PYTHONUTF8=1, then run again"
     return f"{error.object[:200]}: {error.encoding} has no {characters!r}{hint}"

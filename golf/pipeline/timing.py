@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 
 def process_start_time() -> float:
-    """When this command's first process started, in seconds since the epoch; imports and rank launch count as time."""
+    """Return when this command's first process started, in seconds since the epoch; imports and rank launch count."""
     import psutil
 
     return float(os.environ.get(STARTED_AT_ENV, psutil.Process().create_time()))
 
 
 def describe_hardware(ctx: "DistContext | None") -> str:
-    """The hardware of a stage: ``8 × NVIDIA H100 80GB HBM3`` or ``2 × CPU core (x86_64)``. ctx None: no model ran."""
+    """Return the hardware of a stage: ``8 × NVIDIA H100 80GB HBM3`` or ``2 × CPU core (x86_64)``.
+
+    ctx None: no model ran.
+    """
     if ctx is not None and ctx.device.type == "cuda":
         import torch
 

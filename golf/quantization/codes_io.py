@@ -20,7 +20,7 @@ KIND = "codes"
 def to_storage(
     quantized: dict[str, QuantizedTensor], small_tensors: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Tensors by the names under which they are stored.
+    """Return the tensors by the names under which they are stored.
 
     A quantized tensor becomes ``<name>.codes``, ``<name>.row_scales`` and, with column scales, ``<name>.col_scales``.
     Small tensors become fp16 under their own names. ``quantized_tensor.dequantize_state_dict`` is the inverse.
@@ -48,7 +48,10 @@ def save(path: str | Path, stored: dict[str, torch.Tensor], model_cfg: ModelConf
 
 
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
-    """The stored tensors and the model's config. Raises ArtifactError: damaged, or without a valid model config."""
+    """Return the stored tensors and the model's config.
+
+    Raises ArtifactError: damaged, or without a valid model config.
+    """
     stored, metadata = io.load_tensors(path, kind=KIND)
     model_cfg, problems = validation.from_mapping(ModelConfig, metadata.get("model"), "model")
     if model_cfg is None or problems:

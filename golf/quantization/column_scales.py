@@ -55,7 +55,7 @@ class ColumnScales:
         diagonals: Mapping[str, torch.Tensor],
         sensitivity: Mapping[str, torch.Tensor],
     ) -> Self:
-        """Scales of all tensors in ``diagonals``.
+        """Return the scales of all tensors in ``diagonals``.
 
         weights: w [O, I]. diagonals: T_jj [I]. sensitivity: a [O]. A factor common to all Hessians, or to all
         sensitivities, changes nothing.
@@ -84,7 +84,7 @@ class ColumnScales:
         return cls(col_scales, {name: (unit * factor_O).float() for name, factor_O in row_factors.items()})
 
     def compute_row_scales(self, name: str, base_step: float) -> torch.Tensor:
-        """Row scales fp16 [O]. Raises DivergenceError, naming the tensor, when fp16 cannot hold them.
+        """Return the row scales fp16 [O]. Raises DivergenceError, naming the tensor, when fp16 cannot hold them.
 
         It is a StepTooSmallError where they are too small.
         """

@@ -63,7 +63,7 @@ def gptq(
     block_size: int,
     max_code: float = float("inf"),
 ) -> torch.Tensor:
-    """Codes, whole numbers in fp32 [N, O, I] within ±max_code; code · row scale · column scale approximates w.
+    """Return the codes, whole numbers in fp32 [N, O, I] within ±max_code; code · row scale · column scale ≈ w.
 
     block_size: columns of a block; it affects speed, and codes by float rounding only. Dead columns get code 0.
     """

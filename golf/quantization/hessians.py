@@ -40,7 +40,7 @@ _QKV_MODULES = ("c_q", "c_k", "c_v")  # siblings that read the same input
 
 
 def input_name(tensor_name: str) -> str:
-    """The name of a weight's input: its module's name, or the parent's where siblings share the input.
+    """Return the name of a weight's input: its module's name, or the parent's where siblings share the input.
 
     >>> input_name("blocks.0.attn.c_k.weight"), input_name("blocks.0.mlp.fc.weight"), input_name("tok_emb.weight")
     ('blocks.0.attn', 'blocks.0.mlp.fc', 'tok_emb')
@@ -51,7 +51,7 @@ def input_name(tensor_name: str) -> str:
 
 
 def map_quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
-    """From the name of each tensor that is to be quantized to the name of its input."""
+    """Return a mapping from the name of each tensor that is to be quantized to the name of its input."""
     return {
         name: input_name(name)
         for name, tensor in state_dict.items()
@@ -141,7 +141,7 @@ def collect_hessians(
 
 
 def early_stop_note(n_batches: int, n_requested: int, limit_s: float | None) -> str:
-    """A note for the progress line of a calibration that ran fewer batches than requested; empty for any other."""
+    """Return a note for the progress line of a calibration of fewer batches than requested; empty for any other."""
     if n_batches == n_requested:
         return ""
     limit = f"train.limit_s = {limit_s:g} s"
@@ -177,7 +177,7 @@ def require_same_weights(weights_path: str | Path, metadata: dict[str, Any], pat
 
 
 def load(path: str | Path, inputs: dict[str, str], weights_path: str | Path) -> dict[str, torch.Tensor]:
-    """H by input name. weights_path: the file that is to be quantized.
+    """Return H by input name. weights_path: the file that is to be quantized.
 
     Raises ArtifactError: damaged, measured on other weights, or without the Hessian of a tensor in ``inputs``.
     """

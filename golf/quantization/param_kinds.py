@@ -12,7 +12,7 @@ ParamKind = Literal["matrix", "embed", "small"]
 
 
 def param_kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> ParamKind:
-    """embed: the tied embedding; matrix: a block's matrix of more than ``min_weights`` weights; small: all others.
+    """Return embed for the tied embedding, matrix for a block's matrix of over ``min_weights`` weights, else small.
 
     embed and matrix are quantized, each with bits and clip of its own on the row grid; small stays fp16.
     """

@@ -69,7 +69,7 @@ def quantize_to_budget(
     size_fn: Callable[[dict[str, QuantizedTensor]], int],
     max_bytes: int,
 ) -> tuple[dict[str, QuantizedTensor], float | None]:
-    """(quantized tensors, their base step; None on the row grid).
+    """Return (quantized tensors, their base step; None on the row grid).
 
     With ``cfg.base_step`` null on the row_column grid, the base step is the one whose file is largest within
     ``max_bytes``, and a line says why if more than a thousandth stays unused. Otherwise it is taken from ``cfg``, and
@@ -138,7 +138,7 @@ def _estimate_rtn_bytes(w_OI: torch.Tensor, row_scales_O: torch.Tensor, col_scal
 def search_base_step(
     solve: Callable[[float], Attempt], estimate_bytes: Callable[[float], float], max_bytes: int
 ) -> list[Attempt]:
-    """All solves of a search, in order.
+    """Return all solves of a search, in order.
 
     It ends when a file fills ``max_bytes`` to within _SIZE_TOLERANCE_FRAC, at the end of the range of base steps, or
     when SOLVE_BUDGET is spent and a file fits. Sizes may jitter (Brotli's do, by a thousandth): when none of the
@@ -216,7 +216,10 @@ def is_within_tolerance(attempt: Attempt, max_bytes: int) -> bool:
 
 
 def select_best(attempts: list[Attempt], max_bytes: int) -> Attempt:
-    """The attempt with the largest file that fits. Raises BudgetExceededError, naming the smallest, when none fits."""
+    """Return the attempt with the largest file that fits.
+
+    Raises BudgetExceededError, naming the smallest, when none fits.
+    """
     fitting = [attempt for attempt in attempts if attempt.size_bytes <= max_bytes]
     if not fitting:
         smallest = min(attempts, key=lambda attempt: attempt.size_bytes)
@@ -229,7 +232,7 @@ def select_best(attempts: list[Attempt], max_bytes: int) -> Attempt:
 
 
 def unfilled_note(attempts: list[Attempt], max_bytes: int) -> str:
-    """Why the largest file that fits leaves more than _SIZE_TOLERANCE_FRAC of ``max_bytes`` unused; "" if it does not.
+    """Return why the largest file that fits leaves over _SIZE_TOLERANCE_FRAC of ``max_bytes`` unused; else "".
 
     Raises BudgetExceededError as ``select_best`` does.
     """

@@ -28,7 +28,7 @@ _MAX_BINS = 1 << 20  # of a histogram; codes with outliers may spread over int32
 
 
 def empirical_entropy(codes: torch.Tensor) -> float:
-    """Order-0 entropy in bits per code: what an ideal coder that knows the histogram needs.
+    """Return the order-0 entropy in bits per code: what an ideal coder that knows the histogram needs.
 
     >>> empirical_entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
     1.5
@@ -42,7 +42,7 @@ def empirical_entropy(codes: torch.Tensor) -> float:
 
 
 def output_error(w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Tensor) -> float:
-    """tr(E H Eᵀ): the squared change of the layer's output, summed over the calibration tokens."""
+    """Return tr(E H Eᵀ): the squared change of the layer's output, summed over the calibration tokens."""
     error_OI = w_OI - quantized_tensor.dequantize(quantized)
     return float(((error_OI @ h_II) * error_OI).sum(dtype=torch.float64))
 
@@ -50,7 +50,7 @@ def output_error(w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Ten
 def tensor_row(
     name: str, w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Tensor, bits: int | None
 ) -> dict[str, Any]:
-    """A tensor's row of tensors.csv. bits: of a code; None on the row_column grid, which clips nothing.
+    """Return a tensor's row of tensors.csv. bits: of a code; None on the row_column grid, which clips nothing.
 
     bits_per_weight, entropy_bytes: order-0 entropy of the codes. mean_step_rms: geometric mean of the steps over the
     rms of the weights; None where all weights are 0. error_vs_rtn: output error over that of rounding each weight to
@@ -84,7 +84,7 @@ def _geometric_mean_step(quantized: QuantizedTensor) -> float:
 
 
 def column_rows(name: str, quantized: QuantizedTensor, h_II: torch.Tensor) -> list[dict[str, Any]]:
-    """A tensor's rows of columns.csv: the order-0 entropy of up to 16 groups of columns, of equal size up to one.
+    """Return a tensor's rows of columns.csv: the order-0 entropy of up to 16 groups of columns, of equal size ± 1.
 
     Columns are sorted by falling column scale or, on the row grid, by falling diagonal of H, which is GPTQ's order.
     """
@@ -106,7 +106,7 @@ def column_rows(name: str, quantized: QuantizedTensor, h_II: torch.Tensor) -> li
 def column_table(
     quantized: dict[str, QuantizedTensor], hessians: Mapping[str, torch.Tensor], inputs: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """columns.csv: the rows of every quantized tensor."""
+    """Return columns.csv: the rows of every quantized tensor."""
     return [row for name, qtensor in quantized.items() for row in column_rows(name, qtensor, hessians[inputs[name]])]
 
 
@@ -117,7 +117,7 @@ def tensor_table(
     inputs: dict[str, str],
     cfg: QuantizeConfig,
 ) -> list[dict[str, Any]]:
-    """tensors.csv: a row for every quantized tensor."""
+    """Return tensors.csv: a row for every quantized tensor."""
     rows = []
     for name, qtensor in quantized.items():
         bits = row_scales.code_bits(name, cfg) if qtensor.col_scales is None else None
@@ -126,7 +126,7 @@ def tensor_table(
 
 
 def compute_totals(rows: list[dict[str, Any]], small_tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """quantize's metrics.json, from the rows of tensors.csv: means over weights, geometric for error_vs_rtn."""
+    """Return quantize's metrics.json, from the rows of tensors.csv: means over weights, geometric for error_vs_rtn."""
     n_weights = sum(row["weights"] for row in rows)
     entropy_bits = sum(row["bits_per_weight"] * row["weights"] for row in rows)
     error_ratios = torch.tensor([row["error_vs_rtn"] for row in rows], dtype=torch.float64)

@@ -15,12 +15,12 @@ __all__ = ["code_bits", "max_code", "round_to_nearest", "sdclip_scales"]
 
 
 def code_bits(name: str, cfg: QuantizeConfig) -> int:
-    """Bits of a quantized tensor's codes on the row grid."""
+    """Return the bits of a quantized tensor's codes on the row grid."""
     return cfg.embed_bits if name == EMBEDDING_WEIGHT else cfg.matrix_bits
 
 
 def max_code(bits: int) -> int:
-    """R: codes lie in [-R, R].
+    """Return R: codes lie in [-R, R].
 
     >>> max_code(6), max_code(8)
     (31, 127)
@@ -29,7 +29,7 @@ def max_code(bits: int) -> int:
 
 
 def sdclip_scales(w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
-    """Row scales fp16 [O] under which ``clip`` standard deviations of a row reach the largest code.
+    """Return the row scales fp16 [O] under which ``clip`` standard deviations of a row reach the largest code.
 
     A row without spread (constant, or of one column) gets the scale that puts its mean on the largest code. A scale is
     at least fp16's smallest positive number. It is inf for a row beyond fp16, which ``solver`` refuses.
@@ -41,6 +41,6 @@ def sdclip_scales(w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
 
 
 def round_to_nearest(w_OI: torch.Tensor, row_scales_O: torch.Tensor, bits: int) -> torch.Tensor:
-    """Codes int8 [O, I], each weight rounded by itself: the baseline of GPTQ."""
+    """Return the codes int8 [O, I], each weight rounded by itself: the baseline of GPTQ."""
     code_limit = max_code(bits)
     return (w_OI / row_scales_O.float()[:, None]).round().clamp(-code_limit, code_limit).to(torch.int8)

@@ -45,7 +45,7 @@ def estimate_output_fisher(
     ctx: DistContext,
     progress: Progress | None = None,
 ) -> tuple[dict[str, torch.Tensor], float]:
-    """(a fp32 [O] on the device by tensor name, the mean over tokens; seconds of the slowest rank).
+    """Return (a fp32 [O] on the device by tensor name, the mean over tokens; seconds of the slowest rank).
 
     tensor_names: weights of the model. windows: integer [B, context_length + 1], the same on every rank; rank r of n
     takes windows r, r + n, …, ``micro_rows`` at a time, in eager mode. seed: of the sampled targets.
@@ -111,7 +111,7 @@ def save(path: str | Path, sensitivity: dict[str, torch.Tensor], **metadata: Any
 def load(
     path: str | Path, state_dict: dict[str, torch.Tensor], tensor_names: Collection[str], weights_path: str | Path
 ) -> dict[str, torch.Tensor]:
-    """a [O] by tensor name. state_dict: the weights that are to be quantized, as read from ``weights_path``.
+    """Return a [O] by tensor name. state_dict: the weights that are to be quantized, as read from ``weights_path``.
 
     Raises ArtifactError: damaged, measured on other weights, or without a finite number >= 0 for each row of a tensor
     in ``tensor_names``.

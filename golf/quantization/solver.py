@@ -67,7 +67,7 @@ def quantize_model(
 def quantize_with_row_scales(
     batches: list[SolveBatch], weights: _Tensors, cfg: QuantizeConfig
 ) -> dict[str, QuantizedTensor]:
-    """The record's grid: one SDClip scale per row, codes of few bits, clipped."""
+    """Quantize on the record's grid: one SDClip scale per row, codes of few bits, clipped."""
     quantized: dict[str, QuantizedTensor] = {}
     for batch in batches:
         is_embed = batch.kind == "embed"
@@ -87,7 +87,7 @@ def quantize_with_row_scales(
 def quantize_with_column_scales(
     batches: list[SolveBatch], weights: _Tensors, column_scales: ColumnScales, base_step: float, block_size: int
 ) -> dict[str, QuantizedTensor]:
-    """The row_column grid at ``base_step``: scales by sensitivity, row by row and column by column; no clipping."""
+    """Quantize on the row_column grid at ``base_step``: scales by sensitivity, by row and by column; no clipping."""
     quantized: dict[str, QuantizedTensor] = {}
     for batch in batches:
         scales = {
@@ -102,7 +102,7 @@ def quantize_with_column_scales(
 
 
 def compute_column_scales(batches: list[SolveBatch], weights: _Tensors, sensitivity: _Tensors) -> ColumnScales:
-    """The scales of all tensors of ``batches``."""
+    """Return the scales of all tensors of ``batches``."""
     diagonals: dict[str, torch.Tensor] = {}
     for batch in batches:
         for (_, names), diag_I in zip(batch.members, batch.factor.diag, strict=True):
@@ -113,7 +113,10 @@ def compute_column_scales(batches: list[SolveBatch], weights: _Tensors, sensitiv
 def build_batches(
     weights: _Tensors, hessians: _Tensors, inputs: dict[str, str], damping_frac: float
 ) -> list[SolveBatch]:
-    """Batches of the tensors in ``inputs``, Hessians factored. Raises DivergenceError as ``quantize_model`` does."""
+    """Return the batches of the tensors in ``inputs``, Hessians factored.
+
+    Raises DivergenceError as ``quantize_model`` does.
+    """
     stacks = defaultdict(list)
     for name, input_name in inputs.items():
         if not weights[name].isfinite().all():
@@ -171,7 +174,10 @@ def _solve_batch(
 
 
 def to_int_codes(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
-    """The codes as int8, int16 or int32, the first that fits. Raises StepTooSmallError, naming the tensor, if none."""
+    """Return the codes as int8, int16 or int32, the first that fits.
+
+    Raises StepTooSmallError, naming the tensor, if none.
+    """
     max_abs = float(codes_OI.abs().max()) if codes_OI.numel() else 0.0
     if not max_abs <= _MAX_CODE:
         raise StepTooSmallError(

@@ -37,7 +37,7 @@ _RECORD_GPU_FORM_FACTORS = ("SXM", "HBM3")  # nvidia-smi calls the SXM form "H10
 
 
 def find_executed_sources(folder: SubmissionDir) -> tuple[list[str], str]:
-    """The code files that the script runs, by its syntax tree, and all native code; and a caveat, "" if none.
+    """Return the code files that the script runs, by its syntax tree, and all native code; and a caveat, "" if none.
 
     All Python files are returned if the tree can't tell, e.g. for a script in a newer Python or a link among the files.
     """

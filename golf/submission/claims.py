@@ -21,7 +21,10 @@ class ReportedNumber:
     resolution: float
 
     def matches(self, other: "ReportedNumber", tolerance: float = 0.0) -> bool:
-        """Whether both can be the same number, each rounded or truncated at its last digit, or within ``tolerance``."""
+        """Return whether both can be the same number.
+
+        Each may be rounded or truncated at its last digit, or they lie within ``tolerance``.
+        """
         return abs(self.value - other.value) <= max(self.resolution, other.resolution, tolerance) * (1 + 1e-6)
 
     @property
@@ -45,7 +48,7 @@ def parse_number(raw: object) -> ReportedNumber | None:
 
 
 def mean(numbers: Sequence[ReportedNumber]) -> ReportedNumber:
-    """The mean of one number or more, with the resolution of the coarsest."""
+    """Return the mean of one number or more, with the resolution of the coarsest."""
     total = sum(number.value for number in numbers)
     return ReportedNumber(total / len(numbers), max(number.resolution for number in numbers))
 

@@ -36,11 +36,11 @@ class Submission:
     is_record: bool
 
     def scored_logs(self) -> list[tuple[TrainingLog, FinalScore]]:
-        """Each log that ends in a score, with that score."""
+        """Return each log that ends in a score, with that score."""
         return [(log, score) for log in self.logs if (score := log.final_score)]
 
     def final_scores(self) -> list[tuple[TrainingLog, FinalScore]]:
-        """One final score for each seed, for M-e and the record margin.
+        """Return one final score for each seed, for M-e and the record margin.
 
         Of several logs of a seed, this is the one whose score submission.json claims, else the last. A log without a
         seed stands on its own.
@@ -54,17 +54,17 @@ class Submission:
         return list(score_by_seed.values())
 
     def claimed_bpb(self, seed: int | None) -> ReportedNumber | None:
-        """The score that submission.json claims for a seed."""
+        """Return the score that submission.json claims for a seed."""
         if seed is None or seed not in self.claims.per_seed:
             return None
         return self.claims.per_seed[seed].bpb
 
     def claimed_scores(self) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
-        """The claimed (bpb, loss) of each seed, or of the headline if submission.json names no seeds."""
+        """Return the claimed (bpb, loss) of each seed, or of the headline if submission.json names no seeds."""
         return _list_claimed_scores(self.claims)
 
     def facts_by_log(self, name: str) -> dict[str, float]:
-        """One fact by the names of the logs that state it."""
+        """Return one fact by the names of the logs that state it."""
         return {log.name: log.facts[name] for log in self.logs if name in log.facts}
 
 
@@ -116,7 +116,7 @@ def _list_log_files(submission_dir: SubmissionDir) -> list[str]:
 
 
 def load_seed_scores(path: Path) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
-    """(bpb, loss) for each seed of a submission to compare with: a folder, or a submission.json alone.
+    """Return (bpb, loss) for each seed of a submission to compare with: a folder, or a submission.json alone.
 
     Of a folder the logs count, unless submission.json names more seeds. Raises InputError if neither gives a score,
     and ArtifactError for a file that can't be read.

@@ -45,7 +45,7 @@ class RecordMargin:
 
 
 def compute_margin(submission: Submission, baseline: Path | None = None) -> RecordMargin | None:
-    """None if the submission has no score. Raises as ``contents.load_seed_scores`` does for the baseline."""
+    """Compute the margin; None without a score. Raises as ``contents.load_seed_scores`` does for the baseline."""
     logged_scores: list[_SeedScore] = [(score.bpb, score.loss) for _, score in submission.final_scores()]
     our_scores = logged_scores or submission.claimed_scores()
     if not our_scores:
@@ -110,7 +110,7 @@ def _meets(test: WelchTest, min_gain: float, max_p: float) -> bool:
 
 
 def format_margin(margin: RecordMargin | None) -> list[str]:
-    """The statistics as lines of text."""
+    """Return the statistics as lines of text."""
     if margin is None:
         return ["statistics: no score"]
     lines = [f"{'this submission' if margin.is_logged else 'claimed, no log':<18}{_format_stats(margin.ours)}"]

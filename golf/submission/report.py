@@ -29,7 +29,7 @@ _RECORD_ONLY_CHECKS = ("B-e", "record margin")  # a run that fails one of these 
 
 
 def render_report(folder: Path, baseline: Path | None = None, *, show_all: bool = False) -> tuple[str, bool]:
-    """The results of all checks of a submission's folder as text of at most 80 columns, and whether any is FAIL.
+    """Return the results of all checks of a submission's folder as text of at most 80 columns, and whether any is FAIL.
 
     baseline: the folder or submission.json of the submission that it should beat. show_all: give every check its row;
     otherwise passed checks are only named. Raises InputError for a folder that is missing, empty or has too many files,

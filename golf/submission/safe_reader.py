@@ -45,7 +45,7 @@ class SubmissionDir:
     rejected: tuple[str, ...] = ()
 
     def files_with_suffix(self, *suffixes: str) -> list[str]:
-        """The files whose lower-case names end in one of the suffixes, sorted."""
+        """Return the files whose lower-case names end in one of the suffixes, sorted."""
         return [name for name in self.sizes if name.lower().endswith(suffixes)]
 
 
@@ -102,7 +102,7 @@ def _rejection_reason(entry: os.DirEntry[str], root: Path) -> str:
 
 
 def read_text(folder: SubmissionDir, name: str, max_bytes: int) -> str:
-    """The text of a file; of a file over ``max_bytes``, its head and tail without the lines that the cut breaks.
+    """Return the text of a file; of a file over ``max_bytes``, its head and tail without the lines that the cut breaks.
 
     Raises ArtifactError if the file can't be read, or with the offset of the first byte that is not UTF-8.
     """
@@ -128,7 +128,7 @@ def _decode(name: str, data: bytes, offset: int) -> str:
 
 
 def read_json(folder: SubmissionDir, name: str) -> dict[str, Any]:
-    """A JSON object, with fractions as Decimal, which preserves the number of written digits.
+    """Return a JSON object, with fractions as Decimal, which preserves the number of written digits.
 
     Raises ArtifactError if the file is too large, nested too deeply, not JSON, not an object, or holds NaN or infinity.
     """

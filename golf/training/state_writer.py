@@ -79,7 +79,7 @@ class StateWriter:
         self._wait_for_writer()
 
     def start(self, elapsed_s: Callable[[], float]) -> None:
-        """From now on write ``elapsed_s()`` to seconds.json every second, so that a crash does not lose time used."""
+        """Write ``elapsed_s()`` to seconds.json every second from now on, so that a crash does not lose time used."""
         if self._ctx.is_main:
             self._heartbeat_thread = threading.Thread(target=self._heartbeat, args=(elapsed_s,), daemon=True)
             self._heartbeat_thread.start()

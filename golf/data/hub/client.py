@@ -110,7 +110,7 @@ class Repository:
 
 
 def import_huggingface_hub() -> SimpleNamespace:
-    """The functions of huggingface_hub used here. Raises UnavailableError when it is not installed."""
+    """Return the functions of huggingface_hub used here. Raises UnavailableError when it is not installed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # must be set before the import
     try:
         from huggingface_hub import HfApi, errors, hf_hub_url, utils

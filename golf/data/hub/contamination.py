@@ -24,7 +24,7 @@ _TO_SPACES = bytes.maketrans(b"\t\n\v\f\r", b"     ")
 def find_covered_ranges(
     export_splits: HubSplits, val: DocumentIndex, token_bytes: np.ndarray, tokenizer: Tokenizer, transform: Transform
 ) -> dict[str, CoveredRanges]:
-    """Of each document of dev and val the ranges of its bytes that occur in train, as its tokens' bytes count them.
+    """Return the ranges of each dev and val document's bytes that occur in train, as its tokens' bytes count them.
 
     token_bytes: int64 [tokens] of val.
     """

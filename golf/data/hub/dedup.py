@@ -48,11 +48,11 @@ class DocumentIndex:
         return len(self.starts) - 1
 
     def read_document(self, number: int) -> np.ndarray:
-        """uint16 ids of one document, BOS first."""
+        """Return uint16 ids of one document, BOS first."""
         return self.read_documents(number, number + 1)
 
     def read_documents(self, first: int, stop: int) -> np.ndarray:
-        """uint16 ids of the documents from ``first`` to before ``stop``, from as many shards as needed."""
+        """Return uint16 ids of the documents from ``first`` to before ``stop``, from as many shards as needed."""
         begin, end = int(self.starts[first]), int(self.starts[stop])
         parts, shard_end = [], 0
         for shard in self.shards:
@@ -62,7 +62,7 @@ class DocumentIndex:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint16)
 
     def iter_blocks(self) -> Iterator[tuple[int, int]]:
-        """All documents as ranges (first, past the last) of about BLOCK_TOKENS tokens."""
+        """Yield all documents as ranges (first, past the last) of about BLOCK_TOKENS tokens."""
         start = 0
         while start < len(self):
             stop = int(np.searchsorted(self.starts, self.starts[start] + BLOCK_TOKENS, side="right")) - 1
@@ -71,7 +71,10 @@ class DocumentIndex:
             start = stop
 
     def compute_hashes(self, workers: int = 1, on_progress: Callable[[int], None] = _no_progress) -> np.ndarray:
-        """uint64 [documents]: their hashes. on_progress: called after each block with the number of documents done."""
+        """Return uint64 [documents]: their hashes.
+
+        on_progress: called after each block with the number of documents done.
+        """
         max_length = int(np.diff(self.starts).max(initial=0))
         multipliers = np.random.Generator(np.random.PCG64(0)).integers(1 << 64, size=max_length, dtype=np.uint64) | 1
 
@@ -101,7 +104,7 @@ def find_duplicates(
     workers: int = 1,
     on_progress: Callable[[int], None] = _no_progress,
 ) -> np.ndarray:
-    """int64, ascending: numbers of the ``documents`` that also occur in ``reference``.
+    """Return int64, ascending: numbers of the ``documents`` that also occur in ``reference``.
 
     on_progress: called with the number of ``documents`` hashed so far.
     """

@@ -45,7 +45,7 @@ class DownloadCache:
         return f"{self.repository.commit}/{remote.path}"
 
     def path(self, remote: RemoteFile) -> Path:
-        """Where the file lies once ``ensure_files`` has returned."""
+        """Return where the file lies once ``ensure_files`` has returned."""
         return self.repo_dir / self._key(remote)
 
     def ensure_files(self, files: list[RemoteFile], workers: int) -> list[str]:

@@ -84,7 +84,7 @@ class Export:
 
 
 def find_manifest(listing: dict[str, RemoteFile]) -> RemoteFile | None:
-    """The repository's manifest, or None."""
+    """Return the repository's manifest, or None."""
     return next((listing[path] for path in _MANIFEST_PATHS if path in listing), None)
 
 
@@ -95,7 +95,7 @@ def select_export(
     manifest_bytes: bytes,
     vocab_size: int,
 ) -> Export:
-    """The files that the section ``hub`` asks for.
+    """Return the files that the section ``hub`` asks for.
 
     manifest_path, manifest_bytes: None and b"" when the repository has no manifest.
     Raises InputError naming the key to correct, ArtifactError when manifest and repository disagree.

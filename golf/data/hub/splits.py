@@ -128,7 +128,10 @@ def write_dev(
 
 
 def make_byte_counter(tokenizer: Tokenizer, transform: Transform) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a document's ids, uint16 [tokens], BOS first, to the bytes of text of each, int64 [tokens]."""
+    """Return a function from a document's ids to the bytes of text of each, int64 [tokens].
+
+    The ids are uint16 [tokens], BOS first.
+    """
     count_piece_bytes = transform.count_piece_bytes
     if count_piece_bytes is not None:
         return lambda ids: count_piece_bytes(tokenizer.ids_to_bytes(ids)).astype(np.int64)

@@ -42,7 +42,7 @@ def _check_shard_sizes(location: Path, export: Export, lengths: list[int]) -> No
 
 
 def read_val_token_bytes(val: DocumentIndex, sidecar_paths: list[Path], tokenizer: Tokenizer) -> np.ndarray:
-    """int64 [tokens]: bytes of text of each token of val, from the sidecar if there is one, else by the rule.
+    """Return int64 [tokens]: bytes of text of each token of val, from the sidecar if there is one, else by the rule.
 
     Raises ArtifactError when a sidecar is not as long as its shard, or gives bytes to a BOS.
     """

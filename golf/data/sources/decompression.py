@@ -60,7 +60,7 @@ COMPRESSED_SUFFIXES = tuple(_FORMATS)
 
 
 def decompress(path: Path, data: bytes) -> bytes:
-    """The content of the file ``path`` whose bytes are ``data``; ``data`` itself if the suffix is of no known format.
+    """Return the content of the file ``path`` with the bytes ``data``; ``data`` itself for a suffix of no known format.
 
     Raises InputError naming the file and the byte from which on it can't be read.
     """

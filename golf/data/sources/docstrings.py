@@ -19,7 +19,7 @@ _BLOCK_FIELDS = ("body", "handlers", "cases", "orelse", "finalbody")
 
 
 def read_docstrings(path: Path, hint: str) -> list[str]:
-    """Docstrings of a module, its classes and functions, in line order, cleaned as help() shows them, each one once.
+    """Return the docstrings of a module, its classes and functions, in line order, cleaned as by help(), each once.
 
     hint: what to do about a file that can't be parsed. Raises InputError naming the file.
     """
@@ -53,7 +53,7 @@ def _paused_gc() -> Iterator[None]:
 
 
 def parse_module(path: Path, hint: str) -> ast.Module:
-    """The syntax tree of a source file. Raises InputError naming the file, with ``hint``."""
+    """Return the syntax tree of a source file. Raises InputError naming the file, with ``hint``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old modules hold escapes that newer parsers warn about

@@ -43,7 +43,7 @@ _INSTALL_HINT = (
 
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
-    """The docstrings of PACKAGES; uses no key of fetch.
+    """Return the docstrings of PACKAGES; uses no key of fetch.
 
     Prints which package has another version than the pinned one, because the corpus differs then. Raises InputError
     for a package that is missing, or naming a module that can't be parsed.
@@ -84,7 +84,7 @@ def _iter_corpus(roots: dict[str, Path], provenance: dict[str, Any]) -> Iterator
 
 
 def find_package(name: str) -> Path:
-    """The folder of an installed package, found without importing it. Raises InputError when there is none."""
+    """Return the folder of an installed package, found without importing it. Raises InputError when there is none."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise InputError(f"{name}: no such package with source files in this Python; {_INSTALL_HINT}")
@@ -92,7 +92,7 @@ def find_package(name: str) -> Path:
 
 
 def iter_package(package: str, root: Path) -> Iterator[SourceDocument]:
-    """One document for each module with docstrings below ``root``, sorted by path; no tests, no build files."""
+    """Yield one document for each module with docstrings below ``root``, sorted by path; no tests, no build files."""
     for name in _list_modules(package, root):
         if sections := read_docstrings(root / name, _INSTALL_HINT):
             yield SourceDocument.from_sections(

@@ -27,12 +27,12 @@ _INSTALL_HINT = (
 
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
-    """The documentation of the running interpreter; uses no key of fetch. Raises as ``iter_documents``."""
+    """Return the documentation of the running interpreter; uses no key of fetch. Raises as ``iter_documents``."""
     return Corpus(iter_documents(), {"python": platform.python_version()})
 
 
 def iter_documents(root: Path | None = None) -> Iterator[SourceDocument]:
-    """Every document: first the topics, then the modules, each sorted by name.
+    """Yield every document: first the topics, then the modules, each sorted by name.
 
     root: the standard library's folder, by default this interpreter's.
     Raises InputError for an interpreter without sources (zipped, frozen or stripped) or without pydoc_data.

@@ -50,13 +50,13 @@ class _TextFile(NamedTuple):
 
 
 def read_corpus(fetch_cfg: FetchConfig) -> Corpus:
-    """The folder fetch.path; its provenance holds the sha256 of every file. Raises as ``read_documents``."""
+    """Read the folder fetch.path; its provenance holds the sha256 of every file. Raises as ``read_documents``."""
     documents, file_digests = read_documents(Path(fetch_cfg.path))
     return Corpus(documents, {"path": fetch_cfg.path, "files": file_digests})
 
 
 def read_documents(folder: Path) -> tuple[Iterator[SourceDocument], dict[str, str]]:
-    """All documents, and the sha256 of every file by its path in the folder; both in path order.
+    """Return all documents, and the sha256 of every file by its path in the folder; both in path order.
 
     A document's name is its file, for .jsonl ``file:line``. Empty documents are included. The files are listed at once
     and read one by one as the documents are taken; the dict is complete after the last one.

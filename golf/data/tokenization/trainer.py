@@ -145,7 +145,7 @@ def _return_freed_memory() -> None:
 
 
 def iter_sentences(texts: Iterable[str]) -> Iterator[str]:
-    """The texts' lines, stripped; a line longer than MAX_LINE_BYTES is cut at a space, else between characters."""
+    """Yield the texts' lines, stripped; a line over MAX_LINE_BYTES is cut at a space, else between characters."""
     for text in texts:
         for line in text.replace("\0", " ").split("\n"):
             data, start = line.encode(), 0
