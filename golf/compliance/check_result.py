@@ -5,6 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, ParamSpec
 
+__all__ = [
+    "FAIL",
+    "NOT_RUN",
+    "PASS",
+    "UNRULED",
+    "CheckResult",
+    "Outcome",
+    "Status",
+    "pass_or_fail",
+    "with_id",
+]
+
 Status = Literal["PASS", "FAIL", "UNRULED", "NOT-RUN"]
 PASS: Status = "PASS"
 FAIL: Status = "FAIL"

@@ -99,7 +99,7 @@ def make_verdict(
     """A verdict from check results; a check without a result is NOT-RUN.
 
     adapts: whether the predictor learned while it scored (track B). limits: the run's own, by their keys in
-    metrics.json. comparable: whether the corpus is the challenge's. contamination: share of val's bytes that stand in
+    metrics.json. comparable: whether the corpus is the challenge's. contamination: share of val's bytes that occur in
     train, None where it was not measured. header: probe_seed, predictor, artifact_sha256.
     """
     by_id = {result.check: result for result in check_results}
@@ -129,7 +129,7 @@ def _describe_contamination(contamination: float | None) -> str:
     """What the summary says of val's text in train; "" for a share that is small or unknown."""
     if contamination is None or contamination <= _MAX_CONTAMINATION:
         return ""
-    return f"; {contamination:.1%} of val's bytes stand word for word in train, val_bpb_clean is the score on the rest"
+    return f"; {contamination:.1%} of val's bytes occur word for word in train, val_bpb_clean is the score on the rest"
 
 
 def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> list[str]:

@@ -63,7 +63,7 @@ def test_metrics_are_complete_and_plausible(finished_run):
     assert "limit_bytes 100,000, not 16,000,000" in metrics["verdict"]
     assert metrics["val_contamination"] > 0.01
     assert 0.5 < metrics["val_bpb_clean"] < 8
-    assert "of val's bytes stand word for word in train" in metrics["verdict"]
+    assert "of val's bytes occur word for word in train" in metrics["verdict"]
     assert metrics["probe_seconds"] > 0
 
 

@@ -89,7 +89,7 @@ def test_a_record_with_a_disputed_technique_names_it():
 
 
 def test_more_than_a_hundredth_of_val_in_train_is_said_whatever_the_verdict():
-    words = "; 1.3% of val's bytes stand word for word in train, val_bpb_clean is the score on the rest"
+    words = "; 1.3% of val's bytes occur word for word in train, val_bpb_clean is the score on the rest"
     assert make_passing_verdict(contamination=0.0131).summary == f"record-eligible{words}"
     assert make_passing_verdict(CheckResult("C2-a", "FAIL"), contamination=0.0131).summary.endswith(words)
     for share in (None, 0.0, 0.01):
