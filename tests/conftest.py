@@ -19,7 +19,10 @@ from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
 
 sys.path.append(str(ROOT / "tests"))  # sandboxes import the gallery as ``gallery``; last, as tests/dvc is not dvc
 pytest.register_assert_rewrite(
-    "tests.helpers.stage_processes", "tests.helpers.stage_errors", "tests.helpers.stage_metrics"
+    "tests.helpers.committed_checks",
+    "tests.helpers.stage_processes",
+    "tests.helpers.stage_errors",
+    "tests.helpers.stage_metrics",
 )
 for _profile, _max_examples in {"dev": 20, "soak": 200}.items():  # no deadline: a first call may import the compiler
     hypothesis.settings.register_profile(

@@ -10,9 +10,8 @@ from ruamel.yaml import YAML
 
 from golf.artifacts import io
 from golf.evaluation import ledger
-from tests.helpers import committed, tiny_project
+from tests.helpers import committed, committed_checks, tiny_project
 from tests.helpers.tiny_corpus import ROOT
-from tests.smoke import test_committed_artifact
 
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
 METRICS = "artifacts/evaluate/metrics.json"
@@ -56,8 +55,8 @@ def origin(finished_run, tmp_path_factory):
 def test_smoke_test_passes_after_the_push_and_fails_on_another_ledger(origin, tmp_path, monkeypatch):
     monkeypatch.setattr(committed, "ROOT", origin)
     monkeypatch.setattr(committed, "REMOTE", origin / ".ci/remote/files/md5")
-    test_committed_artifact.test_every_artifact_that_ci_needs_is_in_the_remote()
-    test_committed_artifact.test_plain_scores_equal_the_committed_ledger(tmp_path / "same")
+    committed_checks.check_remote()
+    committed_checks.check_plain_scores(tmp_path / "same")
     read = ledger.read
 
     def read_shifted(path):
@@ -66,7 +65,7 @@ def test_smoke_test_passes_after_the_push_and_fails_on_another_ledger(origin, tm
 
     monkeypatch.setattr(ledger, "read", read_shifted)
     with pytest.raises(AssertionError):
-        test_committed_artifact.test_plain_scores_equal_the_committed_ledger(tmp_path / "shifted")
+        committed_checks.check_plain_scores(tmp_path / "shifted")
 
 
 def test_fresh_clone_evaluates_the_pushed_artifact_without_training(origin, tmp_path):

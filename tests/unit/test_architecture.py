@@ -138,6 +138,12 @@ def test_every_module_with_public_names_lists_exactly_these_in_all():
     assert offenders == []
 
 
+def test_no_test_file_imports_another():
+    """What several share is in tests/helpers."""
+    imports = [(file, name) for file in list_sources("tests") for name in sorted(list_imports(file))]
+    assert [f"{file} imports {name}" for file, name in imports if Path(name).name.startswith("test_")] == []
+
+
 def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization():
     evaluators = [file for file in MODULES if package_of(file) in ("evaluation", "compliance")]
     reached = {package_of(file) for file in import_closure(*evaluators, root=ROOT) if file != "golf/__init__.py"}

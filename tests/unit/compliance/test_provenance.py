@@ -12,8 +12,8 @@ from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
 from golf.compression import writer
 from golf.config import loader
 from golf.errors import ArtifactError, InputError
+from tests.helpers.lineage_files import CODE, GOLF, SIZES, VAL, write_run
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
-from tests.unit.artifacts.test_lineage_graph import CODE, GOLF, SIZES, VAL, run_pipeline
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
 TTT, MEMORY = dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.memory
@@ -28,7 +28,7 @@ PLAN, TRAIN_TIMING, OTHER_TIMING = (
 def stream(request, tmp_path, monkeypatch) -> str:
     """A small run in the current folder, whose plan was tried on this split."""
     monkeypatch.chdir(tmp_path)
-    run_pipeline(request.param)
+    write_run(request.param)
     write_plan({"stream": f"artifacts/fetch/{request.param}"})
     io.write_json(TRAIN_TIMING, {"train_seconds": 100.5, "limit_seconds": 120.0, "hardware": "2 × CPU core"})
     io.write_json(OTHER_TIMING, {"train_seconds": 4.25})

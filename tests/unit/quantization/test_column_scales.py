@@ -12,7 +12,7 @@ from golf.errors import DivergenceError
 from golf.quantization import report
 from golf.quantization.column_scales import SENSITIVITY_FLOOR, ColumnScales, round_mantissa
 from golf.quantization.gptq import factorize, gptq
-from tests.unit.quantization.test_gptq import correlated, random_weights
+from tests.helpers.quantization_inputs import draw_hessian, draw_weights
 
 FP16 = torch.finfo(torch.float16)
 
@@ -29,8 +29,8 @@ def quantize(w, h, row_scales, col_scales) -> quantized_tensor.QuantizedTensor:
 
 
 def random_problem(seed: int = 0):
-    weights = {"a": random_weights(24, 32, seed), "b": 0.1 * random_weights(40, 16, seed + 1)}
-    hessians = {"a": correlated(32, seed), "b": correlated(16, seed + 1)}
+    weights = {"a": draw_weights(24, 32, seed), "b": 0.1 * draw_weights(40, 16, seed + 1)}
+    hessians = {"a": draw_hessian(32, seed), "b": draw_hessian(16, seed + 1)}
     generator = torch.Generator().manual_seed(seed)
     return weights, hessians, {name: torch.rand(len(w), generator=generator) + 0.1 for name, w in weights.items()}
 
@@ -84,7 +84,7 @@ def test_steps_depend_neither_on_the_scale_of_hessians_nor_of_sensitivities():
 
 @given(st.integers(0, 2**20), st.sampled_from([0.3, 0.6, 1.0]))
 def test_the_column_grid_errs_less_than_the_row_grid_at_equal_entropy(seed, base_step):
-    w, h = random_weights(64, 48, seed), correlated(48, seed)
+    w, h = draw_weights(64, 48, seed), draw_hessian(48, seed)
     scales = make_scales({"a": w}, {"a": h}, {"a": torch.ones(64)})
     row_column = quantize(w, h, scales.compute_row_scales("a", base_step), scales.col_scales["a"])
     low, high = 1e-3, 10.0

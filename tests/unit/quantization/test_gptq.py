@@ -11,23 +11,11 @@ from golf.errors import DivergenceError
 from golf.quantization import report, row_scales, solver
 from golf.quantization.gptq import factorize, gptq
 from golf.quantization.solver import quantize_model
+from tests.helpers.quantization_inputs import draw_hessian, draw_layers, draw_weights
 
 QUANTIZE_CONFIG = SimpleNamespace(
     grid="row", damping_frac=0.01, block_size=128, matrix_bits=6, matrix_clip=12.85, embed_bits=8, embed_clip=20.0
 )
-
-
-def correlated(columns: int, seed: int = 0, tokens: int = 4) -> torch.Tensor:
-    """H of ``tokens`` x columns correlated inputs that differ in scale."""
-    generator = torch.Generator().manual_seed(seed)
-    mix = torch.eye(columns) + torch.randn(columns, columns, generator=generator) / math.sqrt(columns)
-    x = torch.randn(tokens * columns, columns, generator=generator) @ mix
-    x = x * torch.randn(columns, generator=generator).exp()
-    return x.T @ x
-
-
-def random_weights(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(100 + seed))
 
 
 def solve(w, h, row_scales_O, col_scales_I=None, *, max_code=31, damping_frac=0.01, block_size=128):
@@ -58,13 +46,13 @@ def optimal_brain_quantization(w, h, steps, columns, max_code: float, damping_fr
 
 @pytest.mark.parametrize("columns", [1, 2, 15, 16, 17, 48])
 def test_codes_equal_a_slow_float64_reference(columns):
-    w, h = random_weights(24, columns), correlated(columns)
+    w, h = draw_weights(24, columns), draw_hessian(columns)
     steps = torch.full((24,), 0.3).half()
     assert torch.equal(solve(w, h, steps), optimal_brain_quantization(w, h, steps, torch.ones(len(h)), 31, 0.01))
 
 
 def test_a_dead_column_gets_code_zero_and_moves_nothing_else():
-    w, h = random_weights(16, 20), correlated(20)
+    w, h = draw_weights(16, 20), draw_hessian(20)
     h[7], h[:, 7] = 0, 0
     steps = torch.full((16,), 0.3).half()
     codes = solve(w, h, steps)
@@ -77,25 +65,25 @@ def test_a_dead_column_gets_code_zero_and_moves_nothing_else():
 
 @pytest.mark.parametrize("block", [1, 7, 16, 40, 100])
 def test_codes_do_not_depend_on_the_block(block):
-    w, h, steps = random_weights(32, 100), correlated(100), torch.full((32,), 0.3).half()
+    w, h, steps = draw_weights(32, 100), draw_hessian(100), torch.full((32,), 0.3).half()
     assert (solve(w, h, steps, block_size=block) != solve(w, h, steps, block_size=128)).double().mean() < 1e-3
 
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
 def test_codes_do_not_depend_on_the_scale_of_the_hessian(scale):
-    w, h, steps = random_weights(32, 60), correlated(60), torch.full((32,), 0.3).half()
+    w, h, steps = draw_weights(32, 60), draw_hessian(60), torch.full((32,), 0.3).half()
     h[3], h[:, 3] = 0, 0
     assert torch.equal(solve(w, h * scale, steps), solve(w, h, steps))
 
 
 def test_identity_hessian_gives_plain_rounding():
-    w = random_weights(16, 40)
+    w = draw_weights(16, 40)
     steps = row_scales.sdclip_scales(w, 12.85, 6)
     assert torch.equal(solve(w, torch.eye(40), steps), row_scales.round_to_nearest(w, steps, 6))
 
 
 def test_gptq_beats_rounding_when_inputs_are_correlated():
-    w, h = random_weights(32, 64), correlated(64)
+    w, h = draw_weights(32, 64), draw_hessian(64)
     steps = row_scales.sdclip_scales(w, 12.85, 6)
     row = report.tensor_row(
         "blocks.0.mlp.fc.weight", w, quantized_tensor.QuantizedTensor(solve(w, h, steps), steps), h, 6
@@ -104,31 +92,16 @@ def test_gptq_beats_rounding_when_inputs_are_correlated():
 
 
 def test_codes_stay_in_range_when_weights_do_not():
-    w, h = 50 * random_weights(8, 30), correlated(30)
+    w, h = 50 * draw_weights(8, 30), draw_hessian(30)
     codes = solve(w, h, torch.ones(8).half(), max_code=3)
     assert codes.max() == 3
     assert codes.min() == -3
 
 
-def model_weights():
-    """Two layers whose q, k, v share an input, an MLP of another width, and an embedding."""
-    weights, inputs = {"tok_emb.weight": random_weights(40, 16)}, {"tok_emb.weight": "tok_emb"}
-    for i in range(2):
-        for number, (leaf, rows) in enumerate({"c_q": 16, "c_k": 8, "c_v": 8}.items()):
-            weights[f"blocks.{i}.attn.{leaf}.weight"] = random_weights(rows, 16, 10 * i + number)
-            inputs[f"blocks.{i}.attn.{leaf}.weight"] = f"blocks.{i}.attn"
-        weights[f"blocks.{i}.mlp.proj.weight"] = random_weights(16, 32, 10 * i + 5)
-        inputs[f"blocks.{i}.mlp.proj.weight"] = f"blocks.{i}.mlp.proj"
-    hessians = {
-        source: correlated(weights[name].shape[1], seed) for seed, (name, source) in enumerate(inputs.items(), start=1)
-    }
-    return weights, hessians, inputs
-
-
 @pytest.mark.parametrize("max_elements", [1, 1 << 24])
 def test_solving_many_together_gives_each_matrix_its_own_codes(max_elements, monkeypatch):
     monkeypatch.setattr(solver, "MAX_BATCH_ELEMENTS", max_elements)
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     quantized = quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
     assert list(quantized) == list(inputs)
     for name, qtensor in quantized.items():
@@ -142,14 +115,14 @@ def test_solving_many_together_gives_each_matrix_its_own_codes(max_elements, mon
 @pytest.mark.parametrize("max_elements", [1, 1 << 24])
 def test_a_failed_cholesky_names_the_tensor_and_the_damping(max_elements, monkeypatch):
     monkeypatch.setattr(solver, "MAX_BATCH_ELEMENTS", max_elements)
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     hessians["blocks.1.mlp.proj"] = -torch.eye(32)
     with pytest.raises(DivergenceError, match=r"blocks\.1\.mlp\.proj\.weight.*quantize\.damping_frac = 0\.01"):
         quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
 
 
 def test_a_hessian_that_is_not_a_number_is_refused_too():
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     hessians["blocks.0.attn"][3, 3] = math.nan
     with pytest.raises(DivergenceError, match=r"blocks\.0\.attn\.c_q\.weight"):
         quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
@@ -157,14 +130,14 @@ def test_a_hessian_that_is_not_a_number_is_refused_too():
 
 @pytest.mark.parametrize(("value", "message"), [(math.nan, "not finite"), (1e9, "beyond fp16")])
 def test_weights_that_no_step_can_hold_are_refused_by_name(value, message):
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     weights["blocks.0.mlp.proj.weight"][2, 3] = value
     with pytest.raises(DivergenceError, match=rf"blocks\.0\.mlp\.proj\.weight.*{message}"):
         quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
 
 
 def test_constant_and_zero_rows_are_solved_like_any_other():
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     weights["blocks.0.mlp.proj.weight"][:2] = torch.tensor([[0.0], [0.3]])
     qtensor = quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})["blocks.0.mlp.proj.weight"]
     back = quantized_tensor.dequantize(qtensor)
@@ -175,7 +148,7 @@ def test_constant_and_zero_rows_are_solved_like_any_other():
 
 @pytest.mark.parametrize("columns", [1, 17, 48])
 def test_a_step_for_each_row_and_column_gives_the_codes_of_the_slow_reference(columns):
-    w, h = random_weights(24, columns), correlated(columns)
+    w, h = draw_weights(24, columns), draw_hessian(columns)
     rows, steps = 0.2 + torch.rand(24, generator=torch.Generator().manual_seed(5)), factorize(h[None], 0.01).diag[0]
     steps = 0.5 * steps.mean() / steps
     assert torch.equal(
@@ -184,7 +157,7 @@ def test_a_step_for_each_row_and_column_gives_the_codes_of_the_slow_reference(co
 
 
 def test_a_factor_gives_back_its_damped_hessian():
-    h = correlated(20)
+    h = draw_hessian(20)
     factor = factorize(h[None], 0.01)
     order = factor.order[0]
     upper = (factor.coupling[0].triu(1) + torch.eye(20)) * factor.diag[0][order]
@@ -194,5 +167,5 @@ def test_a_factor_gives_back_its_damped_hessian():
 
 def test_a_hessian_of_fewer_tokens_than_columns_is_solved_thanks_to_damping():
     x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
-    codes = solve(random_weights(8, 40), x.T @ x, torch.full((8,), 0.3))
+    codes = solve(draw_weights(8, 40), x.T @ x, torch.full((8,), 0.3))
     assert codes.isfinite().all()

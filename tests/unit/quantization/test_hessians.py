@@ -14,22 +14,9 @@ from torch import nn
 from golf.artifacts import io, lineage
 from golf.distributed import context
 from golf.errors import ArtifactError, DivergenceError
-from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import hessians as quantization_hessians
-from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
-
-MODEL_CONFIG = dataclasses.replace(TINY_MODEL_CONFIG, vocab_size=300, context_length=16, embed_std=0.5, recur_passes=3)
-
-
-def tiny_model() -> GPT:
-    generator = torch.Generator().manual_seed(0)
-    model = GPT(MODEL_CONFIG).init_weights(generator)
-    with torch.no_grad():
-        for block in model.blocks:
-            for linear in (block.attn.proj, block.mlp.proj):
-                linear.weight.normal_(0, 0.1, generator=generator)
-    return model
+from tests.helpers.quantization_inputs import MODEL_CONFIG, make_model
 
 
 def make_batches(count: int = 2, rows: int = 4):
@@ -38,7 +25,7 @@ def make_batches(count: int = 2, rows: int = 4):
 
 
 def collect(model=None, batches=None, micro_rows=4, ctx=None):
-    model = model or tiny_model()
+    model = model or make_model()
     sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     batches = make_batches() if batches is None else batches
     return quantization_hessians.collect_hessians(
@@ -60,7 +47,7 @@ class Recorder(nn.Module):
 
 def test_progress_names_the_input_that_is_read_within_a_batch(monkeypatch, capsys):
     """A batch of a large model takes minutes."""
-    progress, model = Progress("calibrate", 2, "batch"), tiny_model()
+    progress, model = Progress("calibrate", 2, "batch"), make_model()
     monkeypatch.setattr(progress, "_interval_s", 0.0)
     inputs = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     quantization_hessians.collect_hessians(
@@ -76,7 +63,7 @@ def test_progress_names_the_input_that_is_read_within_a_batch(monkeypatch, capsy
 
 def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads():
     hessians, _ = collect()
-    model = tiny_model()
+    model = make_model()
     readers = {}
     for i, block in enumerate(model.blocks):
         for parent, leaf in ((block.attn, "c_q"), (block.attn, "c_k"), (block.attn, "c_v"), (block.attn, "proj")):
@@ -100,7 +87,7 @@ def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads
 
 
 def test_tensors_that_read_one_input_share_one_hessian():
-    sources = quantization_hessians.map_quantized_inputs(tiny_model().state_dict(), 100)
+    sources = quantization_hessians.map_quantized_inputs(make_model().state_dict(), 100)
     assert len(sources) == 4 * 6 + 1
     assert len(set(sources.values())) == 4 * 4 + 1
     assert len({sources[f"blocks.2.attn.{leaf}.weight"] for leaf in ("c_q", "c_k", "c_v")}) == 1
@@ -137,7 +124,7 @@ def fake_clock(monkeypatch):
 )
 def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, time_left_s, followup_batches, n_batches):
     fake_clock(*[1.0] * 9)
-    model, batches = tiny_model(), iter(make_batches(6))
+    model, batches = make_model(), iter(make_batches(6))
     sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     stop = {"time_left_s": time_left_s, "followup_batches": followup_batches}
     sums, tokens, _ = quantization_hessians.collect_hessians(
@@ -151,7 +138,7 @@ def test_no_batch_is_begun_that_would_overshoot_the_clock(fake_clock, time_left_
 
 def test_the_slowest_batch_so_far_says_what_the_next_may_take(fake_clock):
     fake_clock(1.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-    model = tiny_model()
+    model = make_model()
     sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     result = quantization_hessians.collect_hessians(
         model, sources, make_batches(6), micro_rows=4, ctx=context.single_process(), time_left_s=7.5
@@ -172,7 +159,7 @@ def test_the_tokens_seen_are_kept_with_each_windows_next_token():
 
 
 def test_hooks_are_removed_on_success_and_on_failure():
-    model = tiny_model()
+    model = make_model()
     collect(model)
     with pytest.raises(IndexError):
         collect(model, [(torch.full((4, 16), 10**6), torch.zeros(4, 16))])
@@ -188,7 +175,7 @@ def test_bf16_inputs_are_summed_in_fp32():
 
 
 def test_a_hessian_that_is_not_finite_names_the_tensor():
-    model = tiny_model()
+    model = make_model()
     with torch.no_grad():
         model.blocks[3].mlp.fc.weight[0] = math.inf
     with pytest.raises(DivergenceError, match=r"blocks\.3\.mlp\.proj\.weight"):
@@ -218,7 +205,7 @@ def test_two_ranks_sum_to_the_hessians_and_tokens_of_one(tmp_path):
 def hessian_files(tmp_path):
     """A weights file and the Hessians measured on it."""
     weights, path = tmp_path / "model.safetensors", tmp_path / "hessians.safetensors"
-    model = tiny_model()
+    model = make_model()
     sources = quantization_hessians.map_quantized_inputs(model.state_dict(), 100)
     io.save_tensors(weights, model.state_dict(), kind="weights", meta={})
     hessians, tokens = collect(model)

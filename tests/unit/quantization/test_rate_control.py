@@ -14,12 +14,12 @@ from golf.compression import reader, writer
 from golf.errors import BudgetExceededError
 from golf.quantization import codes_io, rate_control, report
 from golf.quantization.column_scales import StepTooSmallError
+from tests.helpers.quantization_inputs import draw_hessian, draw_weights
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
-from tests.unit.quantization.test_gptq import correlated, random_weights
 
 INPUTS = {"tok_emb.weight": "tok_emb", "blocks.0.mlp.fc.weight": "blocks.0.mlp.fc"}
-WEIGHTS = {"tok_emb.weight": 0.3 * random_weights(3000, 32), "blocks.0.mlp.fc.weight": random_weights(640, 32, 1)}
-HESSIANS = {"tok_emb": correlated(32), "blocks.0.mlp.fc": correlated(32, 1)}
+WEIGHTS = {"tok_emb.weight": 0.3 * draw_weights(3000, 32), "blocks.0.mlp.fc.weight": draw_weights(640, 32, 1)}
+HESSIANS = {"tok_emb": draw_hessian(32), "blocks.0.mlp.fc": draw_hessian(32, 1)}
 SENSITIVITY = {name: torch.rand(len(w), generator=torch.Generator().manual_seed(3)) for name, w in WEIGHTS.items()}
 OVERHEAD_BYTES = 9000
 

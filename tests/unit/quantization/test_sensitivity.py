@@ -12,7 +12,7 @@ from golf.compression import quantized_tensor
 from golf.distributed import context
 from golf.errors import ArtifactError, DivergenceError
 from golf.quantization import hessians, sensitivity
-from tests.unit.quantization.test_hessians import MODEL_CONFIG, tiny_model
+from tests.helpers.quantization_inputs import MODEL_CONFIG, make_model
 
 WINDOWS = torch.randint(0, MODEL_CONFIG.vocab_size, (6, 17), generator=torch.Generator().manual_seed(1))
 BODY = ("blocks.0.attn.c_q.weight", "blocks.1.mlp.fc.weight", "blocks.2.attn.proj.weight", "blocks.3.mlp.proj.weight")
@@ -22,7 +22,7 @@ def estimate(
     model=None, windows=WINDOWS, micro_rows=6, seed=5, tensor_names=(*BODY, quantized_tensor.EMBEDDING_WEIGHT)
 ):
     options = {"micro_rows": micro_rows, "seed": seed, "ctx": context.single_process()}
-    return sensitivity.estimate_output_fisher(model or tiny_model(), tensor_names, windows, **options)[0]
+    return sensitivity.estimate_output_fisher(model or make_model(), tensor_names, windows, **options)[0]
 
 
 def sampled_loss(model, seed=5):
@@ -35,7 +35,7 @@ def sampled_loss(model, seed=5):
 
 def offset_gradients(module: str) -> list[torch.Tensor]:
     """For each pass through a module, the gradient of zeros that are added to its output."""
-    model, offsets = tiny_model(), []
+    model, offsets = make_model(), []
 
     def shift(_, __, out):
         offsets.append(torch.zeros_like(out).requires_grad_())
@@ -55,7 +55,7 @@ def test_a_rows_sensitivity_is_the_mean_square_of_its_outputs_gradient_over_all_
 
 
 def test_the_embedding_counts_as_output_by_every_target_and_as_input_by_its_own_tokens():
-    model = tiny_model()
+    model = make_model()
     _, logits = sampled_loss(model)
     z = (MODEL_CONFIG.softcap * torch.atanh(logits.detach().double() / MODEL_CONFIG.softcap))[:3].requires_grad_()
     logp = (MODEL_CONFIG.softcap * torch.tanh(z / MODEL_CONFIG.softcap)).log_softmax(-1)
@@ -70,7 +70,10 @@ def test_the_embedding_counts_as_output_by_every_target_and_as_input_by_its_own_
     assert (first[~unread] > expected[~unread] * 0.999).all()
 
     out = torch.zeros(MODEL_CONFIG.vocab_size, dtype=torch.float64)
-    probs, slope = logits.detach().double().softmax(-1), 1 - (logits.detach().double() / MODEL_CONFIG.softcap) ** 2
+    probs, slope = (
+        logits.detach().double().softmax(-1),
+        1 - (logits.detach().double() / MODEL_CONFIG.softcap) ** 2,
+    )
     out += (probs * (1 - probs) * slope**2).sum(0)
     (gradient,) = offset_gradients("tok_emb")
     into = torch.zeros(MODEL_CONFIG.vocab_size, dtype=torch.float64)
@@ -79,7 +82,7 @@ def test_the_embedding_counts_as_output_by_every_target_and_as_input_by_its_own_
 
 
 def test_the_sensitivity_predicts_the_rise_of_the_loss_from_noise_in_a_layer():
-    name, model = "blocks.3.mlp.fc.weight", tiny_model()
+    name, model = "blocks.3.mlp.fc.weight", make_model()
     tokens = WINDOWS[:, :-1]
     a = sum(estimate(seed=seed, tensor_names=(name,))[name].double() for seed in range(12)) / 12
     batches = [(tokens, WINDOWS[:, 1:])]
@@ -114,13 +117,13 @@ def test_two_ranks_average_what_each_estimates_alone_on_its_windows_and_seed(mon
         ctx = dataclasses.replace(context.single_process(), rank=rank, world_size=2)
         monkeypatch.setattr(type(ctx), "all_reduce", lambda _, tensor: tensor)
         monkeypatch.setattr(type(ctx), "all_reduce_max", lambda _, seconds: seconds)
-        parts.append(sensitivity.estimate_output_fisher(tiny_model(), BODY, WINDOWS, micro_rows=6, seed=5, ctx=ctx)[0])
+        parts.append(sensitivity.estimate_output_fisher(make_model(), BODY, WINDOWS, micro_rows=6, seed=5, ctx=ctx)[0])
         alone = estimate(windows=WINDOWS[rank::2], seed=5 + rank, tensor_names=BODY)
         assert all(torch.allclose(parts[rank][name], alone[name] / 2, rtol=1e-5) for name in BODY)
 
 
 def test_the_model_is_left_as_it_was():
-    model = tiny_model()
+    model = make_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     estimate(model)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -133,7 +136,7 @@ def test_no_windows_give_zeros():
 
 
 def test_predictions_that_are_not_finite_are_refused():
-    model = tiny_model()
+    model = make_model()
     with torch.no_grad():
         model.get_parameter("blocks.3.mlp.proj.weight")[0, 0] = math.nan
     with pytest.raises(DivergenceError, match="predictions are not finite"):
@@ -150,7 +153,7 @@ def save_weights(folder, state_dict):
 )
 def test_a_file_without_a_good_number_for_each_row_is_refused_by_name(tmp_path, damage):
     sensitivities = estimate()
-    path, state_dict = tmp_path / "s.safetensors", tiny_model().state_dict()
+    path, state_dict = tmp_path / "s.safetensors", make_model().state_dict()
     weights = save_weights(tmp_path, state_dict)
     lineage_record = lineage.make_lineage("calibrate", {"weights": weights})
     sensitivity.save(path, sensitivities, lineage=lineage_record)
@@ -163,7 +166,7 @@ def test_a_file_without_a_good_number_for_each_row_is_refused_by_name(tmp_path, 
 
 
 def test_sensitivities_of_other_weights_are_refused(tmp_path):
-    path, state_dict = tmp_path / "s.safetensors", tiny_model().state_dict()
+    path, state_dict = tmp_path / "s.safetensors", make_model().state_dict()
     weights = save_weights(tmp_path, state_dict)
     sensitivity.save(path, estimate(), lineage=lineage.make_lineage("calibrate", {"weights": weights}))
     save_weights(tmp_path, {"a": torch.ones(1)})

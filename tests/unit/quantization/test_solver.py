@@ -10,14 +10,14 @@ from golf.compression import quantized_tensor
 from golf.errors import DivergenceError
 from golf.quantization import codes_io, report, solver
 from golf.quantization.gptq import factorize, gptq
-from tests.unit.quantization.test_gptq import model_weights, random_weights
+from tests.helpers.quantization_inputs import draw_layers, draw_weights
 
 QUANTIZE_CONFIG = SimpleNamespace(grid="row_column", base_step=0.4, damping_frac=0.01, block_size=128)
 PROJ = "blocks.0.mlp.proj.weight"
 
 
 def random_problem():
-    weights, hessians, inputs = model_weights()
+    weights, hessians, inputs = draw_layers()
     rng = torch.Generator().manual_seed(4)
     sensitivity = {name: torch.rand(len(weights[name]), generator=rng) + 0.1 for name in inputs}
     return weights, hessians, inputs, sensitivity
@@ -115,7 +115,7 @@ def test_the_row_column_grids_table_has_no_clipping_and_compares_with_its_own_ro
 
 
 def test_scales_cost_less_than_a_twentieth_of_a_bit_per_weight_at_the_records_width():
-    w = random_weights(512, 512)
+    w = draw_weights(512, 512)
     h = {"x": torch.eye(512) + 0.5}
     quantized = quantize(
         {"blocks.0.mlp.fc.weight": w}, h, {"blocks.0.mlp.fc.weight": "x"}, {"blocks.0.mlp.fc.weight": torch.rand(512)}
