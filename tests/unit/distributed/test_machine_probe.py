@@ -27,6 +27,19 @@ def test_a_compiler_that_works_has_no_problem_and_one_that_computes_nonsense_has
 
 
 @pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda function, x: function(2 * x - x.detach()),  # twice the gradient
+        lambda function, x: function(torch.cat([x[:-1], x[-1:].detach()])),  # the last element's is zero
+        lambda function, x: function(x.detach()) + 0 * x.sum(),
+    ],
+)
+def test_a_compiler_whose_results_are_right_and_gradients_wrong_is_refused(monkeypatch, compiled):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda x: compiled(function, x))
+    assert machine_probe.find_compile_problem(CPU) == "a compiled function gave a wrong result"
+
+
+@pytest.mark.parametrize(
     ("message", "reason"),
     [
         (f"backend='inductor' raised:\nUnicodeDecodeError: 'ascii' codec{HINT}", "UnicodeDecodeError: 'ascii' codec"),
