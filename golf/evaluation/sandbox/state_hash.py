@@ -3,10 +3,13 @@
 A CPU tensor counts with the CRC-32 of its bytes, because a cryptographic hash would take a noticeable share of the
 evaluation. A GPU tensor is summed by columns on the GPU, as integers of its bits, so that it is not copied. A change
 that keeps the CRC, or all 1,021 sums, is not seen. Of a long container only the length and both ends count.
-Objects implemented in C without attributes (such as deque) are hashed through ``__reduce_ex__``.
+Objects implemented in C without attributes, and those whose attributes are only a part (such as a deque's subclass or
+``random.Random``), are hashed through ``__reduce_ex__``.
 """
 
+import collections
 import hashlib
+import random
 import types
 import zlib
 from collections.abc import Iterator, Reversible, Sequence
@@ -22,6 +25,7 @@ __all__ = ["N_HASH_COLUMNS", "digest_tensor", "hash_state"]
 N_HASH_COLUMNS = 1021  # a prime, which divides no layer's width, so that each sum mixes columns
 _END_ENTRIES = 512  # entries of a long container that count, at each end
 _IGNORED_TYPES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_REDUCED_TYPES = (collections.deque, bytearray, random.Random)  # instances may have attributes beside what C keeps
 _PRIMITIVE_TYPES = (bool, int, float, complex, str, bytes, type(None), PurePath)
 
 
@@ -78,19 +82,27 @@ def digest_tensor(data: torch.Tensor) -> bytes:
 
 
 def _list_children(value: Any) -> list[tuple[str, Any]]:
-    """What an object holds, by name: a container's entries, or the attributes of any other object."""
+    """What an object holds, by name: its attributes, those of its class's slots, and a container's entries."""
+    attributes = _list_attributes(value)
     if isinstance(value, dict):
         entries = [(f"[{_format_key(key)}]", item) for key, item in _take_head_and_tail(value.items(), len(value))]
-        return [*entries, ("len", len(value))]
+        return [*entries, ("len", len(value)), *attributes]
     if isinstance(value, (list, tuple)):
         entries = [(f"[{i}]", item) for i, item in enumerate(_take_head_and_tail(value, len(value)))]
-        return [*entries, ("len", len(value))]
+        return [*entries, ("len", len(value)), *attributes]
     if isinstance(value, (set, frozenset)):
         entries = [("{}", key) for key in _take_head_and_tail(sorted(map(_format_key, value)), len(value))]
-        return [*entries, ("len", len(value))]
-    attributes = dict(getattr(value, "__dict__", {}))
+        return [*entries, ("len", len(value)), *attributes]
+    if isinstance(value, _REDUCED_TYPES):
+        return [*attributes, *_list_reduced_children(value)]
+    return attributes or _list_reduced_children(value)
+
+
+def _list_attributes(value: Any) -> list[tuple[str, Any]]:
+    """The attributes of an instance and those in slots, by name."""
+    attributes = {name: held for name, held in getattr(value, "__dict__", {}).items() if isinstance(name, str)}
     attributes |= {name: getattr(value, name) for name in _list_slot_names(type(value)) if hasattr(value, name)}
-    return [(f".{name}", attributes[name]) for name in sorted(attributes)] or _list_reduced_children(value)
+    return [(f".{name}", attributes[name]) for name in sorted(attributes)]
 
 
 def _list_reduced_children(value: Any) -> list[tuple[str, Any]]:

@@ -2,6 +2,7 @@ import collections
 import copy
 import ctypes
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -146,6 +147,49 @@ def test_a_change_anywhere_is_seen(change):
     before = state_hash.hash_state(predictor)
     assert state_hash.hash_state(predictor) == before, "hashing changes nothing"
     change(predictor)
+    assert state_hash.hash_state(predictor) != before
+
+
+@pytest.mark.parametrize(
+    "base", [dict, list, tuple, set, frozenset, collections.OrderedDict, collections.deque, bytearray]
+)
+def test_attributes_of_a_container_count_beside_its_entries(base):
+    held = type("Own", (base,), {})([(1, 2)] if base is not bytearray else b"a")
+    bare = state_hash.hash_state(held)
+    held.seen = [3]
+    with_attribute = state_hash.hash_state(held)
+    held.seen.append(4)
+    assert len({bare, with_attribute, state_hash.hash_state(held)}) == 3
+
+
+def test_the_slots_of_a_container_count():
+    held = type("Own", (dict,), {"__slots__": ("seen",)})()
+    before = state_hash.hash_state(held)
+    held.seen = 1
+    assert state_hash.hash_state(held) != before
+
+
+@pytest.mark.parametrize("base", [dict, collections.deque])
+def test_entries_of_a_container_count_beside_its_attributes(base):
+    held = type("Own", (base,), {})([(1, 2)])
+    held.seen = 3
+    before = state_hash.hash_state(held)
+    held.popitem() if base is dict else held.pop()
+    assert state_hash.hash_state(held) != before
+
+
+def test_a_dict_whose_entries_are_its_attributes_is_hashed():
+    held = type("Own", (dict,), {})({1: 2, "a": 3})
+    held.__dict__ = held
+    before = state_hash.hash_state(held)
+    held.b = 4
+    assert state_hash.hash_state(held) != before
+
+
+def test_a_number_drawn_from_pythons_own_generator_is_seen():
+    predictor = SimpleNamespace(rng=random.Random(0))
+    before = state_hash.hash_state(predictor)
+    predictor.rng.random()
     assert state_hash.hash_state(predictor) != before
 
 
