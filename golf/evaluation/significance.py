@@ -63,11 +63,6 @@ class PairedDifference:
     bytes: npt.NDArray[np.int64]
 
     @property
-    def standard_error(self) -> float | None:
-        """Of the difference in bpb, over documents drawn at random; None for fewer than two documents."""
-        return bpb.compute_ratio_standard_error(self.bits, self.bytes)
-
-    @property
     def bpb_difference(self) -> ConfidenceInterval:
         """The difference in bpb, a ratio of sums, and its interval over documents (delta method, Student's t)."""
         return estimate_ratio(self.bits, self.bytes)
