@@ -1,4 +1,4 @@
-"""docs/configuration.md: every key of params.yaml with its type, range, meaning and value in two profiles.
+"""docs/configuration.md: every key of params.yaml with its type, range, meaning and value in each profile.
 
 Types and ranges come from the dataclasses of ``golf.config``. The meaning of a key is the comment behind its field or
 right above it.
@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from golf.config import loader, validation
 
 ROOT = Path(__file__).parents[1]
-PROFILES = ("laptop", "record")
+PROFILES = tuple(sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
 _CITATION = re.compile(r"docs/([\w-]+\.md)#([\w-]+)")
 _TYPE_NAMES = {int: "integer", float: "number", bool: "true or false", str: "text"}
 
@@ -57,7 +57,7 @@ def _render_section(name: str, cls: type, values: dict[str, dict[str, Any]]) -> 
         " ".join((inspect.getdoc(cls) or "").replace("``", "`").split()),
         "",
         f"| key | type | range | meaning | {' | '.join(PROFILES)} |",
-        "|---|---|---|---|---|---|",
+        "|---" * (4 + len(PROFILES)) + "|",
     ]
     for field in dataclasses.fields(cls):
         type_name, allowed = describe_type(type_hints[field.name])
