@@ -4,7 +4,7 @@ import sys
 
 from golf.artifacts import io
 from tests.helpers.tiny_corpus import ROOT
-from tests.unit.benchmarks.tiny_profile import write_tiny_profile
+from tests.helpers.tiny_profile import write_tiny_profile
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import evaluation

@@ -2,10 +2,12 @@
 
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.helpers.programs import wait_and_exit
 from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -13,15 +15,15 @@ import gpu_check
 from gpu_check import CheckStep
 
 
-def python_step(name: str, code: str, limit_s: float = 30) -> CheckStep:
-    return CheckStep(name, ("-c", code), limit_s)
+def waiting_step(name: str, seconds: int, exit_code: int, *files: Path, limit_s: float = 30) -> CheckStep:
+    return CheckStep(name, tuple(map(str, (wait_and_exit.__file__, seconds, exit_code, *files))), limit_s)
 
 
 def test_a_steps_status_tells_success_failure_timeout_and_no_time_left(capfd):
     planned = [
-        python_step("good", "pass"),
-        python_step("bad", "raise SystemExit(3)"),
-        python_step("slow", "import time; time.sleep(60)", limit_s=0.5),
+        waiting_step("good", 0, 0),
+        waiting_step("bad", 0, 3),
+        waiting_step("slow", 60, 0, limit_s=0.5),
     ]
     rows = gpu_check.run_steps(planned, seconds=60)
     assert [(row["status"], row["reason"]) for row in rows] == [
@@ -34,12 +36,7 @@ def test_a_steps_status_tells_success_failure_timeout_and_no_time_left(capfd):
 
 
 def test_a_step_that_exceeds_its_limit_is_killed_with_its_children(tmp_path):
-    code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid)); time.sleep(60)"
-    )
-    gpu_check.run_step(python_step("parent", code), limit_s=3)
+    gpu_check.run_step(waiting_step("parent", 60, 0, tmp_path / "pid"), limit_s=3)
     child, end = int((tmp_path / "pid").read_text()), time.monotonic() + 10
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end

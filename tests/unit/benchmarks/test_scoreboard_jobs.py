@@ -6,22 +6,12 @@ from pathlib import Path
 import pytest
 
 from golf.artifacts import io
+from tests.helpers.programs import scoreboard_phase
 from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import scoreboard_jobs
 from scoreboard_jobs import Job, RowCache, UnavailableRowError
-
-BUILT = {"settings": {"order": 3}, "dev_bpb": 2.0, "model_bytes": 90, "code_bytes": 10, "seconds": 1.5}
-SCORED = {"": {"bpb": 1.9, "clean_bpb": 2.1, "document_bits": [8.0, 9.0], "seconds": 0.5}}
-PROGRAM = """
-import json, sys
-phase, key, folder, result = sys.argv[1:]
-open(folder + "/calls", "a").write(phase + " ")
-if phase in open(folder + "/../../failing").read():
-    sys.exit("ppmd: no such order")
-json.dump({"build": BUILT, "score": SCORED}[phase], open(result, "w"))
-"""
 
 
 class ToyCoder:
@@ -41,10 +31,7 @@ class Board:
 
     def __init__(self, work: Path):
         self.work, self.job, self.cache = work, Job("toy", 100), RowCache(work / "rows.jsonl")
-        program = work / "program.py"
-        built, scored = BUILT | {"tune_seconds": 0.0}, SCORED
-        program.write_text(f"BUILT, SCORED = {built!r}, {scored!r}\n{PROGRAM}", encoding="utf-8")
-        self.command = [sys.executable, str(program)]
+        self.command = [sys.executable, scoreboard_phase.__file__]
         self.fail("")
 
     def fail(self, phase: str) -> None:

@@ -11,7 +11,7 @@ from golf.artifacts import io
 from golf.distributed import context
 from golf.model.gpt import GPT
 from tests.helpers.tiny_corpus import ROOT
-from tests.unit.benchmarks.tiny_profile import write_tiny_profile
+from tests.helpers.tiny_profile import write_tiny_profile
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import reference_step

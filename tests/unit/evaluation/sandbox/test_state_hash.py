@@ -1,13 +1,11 @@
 import collections
 import copy
 import ctypes
+import importlib.util
 import os
 import random
 import subprocess
 import sys
-import threading
-import types
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,43 +13,10 @@ import pytest
 import torch
 
 from golf.evaluation.sandbox import state_hash
+from tests.helpers import module_state
+from tests.helpers.programs import hash_predictor
+from tests.helpers.stateful_predictor import Slotted, make_predictor
 from tests.helpers.tiny_corpus import ROOT
-
-
-def make_predictor():
-    """An object with state of every kind."""
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    model(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
-    return SimpleNamespace(
-        model=model,
-        optimizer=optimizer,
-        cache={("the", 3): [1, 2.0], 5: {"deep": np.arange(6.0)}},
-        counter=3,
-        count=np.int64(4),
-        recent=collections.deque([1, 2, 3]),
-        rng=np.random.default_rng(0),
-        torch_rng=torch.Generator().manual_seed(1),
-        raw=bytearray(b"abc"),
-        names={"a", "b", "c"},
-        slotted=Slotted(1),
-        path=Path("model.golf"),
-        half=torch.ones(3, dtype=torch.bfloat16),
-        flag=torch.tensor(True),
-        n_empty=torch.empty(0),
-        lock=threading.Lock(),
-        function=make_predictor,
-        stepped=(i for i in range(3)),
-    )
-
-
-class Slotted:
-    __slots__ = ("inside", "unset")
-
-    def __init__(self, inside):
-        self.inside = inside
 
 
 def weight(m):
@@ -201,8 +166,9 @@ def test_functions_modules_and_classes_are_not_state():
 
 
 def test_globals_and_class_attributes_of_the_predictors_own_modules_are_state():
-    module = types.ModuleType("own")
-    exec("SEEN = []\nclass Predictor:\n    count = 0\n    def score(self): ...", module.__dict__)
+    spec = importlib.util.spec_from_file_location("own", module_state.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     predictor = module.Predictor()
     seen = [state_hash.hash_state(predictor, [module])] * 2
     module.SEEN.append(3)
@@ -259,11 +225,12 @@ def test_of_long_containers_the_length_and_both_ends_count():
 
 
 def test_two_processes_agree():
-    script = f"from {__name__} import make_predictor, state_hash; print(state_hash.hash_state(make_predictor()))"
     hashes = set()
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
-        ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        ended = subprocess.run(
+            [sys.executable, hash_predictor.__file__], env=environment, capture_output=True, check=True
+        )
         hashes.add(ended.stdout)
     assert hashes == {f"{state_hash.hash_state(make_predictor())}\n".encode()}
 
