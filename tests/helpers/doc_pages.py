@@ -23,7 +23,7 @@ PAGES = (
 )
 _SHELL_BLOCK = re.compile(r"(?:<!-- not-run: ([^>]*) -->\n)?```sh\n(.*?)```", re.DOTALL)
 _FENCED_BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-_COMMAND_SPAN = re.compile(r"`((?:golf|dvc|make|python -m|torchrun|pip install) [^`]+)`")
+_COMMAND_SPAN = re.compile(r"`((?:golf|dvc|make|(?:PYTHONPATH=\. )?python|torchrun|pip install) [^`]+)`")
 _PLACEHOLDERS = ("golf COMMAND", "python -m golf COMMAND")
 _SHELL_WORDS = {"do", "done", "exit", "for", "git", "openssl", "PYTHONPATH=."}
 
@@ -99,7 +99,7 @@ def find_problem(command: str) -> str | None:
         "pip": _check_pip,
         "cp": lambda arguments: None if (ROOT / arguments[0]).exists() else f"{arguments[0]} does not exist",
         "export": _check_export,
-        "python": lambda arguments: None if (ROOT / arguments[0]).is_file() else f"{arguments[0]} does not exist",
+        "python": lambda arguments: _check_script(arguments[0], arguments[1:]),
     }
     if words[0] not in checks:
         return f"unknown program {words[0]}"
@@ -119,12 +119,15 @@ def _check_module(module: str, arguments: list[str]) -> str | None:
         return _check_golf(arguments)
     if module == "stages.$stage":
         return None
-    file = ROOT / f"{module.replace('.', '/')}.py"
-    if not file.is_file():
-        return f"no module {module}"
-    source = file.read_text(encoding="utf-8")
+    return _check_script(f"{module.replace('.', '/')}.py", arguments)
+
+
+def _check_script(file: str, arguments: list[str]) -> str | None:
+    if not (ROOT / file).is_file():
+        return f"{file} does not exist"
+    source = (ROOT / file).read_text(encoding="utf-8")
     unknown = [word for word in arguments if f'"{word}"' not in source and not word.isupper()]
-    return f"{module} does not take {unknown}" if unknown else None
+    return f"{file} does not take {unknown}" if unknown else None
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import functools
 import re
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from golf.artifacts.source_deps import import_closure
 from tests.helpers.tiny_corpus import ROOT
@@ -29,7 +30,7 @@ def contains_command(command: str, files: Iterable[str]) -> bool:
     settings and addresses.
     """
     words = shlex.split(command)
-    words = words[1:] if words[0] == "do" else words
+    words = words[1:] if words[0] in ("do", "PYTHONPATH=.") else words
     return words[0] in _SHELL_WORDS or bool(_compile(words).search("\n".join(map(_read_words, files))))
 
 
@@ -64,6 +65,8 @@ def _compile(words: list[str]) -> re.Pattern[str]:
         package, _, name = words[2].partition(".")
         calls = {"tools": rf"{name}\.main", "stages": f"run_stage_process {re.escape(name)}"}
         program, words = f"(?:python -m {re.escape(words[2])}|{calls[package]})", words[3:]
+    elif words[0] == "python":  # a script, whose arguments a test may set apart from the call
+        return re.compile(rf"(?<![\w.-]){re.escape(Path(words[1]).stem)}\.main(?![\w-])")
     else:
         program, words = _PROGRAMS[words[0]], words[1:]
     return re.compile(rf"(?<![\w-]){' '.join([program, *map(_word_pattern, words)])}(?![\w-])")

@@ -57,6 +57,12 @@ def test_every_key_of_params_yaml_has_a_meaning():
     assert docs_config.list_missing_meanings() == []
 
 
+def test_every_profile_is_a_column_of_the_page_of_the_configuration():
+    header = re.search(r"(?m)^\| key \|.*$", doc_pages.read_page("docs/configuration.md"))[0]
+    profiles = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+    assert [cell.strip() for cell in header.strip("|").split("|")][4:] == profiles
+
+
 def test_the_readme_is_a_page_of_150_lines():
     assert len(doc_pages.read_page("README.md").splitlines()) <= 150
 
@@ -145,6 +151,8 @@ def test_every_command_of_the_pages_names_programs_options_and_keys_that_exist()
         "golf verdict --no-such-option",
         "python -m tools.no_such_tool",
         "python -m tools.docs --no-such-option",
+        "PYTHONPATH=. python benchmarks/no_such_script.py",
+        "PYTHONPATH=. python benchmarks/gptq.py --no-such-option",
         "dvc repro no_such_stage",
         "dvc repro --no-such-option",
         "dvc exp run -S ttt.no_such_key=1",
@@ -194,6 +202,14 @@ def test_a_block_that_names_tests_holds_the_commands_that_they_run():
     assert not untested, "\n".join(untested)
 
 
+def test_every_script_that_a_page_names_in_its_text_is_run_by_a_test():
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/unit/benchmarks").glob("test_*.py")]
+    spans = [(page, span) for page in doc_pages.PAGES for span in doc_pages.list_command_spans(page)]
+    scripts = [(page, span) for page, span in spans if span.startswith(("python benchmarks/", "PYTHONPATH=."))]
+    assert scripts
+    assert [span for _, span in scripts if not tested_commands.contains_command(span, files)] == []
+
+
 @pytest.mark.parametrize(
     ("command", "file"),
     [
@@ -206,6 +222,7 @@ def test_a_block_that_names_tests_holds_the_commands_that_they_run():
         ("export GOLF_PROBE_SEED=00", "tests/dvc/test_sweep.py"),
         ("cp profiles/laptop.yaml params.yaml", "tests/dvc/test_sweep.py"),
         ("make tests", ".github/workflows/ci.yml"),
+        ("PYTHONPATH=. python benchmarks/codec.py", "tests/unit/benchmarks/test_gptq.py"),
     ],
 )
 def test_a_command_that_a_test_does_not_run_is_found(command, file):
