@@ -144,6 +144,19 @@ def test_no_test_file_imports_another():
     assert [f"{file} imports {name}" for file, name in imports if Path(name).name.startswith("test_")] == []
 
 
+def test_no_unit_test_needs_a_whole_run():
+    fixtures = ("finished_run", "gallery_run", "gallery_dir")
+    offenders = [
+        f"{file}: {argument.arg}"
+        for file in list_sources("tests/unit")
+        for node in ast.walk(parse(file))
+        if isinstance(node, ast.FunctionDef)
+        for argument in node.args.args
+        if argument.arg in fixtures
+    ]
+    assert offenders == []
+
+
 def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization():
     evaluators = [file for file in MODULES if package_of(file) in ("evaluation", "compliance")]
     reached = {package_of(file) for file in import_closure(*evaluators, root=ROOT) if file != "golf/__init__.py"}
