@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from calibration_data import compute_output_covariances, sample_windows
 from run_artifacts import RunArtifacts
 
 from golf.artifacts import io
@@ -38,6 +39,7 @@ from golf.quantization.column_scales import COLUMN_MANTISSA_BITS, round_mantissa
 from golf.quantization.gptq import HessianFactor, gptq
 
 BASE_STEPS, DAMPING_FRAC, BLOCK_SIZE, N_ROW_BLOCKS = (0.5, 0.9), 0.01, 128, 16
+N_COVARIANCE_WINDOWS = 64
 
 
 def main() -> None:
@@ -206,40 +208,6 @@ def quantize_with_self_generated_calibration(experiment: QuantizationExperiment,
     return experiment.quantize_with_hessians(experiment.own_hessians, base_step)
 
 
-@torch.no_grad()
-def sample_windows(model: GPT, rows: int, length: int) -> torch.Tensor:
-    """Token windows sampled from the model at temperature 1, from BOS, with a cache of keys and values.
-
-    A recurrent layer has one cache for each pass, in the order in which attention is called.
-    """
-    rng, attend, kv_cache, calls = torch.Generator().manual_seed(0), model.blocks[0].attn.attention_fn, [], []
-
-    def cached_attention(q, k, v):
-        call_index = len(calls)
-        calls.append(call_index)
-        if call_index == len(kv_cache):
-            kv_cache.append((k, v))
-        else:
-            kv_cache[call_index] = tuple(
-                torch.cat(pair, dim=1) for pair in zip(kv_cache[call_index], (k, v), strict=True)
-            )
-        return attend(q, *kv_cache[call_index])
-
-    tables = model.rope_cos, model.rope_sin
-    for block in model.blocks:
-        block.attn.attention_fn = cached_attention
-    tokens = torch.ones(rows, 1, dtype=torch.int64)
-    for position in range(length - 1):
-        model.rope_cos, model.rope_sin = (table[position : position + 1] for table in tables)
-        calls.clear()
-        logits = model.logits(model(tokens[:, -1:], recurrent=True))[:, -1]
-        tokens = torch.cat([tokens, torch.multinomial(logits.softmax(-1), 1, generator=rng)], dim=1)
-    model.rope_cos, model.rope_sin = tables
-    for block in model.blocks:
-        block.attn.attention_fn = attend
-    return tokens
-
-
 def rescale_columns(experiment: QuantizationExperiment, base_step: float):
     """The factors g that minimize Σ_o a_o (w - q g) H (w - q g)ᵀ: (QᵀAQ ∘ H) g = diag(QᵀAW H)."""
     quantized, weights, _ = experiment.quantize(base_step)
@@ -285,7 +253,11 @@ def quantize_with_low_rank_correction(experiment: QuantizationExperiment, base_s
 def quantize_with_two_sided_rounding(experiment: QuantizationExperiment, base_step: float):
     """Minimize tr(A E H Eᵀ) with A the full covariance of the gradients at the outputs; rows in blocks."""
     if not hasattr(experiment, "output_covariances"):
-        experiment.output_covariances = output_covariances(experiment)
+        model = GPT(experiment.model_cfg)
+        model.load_state_dict(experiment.state_dict)
+        experiment.output_covariances = compute_output_covariances(
+            model, experiment.input_names, experiment.calibration_windows[:N_COVARIANCE_WINDOWS]
+        )
     blocks, sensitivity = {}, dict(experiment.sensitivity)
     for name, a in experiment.output_covariances.items():
         order = a.diagonal().argsort(descending=True)
@@ -326,26 +298,6 @@ def quantize_with_two_sided_rounding(experiment: QuantizationExperiment, base_st
                     solver.to_int_codes(name, codes), row_scales, col_scales
                 )
     return quantized, {name: quantized_tensor.dequantize(pair) for name, pair in quantized.items()}, 0.0
-
-
-def output_covariances(experiment: QuantizationExperiment, n_windows: int = 64) -> dict[str, torch.Tensor]:
-    """Σ g gᵀ over positions, g the gradient at a layer's output, for targets sampled from the model."""
-    model, sums, rng = GPT(experiment.model_cfg), {}, torch.Generator().manual_seed(0)
-    model.load_state_dict(experiment.state_dict)
-    for name in experiment.input_names:
-        if name != quantized_tensor.EMBEDDING_WEIGHT:
-
-            def accumulate(_, __, gradients, name=name):
-                flat = gradients[0].flatten(0, -2)
-                sums[name] = sums.get(name, 0) + flat.T @ flat
-
-            model.get_submodule(name.removesuffix(".weight")).register_full_backward_hook(accumulate)
-    for part in experiment.calibration_windows[:n_windows].split(8):
-        logits = model.logits(model(part[:, :-1], recurrent=True)).flatten(0, 1)
-        targets = torch.multinomial(logits.detach().softmax(-1), 1, generator=rng).flatten()
-        torch.nn.functional.cross_entropy(logits, targets, reduction="sum").backward()
-    tokens = n_windows * experiment.model_cfg.context_length
-    return {name: total / tokens for name, total in sums.items()}
 
 
 VARIANTS = {

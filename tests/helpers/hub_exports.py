@@ -2,11 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from golf.config import loader, sections
-from golf.data import normalize, transforms
+from golf.data import normalize, split_reader, transforms
+from golf.data.hub import prepare as hub_prepare
 from golf.data.tokenization.trainer import train_tokenizer
 from golf.data.tokenizer import Tokenizer
 from tests.helpers.hub_server import (
@@ -72,3 +74,14 @@ def hub_config(**overrides) -> sections.HubConfig:
 def fetch_config(**overrides) -> sections.FetchConfig:
     settings = {"source": "hub", "dev_percent": 10.0} | overrides
     return dataclasses.replace(loader.load_config(ROOT / "profiles/record.yaml").fetch, **settings)
+
+
+def build(name="out", vocab_size=VOCAB_SIZE, fetch_cfg=None, **changes):
+    """Download the export of the server that HF_ENDPOINT names into a folder; returns the manifest."""
+    out = Path(name)
+    out.mkdir(exist_ok=True)
+    return hub_prepare.build_dataset(fetch_cfg or fetch_config(), hub_config(**changes), vocab_size, out)
+
+
+def open_splits(folder="out", hub_root=None):
+    return {name: split_reader.open_split(Path(folder) / name, hub_root=hub_root) for name in ("train", "dev", "val")}

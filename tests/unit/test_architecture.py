@@ -14,6 +14,7 @@ from tests.helpers.programs import import_modules
 from tests.helpers.tiny_corpus import ROOT
 
 MAX_MODULE_LINES, MAX_STAGE_LINES, MAX_PACKAGE_MODULES = 320, 70, 16
+MAX_TEST_NAME_CHARS = 90
 ROOT_MODULES = {"__init__.py", "__main__.py", "errors.py"}
 
 
@@ -22,7 +23,7 @@ def list_sources(folder: str) -> list[str]:
 
 
 FILES, STAGES = list_sources("golf"), list_sources("stages")
-TOOLS = list_sources("tools") + list_sources("benchmarks")
+TOOLS, TESTS = list_sources("tools") + list_sources("benchmarks"), list_sources("tests")
 MODULES = [file for file in FILES if not file.endswith("__init__.py")]
 
 
@@ -86,6 +87,17 @@ def test_modules_and_packages_are_small():
     assert {Path(file).name for file in FILES if len(Path(file).parts) == 2} <= ROOT_MODULES
 
 
+def test_files_of_tests_tools_and_benchmarks_are_small_too():
+    sizes = {file: len(read_text(file).splitlines()) for file in TESTS + TOOLS}
+    assert {file: size for file, size in sizes.items() if size > MAX_MODULE_LINES} == {}
+
+
+def test_the_name_of_a_test_has_at_most_90_characters():
+    names = [name for file in TESTS for name in re.findall(r"(?m)^def (test_\w+)", read_text(file))]
+    assert len(names) > 500
+    assert [name for name in names if len(name) > MAX_TEST_NAME_CHARS] == []
+
+
 def test_every_module_has_a_docstring_and_no_package_init_has_code():
     assert [file for file in MODULES + STAGES if not ast.get_docstring(parse(file))] == []
     inits = [file for file in FILES if file.endswith("__init__.py")]
@@ -140,7 +152,7 @@ def test_every_module_with_public_names_lists_exactly_these_in_all():
 
 def test_no_test_file_imports_another():
     """What several share is in tests/helpers."""
-    imports = [(file, name) for file in list_sources("tests") for name in sorted(list_imports(file))]
+    imports = [(file, name) for file in TESTS for name in sorted(list_imports(file))]
     assert [f"{file} imports {name}" for file, name in imports if Path(name).name.startswith("test_")] == []
 
 

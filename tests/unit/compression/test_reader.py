@@ -144,54 +144,33 @@ def forge(change, bodies: bytes = b"", *, raw: int | None = None, version: int =
     return start + struct.pack("<I", zlib.crc32(start + header)) + header + body
 
 
-def claim_shape(*shape: int, section: int = 0):
-    """The first tensor of a section claims this shape."""
-    return lambda tree: tree["sections"][section]["groups"][0].update(shape=list(shape))
-
-
-def long_name(tree):
-    tree["sections"][0]["groups"][0]["pattern"] = "a" * 1000
-
-
-def many(tree):
-    tree["sections"][0]["groups"][0] |= {"pattern": "a.#", "indices": list(range(20_000))}
-
-
-def wrong_type(tree):
-    tree["sections"][0]["dtype"] = "object"
+def claim(section: int = 0, **fields):
+    """The first tensors of a section claim these fields of a group."""
+    return lambda tree: tree["sections"][section]["groups"][0].update(fields)
 
 
 def twice(tree):
     tree["sections"][0]["groups"].append(tree["sections"][0]["groups"][0])
 
 
-def other_codec(tree):
-    tree["sections"][1]["codec"] = "pickle"
-
-
-def bad_shape(tree):
-    tree["model"]["n_heads"] = 5
-
-
-def extra(tree):
-    tree["model"]["depth"] = 5
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (claim_shape(1 << 40), "claims .* bytes of tensors"),
-        (claim_shape(0, 1 << 40), "none of them 0"),
-        (claim_shape(*[1] * 100), "at most 4 dimensions"),
-        (long_name, "1,000 characters, at most 256"),
-        (many, "name 20,00. tensors, at most 16,384"),
-        (wrong_type, "dtype"),
+        (claim(shape=[1 << 40]), "claims .* bytes of tensors"),
+        (claim(shape=[0, 1 << 40]), "none of them 0"),
+        (claim(shape=[1] * 100), "at most 4 dimensions"),
+        (claim(pattern="a" * 1000), "1,000 characters, at most 256"),
+        (claim(pattern="a.#", indices=list(range(20_000))), "name 20,00. tensors, at most 16,384"),
+        (lambda tree: tree["sections"][0].update(dtype="object"), "dtype"),
         (twice, "name a tensor twice"),
-        (claim_shape(-1), "at least 0"),
-        (other_codec, r"sections\[1\]\.codec: must be one of brotli, ans, got pickle"),
-        (bad_shape, "model.d_model"),
-        (extra, "model.depth: unknown key"),
-        (claim_shape(31, 8, section=-1), "does not decode: unpacks to 240 bytes, 248 were declared"),
+        (claim(shape=[-1]), "at least 0"),
+        (
+            lambda tree: tree["sections"][1].update(codec="pickle"),
+            r"sections\[1\]\.codec: must be one of brotli, ans, got pickle",
+        ),
+        (lambda tree: tree["model"].update(n_heads=5), "model.d_model"),
+        (lambda tree: tree["model"].update(depth=5), "model.depth: unknown key"),
+        (claim(-1, shape=[31, 8]), "does not decode: unpacks to 240 bytes, 248 were declared"),
         (lambda tree: [tree], "expected a section"),
         (lambda tree: {"model": 1}, "missing|expected"),
     ],

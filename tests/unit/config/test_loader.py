@@ -1,4 +1,4 @@
-"""golf/config/loader.py, renamed_keys.py, params.yaml and the profiles"""
+"""golf/config/loader.py"""
 
 import dataclasses
 import re
@@ -8,107 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
-from golf.config import loader, renamed_keys
+from golf.config import loader
 from golf.errors import ConfigError
-from tests.helpers import committed
-from tests.helpers.tiny_corpus import ROOT
-
-LAPTOP, RECORD = ROOT / "profiles" / "laptop.yaml", ROOT / "profiles" / "record.yaml"
-SECTIONS = [field.name for field in dataclasses.fields(loader.Config) if field.name != "profile"]
+from tests.helpers.params_files import LAPTOP, SECTIONS, dotted_keys, error_with, laptop_params, load_error, write_yaml
 
 
 @pytest.fixture(scope="module")
 def params_file(tmp_path_factory):
     """A params.yaml to be overwritten by each example."""
     return tmp_path_factory.mktemp("params") / "params.yaml"
-
-
-def laptop_params() -> dict:
-    """The laptop profile, with fixed values for the numbers that these tests rely on."""
-    params = YAML(typ="safe", pure=True).load(LAPTOP.read_text(encoding="utf-8"))
-    params["model"] |= {"context_length": 256, "n_layers": 5, "d_model": 192, "n_heads": 6, "n_kv_heads": 3}
-    params["model"]["recur_passes"] = 2
-    params["train"] |= {"ranks": 1, "limit_s": 122.0, "steps": None, "batch_tokens": 4096, "micro_batch_tokens": 4096}
-    params["ttt"] |= {"chunk_tokens": 2048, "batch_tokens": 2048}
-    params["calibrate"] |= {"ranks": 1, "batch_tokens": 16384, "micro_batch_tokens": 16384}
-    return params
-
-
-def write_yaml(path: Path, obj) -> Path:
-    with open(path, "w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(obj, file)
-    return path
-
-
-def load_error(path: Path) -> str:
-    """The message of loading ``path``, which must fail."""
-    with pytest.raises(ConfigError) as error:
-        loader.load_config(path)
-    return str(error.value)
-
-
-def error_with(path: Path, **changes) -> str:
-    """The message for the laptop profile with other values, such as {"ttt.lr": "abc"}."""
-    params = laptop_params()
-    for dotted, value in changes.items():
-        *sections, key = dotted.split(".")
-        (params[sections[0]] if sections else params)[key] = value
-    return load_error(write_yaml(path, params))
-
-
-def dotted_keys(params, prefix="") -> set[str]:
-    if not isinstance(params, dict):
-        return {prefix}
-    return {key for name, value in params.items() for key in dotted_keys(value, f"{prefix}.{name}")}
-
-
-def test_the_committed_params_are_the_laptop_profile_byte_for_byte():
-    assert committed.read_text("params.yaml") == committed.read_text("profiles/laptop.yaml")
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_profile_loads_under_its_own_name(path):
-    assert loader.load_config(path).profile == path.stem
-
-
-def test_all_profiles_have_one_key_tree():
-    trees = [YAML(typ="safe", pure=True).load(path.read_text()) for path in (ROOT / "profiles").glob("*.yaml")]
-    assert len(trees) >= 2
-    assert all(dotted_keys(tree) == dotted_keys(trees[0]) for tree in trees)
-
-
-def test_the_file_has_a_section_for_every_stage():
-    assert {path.stem for path in (ROOT / "stages").glob("*.py")} <= set(SECTIONS)
-
-
-def test_the_record_profile_is_the_configuration_of_pr_1493():
-    config = loader.load_config(RECORD)
-    train, ttt, quantize = config.train, config.ttt, config.quantize
-    assert (train.ranks, train.batch_tokens, train.limit_s, train.reserve_s) == (8, 786_432, 600.0, 12.0)
-    assert (train.recurrence_from, train.warmdown_frac, train.ema_decays[0], train.ns_steps) == (0.35, 0.72, 0.9965, 5)
-    assert (train.muon_lr, train.embed_lr, train.scalar_lr) == (0.022, 0.03, 0.02)
-    assert (train.muon_momentum_start, train.muon_momentum, train.muon_momentum_warmup_steps, train.grad_clip) == (
-        0.92,
-        0.99,
-        1500,
-        0.3,
-    )
-    assert (ttt.lr, ttt.momentum, ttt.epochs, ttt.chunk_tokens, ttt.grad_clip) == (0.005, 0.9, 3, 32_768, 1.0)
-    assert (quantize.matrix_bits, quantize.matrix_clip, quantize.embed_bits, quantize.embed_clip) == (6, 12.85, 8, 20.0)
-    assert (quantize.damping_frac, quantize.block_size, quantize.min_weights) == (0.01, 128, 65_536)
-    assert (config.evaluate.stride, config.compress.limit_bytes, config.calibrate.batches) == (64, 16_000_000, 64)
-
-
-def test_the_record_profile_holds_the_values_of_pr_1485_and_pr_1735_switched_off():
-    config = loader.load_config(RECORD)
-    prequant = config.prequant
-    assert (config.ttt.method, config.ttt.stream, config.quantize.weights) == ("score_first", "dev", "ema")
-    assert (prequant.sync, prequant.epochs, prequant.lr) == ("sequential", 6, 5e-4)
-    assert (prequant.freeze_blocks, prequant.grad_clip) == (2, 1.0)
-    assert (prequant.batch_tokens, prequant.chunk_tokens) == (32 * config.model.context_length, 32_768)
-    assert (prequant.min_lr_frac, prequant.ema_decay) == (0.1, None)
 
 
 def test_sections_and_keys_come_in_the_requested_order():
@@ -314,38 +223,6 @@ def test_every_section_must_be_a_mapping(params_file):
     message = error_with(params_file, **dict.fromkeys(SECTIONS, 3))
     for section in SECTIONS:
         assert f"{section}: expected a section with keys, got 3" in message
-
-
-@pytest.mark.parametrize("old_key", sorted(renamed_keys.RENAMED_KEYS))
-def test_an_old_key_is_reported_with_its_new_name(params_file, old_key):
-    new_key = renamed_keys.RENAMED_KEYS[old_key]
-    (section, old_name), (new_section, new_name) = old_key.split("."), new_key.split(".")
-    assert section == new_section
-    params = laptop_params()
-    params[section][old_name] = params[section].pop(new_name)  # fails if the new key does not exist
-    message = load_error(write_yaml(params_file, params))
-    assert message.startswith(f"{params_file}: 1 problem\n  {old_key}: renamed to {new_key}\n")
-
-
-def test_old_values_are_reported_with_their_new_names(params_file):
-    changes = {"quantize.grid": "column", "compress.codec": "entropy", "evaluate.predictor": "golf.method:Method"}
-    message = error_with(params_file, **changes)
-    for line in (
-        "quantize.grid: the value column is now row_column",
-        "compress.codec: the value entropy is now ans",
-        "evaluate.predictor: the value golf.method:Method is now golf.inference.predictor:GolfPredictor",
-    ):
-        assert f"  {line}\n" in message
-    assert "3 problems" in message
-
-
-def test_an_old_key_with_an_old_value_is_reported_with_both_new_names(params_file):
-    params = laptop_params()
-    del params["evaluate"]["predictor"]
-    params["evaluate"]["method"] = "golf.method:Method"
-    message = load_error(write_yaml(params_file, params))
-    assert "1 problem\n" in message
-    assert "renamed to evaluate.predictor; its value golf.method:Method is now golf.inference.predictor" in message
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))

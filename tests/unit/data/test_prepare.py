@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io as io_module
 import json
-import lzma
 import platform
 
 import numpy as np
@@ -12,41 +11,19 @@ import pytest
 import sentencepiece
 
 from golf.artifacts import io
-from golf.config.sections import FetchConfig
 from golf.data import normalize, prepare, split_reader, splitting
 from golf.data.byte_counts import TokenByteTable
-from golf.data.roundtrip import check_roundtrip
 from golf.data.sources import stdlib_docs
 from golf.data.sources.interface import SourceDocument
 from golf.data.tokenization import trainer
 from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
-
-SPLITS = ("train", "dev", "val")
-
-
-def fetch_config(**changes):
-    settings = {
-        "source": "files",
-        "path": "texts",
-        "tokenizer": "train",
-        "character_coverage": 0.999,
-        "val_percent": 15,
-        "dev_percent": 15,
-        "transform": "none",
-        "held_out": "documents",  # the sentences of the tiny corpus are drawn from few parts, so many occur again
-        "contamination": True,
-    }
-    return FetchConfig(**settings | {"shard_tokens": 1000} | changes)
+from tests.helpers.fetched_texts import SPLITS, fetch_config, write_texts
 
 
 @pytest.fixture(scope="module")
-def text_dir(tmp_path_factory, tiny_corpus):
-    folder = tmp_path_factory.mktemp("texts")
-    rows = [json.dumps({"text": text}) for text in [*tiny_corpus, "", tiny_corpus[3], "  "]]
-    (folder / "a.jsonl.xz").write_bytes(lzma.compress("\n".join(rows).encode()))
-    (folder / "b.txt").write_text("One more text, with  spaces\nand lines.", encoding="utf-8")
-    return folder
+def text_dir(tmp_path_factory):
+    return write_texts(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")
@@ -107,30 +84,6 @@ def test_the_manifest_says_where_everything_comes_from(dataset, text_dir):
     )
 
 
-@pytest.fixture(scope="module")
-def caseops_dataset(text_dir, tmp_path_factory):
-    out = tmp_path_factory.mktemp("caseops")
-    return out, prepare.build_dataset(fetch_config(path=str(text_dir), transform="caseops"), 384, out)
-
-
-@pytest.mark.parametrize("name", ["none", "caseops"])
-def test_every_split_gives_back_the_texts_that_its_index_names(dataset, caseops_dataset, name):
-    out, manifest = dataset if name == "none" else caseops_dataset
-    assert manifest["transform"] == name
-    for split_name in ("dev", "val"):
-        split = split_reader.open_split(out / split_name)
-        report = check_roundtrip(split, Tokenizer.open(out / "tokenizer.model"), name)
-        assert (report.n_documents, report.n_mismatch, report.n_miscounted) == (len(split.documents), 0, 0)
-        assert report.text_bytes == report.token_bytes == split.n_bytes
-
-
-def test_a_document_has_the_same_bytes_and_texts_with_capitals_written_either_way(dataset, caseops_dataset):
-    keys = ("sha256", "text_sha256", "casefolded_text_sha256", "bytes")
-    for name in SPLITS:
-        plain, written = (io.read_json(out / name / "index.json")["documents"] for out, _ in (dataset, caseops_dataset))
-        assert [[row[key] for key in keys] for row in plain] == [[row[key] for key in keys] for row in written]
-
-
 def test_the_index_names_the_normalized_text_of_each_document(dataset, text_dir):
     rows = [row for name in SPLITS for row in io.read_json(dataset[0] / name / "index.json")["documents"]]
     for text in documents_of(text_dir):
@@ -141,24 +94,6 @@ def test_the_index_names_the_normalized_text_of_each_document(dataset, text_dir)
                 splitting.sha256_text(normalized),
                 splitting.sha256_text(normalized.lower()),
             )
-
-
-def test_what_is_scored_has_a_sidecar_and_what_is_trained_on_has_none(dataset, caseops_dataset):
-    for name in SPLITS:
-        assert split_reader.open_split(dataset[0] / name).token_bytes is None
-        assert (split_reader.open_split(caseops_dataset[0] / name).token_bytes is None) == (name == "train")
-
-
-def test_a_tokenizer_learned_for_capitals_has_the_four_operators_and_no_capital_pieces(caseops_dataset):
-    pieces = Tokenizer.open(caseops_dataset[0] / "tokenizer.model").pieces
-    assert pieces[4:8] == ["\ue001", "\ue002", "\ue003", "\ue004"]
-    assert not any(letter.isupper() for piece in pieces[264:] for letter in piece)
-
-
-def test_a_tokenizer_without_the_operators_is_rejected_for_caseops(dataset, text_dir, tmp_path):
-    given = str(dataset[0] / "tokenizer.model")
-    with pytest.raises(InputError, match=r"tokenizer\.model: has no piece for U\+E001.*set fetch\.transform: none"):
-        prepare.build_dataset(fetch_config(path=str(text_dir), tokenizer=given, transform="caseops"), 384, tmp_path)
 
 
 def documents_of(texts):
@@ -287,7 +222,7 @@ def test_the_manifest_names_what_is_held_out_and_counts_what_is_left_out_of_it(d
     assert io.sha256_file(tmp_path / "train/index.json") == io.sha256_file(dataset[0] / "train/index.json")
 
 
-def test_a_contamination_that_is_not_measured_is_null_in_the_manifest_and_absent_from_the_index(text_dir, tmp_path):
+def test_a_contamination_that_is_not_measured_is_null_and_not_in_the_index(text_dir, tmp_path):
     manifest = prepare.build_dataset(fetch_config(path=str(text_dir), contamination=False), 384, tmp_path)
     assert {row["contamination"] for row in manifest["splits"].values()} == {None}
     assert "covered" not in (tmp_path / "val/index.json").read_text()

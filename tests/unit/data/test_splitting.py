@@ -80,7 +80,7 @@ def test_texts_that_differ_in_white_space_alone_count_as_one(tiny_corpus):
     assert splitting.split_documents(documents, 10, 5).n_duplicates == 1
 
 
-def test_documents_that_can_not_be_held_out_are_in_train_and_stay_there_when_others_repeat_them(tiny_corpus):
+def test_documents_that_can_not_be_held_out_stay_in_train_when_others_repeat_them(tiny_corpus):
     kept = [SourceDocument(f"kept {i}", text, can_be_held_out=False) for i, text in enumerate(tiny_corpus[:20])]
     repetitions = [SourceDocument(f"a repetition {i}", f" {text}") for i, text in enumerate(tiny_corpus[:20])]
     split_result = splitting.split_documents([*repetitions, *kept, *named(tiny_corpus[20:])], 40, 40)
