@@ -7,6 +7,8 @@ import torch
 from golf.compression import quantized_tensor
 from golf.model.gpt import GPT
 
+__all__ = ["compute_output_covariances", "sample_windows"]
+
 
 @torch.no_grad()
 def sample_windows(model: GPT, rows: int, length: int) -> torch.Tensor:

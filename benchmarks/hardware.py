@@ -8,6 +8,16 @@ from pathlib import Path
 
 import torch
 
+__all__ = [
+    "MATMUL_SIZE",
+    "PEAK_BF16_FLOPS",
+    "cpu_name",
+    "describe_machine",
+    "peak_flops",
+    "synchronize",
+    "uses_process_time",
+]
+
 # Dense bf16 FLOP/s from the vendors' data sheets, by a part of the device's name; the first match counts.
 PEAK_BF16_FLOPS = {
     "H100 PCIe": 756e12,

@@ -15,6 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+__all__ = [
+    "NS_COEFFICIENTS",
+    "ReferenceBlock",
+    "ReferenceGPT",
+    "ReferenceStep",
+    "apply_rope",
+    "newton_schulz",
+    "rms_norm",
+]
+
 NS_COEFFICIENTS = 3.4445, -4.775, 2.0315
 
 

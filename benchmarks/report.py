@@ -10,6 +10,8 @@ from typing import Any
 from golf.artifacts import io
 from golf.errors import ArtifactError
 
+__all__ = ["render_table"]
+
 _NOT_RUN = "NOT-RUN"
 _PROFILES = ("laptop", "record")
 _MODE_NAMES = {"sliding": "sliding windows", "ttt": "score-first TTT", "prequant": "pre-quantization TTT"}

@@ -8,6 +8,8 @@ import torch
 from golf.artifacts import io
 from golf.config.model import ModelConfig
 
+__all__ = ["RunArtifacts"]
+
 
 @dataclass(frozen=True)
 class RunArtifacts:

@@ -18,6 +18,21 @@ from typing import Any, Protocol
 from golf.artifacts import io
 from golf.errors import GolfError
 
+__all__ = [
+    "NOT_RUN",
+    "PHASES",
+    "Coder",
+    "Job",
+    "Row",
+    "RowCache",
+    "Stopwatch",
+    "UnavailableRowError",
+    "cached_selection",
+    "compute_digest",
+    "run_job",
+    "run_phase",
+]
+
 NOT_RUN = "NOT-RUN"
 PHASES = ("build", "score")
 _MAX_REASON_CHARS = 300

@@ -11,6 +11,17 @@ from golf.artifacts import io
 from golf.errors import UnavailableError
 from golf.evaluation.significance import PairedDifference, estimate_ratio
 
+__all__ = [
+    "BYTES_PICTURE",
+    "MINUTES_PICTURE",
+    "RESULTS_FILE",
+    "Row",
+    "draw_pictures",
+    "format_line",
+    "render_summary",
+    "render_table",
+]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 

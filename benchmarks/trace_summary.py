@@ -12,6 +12,18 @@ from pathlib import Path
 
 import torch
 
+__all__ = [
+    "GPU_CATEGORIES",
+    "GROUPS",
+    "KIND_PATTERNS",
+    "OPTIMIZER_LABEL",
+    "STEP_LABEL",
+    "classify",
+    "profile_step",
+    "summarize",
+    "thread_operators",
+]
+
 GROUPS = ("matmul", "attention", "element-wise", "loss", "optimizer", "communication", "waiting")
 STEP_LABEL, OPTIMIZER_LABEL = "golf: step", "golf: optimizer"
 GPU_CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")

@@ -4,6 +4,8 @@ import argparse
 
 from golf.cli import main
 
+__all__ = ["find_subparsers", "get_commands", "render_commands", "render_summary"]
+
 
 def get_commands() -> dict[str, tuple[str, argparse.ArgumentParser]]:
     """Name -> one line of help and the parser of each command, in the order of ``golf --help``."""

@@ -20,6 +20,8 @@ from ruamel.yaml import YAML
 
 from golf.config import loader, validation
 
+__all__ = ["PROFILES", "ROOT", "describe_type", "list_missing_meanings", "render_sections"]
+
 ROOT = Path(__file__).parents[1]
 PROFILES = tuple(sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
 _CITATION = re.compile(r"docs/([\w-]+\.md)#([\w-]+)")

@@ -9,6 +9,8 @@ from golf.artifacts import io
 from golf.cli import results
 from golf.config import loader
 
+__all__ = ["Metrics", "render_details", "render_run_output", "render_summary"]
+
 _MODE_NAMES = {
     "plain": "plain windows",
     "sliding": "sliding windows",
