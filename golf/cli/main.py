@@ -111,6 +111,26 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report_options(verdict, strict_help="exit with code 1 unless the verdict is valid and current")
     verdict.set_defaults(run=_run_verdict)
 
+    prove = commands.add_parser(
+        "prove",
+        help="prove the scores of a saved ledger by a new predictor",
+        description="Open the artifact anew and hold its predictions against the sealed scores of a ledger of val, at "
+        "random places of every chunk. On another machine the tolerances are wider.",
+    )
+    for name, default, meaning in (
+        ("ledger", "artifacts/evaluate/ledgers/ttt.safetensors", "the scores"),
+        ("artifact", "artifacts/compress/model.golf", "what the predictor opens"),
+        ("plan", "artifacts/ttt/plan.json", "how it adapts"),
+        ("code", "artifacts/evaluate/code.tar.xz", "the predictor's packed code"),
+    ):
+        prove.add_argument(
+            f"--{name}", type=Path, default=Path(default), metavar="FILE", help=f"{meaning} (%(default)s)"
+        )
+    places = prove.add_mutually_exclusive_group()
+    places.add_argument("--places", type=int, metavar="N", help="targets of each chunk (evaluate.proof_places)")
+    places.add_argument("--all", action="store_true", help="every target")
+    prove.set_defaults(run=_run_prove)
+
     check_submission = commands.add_parser(
         "check-submission",
         help="check a submission folder of the contest",
@@ -204,6 +224,16 @@ def _run_verdict(args: argparse.Namespace) -> str:
     from golf.cli import results
 
     return _finish_report(*results.render_verdict(show_all=args.all), strict=args.strict)
+
+
+def _run_prove(args: argparse.Namespace) -> str:
+    from golf.cli import prove
+
+    if args.places is not None and args.places < 1:
+        raise _UsageError(f"--places must be at least 1, got {args.places}")
+    paths = prove.ProofPaths(args.ledger, args.artifact, args.plan, args.code)
+    text, is_contradicted = prove.prove_ledger(paths, args.places, prove_all=args.all)
+    return _finish_report(text, is_contradicted, strict=True)
 
 
 def _run_check_submission(args: argparse.Namespace) -> str:

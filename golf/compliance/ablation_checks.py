@@ -6,7 +6,7 @@ from collections.abc import Callable
 from golf.compliance.ablations import N_SLICE_CHUNKS, AblationResult
 from golf.compliance.check_result import NOT_RUN, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
-from golf.compliance.proof import DTYPE_TOL_NATS
+from golf.compliance.proof import TOLERANCES
 from golf.compliance.proof_checks import PROOF_OFF_NOTE
 from golf.compliance.registry import check
 
@@ -72,4 +72,4 @@ def _check_no_updates(result: AblationResult, _context: EvaluationContext) -> Ou
 
 def _tolerance(context: EvaluationContext) -> float:
     """Exact on a CPU. On a GPU backward passes add up in any order, so passes with updates differ by rounding."""
-    return _EXACT_TOL_NATS if context.run.session.ctx.device.type == "cpu" else DTYPE_TOL_NATS[context.cfg.dtype]
+    return _EXACT_TOL_NATS if context.run.session.ctx.device.type == "cpu" else TOLERANCES[context.cfg.dtype].place_nats

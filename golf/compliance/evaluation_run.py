@@ -24,7 +24,7 @@ from golf.data.eval_stream import EvalStream
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
-from golf.evaluation.ledger import Ledger
+from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox, SandboxTimeoutError
 from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
 from golf.evaluation.scoring_loop import MODES, ModeResult
@@ -35,6 +35,7 @@ __all__ = [
     "EvaluationRun",
     "make_nonfinite_error",
     "run_evaluation",
+    "run_proof",
 ]
 
 OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one whose hint is ttt.lr
@@ -98,10 +99,10 @@ def run_evaluation(
     settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
     if cfg.proof_places is not None and headline_session.info["has_predict"]:
         with timer.excluded():
-            proof_result, access_report = _prove_headline(
-                sandbox, stream.tokens, results[cfg.headline].ledger, settings, cfg.proof_places, probe_seed
-            )
-        access_reports.append(access_report)
+            sealed = results[cfg.headline].ledger.to_data()
+            seed = proof.derive_seed(probe_seed, sealed)
+            proof_result, session = run_proof(sandbox, stream.tokens, sealed, settings, cfg.proof_places, seed)
+        access_reports.append(session.access_report)
     probe_start = time.perf_counter()
     if cfg.proof_places is not None:
         with timer.excluded(), sandbox.session() as session:
@@ -116,29 +117,26 @@ def run_evaluation(
     )
 
 
-def _prove_headline(
+def run_proof(
     sandbox: Sandbox,
     tokens: np.ndarray,
-    ledger: Ledger,
+    sealed: LedgerData,
     settings: dict[str, Any],
-    places_per_chunk: int,
-    secret: str,
-) -> tuple[Proof, dict[str, Any]]:
-    """The proof of the headline's ledger, and the access report of its session."""
+    places_per_chunk: int | None,
+    seed: str,
+) -> tuple[Proof, SandboxSession]:
+    """Prove a ledger in a session of its own; return the proof and the session, closed.
+
+    The arguments are those of ``proof.prove``.
+    """
     start = time.perf_counter()
-    sealed = ledger.to_data()
     with sandbox.session() as session:
         open_s = time.perf_counter() - start
+        progress = Progress("evaluate", len(sealed.nll), "targets proven", quiet=not session.ctx.is_main)
         result = proof.prove(
-            session,
-            tokens,
-            sealed,
-            settings,
-            places_per_chunk=places_per_chunk,
-            seed=proof.derive_seed(secret, sealed),
-            progress=Progress("evaluate", len(sealed.nll), "targets proven", quiet=not session.ctx.is_main),
+            session, tokens, sealed, settings, places_per_chunk=places_per_chunk, seed=seed, progress=progress
         )
-    return dataclasses.replace(result, predict_s=result.predict_s + open_s), session.access_report
+    return dataclasses.replace(result, predict_s=result.predict_s + open_s), session
 
 
 @contextlib.contextmanager

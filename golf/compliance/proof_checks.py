@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 from golf.compliance.check_result import NOT_RUN, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
-from golf.compliance.proof import DTYPE_TOL_NATS, MEAN_TOL_NATS, Proof
+from golf.compliance.proof import TOLERANCES, Proof
 from golf.compliance.registry import check
 
 __all__ = ["PROOF_OFF_NOTE"]
 
-_LOG_SUM_TOL = {"float32": 1e-4, "bfloat16": 1e-3}  # |log of the sum of all probabilities|
 _FORGED_FRAC = 0.01  # of the targets, for which C1-a states the probability of detection
 PROOF_OFF_NOTE = "the proof is off (evaluate.proof_places: null)"
 
@@ -38,7 +37,7 @@ def _check_scores(proof: Proof, context: EvaluationContext) -> Outcome:
 
     So neither the target, nor later tokens, nor an earlier pass, nor a state that scoring changed made the score.
     """
-    comparison, limit = proof.comparison, DTYPE_TOL_NATS[context.cfg.dtype]
+    comparison, limit = proof.comparison, TOLERANCES[context.cfg.dtype].place_nats
     measured = (
         f"{comparison.max_diff:.1e} nats at {comparison.n_places:,} places of all {proof.n_chunks:,} chunks; "
         f"{_FORGED_FRAC:.0%} forged would show with {comparison.probability_of_detection(_FORGED_FRAC):.1%}"
@@ -50,7 +49,7 @@ def _check_scores(proof: Proof, context: EvaluationContext) -> Outcome:
 @check("C2-a", "probabilities add up to 1", required=True, essential=True)
 @_requires_proof
 def _check_normalization(proof: Proof, context: EvaluationContext) -> Outcome:
-    limit = _LOG_SUM_TOL[context.cfg.dtype]
+    limit = TOLERANCES[context.cfg.dtype].log_sum
     measured = f"{proof.max_log_sum:.1e} of log sum at {proof.comparison.n_places:,} places"
     note = "the probabilities of all tokens don't add up to 1"
     return pass_or_fail(proof.max_log_sum <= limit, measured, f"{limit:g}", note)
@@ -60,7 +59,7 @@ def _check_normalization(proof: Proof, context: EvaluationContext) -> Outcome:
 @_requires_proof
 def _check_support(proof: Proof, context: EvaluationContext) -> Outcome:
     vocab_size = context.val_data.val.vocab_size
-    is_full = proof.row_sizes == (vocab_size,) and proof.max_log_prob <= _LOG_SUM_TOL[context.cfg.dtype]
+    is_full = proof.has_full_support(TOLERANCES[context.cfg.dtype], vocab_size)
     measured = f"{' or '.join(f'{size:,}' for size in proof.row_sizes)} ids"
     return pass_or_fail(is_full, measured, f"{vocab_size:,}", "not one probability for each of the ids")
 
@@ -69,7 +68,7 @@ def _check_support(proof: Proof, context: EvaluationContext) -> Outcome:
 @_requires_proof
 def _check_discount(proof: Proof, context: EvaluationContext) -> Outcome:
     """The mean of sealed minus predicted scores: rounding errors average out, a discount does not."""
-    comparison, tolerance = proof.comparison, MEAN_TOL_NATS[context.cfg.dtype]
+    comparison, tolerance = proof.comparison, TOLERANCES[context.cfg.dtype].mean_nats
     detectable = comparison.smallest_detectable_discount(tolerance)
     measured = f"{-comparison.mean_diff:+.1e} nats on average; a discount of {detectable:.1e} would show"
     note = "sealed scores are better than the distributions that a second predictor gives"

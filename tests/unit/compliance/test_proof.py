@@ -223,9 +223,9 @@ def test_a_discount_within_the_tolerance_of_each_place_shows_on_average(dtype, d
     predicted = rng.exponential(2.0, 400)
     honest = ScoreComparison.of(predicted + rng.normal(0, noise, 400), predicted)
     discounted = ScoreComparison.of(predicted + rng.normal(0, noise, 400) - discount, predicted)
-    tolerance = proof.MEAN_TOL_NATS[dtype]
+    tolerance = proof.TOLERANCES[dtype].mean_nats
 
-    assert discounted.max_diff < proof.DTYPE_TOL_NATS[dtype]
+    assert discounted.max_diff < proof.TOLERANCES[dtype].place_nats
     assert honest.smallest_detectable_discount(tolerance) < discount
     assert not honest.has_discount(tolerance)
     assert discounted.has_discount(tolerance)
@@ -234,7 +234,7 @@ def test_a_discount_within_the_tolerance_of_each_place_shows_on_average(dtype, d
 def test_in_fp32_a_discount_of_0_005_nats_is_always_seen():
     stream = random_stream(N_TARGETS, VOCAB_SIZE)
     result = prove(FixedBigrams(VOCAB_SIZE), seal(FixedBigrams(VOCAB_SIZE), stream), stream)
-    assert result.comparison.smallest_detectable_discount(proof.MEAN_TOL_NATS["float32"]) <= 0.005
+    assert result.comparison.smallest_detectable_discount(proof.TOLERANCES["float32"].mean_nats) <= 0.005
 
 
 def test_the_probability_that_a_forged_share_shows_is_that_of_hitting_one_target():
