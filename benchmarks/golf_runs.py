@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from scoreboard_data import ScoreboardData
 from scoreboard_jobs import Job, Stopwatch, UnavailableRowError
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.compression import quantized_tensor
 from golf.config import loader
 from golf.config.loader import Config
@@ -54,7 +54,9 @@ class GolfRun:
         """Of training and calibration, as the stages measured them. Raises UnavailableRowError without them."""
         paths = [self.artifacts / stage / "timing.json" for stage in ("train", "calibrate")]
         self._require(paths)
-        return float(sum(io.read_typed(path, train_seconds=int | float)["train_seconds"] for path in paths))
+        return float(
+            sum(json_records.read_sealed(path, train_seconds=json_records.Seconds)["train_seconds"] for path in paths)
+        )
 
     def hash_inputs(self) -> dict[str, str]:
         """sha256 of the files that the stages after calibrate read. Raises UnavailableRowError for a missing one."""

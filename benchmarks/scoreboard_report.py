@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.errors import UnavailableError
 from golf.evaluation.significance import PairedDifference, estimate_ratio
 
@@ -188,7 +188,9 @@ def _group_curves(rows: Iterable[Row], is_shown: Callable[[Row], bool]) -> dict[
 
 def _load(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULTS_FILE
-    return io.read_typed(path, rows=list, corpus=dict, reference=list, machine=str) if path.is_file() else None
+    return (
+        json_records.read_record(path, rows=list, corpus=dict, reference=list, machine=str) if path.is_file() else None
+    )
 
 
 def _sort_key(limit_bytes: int | None, minutes: float | None) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Compress: pack the codes into one file and the code that opens it into another; write nothing over the size limit."""
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.artifacts.source_deps import import_closure
 from golf.compression import code_bundle, size_budget, writer
 from golf.config import loader
@@ -31,7 +31,7 @@ def main() -> None:
     io.write_csv(BREAKDOWN_PATH, size_budget.breakdown(section_bytes, sizes))
     digests = {"payload_sha256": io.sha256_file(ARTIFACT_PATH), "code_sha256": io.sha256_file(CODE_PATH)}
     details = {"sections": section_bytes, "code_files": code_files, **digests}
-    io.write_json(SIZES_PATH, {**sizes, **details, "splits_seen": record["splits_seen"], "lineage": record})
+    json_records.write_sealed(SIZES_PATH, {**sizes, **details, "splits_seen": record["splits_seen"], "lineage": record})
     summary = f"{sizes['artifact_bytes']:,} of {cfg.limit_bytes:,} bytes, {sizes['headroom_bytes']:,} left"
     log_line("compress", summary)
 

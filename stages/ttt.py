@@ -30,8 +30,7 @@ def main(ctx: DistContext) -> None:
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)
     stream = EvalStream.from_split(split, Tokenizer.open(TOKENIZER_PATH))
-    weights, _ = checkpoint.load(INPUT_WEIGHTS_PATH, model_cfg)
-    model = checkpoint.build_model(model_cfg, weights, ctx)
+    model = checkpoint.build_model(model_cfg, checkpoint.load(INPUT_WEIGHTS_PATH, model_cfg)[0], ctx)
 
     def evaluate(mode: str, progress_name: str = "ttt") -> scoring_loop.ModeResult:
         progress.log_compiling(progress_name, ctx)
@@ -59,7 +58,8 @@ def main(ctx: DistContext) -> None:
         checkpoint.save(WEIGHTS_PATH, model.state_dict(), model_cfg, lineage=record)
         after.ledger.save(LEDGER_PATH, stream=cfg.stream, lineage=record, **annotations)
         plan = {"ttt": dataclasses.asdict(cfg), "memory": dataclasses.asdict(memory_cfg)}
-        io.write_json(PLAN_PATH, plan | {"splits_seen": record["splits_seen"], "lineage": record})
+        origin = lineage.make_lineage("ttt", inputs, cfg, memory_cfg, world_size=cfg.ranks, dtype=ctx.dtype)
+        io.write_json(PLAN_PATH, plan | {"splits_seen": origin["splits_seen"], "lineage": origin})
         timing.write_timing_json("ttt", ctx, train_seconds=metrics["seconds"])
         curve = mode_results.tabulate_running_bpb({"sliding": before, "ttt": after})
         io.write_csv(RUNNING_BPB_PATH, [row | annotations for row in curve])

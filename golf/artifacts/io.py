@@ -17,7 +17,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +28,6 @@ from golf.errors import ArtifactError
 __all__ = [
     "RERUN_HINT",
     "atomic_write",
-    "find_type_errors",
     "group_by",
     "load_tensors",
     "parse_finite_float",
@@ -36,10 +35,8 @@ __all__ = [
     "read_csv",
     "read_header",
     "read_json",
-    "read_typed",
     "remove_dirs",
     "replace_together",
-    "require_keys",
     "save_tensors",
     "sha256_file",
     "sha256_json",
@@ -111,7 +108,7 @@ def write_json(path: Path | str, obj: object) -> None:
 def read_json(path: Path | str) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
     try:
-        obj = json.loads(Path(path).read_bytes())
+        obj = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
     except (FileNotFoundError, IsADirectoryError):
         raise ArtifactError(path, "not found", RERUN_HINT) from None
     except (ValueError, RecursionError) as error:
@@ -121,31 +118,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
     return obj
 
 
-def read_typed(path: str | Path, **types: Any) -> dict[str, Any]:
-    """Read a small JSON file that an earlier stage wrote. types: the type of each key that it must have.
-
-    Raises ArtifactError naming a missing or mistyped key.
-    """
-    return require_keys(path, read_json(path), **types)
-
-
-def require_keys(path: str | Path, record: dict[str, Any], **types: Any) -> dict[str, Any]:
-    """Return ``record``, which is in the file at ``path``, once it has each key with its type. Raises ArtifactError."""
-    missing = [key for key in types if key not in record]
-    if missing:
-        raise ArtifactError(path, f"lacks {', '.join(missing)}", RERUN_HINT)
-    if problems := find_type_errors(record, types):
-        raise ArtifactError(path, "; ".join(problems), RERUN_HINT)
-    return record
-
-
-def find_type_errors(record: Mapping[str, Any], types: Mapping[str, Any]) -> list[str]:
-    """Return a line for each key of ``types`` whose value in ``record`` is of another type; a type may be a union."""
-    return [
-        f"{key}: must be {getattr(kind, '__name__', kind)}, got {record[key]!r}"
-        for key, kind in types.items()
-        if not isinstance(record[key], kind)
-    ]
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number in JSON")
 
 
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "REPO_ROOT",
     "UNKNOWN_SPLIT",
     "artifact_sha256",
+    "hash_parameters",
     "make_lineage",
     "read_lineage",
     "source_hashes",
@@ -70,9 +71,6 @@ def make_lineage(
     splits_seen = sorted(
         {split for path in inputs.values() for split in upstream_splits(path)}, key=DATA_SPLITS_OR_UNKNOWN.index
     )
-    parameters = [
-        dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in params
-    ]
     sorted_inputs = sorted(inputs.items())
     return with_digest(
         {
@@ -81,13 +79,20 @@ def make_lineage(
                 name: {"path": Path(path).as_posix(), "sha256": artifact_sha256(path)} for name, path in sorted_inputs
             },
             "code": dict(source_hashes(stage)),
-            "parameters": io.sha256_json(parameters),
+            "parameters": hash_parameters(*params),
             "seed": seed,
             "seeds": sorted(seeds.union([] if seed is None else [seed])),
             "ranks": world_size,
             "splits_seen": splits_seen,
         }
         | ({} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")})
+    )
+
+
+def hash_parameters(*params: object) -> str:
+    """sha256 of parameters, which are config dataclasses or plain values."""
+    return io.sha256_json(
+        [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in params]
     )
 
 

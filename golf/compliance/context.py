@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io, lineage
+from golf.artifacts import json_records, lineage
+from golf.artifacts.json_records import PositiveCount, Sha256
 from golf.compliance.evaluation_run import EvaluationRun
 from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config.sections import EvaluateConfig
@@ -55,9 +56,11 @@ class ValidationData:
         """Read and check val and the files beside it. Raises ArtifactError for a damaged or malformed file."""
         split = split_reader.open_split(val_dir, vocab_size)
         tokenizer = Tokenizer.open(tokenizer_path)
-        manifest = io.read_typed(manifest_path, comparable_with_fineweb=bool, transform=str, splits=dict)
-        val_record = io.require_keys(manifest_path, manifest["splits"], val=dict)["val"]
-        io.require_keys(manifest_path, val_record, documents=int, tokens=int, bytes=int, sha256=str)
+        types = {"comparable_with_fineweb": bool, "transform": str, "splits": dict}
+        manifest = json_records.read_sealed(manifest_path, **types)
+        splits = json_records.require_keys(manifest_path, manifest["splits"], {"val": dict}, "splits")
+        counts = {"documents": PositiveCount, "tokens": PositiveCount, "bytes": PositiveCount, "sha256": Sha256}
+        json_records.require_keys(manifest_path, splits["val"], counts, "splits.val")
         return cls(
             split,
             EvalStream.from_split(split, tokenizer),

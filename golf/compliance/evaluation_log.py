@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.compliance.check_result import FAIL, PASS, Outcome
 from golf.config.sections import EvaluateConfig
 from golf.errors import ArtifactError
@@ -108,7 +108,7 @@ def _rename_old_key(entry: Any) -> Any:
 def _schema_error(entry: Any, types: dict[str, Any]) -> str | None:
     if not isinstance(entry, dict) or entry.keys() != types.keys():
         return f"must hold {', '.join(types)}, got {sorted(entry) if isinstance(entry, dict) else entry!r}"
-    return next(iter(io.find_type_errors(entry, types)), None)
+    return next(iter(json_records.find_type_errors(entry, types)), None)
 
 
 def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:

@@ -7,14 +7,15 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from golf.artifacts import io, lineage, lineage_graph
+from golf.artifacts import io, json_records, lineage, lineage_graph
+from golf.artifacts.json_records import Seconds, Sha256
 from golf.compression import reader
 from golf.config import sections, validation
 from golf.errors import ArtifactError
 
 __all__ = ["ArtifactProvenance", "Origin", "TrainingTime", "read_plan"]
 
-_NUMBER = int | float  # in JSON
+_PLAN_HINT = "set ttt and memory in params.yaml and run: dvc repro ttt"
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,19 @@ class _PlanFile:
 def read_plan(plan_path: str | Path, context_length: int) -> tuple[sections.TTTConfig, sections.MemoryConfig]:
     """The sections ttt and memory in plan.json.
 
-    Raises ArtifactError for a file of another form, or one whose chunks are no multiples of ``context_length``.
+    Raises ArtifactError for a file of another form, one whose parameters are not those in its lineage, or one whose
+    chunks are no multiples of ``context_length``.
     """
-    record = io.read_typed(plan_path, lineage=dict)
+    record = json_records.read_record(plan_path, lineage=dict)
     plan, problems = validation.from_mapping(
         _PlanFile, {key: value for key, value in record.items() if key != "lineage"}, ""
     )
     if problems:
         raise ArtifactError(plan_path, "; ".join(problems), io.RERUN_HINT)
+    origin = lineage.validate(record["lineage"], plan_path)
+    if origin["parameters"] != lineage.hash_parameters(plan.ttt, plan.memory):
+        problem = "ttt and memory are not the parameters that its lineage has the digest of: the file was edited"
+        raise ArtifactError(plan_path, problem, _PLAN_HINT)
     ttt_cfg: sections.TTTConfig = plan.ttt
     for key in ("chunk_tokens", "batch_tokens"):
         if getattr(ttt_cfg, key) % context_length:
@@ -101,18 +107,20 @@ class TrainingTime:
     def read(cls, train_path: str | Path, *other_paths: str | Path) -> "TrainingTime":
         """Sum the seconds of all stages that touch training text, from train's timing.json and those of the others.
 
-        Raises ArtifactError naming a missing or mistyped key.
+        Raises ArtifactError naming a missing, mistyped or out-of-range key, or a file that was edited.
         """
-        train_record = io.read_typed(train_path, train_seconds=_NUMBER, limit_seconds=_NUMBER | None, hardware=str)
+        train_record = json_records.read_sealed(
+            train_path, train_seconds=Seconds, limit_seconds=Seconds | None, hardware=str
+        )
         seconds = train_record["train_seconds"] + sum(
-            io.read_typed(path, train_seconds=_NUMBER)["train_seconds"] for path in other_paths
+            json_records.read_sealed(path, train_seconds=Seconds)["train_seconds"] for path in other_paths
         )
         return cls(round(seconds, 3), train_record["limit_seconds"], train_record["hardware"])
 
 
 def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> None:
     """files: ``payload`` and ``code``. Raises ArtifactError when one is not the file whose sha256 is in sizes.json."""
-    recorded = io.read_typed(sizes_path, **{f"{kind}_sha256": str for kind in files})
+    recorded = json_records.read_sealed(sizes_path, **{f"{kind}_sha256": Sha256 for kind in files})
     for kind, path in files.items():
         if not Path(path).is_file():
             raise ArtifactError(path, "not found", io.RERUN_HINT)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.config.sections import FetchConfig
 from golf.data import byte_counts, held_out, overlap, splitting, transforms
 from golf.data import tokenizer as tokenizers
@@ -93,7 +93,7 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
         "percent": {"val": fetch_cfg.val_percent, "dev": fetch_cfg.dev_percent},
         "splits": splits,
     }
-    io.write_json(out / MANIFEST_FILE, manifest)
+    json_records.write_sealed(out / MANIFEST_FILE, manifest)
     left_out_counts = f"{split_result.n_empty:,} empty documents, {split_result.n_duplicates:,} duplicates"
     log_line("fetch", f"left out: {left_out_counts}")
     return manifest

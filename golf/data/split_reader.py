@@ -289,8 +289,12 @@ def _require_sum(path: Path, index: dict[str, Any], rows_key: str, key: str) -> 
 def _require_types(path: Path, location: str, value: object, types: dict[str, type]) -> None:
     if not isinstance(value, dict):
         raise ArtifactError(path, f"{location} is not an object", RERUN_HINT)
+    """Exact types; integers are counts. Plain comparisons, as an index may list millions of documents."""
     for key, expected_type in types.items():
         if type(value.get(key)) is not expected_type:
             name = f"{location}.{key}".lstrip(".")
             problem = f"{name} must be {expected_type.__name__}, got {value.get(key)!r:.60}"
             raise ArtifactError(path, problem, RERUN_HINT)
+        if expected_type is int and value[key] < 0:
+            name = f"{location}.{key}".lstrip(".")
+            raise ArtifactError(path, f"{name} must be at least 0, got {value[key]}", RERUN_HINT)

@@ -33,15 +33,15 @@ def describe_hardware(ctx: "DistContext | None") -> str:
 
 
 def write_timing_json(stage: str, ctx: "DistContext | None" = None, **seconds: float | None) -> None:
-    """Write artifacts/<stage>/timing.json: the named seconds, to the millisecond, and the hardware.
+    """Write artifacts/<stage>/timing.json: the named seconds, to the millisecond, the hardware, a digest.
 
     Later stages check these seconds against the time limits. ctx: None where no time was spent.
     """
-    from golf.artifacts import io
+    from golf.artifacts import json_records
 
     timing: dict[str, float | str | None] = {
         key: value if value is None else round(value, 3) for key, value in seconds.items()
     }
     if ctx is not None:
         timing["hardware"] = describe_hardware(ctx)
-    io.write_json(Path("artifacts") / stage / "timing.json", timing)
+    json_records.write_sealed(Path("artifacts") / stage / "timing.json", timing)

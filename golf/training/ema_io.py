@@ -1,18 +1,27 @@
 """The EMA weights of a run on disk: an index, the tracked averages, and snapshots of the basis averages."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
+from golf.artifacts.json_records import PositiveCount
 from golf.config.model import ModelConfig
+from golf.config.validation import Decay, Range
+from golf.errors import ArtifactError
 from golf.model import checkpoint
 from golf.training.ema import EMATracker, combine_snapshots, describe_covered_decays, require_posthoc
 
 __all__ = ["load", "save"]
 
-_INDEX_TYPES = {"steps": int, "decays": list, "basis_decays": list, "snapshots": list}
+_MAX_SNAPSHOTS = 64  # of train.ema_snapshots
+_INDEX_TYPES = {
+    "steps": Annotated[int, Range(low=1, high=10_000_000)],
+    "decays": tuple[Decay, ...],
+    "basis_decays": tuple[Decay, ...],
+    "snapshots": tuple[PositiveCount, ...],
+}
 
 
 def save(folder: str | Path, ema: EMATracker, model_cfg: ModelConfig, *, lineage: dict[str, Any]) -> None:
@@ -33,7 +42,7 @@ def save(folder: str | Path, ema: EMATracker, model_cfg: ModelConfig, *, lineage
         "basis_decays": list(ema.basis_decays),
         "snapshots": sorted(ema.snapshots),
     }
-    io.write_json(folder / "index.json", index)
+    json_records.write_sealed(folder / "index.json", index)
 
 
 def load(
@@ -45,7 +54,8 @@ def load(
     missing or malformed file.
     """
     folder = Path(folder)
-    index = io.read_typed(folder / "index.json", **_INDEX_TYPES)
+    index = json_records.read_sealed(folder / "index.json", **_INDEX_TYPES)
+    _require_consistent(folder / "index.json", index)
     basis_decays, snapshot_steps, n_steps = index["basis_decays"], index["snapshots"], index["steps"]
     info = {"decay": decay, "covered_decays": describe_covered_decays(basis_decays, snapshot_steps, n_steps)}
     if decay in index["decays"]:
@@ -55,6 +65,16 @@ def load(
     paths = {key: _snapshot_path(folder, *key) for key in posthoc.coefficients}
     weights = combine_snapshots(posthoc, lambda *key: checkpoint.load(paths[key], model_cfg)[0])
     return weights, info | {"source": "combined", "profile_error": posthoc.error}, list(paths.values())
+
+
+def _require_consistent(path: Path, index: dict[str, Any]) -> None:
+    steps = index["snapshots"]
+    if not (0 < len(steps) <= _MAX_SNAPSHOTS and steps == sorted({*steps}) and steps[-1] <= index["steps"]):
+        problem = f"snapshots must be 1 to {_MAX_SNAPSHOTS} ascending steps up to {index['steps']:,}, got {steps!r:.60}"
+        raise ArtifactError(path, problem, io.RERUN_HINT)
+    if len({*index["basis_decays"]}) != 2:
+        problem = f"basis_decays must be two different decays, got {index['basis_decays']!r:.60}"
+        raise ArtifactError(path, problem, io.RERUN_HINT)
 
 
 def _decay_path(folder: Path, decay: float) -> Path:

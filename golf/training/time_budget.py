@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from golf.artifacts import io
+from golf.artifacts import json_records
 from golf.errors import BudgetExceededError
 
 __all__ = ["TrainingBudget", "seconds_left"]
@@ -44,9 +44,10 @@ class TrainingBudget:
 def seconds_left(limit_s: float | None, path: str | Path) -> float | None:
     """Return the seconds of ``train.limit_s`` that training left, by the timing file at ``path``; None without a limit.
 
-    Raises BudgetExceededError when none are left, ArtifactError when the file holds no number.
+    Raises BudgetExceededError when none are left, ArtifactError when the file was edited or holds no
+    possible number of seconds.
     """
-    used_s: float = io.read_typed(path, train_seconds=int | float)["train_seconds"]
+    used_s: float = json_records.read_sealed(path, train_seconds=json_records.Seconds)["train_seconds"]
     if limit_s is None:
         return None
     if used_s >= limit_s:

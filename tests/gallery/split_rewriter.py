@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from gallery.case import VAL_DIR
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.data import split_reader, split_writer
 from golf.data.byte_counts import TokenByteTable
 from golf.data.split_reader import TokenSplit
@@ -49,7 +49,7 @@ def replace_val(documents: Iterable[EncodedDocument]) -> None:
     manifest = io.read_json(_MANIFEST_PATH)
     digest = io.sha256_file(Path(VAL_DIR) / split_reader.INDEX_FILE)
     manifest["splits"]["val"] |= {"bytes": index["bytes"], "sha256": digest}
-    io.write_json(_MANIFEST_PATH, manifest)
+    json_records.write_sealed(_MANIFEST_PATH, manifest)
 
 
 def _with_byte_counts(document: EncodedDocument, sizes: np.ndarray) -> EncodedDocument:

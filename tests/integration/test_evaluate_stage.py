@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.cli import results
 from golf.compliance import evaluation_log, evaluation_run, verdict
 from golf.compliance.catalog import CHECKS
@@ -123,7 +123,7 @@ def test_a_failed_evaluation_leaves_no_outputs_of_an_earlier_one(project_dir):
 
 def test_adaptation_counts_as_training_where_it_is_upstream_of_the_artifact(project_dir):
     timing_paths = {name: io.read_json(f"artifacts/{name}/timing.json")["train_seconds"] for name in TIMED_STAGES}
-    io.write_json("artifacts/ttt/timing.json", {"train_seconds": 1000.0})
+    json_records.write_sealed("artifacts/ttt/timing.json", {"train_seconds": 1000.0})
     tiny_project.set_params(project_dir, {"evaluate.proof_places": None, "quantize.weights": "ttt"})
     tiny_project.run_stage_in_process("evaluate")
     assert io.read_json(METRICS)["train_seconds"] == pytest.approx(1000 + sum(timing_paths.values()), abs=1e-3)
@@ -145,7 +145,8 @@ def test_epochs_of_prequant_count_where_their_weights_learned_from_val(method, s
 
 def test_a_plan_that_was_tried_on_val_invalidates_only_a_headline_that_follows_it(project_dir, capsys):
     plan = io.read_json("artifacts/ttt/plan.json")
-    origin = lineage.make_lineage("ttt", {"weights": "artifacts/ema/model.safetensors", "stream": f"{FETCH}/val"})
+    inputs = {"weights": "artifacts/ema/model.safetensors", "stream": f"{FETCH}/val"}
+    origin = lineage.make_lineage("ttt", inputs, plan["ttt"], plan["memory"])
     io.write_json("artifacts/ttt/plan.json", plan | {"lineage": origin, "splits_seen": origin["splits_seen"]})
     tiny_project.set_params(project_dir, {"evaluate.proof_places": None})
     tiny_project.run_stage_in_process("evaluate")
@@ -162,19 +163,25 @@ def test_a_plan_that_was_tried_on_val_invalidates_only_a_headline_that_follows_i
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"splits": {}}, r"manifest\.json: lacks val"),
-        ({"splits": {"val": {"tokens": 3}}}, r"manifest\.json: lacks documents, bytes, sha256"),
+        ({"splits": {}}, r"manifest\.json: lacks splits\.val"),
+        (
+            {"splits": {"val": {"tokens": 3}}},
+            r"manifest\.json: lacks splits\.val\.documents, splits\.val\.bytes, splits\.val\.sha256",
+        ),
         (
             {"splits": {"val": {"documents": "3", "tokens": 3, "bytes": 9, "sha256": "x"}}},
-            r"manifest\.json: documents: must be int, got '3'",
+            r"manifest\.json: splits\.val\.documents: must be a whole number, got '3'",
         ),
-        ({"comparable_with_fineweb": "no"}, r"manifest\.json: comparable_with_fineweb: must be bool, got 'no'"),
+        (
+            {"comparable_with_fineweb": "no"},
+            r"manifest\.json: comparable_with_fineweb: must be true or false, got 'no'",
+        ),
     ],
 )
 def test_a_malformed_manifest_is_named(finished_run, tmp_path, monkeypatch, changes, words):
     monkeypatch.chdir(finished_run)
     manifest = io.read_json(f"{FETCH}/manifest.json")
-    io.write_json(tmp_path / "manifest.json", manifest | changes)
+    json_records.write_sealed(tmp_path / "manifest.json", manifest | changes)
     paths = (f"{FETCH}/val", f"{FETCH}/train/index.json", f"{FETCH}/dev/index.json", f"{FETCH}/tokenizer.model")
     with pytest.raises(ArtifactError, match=words):
         ValidationData.open(*paths, tmp_path / "manifest.json", 320)
@@ -182,8 +189,10 @@ def test_a_malformed_manifest_is_named(finished_run, tmp_path, monkeypatch, chan
 
 def test_several_epochs_are_unruled_where_the_headline_follows_the_plan(project_dir):
     plan = io.read_json("artifacts/ttt/plan.json")
-    ttt_cfg = dataclasses.replace(loader.load_config().ttt, epochs=3)
-    io.write_json("artifacts/ttt/plan.json", plan | {"ttt": dataclasses.asdict(ttt_cfg)})
+    ttt = dataclasses.asdict(loader.load_config().ttt) | {"epochs": 3}
+    parameters = {"parameters": lineage.hash_parameters(ttt, plan["memory"])}
+    origin = lineage.with_digest(plan["lineage"] | parameters)
+    io.write_json("artifacts/ttt/plan.json", plan | {"ttt": ttt, "lineage": origin})
     tiny_project.set_params(project_dir, {"evaluate.proof_places": None})
     tiny_project.run_stage_in_process("evaluate")
     assert read_checks()["U-a"]["status"] == "UNRULED"

@@ -7,7 +7,7 @@ shards lie there and artifacts/fetch/train holds only their index, so that DVC d
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.config.sections import FetchConfig, HubConfig
 from golf.data import transforms
 from golf.data.contamination import measure_contamination
@@ -93,7 +93,7 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
         "percent": {"dev": fetch_cfg.dev_percent},
         "splits": split_rows,
     }
-    io.write_json(out / MANIFEST_FILE, dataset_manifest)
+    json_records.write_sealed(out / MANIFEST_FILE, dataset_manifest)
     for name, row in split_rows.items():
         _log(f"{name}: {row['documents']:,} documents, {row['tokens']:,} tokens")
     if known_totals is None:

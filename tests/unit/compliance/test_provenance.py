@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.compliance import provenance
 from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
 from golf.compression import writer
@@ -30,13 +30,16 @@ def stream(request, tmp_path, monkeypatch) -> str:
     monkeypatch.chdir(tmp_path)
     write_run(request.param)
     write_plan({"stream": f"artifacts/fetch/{request.param}"})
-    io.write_json(TRAIN_TIMING, {"train_seconds": 100.5, "limit_seconds": 120.0, "hardware": "2 × CPU core"})
-    io.write_json(OTHER_TIMING, {"train_seconds": 4.25})
+    json_records.write_sealed(
+        TRAIN_TIMING, {"train_seconds": 100.5, "limit_seconds": 120.0, "hardware": "2 × CPU core"}
+    )
+    json_records.write_sealed(OTHER_TIMING, {"train_seconds": 4.25})
+    json_records.write_sealed(SIZES, io.read_json(SIZES))
     return request.param
 
 
 def write_plan(inputs: dict) -> None:
-    origin = lineage.make_lineage("ttt", inputs)
+    origin = lineage.make_lineage("ttt", inputs, TTT, MEMORY)
     plan = {"ttt": dataclasses.asdict(TTT), "memory": dataclasses.asdict(MEMORY)}
     io.write_json(PLAN, plan | {"splits_seen": origin["splits_seen"], "lineage": origin})
 
@@ -137,7 +140,7 @@ def test_code_that_is_not_what_was_weighed_is_refused(stream):
 def test_an_edited_lineage_is_refused(stream):
     tree = io.read_json(SIZES)
     tree["lineage"]["splits_seen"] = ["train"]
-    io.write_json(SIZES, tree)
+    json_records.write_sealed(SIZES, tree)
     with pytest.raises(ArtifactError, match=r"sizes\.json: the lineage does not match its digest"):
         read_own()
 
@@ -145,22 +148,27 @@ def test_an_edited_lineage_is_refused(stream):
 @pytest.mark.parametrize(
     ("path", "change", "words"),
     [
-        (SIZES, {"payload_sha256": 3}, r"sizes\.json: payload_sha256: must be str, got 3"),
+        (SIZES, {"payload_sha256": 3}, r"sizes\.json: payload_sha256: must be text, got 3"),
         (
             TRAIN_TIMING,
             {"train_seconds": "long"},
-            r"train/timing\.json: train_seconds: must be int \| float, got 'long'",
+            r"train/timing\.json: train_seconds: must be a number, got 'long'",
         ),
-        (TRAIN_TIMING, {"train_seconds": None}, r"train/timing\.json: train_seconds: must be int \| float, got None"),
-        (TRAIN_TIMING, {"hardware": None}, r"train/timing\.json: hardware: must be str, got None"),
-        (OTHER_TIMING, {"train_seconds": []}, r"calibrate/timing\.json: train_seconds: must be int \| float, got \[\]"),
+        (TRAIN_TIMING, {"train_seconds": None}, r"train/timing\.json: train_seconds: must be a number, got nothing"),
+        (TRAIN_TIMING, {"hardware": None}, r"train/timing\.json: hardware: must be text, got nothing"),
+        (OTHER_TIMING, {"train_seconds": []}, r"calibrate/timing\.json: train_seconds: must be a number, got \[\]"),
+        (TRAIN_TIMING, {"train_seconds": -9000.0}, r"train_seconds: must be at least 0 and at most .*, got -9000\.0"),
+        (OTHER_TIMING, {"train_seconds": 1e308}, r"train_seconds: must be at least 0 and at most .*, got 1e\+308"),
+        (OTHER_TIMING, {"train_seconds": True}, r"train_seconds: must be a number, got True"),
+        (TRAIN_TIMING, {"limit_seconds": -1}, r"limit_seconds: must be at least 0 .*, got -1"),
         (PLAN, {"more": 1}, r"plan\.json: more: unknown key"),
         (PLAN, {"ttt": {"lr": "high"}}, r"plan\.json: .*ttt\.lr: must be a number"),
-        (PLAN, {"lineage": []}, r"plan\.json: lineage: must be dict, got \[\]"),
+        (PLAN, {"lineage": []}, r"plan\.json: lineage: must be an object, got \[\]"),
     ],
 )
 def test_a_file_with_a_mistyped_key_is_named_with_it(stream, path, change, words):
-    io.write_json(path, io.read_json(path) | change)
+    write = io.write_json if path == PLAN else json_records.write_sealed
+    write(path, io.read_json(path) | change)
     with pytest.raises(ArtifactError, match=words):
         read_own()
 
@@ -181,8 +189,26 @@ def test_a_file_that_lacks_a_key_is_named_with_it(stream, path, key):
         read_own()
 
 
+@pytest.mark.parametrize("path", [TRAIN_TIMING, OTHER_TIMING, SIZES])
+def test_a_file_whose_values_were_edited_within_their_range_does_not_match_its_digest(stream, path):
+    edited = {"train_seconds": 4.5} if "timing" in path else {"payload_sha256": "0" * 64}
+    io.write_json(path, io.read_json(path) | edited)
+    with pytest.raises(ArtifactError, match=re.escape(path) + ": does not match its digest: it was edited; run the"):
+        read_own()
+
+
+@pytest.mark.parametrize(("section", "change"), [("ttt", {"lr": 0.05}), ("memory", {"window": 9})])
+def test_a_plan_whose_parameters_are_not_those_of_its_lineage_is_refused(stream, section, change):
+    plan = io.read_json(PLAN)
+    assert change.items().isdisjoint(plan[section].items())
+    io.write_json(PLAN, plan | {section: plan[section] | change})
+    words = r"plan\.json: ttt and memory are not the parameters that its lineage .*; set ttt and memory in params\.yaml"
+    with pytest.raises(ArtifactError, match=words):
+        read_own()
+
+
 def test_training_without_a_limit_has_none(stream):
-    io.write_json(TRAIN_TIMING, io.read_json(TRAIN_TIMING) | {"limit_seconds": None})
+    json_records.write_sealed(TRAIN_TIMING, io.read_json(TRAIN_TIMING) | {"limit_seconds": None})
     assert read_own().training_time.limit_s is None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.data import normalize, prepare, split_reader, splitting
 from golf.data.byte_counts import TokenByteTable
 from golf.data.sources import stdlib_docs
@@ -60,7 +60,7 @@ def test_the_bytes_of_a_split_are_those_of_its_stream_by_the_rule(dataset):
 
 def test_the_manifest_says_where_everything_comes_from(dataset, text_dir):
     out, manifest = dataset
-    assert io.read_json(out / "manifest.json") == manifest
+    assert json_records.read_sealed(out / "manifest.json") == manifest
     source = manifest["source"]
     assert (source["kind"], source["path"]) == ("files", str(text_dir))
     assert source["files"] == {name: io.sha256_file(text_dir / name) for name in ("a.jsonl.xz", "b.txt")}

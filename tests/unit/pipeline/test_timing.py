@@ -1,10 +1,10 @@
 import dataclasses
-import json
 import os
 import platform
 
 import torch
 
+from golf.artifacts import json_records
 from golf.distributed import context
 from golf.pipeline import timing
 
@@ -23,12 +23,12 @@ def test_gpus_are_named_by_model_one_for_each_rank(monkeypatch):
 def test_timing_json_holds_milliseconds_and_null_where_there_is_no_limit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     timing.write_timing_json("train", train_seconds=1.23456, limit_seconds=None)
-    record = json.loads((tmp_path / "artifacts" / "train" / "timing.json").read_text())
+    record = json_records.read_sealed(tmp_path / "artifacts" / "train" / "timing.json")
     assert record == {"train_seconds": 1.235, "limit_seconds": None}
 
 
 def test_timing_json_names_the_hardware(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     timing.write_timing_json("calibrate", context.single_process(), train_seconds=2.0)
-    record = json.loads((tmp_path / "artifacts" / "calibrate" / "timing.json").read_text())
+    record = json_records.read_sealed(tmp_path / "artifacts" / "calibrate" / "timing.json")
     assert record == {"train_seconds": 2.0, "hardware": timing.describe_hardware(None)}

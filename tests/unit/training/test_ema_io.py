@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.errors import ArtifactError, ConfigError
 from golf.model.gpt import GPT
 from golf.training import ema_io
@@ -33,7 +33,7 @@ def test_a_tracked_decay_comes_back_bit_for_bit(saved_ema, tiny_model_config):
 def test_another_decay_is_combined_and_says_with_what_error(saved_ema, tiny_model_config):
     folder, ema = saved_ema
     (folder / "decay_0.93.safetensors").unlink()
-    io.write_json(folder / "index.json", io.read_json(folder / "index.json") | {"decays": [0.95]})
+    json_records.write_sealed(folder / "index.json", io.read_json(folder / "index.json") | {"decays": [0.95]})
 
     weights, info, _ = ema_io.load(folder, 0.93, tiny_model_config)
 
@@ -51,6 +51,30 @@ def test_a_decay_that_is_not_covered_is_refused(saved_ema, tiny_model_config):
 def test_an_index_without_its_keys_is_refused_by_name(saved_ema, tiny_model_config):
     io.write_json(saved_ema[0] / "index.json", {"steps": 60})
     with pytest.raises(ArtifactError, match=r"index\.json: lacks decays, basis_decays, snapshots"):
+        ema_io.load(saved_ema[0], 0.95, tiny_model_config)
+
+
+IMPOSSIBLE_VALUES = [
+    *({"steps": value} for value in (-1, 0, 1.5, True, None, "60", [], 10**12, 4)),
+    *({key: value} for key in ("decays", "basis_decays") for value in (3, ["a"], [None], [1.5], [[0.9]], {"a": 1})),
+    *({"basis_decays": value} for value in ([], [0.9], [0.9, 0.9], [0.9, 0.95, 0.98])),
+    *({"snapshots": value} for value in ([], [0], [-5], ["5"], [True], [5, 5], [10, 5], [5, 61], [*range(1, 66)])),
+]
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE_VALUES, ids=str)
+def test_an_index_with_an_impossible_value_is_refused_by_its_key(saved_ema, tiny_model_config, change):
+    path = saved_ema[0] / "index.json"
+    json_records.write_sealed(path, io.read_json(path) | change)
+    key = "snapshots" if change == {"steps": 4} else next(iter(change))
+    with pytest.raises(ArtifactError, match=rf"index\.json: {key}.* must be "):
+        ema_io.load(saved_ema[0], 0.95, tiny_model_config)
+
+
+def test_an_edited_index_is_refused(saved_ema, tiny_model_config):
+    path = saved_ema[0] / "index.json"
+    io.write_json(path, io.read_json(path) | {"steps": 61})
+    with pytest.raises(ArtifactError, match=r"index\.json: does not match its digest: it was edited"):
         ema_io.load(saved_ema[0], 0.95, tiny_model_config)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from golf.artifacts import io
+from golf.artifacts import json_records
 from golf.errors import ArtifactError, BudgetExceededError
 from golf.training.time_budget import TrainingBudget, seconds_left
 
@@ -38,7 +38,7 @@ def test_what_earlier_processes_used_is_on_the_clock_from_the_start():
 @pytest.fixture
 def timing_path(tmp_path):
     path = tmp_path / "timing.json"
-    io.write_json(path, {"train_seconds": 590.5, "limit_seconds": 600.0})
+    json_records.write_sealed(path, {"train_seconds": 590.5, "limit_seconds": 600.0})
     return path
 
 
@@ -55,6 +55,6 @@ def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
 
 
 def test_a_malformed_timing_json_is_named(timing_path):
-    io.write_json(timing_path, {"train_seconds": "long"})
-    with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds: must be int \| float, got 'long'"):
+    json_records.write_sealed(timing_path, {"train_seconds": "long"})
+    with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds: must be a number, got 'long'"):
         seconds_left(600.0, timing_path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.cli import inspect
 from golf.data import prepare, split_reader
 from golf.data.eval_stream import EvalStream
@@ -62,7 +62,7 @@ def test_val_is_the_export_s_and_dev_is_taken_off_the_end_of_train(fake_hub, exp
     assert manifest["splits"]["train"]["documents"] == (train == 1).sum()
     assert manifest["source"]["commit"] == COMMIT
     assert manifest["comparable_with_fineweb"] is False
-    assert io.read_json("out/manifest.json") == manifest
+    assert json_records.read_sealed("out/manifest.json") == manifest
     assert set(prepare.summarize_manifest(manifest)["train"]) == {"documents", "tokens"}
     assert prepare.summarize_manifest(manifest)["val"]["bytes_per_token"] > 1
 
