@@ -57,9 +57,7 @@ def main() -> DistContext:
         params = (limit_bytes, prequant_epochs)
         context = EvaluationContext(cfg, artifact, val_data, run, sandbox, entry, *params, LEDGERS, LOG)
         decision = verdict.decide(context)
-        io.write_json(VERDICT, decision.to_dict())
-        io.write_bytes(USED_CODE, sandbox.bundle)
-        io.write_json(METRICS, context.metrics | {"verdict": decision.summary})
+        verdict.publish(context, decision, METRICS, VERDICT, USED_CODE)
         launcher.log(verdict.render_verdict(decision.to_dict()))
     return ctx
 

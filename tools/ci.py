@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from golf.artifacts import io
 from golf.errors import GolfError, InputError
+from golf.pipeline import os_errors
 
 PLAIN_LEDGER = "artifacts/evaluate/ledgers/plain.safetensors"
 _COMPARED_KEYS = ("headline", "val_loss", "val_tokens", "verdict")  # and every val_bpb* and *_bytes
@@ -178,6 +179,9 @@ def main(argv: list[str] | None = None) -> int:
             print(" ".join(list_deps_to_pull(load_stages(), args.stage)))
     except GolfError as error:
         print(f"tools.ci {args.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"tools.ci {args.command}: {os_errors.describe_os_error(error)}", file=sys.stderr)
         return 1
     return 0
 

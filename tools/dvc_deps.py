@@ -10,6 +10,7 @@ from pathlib import Path
 
 from golf.artifacts import io, source_deps
 from golf.errors import GolfError
+from golf.pipeline import os_errors
 
 DVC_FILE = Path("dvc.yaml")
 _STAGE_LINE = re.compile(r"  (\w+):")
@@ -76,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         check_deps()
     except GolfError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(os_errors.describe_os_error(error))
     print(f"{DVC_FILE}: every stage lists its source files")
 
 

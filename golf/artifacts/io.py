@@ -28,6 +28,7 @@ from golf.errors import ArtifactError
 __all__ = [
     "RERUN_HINT",
     "atomic_write",
+    "encode_json",
     "group_by",
     "load_tensors",
     "parse_finite_float",
@@ -52,7 +53,10 @@ _MAX_HEADER_BYTES = 64 << 20  # a longer safetensors header is taken for damage
 
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path that replaces ``path`` when the block succeeds and is removed when it raises."""
+    """Yield a temporary path that replaces ``path`` when the block succeeds and is removed when it raises.
+
+    An OSError of the block that names no file gets ``path`` as its filename.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, tmp_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -63,6 +67,10 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             os.fsync(tmp_file.fileno())
         os.chmod(tmp_name, 0o644)
         os.replace(tmp_name, path)
+    except OSError as error:
+        if error.filename in (None, tmp_name):  # a write to an open file names none
+            error.filename = str(path)
+        raise
     finally:
         Path(tmp_name).unlink(missing_ok=True)
 
@@ -102,15 +110,22 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 def write_json(path: Path | str, obj: object) -> None:
     """Write readable JSON, one key per line. Raises ValueError for NaN and infinity, which JSON does not have."""
-    write_bytes(path, (json.dumps(obj, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, encode_json(obj))
+
+
+def encode_json(obj: object) -> bytes:
+    """What ``write_json`` writes. Raises ValueError for NaN and infinity."""
+    return (json.dumps(obj, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
     try:
         obj = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(path, "not found", RERUN_HINT) from None
+    except IsADirectoryError:
+        raise ArtifactError(path, "not found: there is a folder in its place", RERUN_HINT) from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(path, f"not valid JSON ({error})", RERUN_HINT) from None
     if not isinstance(obj, dict):

@@ -15,7 +15,6 @@ from golf.errors import ArtifactError
 __all__ = [
     "Count",
     "PositiveCount",
-    "Score",
     "Seconds",
     "Sha256",
     "find_type_errors",
@@ -40,7 +39,6 @@ class _Sha256Text:
 
 
 Seconds = Annotated[float, Range(low=0, high=1e9)]  # at most 30 years
-Score = Annotated[float, Range(low=0, high=1e6)]  # bits per byte, or nats per token
 Count = Annotated[int, Range(low=0, high=1 << 53)]  # exact in every reader of JSON
 PositiveCount = Annotated[int, Range(low=1, high=1 << 53)]
 Sha256 = Annotated[str, _Sha256Text()]

@@ -24,6 +24,7 @@ NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's output
     "golf/distributed/consistency.py": "only accepts or rejects a run",
     "golf/distributed/launcher.py": "starts processes and prints their messages",
     "golf/pipeline/lock.py": "only accepts or rejects a run",
+    "golf/pipeline/os_errors.py": "describes errors",
     "golf/pipeline/progress.py": "prints",
     "golf/pipeline/run_record.py": "writes run.json, which no stage reads, and names the commit in the evaluation log",
     "golf/pipeline/runner.py": "starts and ends a stage",

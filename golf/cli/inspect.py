@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from golf.artifacts import io, lineage
+from golf.cli import verification
 from golf.compliance import evaluation_log, verdict
 from golf.compression import code_bundle, quantized_tensor, reader
 from golf.config import loader
@@ -123,6 +124,8 @@ def _describe_tokenizer(path: Path) -> list[str]:
 def _describe_json(path: Path) -> list[str]:
     content = io.read_json(path)
     if "verdict" in content and "checks" in content:
+        if path.with_name("evaluation_log.jsonl").is_file():
+            verification.verify_evaluation(path)
         return [f"{path}: verdict", "", *verdict.load_report(path)[0].splitlines()]
     if "documents" in content and isinstance(content["documents"], list):
         content = content | {"documents": f"{len(content['documents'])} entries"}

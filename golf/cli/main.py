@@ -9,7 +9,7 @@ from pathlib import Path
 
 from golf.distributed.packages import installed_version
 from golf.errors import GolfError
-from golf.pipeline import text_streams
+from golf.pipeline import os_errors, text_streams
 
 __all__ = ["build_parser", "format_version", "main"]
 
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports it again when it exits
         return 1
     except OSError as error:
-        location = f"{error.filename}: " if error.filename else ""
-        print(f"golf {args.command}: {location}{error.strerror or error}", file=sys.stderr)
+        print(f"golf {args.command}: {os_errors.describe_os_error(error)}", file=sys.stderr)
         return 1
     except UnicodeEncodeError as error:
         print(f"golf {args.command}: {text_streams.describe_encode_error(error)}", file=sys.stderr)
@@ -75,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    validate = commands.add_parser("validate", help="check params.yaml and list every problem")
+    validate = commands.add_parser("validate", help="check params.yaml and DVC's own files")
     validate.add_argument("file", nargs="?", default="params.yaml", type=Path, metavar="FILE", help="%(default)s")
     validate.set_defaults(run=_run_validate)
 
@@ -180,8 +179,10 @@ def format_version() -> str:
 
 def _run_validate(args: argparse.Namespace) -> str:
     from golf.config import loader
+    from golf.pipeline import dvc_state
 
     cfg = loader.load_config(args.file)
+    dvc_state.require_intact_dvc_state()
     return f"{args.file}: OK (profile {cfg.profile})"
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
+from golf.cli import verification
 from golf.compliance import verdict
 from golf.compliance.check_result import NOT_RUN
 from golf.config import loader
@@ -16,12 +17,18 @@ _METRICS_PATH = Path("artifacts/evaluate/metrics.json")
 _MAX_COLUMNS = 80  # width of the smallest terminal
 
 
-def render_table(path: Path = _METRICS_PATH) -> str:
+def render_table(path: Path | str = _METRICS_PATH) -> str:
     """Return the metrics of the last run for a screen of 80 x 24.
 
-    A value that was not measured is NOT-RUN; an invalid score is marked. Raises ArtifactError without a metrics.json.
+    A value that was not measured is NOT-RUN; an invalid score is marked. Raises ArtifactError without a metrics.json,
+    for one with an impossible value, and for one that the verdict beside it does not name.
     """
+    path = Path(path)
     metrics = io.read_json(path)
+    known_types = {key: kind for key, kind in verification.METRICS_TYPES.items() if key in metrics}
+    json_records.require_keys(path, metrics, known_types)
+    if path.with_name("verdict.json").is_file():
+        verification.verify_evaluation(path.with_name("verdict.json"))
     verdict_text = metrics.get("verdict", NOT_RUN)
     invalid_modes = metrics.get("invalid_modes", "").split(", ")
     lines = ["", f"{'scoring mode':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
@@ -78,8 +85,10 @@ def _format_versus_limit(name: str, metrics: Mapping[str, Any], key: str, limit_
 def render_verdict(*, show_all: bool = False) -> tuple[str, bool]:
     """Return the verdict of the last run as text, and whether a check failed or the verdict is stale.
 
-    show_all: give every check its row; otherwise passed checks are only named. Raises ArtifactError without a verdict.
+    show_all: give every check its row; otherwise passed checks are only named. Raises ArtifactError without a verdict,
+    and for one that does not agree with the log, the metrics or the ledgers.
     """
+    verification.verify_evaluation()
     text, has_failed = verdict.load_report(show_all=show_all)
     if warning := format_stale_warning():
         return f"{text}\n{warning}", True

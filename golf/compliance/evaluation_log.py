@@ -1,9 +1,13 @@
 """The evaluation log: every evaluation on val is logged, so that repeated attempts are visible.
 
 An evaluation is logged twice: before anything is scored, without val_bpb and verdict, and with them at the end; so an
-interrupted evaluation is logged too. A line is a JSON object whose ``previous`` is the sha256 of
-the line before it (null in the first), so that an edited, moved or removed line shows. Lines cut off at the end do not
-show, nor does a missing file: commit the log, and Git shows both.
+interrupted evaluation is logged too. A line is a JSON object. Its ``previous`` is the sha256 of the line before it
+(null in the first) and its ``hash`` that of its own other keys, so that an edited, moved or removed line shows, the
+last one too. The second entry's ``verdict_sha256`` is that of verdict.json. Lines cut off at the end do not show, nor
+does a missing file or a log that was written anew with new hashes: commit the log, and Git shows them.
+
+Lines of earlier versions have neither ``hash`` nor ``verdict_sha256``. They stand before all others and are protected
+by the line that follows them alone: an edit of the last line of a log that ends with one does not show.
 """
 
 import datetime
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifacts import io, json_records, lineage
+from golf.artifacts.json_records import Sha256
 from golf.compliance.check_result import FAIL, PASS, Outcome
 from golf.config.sections import EvaluateConfig
 from golf.errors import ArtifactError
@@ -28,8 +33,12 @@ _ENTRY_TYPES: dict[str, Any] = {
     "val_bpb": float | None,
     "verdict": str | None,
     "commit": str | None,
+    "verdict_sha256": Sha256 | None,
 }
-_ADDED_TYPES: dict[str, Any] = {"time": str, "previous": str | None}
+_OLD_ADDED_TYPES: dict[str, Any] = {"time": str, "previous": str | None}
+_ADDED_TYPES = _OLD_ADDED_TYPES | {"hash": str}
+_OLD_TYPES = {key: kind for key, kind in _ENTRY_TYPES.items() if key != "verdict_sha256"} | _OLD_ADDED_TYPES
+_NEW_KEYS = {"hash", "verdict_sha256"}
 _OLD_PREDICTOR_KEY = "method"  # in lines that are committed, which their hash chain keeps from being edited
 _RESTORE_HINT = "restore it from Git; the log is never edited"
 _LIMIT = "every evaluation is logged"
@@ -51,11 +60,12 @@ def make_entry(
         "val_bpb": None,
         "verdict": None,
         "commit": git_revision and f"{git_revision['commit']}{' (dirty)' * git_revision['dirty']}",
+        "verdict_sha256": None,
     }
 
 
 def append_entry(path: str | Path, entry: dict[str, Any]) -> None:
-    """Add a line with the time (UTC) and the hash of the line before it; the file is replaced as a whole.
+    """Add a line with the time (UTC), the hash of the line before it and its own; the file is replaced as a whole.
 
     A log whose chain is broken is continued and stays broken, so that the run is not lost.
     Raises ValueError when the entry has other keys or types than an entry must have.
@@ -67,7 +77,8 @@ def append_entry(path: str | Path, entry: dict[str, Any]) -> None:
     if old_content and not old_content.endswith(b"\n"):
         old_content += b"\n"
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    line = json.dumps({"time": now, **entry, "previous": _previous_hash(old_content.splitlines())}, allow_nan=False)
+    body = {"time": now, **entry, "previous": _previous_hash(old_content.splitlines())}
+    line = json.dumps(body | {"hash": io.sha256_json(body)}, allow_nan=False)
     io.write_bytes(path, old_content + line.encode() + b"\n")
 
 
@@ -83,19 +94,23 @@ def read_entries(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     lines = path.read_bytes().splitlines() if path.is_file() else []
-    entries = []
+    entries: list[dict[str, Any]] = []
+    is_hashed = False
     for number, line in enumerate(lines):
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             raise ArtifactError(path, f"line {number + 1} is not JSON", _RESTORE_HINT) from None
         entry = _rename_old_key(entry)
-        if problem := _schema_error(entry, _ENTRY_TYPES | _ADDED_TYPES):
+        is_hashed = is_hashed or (isinstance(entry, dict) and not entry.keys().isdisjoint(_NEW_KEYS))
+        if problem := _schema_error(entry, _ENTRY_TYPES | _ADDED_TYPES if is_hashed else _OLD_TYPES):
             raise ArtifactError(path, f"line {number + 1}: {problem}", _RESTORE_HINT)
+        if is_hashed and entry.pop("hash") != io.sha256_json(entry):
+            raise ArtifactError(path, f"line {number + 1} does not match its own hash: it was edited", _RESTORE_HINT)
         if entry["previous"] != _previous_hash(lines[:number]):
             problem = f"line {number + 1} does not follow the one before: a line was edited, moved or removed"
             raise ArtifactError(path, problem, _RESTORE_HINT)
-        entries.append(entry)
+        entries.append({"verdict_sha256": None} | entry)
     return entries
 
 

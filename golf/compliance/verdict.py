@@ -1,6 +1,7 @@
 """The verdict: every check's result, the track, and a one-line summary that is never a bare "legal"."""
 
 import dataclasses
+import hashlib
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ __all__ = [
     "decide",
     "load_report",
     "make_verdict",
+    "publish",
+    "read_verdict",
     "render_verdict",
+    "summarize_record",
 ]
 
 VERDICT_PATH = "artifacts/evaluate/verdict.json"
@@ -68,11 +72,8 @@ class Verdict:
 
 
 def decide(context: EvaluationContext) -> Verdict:
-    """Run every check on an evaluation, and log its score with the verdict, whatever that is.
-
-    Raises ArtifactError when the saved ledger was changed.
-    """
-    verdict = make_verdict(
+    """Run every check on an evaluation. Raises ArtifactError when the saved ledger was changed."""
+    return make_verdict(
         catalog.run_checks(context),
         adapts=context.adapts,
         limits=context.metrics,
@@ -82,9 +83,26 @@ def decide(context: EvaluationContext) -> Verdict:
         predictor=context.cfg.predictor,
         artifact_sha256=context.log_entry["artifact"],
     )
+
+
+def publish(context: EvaluationContext, verdict: Verdict, metrics_path: str, verdict_path: str, code_path: str) -> None:
+    """Log the score with the verdict, whatever that is; then write metrics.json and verdict.json.
+
+    verdict.json has ``files``: the sha256 of metrics.json, of the ledgers and of the code that ran, by their paths in
+    its folder. The log has the sha256 of verdict.json, so that an edit of any of them shows (golf.cli.verification).
+    """
+    folder = Path(verdict_path).parent
+    io.write_bytes(code_path, context.sandbox.bundle)
+    metrics_json = io.encode_json(context.metrics | {"verdict": verdict.summary})
+    files = [Path(code_path), *sorted(Path(context.ledger_dir).iterdir())]
+    digests = {path.relative_to(folder).as_posix(): io.sha256_file(path) for path in files}
+    digests[Path(metrics_path).relative_to(folder).as_posix()] = hashlib.sha256(metrics_json).hexdigest()
+    verdict_json = io.encode_json(verdict.to_dict() | {"files": digests})
     outcome = {"val_bpb": context.metrics["val_bpb"], "verdict": verdict.summary}
+    outcome["verdict_sha256"] = hashlib.sha256(verdict_json).hexdigest()
     evaluation_log.append_entry(context.log_path, context.log_entry | outcome)
-    return verdict
+    io.write_bytes(metrics_path, metrics_json)
+    io.write_bytes(verdict_path, verdict_json)
 
 
 def make_verdict(
@@ -106,6 +124,13 @@ def make_verdict(
     results = tuple(by_id.get(check_id, CheckResult(check_id, NOT_RUN, note="no result")) for check_id in CHECKS)
     summary = _summarize(results, limits, comparable) + _describe_contamination(contamination)
     return Verdict(summary, _TRACKS[adapts], results, **header)
+
+
+def summarize_record(record: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The summary that follows from the rows of a verdict.json, all of this version, and the limits in metrics.json."""
+    results = tuple(CheckResult(*(row[key] for key in _ROW_KEYS)) for row in record["checks"])
+    summary = _summarize(results, metrics, metrics["comparable_with_fineweb"])
+    return summary + _describe_contamination(metrics["val_contamination"])
 
 
 def _summarize(results: tuple[CheckResult, ...], limits: dict[str, Any], comparable: bool) -> str:
@@ -152,14 +177,20 @@ def load_report(path: str | Path = VERDICT_PATH, *, show_all: bool = False) -> t
 
     Raises ArtifactError for a missing or malformed file.
     """
+    record = read_verdict(path)
+    has_failure = any(row["status"] == FAIL for row in record["checks"])
+    is_valid = record["verdict"].startswith((RECORD_ELIGIBLE, VALID))
+    return render_verdict(record, show_all=show_all), has_failure or not is_valid
+
+
+def read_verdict(path: str | Path) -> dict[str, Any]:
+    """The content of a verdict.json. Raises ArtifactError for a missing or malformed file."""
     record = io.read_json(path)
     checks = record.get("checks")
     is_well_formed = isinstance(checks, list) and all(_is_check_row(row) for row in checks)
     if not is_well_formed or not all(isinstance(record.get(key), str) for key in _HEADER_KEYS):
         raise ArtifactError(path, "is not a verdict.json of this version", "run: dvc repro -f -s evaluate")
-    has_failure = any(row["status"] == FAIL for row in record["checks"])
-    is_valid = record["verdict"].startswith((RECORD_ELIGIBLE, VALID))
-    return render_verdict(record, show_all=show_all), has_failure or not is_valid
+    return record
 
 
 def _is_check_row(row: Any) -> bool:

@@ -1,6 +1,7 @@
 """Locks that let one process at a time work on a stage or a saved run; the lock file names its holder."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ __all__ = ["ACQUIRE_TIMEOUT_S", "RESUME_DIR_ENV", "AlreadyRunningError", "file_l
 RESUME_DIR_ENV = "GOLF_RESUME_DIR"  # folder for the state of unfinished runs; default: runs/ in the working directory
 ACQUIRE_TIMEOUT_S = 5.0  # an orphaned stage needs about this long to notice that its parent is gone, and to exit
 _POLL_S = 0.1
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system without locks
 
 
 class AlreadyRunningError(UnavailableError):
@@ -33,7 +35,8 @@ def file_lock(path: Path | str, timeout_s: float | None = None) -> Iterator[None
     The kernel releases the lock when its holder dies. Child processes that execute another program do not inherit it.
 
     timeout_s: how long to wait for another holder; None: ACQUIRE_TIMEOUT_S.
-    Raises AlreadyRunningError naming the holder, or UnavailableError where the file system has no locks.
+    Raises AlreadyRunningError naming the holder, UnavailableError where the file system has no locks, and
+    OSError where the lock file cannot be made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,9 @@ def file_lock(path: Path | str, timeout_s: float | None = None) -> Iterator[None
     except Timeout:
         raise AlreadyRunningError(_describe_holder(path)) from None
     except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            error.filename = error.filename or str(path)
+            raise
         raise UnavailableError(
             f"{path}: cannot be locked ({error.strerror}); work in a folder on a local disk"
         ) from None

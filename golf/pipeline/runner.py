@@ -4,7 +4,6 @@ message, write run.json.
 
 import atexit
 import contextlib
-import errno
 import os
 import shutil
 import sys
@@ -23,7 +22,7 @@ from golf.distributed.launcher import (
     validate_probe_seed,
 )
 from golf.errors import GolfError, PredictorError
-from golf.pipeline import cpu_load, lock, read_guard, run_record, signals, text_streams, timing
+from golf.pipeline import cpu_load, lock, os_errors, read_guard, run_record, signals, text_streams, timing
 
 if TYPE_CHECKING:
     from golf.config.sections import ExecutionConfig
@@ -74,8 +73,8 @@ def run_stage(
     except KeyboardInterrupt:
         _exit_with_error(stage, "interrupted", 130, priority=2)
     except Exception as error:
-        if isinstance(error, OSError) and (message := _describe_os_error(error)):
-            _exit_with_error(stage, message, 1)
+        if isinstance(error, OSError):
+            _exit_with_error(stage, f"{os_errors.describe_os_error(error)}, then run again", 1)
         if any(cls.__name__ == "BackendCompilerFailed" for cls in type(error).__mro__):
             _exit_with_error(stage, _describe_compile_error(stage, error), 1)
         if isinstance(error, UnicodeEncodeError):
@@ -85,16 +84,6 @@ def run_stage(
         signals.shield_exit()
         report_fatal(1, traceback.format_exc())
         sys.exit(1)
-
-
-def _describe_os_error(error: OSError) -> str | None:
-    """The file, the problem and what to do; None for an error that names no file, such as a lost connection."""
-    is_disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if error.filename is None and not is_disk_full:
-        return None
-    location = "" if error.filename is None else f"{error.filename}: "
-    hint = "free some space on the disk" if is_disk_full else "check that it exists and that you may access it"
-    return f"{location}{error.strerror}; {hint}, then run again"
 
 
 def _describe_compile_error(stage: str, error: Exception) -> str:

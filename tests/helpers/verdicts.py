@@ -1,8 +1,16 @@
-"""A verdict for tests: every check passes except those that the test gives."""
+"""Verdicts for tests, and whole evaluations on disk: every check passes except those that the test gives."""
 
-from golf.compliance import verdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from golf.artifacts import io, lineage
+from golf.compliance import evaluation_log, verdict
 from golf.compliance.catalog import CHECKS
 from golf.compliance.check_result import PASS, CheckResult
+from golf.evaluation import bpb
+from golf.evaluation.ledger import Ledger
 
 CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
 HEADER = {"probe_seed": "ab", "predictor": "own:Predictor", "artifact_sha256": "0123456789abcdef"}
@@ -30,3 +38,35 @@ def make_passing_verdict(
         contamination=contamination,
         **HEADER | {"artifact_sha256": artifact_sha256},
     )
+
+
+def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a model") -> None:
+    """What an evaluation leaves below ``folder``: artifact, ledgers, code, metrics.json, verdict.json and the log."""
+    out, artifact_path = folder / "artifacts/evaluate", folder / "artifacts/compress/model.golf"
+    io.write_bytes(artifact_path, artifact)
+    result = make_passing_verdict(*changed, artifact_sha256=lineage.artifact_sha256(artifact_path))
+    rng = np.random.default_rng(0)
+    metrics = CONTEST_LIMITS | {"headline": "ttt", "invalid_modes": "", "comparable_with_fineweb": True}
+    for mode in ("plain", "sliding", "ttt"):
+        ledger = Ledger(mode, bos=1)
+        for _ in range(2):
+            ledger.append(np.array([1, 1, *range(2, 9)]), rng.random(8), np.full(8, 3), is_last=False)
+        ledger.save(out / f"ledgers/{mode}.safetensors")
+        score = bpb.compute_score(ledger.to_data())
+        metrics |= {f"val_bpb_{mode}": score.bpb, f"val_bpb_{mode}_se": score.standard_error, f"seconds_{mode}": 1.5}
+    metrics |= {"val_bpb": score.bpb, "val_bpb_clean": None, "val_contamination": None, "val_loss": score.loss}
+    metrics |= {"val_tokens": score.n_tokens, "val_bytes": score.n_bytes, "implied_bytes": score.implied_bytes}
+    metrics |= {"payload_bytes": len(artifact), "code_bytes": 4, "artifact_bytes": len(artifact) + 4}
+    metrics |= {"train_seconds": 588.1, "eval_seconds": 412.0, "probe_seconds": 1.5}
+    entry = {"artifact": result.artifact_sha256, "predictor": result.predictor, "plan": None, "val": "0" * 64}
+    entry |= {"headline": "ttt", "val_bpb": None, "verdict": None, "commit": None, "verdict_sha256": None}
+    context = SimpleNamespace(
+        metrics=metrics,
+        sandbox=SimpleNamespace(bundle=b"code"),
+        ledger_dir=str(out / "ledgers"),
+        log_path=str(out / "evaluation_log.jsonl"),
+        log_entry=entry,
+    )
+    evaluation_log.append_entry(context.log_path, entry)
+    paths = (str(out / name) for name in ("metrics.json", "verdict.json", "code.tar.xz"))
+    verdict.publish(context, result, *paths)

@@ -52,7 +52,8 @@ def test_a_full_disk_is_reported_without_a_traceback(stage_dir):
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert_single_error(err, "fetch")
-    assert f"{stub_stage.FULL_DISK_PATH}: No space left on device; free some space on the disk, then run again" in err
+    assert f"{stub_stage.FULL_DISK_PATH}: No space left on device, while it ran " in err
+    assert "; free some space on the disk" in err
 
 
 def test_a_file_that_cannot_be_written_is_reported_without_a_traceback(stage_dir):
@@ -60,7 +61,8 @@ def test_a_file_that_cannot_be_written_is_reported_without_a_traceback(stage_dir
     code, err = run_stage_process(stage_dir, "fetch")
     assert code == 1
     assert_single_error(err, "fetch")
-    assert f"{stub_stage.MISSING_FOLDER_PATH}: No such file or directory; check that it exists" in err
+    assert f"{stub_stage.MISSING_FOLDER_PATH}: No such file or directory, while it ran " in err
+    assert "; check that it exists, then run again" in err
 
 
 @pytest.mark.parametrize(("old", "new"), [("GOLF_RUNS", "GOLF_RESUME_DIR"), ("GOLF_SECRET", "GOLF_PROBE_SEED")])

@@ -3,10 +3,10 @@
 import pytest
 
 from golf.artifacts import io, json_records
-from golf.artifacts.json_records import Count, Score, Seconds, Sha256
+from golf.artifacts.json_records import Count, Seconds, Sha256
 from golf.errors import ArtifactError
 
-TYPES = {"seconds": Seconds, "n": Count, "bpb": Score | None, "sha": Sha256, "rows": list, "more": dict, "name": str}
+TYPES = {"seconds": Seconds, "n": Count, "bpb": Seconds | None, "sha": Sha256, "rows": list, "more": dict, "name": str}
 RECORD = {"seconds": 1.5, "n": 3, "bpb": None, "sha": "0a" * 32, "rows": [1], "more": {"a": None}, "name": "é"}
 
 
@@ -27,7 +27,7 @@ def test_a_sealed_record_comes_back_as_it_was_written(tmp_path):
         ({"n": 3.0}, "n: must be a whole number, got 3.0"),
         ({"n": 10**400}, "n: must be at least 0"),
         ({"bpb": "1.2"}, "bpb: must be a number or null, got '1.2'"),
-        ({"bpb": -0.5}, "bpb: must be at least 0 and at most 1,000,000.0 or null, got -0.5"),
+        ({"bpb": -0.5}, "bpb: must be at least 0 and at most 1,000,000,000.0 or null, got -0.5"),
         ({"sha": "0A" * 32}, "sha: must be 64 hex digits, got '0A0A"),
         ({"rows": {}}, "rows: must be a list, got a section"),
         ({"more": []}, "more: must be an object, got []"),

@@ -261,7 +261,7 @@ def test_the_evaluation_log_is_a_table_and_a_broken_chain_names_its_line(work_di
     entry = {"artifact": "a" * 64, "predictor": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
     for number in range(30):
         bpb = 1 + number / 100 if number % 2 else None
-        ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None}
+        ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None, "verdict_sha256": None}
         evaluation_log.append_entry(path, entry | ended)
     lines = inspect.describe(path).splitlines()
     assert lines[0].endswith("15 evaluations started, 15 finished")

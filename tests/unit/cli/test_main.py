@@ -14,19 +14,20 @@ from golf.compliance.check_result import FAIL, NOT_RUN, UNRULED, CheckResult
 from golf.config import loader
 from tests.helpers import committed, submission_folders, tiny_project
 from tests.helpers.tiny_corpus import ROOT
-from tests.helpers.verdicts import make_passing_verdict
+from tests.helpers.verdicts import write_evaluation
 
 
 @pytest.fixture
 def verdict_dir(tmp_path, monkeypatch):
-    """A folder with the verdict of a run that passes every check."""
+    """A folder with the evaluation of a run that passes every check."""
     monkeypatch.chdir(tmp_path)
-    io.write_json(verdict.VERDICT_PATH, make_passing_verdict().to_dict())
+    write_evaluation(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(("status", "code"), [(FAIL, 1), (UNRULED, 0), (NOT_RUN, 0)])
 def test_strict_makes_a_failed_check_an_exit_code_and_prints_the_same_report(verdict_dir, capsys, status, code):
-    io.write_json(verdict.VERDICT_PATH, make_passing_verdict(CheckResult("B-e", status)).to_dict())
+    write_evaluation(verdict_dir, CheckResult("B-e", status))
     assert (main(["verdict"]), main(["verdict", "--strict"])) == (0, code)
     captured = capsys.readouterr()
     assert captured.out == 2 * f"{verdict.load_report()[0]}\n"
@@ -101,7 +102,8 @@ def test_an_error_of_the_operating_system_is_one_message_that_names_the_file(tmp
 
     monkeypatch.setattr(loader, "load_config", refuse)
     assert main(["validate", str(tmp_path / "params.yaml")]) == 1
-    assert capsys.readouterr().err == f"golf validate: {tmp_path}/params.yaml: Permission denied\n"
+    expected = f"golf validate: {tmp_path}/params.yaml: Permission denied, while it ran "
+    assert capsys.readouterr().err.startswith(expected)
 
 
 @pytest.mark.parametrize("command", ["validate", "inspect", "lineage", "check-submission"])
@@ -163,7 +165,6 @@ ASCII_ENVIRONMENTS = [
 def test_output_is_what_its_stream_can_carry(tmp_path, env, argv, words):
     metrics = "artifacts/evaluate/metrics.json"
     io.write_bytes(tmp_path / metrics, committed.read_text(metrics).encode())
-    io.write_json(tmp_path / verdict.VERDICT_PATH, make_passing_verdict().to_dict())
     (tmp_path / "table.csv").write_text("a\n" + "1\n" * 100)
     (tmp_path / "caf\u00e9.csv").write_text("a\n\u00e9\n", encoding="utf-8")
     done = subprocess.run(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io
 from golf.cli import results
 from golf.compliance import verdict
 from golf.errors import ArtifactError
 from tests.helpers.tiny_corpus import ROOT
-from tests.helpers.verdicts import make_passing_verdict
+from tests.helpers.verdicts import write_evaluation
 
 ARTIFACT = Path("artifacts/compress/model.golf")
 
@@ -57,7 +57,7 @@ LONG = "invalid: val is upstream of the artifact (C1, C3; the order of PRs #1485
         WHOLE,
         {},
         WHOLE | {"verdict": LONG},
-        WHOLE | {key: 9e11 for key in WHOLE if key.endswith(("_bytes", "_seconds"))},
+        WHOLE | {key: 9 * 10**8 for key in WHOLE if key.endswith(("_bytes", "_seconds"))},
     ],
     ids=["whole", "empty", "long", "wide"],
 )
@@ -128,6 +128,22 @@ def test_a_long_verdict_is_shown_in_full(table):
     assert LONG in " ".join(table(WHOLE | {"verdict": LONG}).split())
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"val_bpb": "low"}, "val_bpb: must be a number, got 'low'"),
+        ({"headline": 3}, "headline: must be text, got 3"),
+        ({"verdict": None}, r"verdict: must be text, got nothing \(null\)"),
+        ({"train_seconds": -9000.0}, "train_seconds: must be at least 0 and at most"),
+        ({"eval_seconds": True}, "eval_seconds: must be a number, got True"),
+        ({"artifact_bytes": 1.5}, "artifact_bytes: must be a whole number, got 1.5"),
+    ],
+)
+def test_an_impossible_figure_is_refused_by_its_key(table, change, words):
+    with pytest.raises(ArtifactError, match=rf"metrics\.json: {words}"):
+        table(WHOLE | change)
+
+
 def test_without_a_run_the_missing_file_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"metrics\.json: not found"):
         results.render_table(tmp_path / "metrics.json")
@@ -138,12 +154,10 @@ def test_without_a_run_the_missing_file_is_named(tmp_path):
 
 @pytest.fixture
 def project_with_verdict(tmp_path, monkeypatch):
-    """A folder with an artifact and its verdict."""
+    """A folder with an artifact and its evaluation."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "profiles/laptop.yaml", "params.yaml")
-    io.write_bytes(ARTIFACT, b"a model")
-    evaluated = make_passing_verdict(artifact_sha256=lineage.artifact_sha256(ARTIFACT))
-    io.write_json(verdict.VERDICT_PATH, evaluated.to_dict())
+    write_evaluation(tmp_path)
 
 
 def test_a_verdict_for_another_artifact_than_the_current_one_says_so_and_counts_as_failed(project_with_verdict):

@@ -7,6 +7,7 @@ import pytest
 
 from golf.compliance import evaluation_log
 from golf.errors import ArtifactError
+from tests.helpers.tiny_corpus import ROOT
 
 ENTRY = {
     "artifact": "a" * 64,
@@ -17,8 +18,9 @@ ENTRY = {
     "val_bpb": 1.25,
     "verdict": "valid, not a record run",
     "commit": None,
+    "verdict_sha256": "d" * 64,
 }
-STARTED = {"val_bpb": None, "verdict": None}
+STARTED = {"val_bpb": None, "verdict": None, "verdict_sha256": None}
 
 
 def log_evaluation(path, **changes) -> None:
@@ -52,16 +54,27 @@ def test_no_file_is_no_evaluation(tmp_path):
 def test_lines_of_an_earlier_version_are_read_with_the_present_keys(tmp_path):
     path, previous = tmp_path / "a.jsonl", None
     old_keys = {"predictor": "method"}
+    old_entry = {key: value for key, value in ENTRY.items() if key != "verdict_sha256"}
     for number in range(2):
-        entry = {"time": f"2026-11-20T20:55:3{number}+00:00", **ENTRY, "previous": previous}
+        entry = {"time": f"2026-11-20T20:55:3{number}+00:00", **old_entry, "previous": previous}
         line = json.dumps({old_keys.get(key, key): value for key, value in entry.items()})
         previous = hashlib.sha256(line.encode()).hexdigest()
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+    old_lines = path.read_bytes().splitlines()
     evaluation_log.append_entry(path, ENTRY | STARTED)
     entries = evaluation_log.read_entries(path)
+    assert [entry["verdict_sha256"] for entry in entries] == [None] * 3
     assert [entry["predictor"] for entry in entries] == [ENTRY["predictor"]] * 3
     assert evaluation_log.describe_log(path, ENTRY).status == "PASS"
+    path.write_bytes(b"\n".join([*path.read_bytes().splitlines(), *old_lines]))
+    with pytest.raises(ArtifactError, match=r"line 4: must hold artifact, .* verdict_sha256, .* hash"):
+        evaluation_log.read_entries(path)
+
+
+def test_the_committed_log_of_an_earlier_version_holds():
+    entries = evaluation_log.read_entries(ROOT / "artifacts/evaluate/evaluation_log.jsonl")
+    assert evaluation_log.count_started(entries) > 1
 
 
 def both_keys(lines):
@@ -70,6 +83,14 @@ def both_keys(lines):
 
 def edited(lines):
     return [lines[0], lines[1].replace(b"1.375", b"1.175"), *lines[2:]]
+
+
+def last_edited(lines):
+    return [*lines[:-1], lines[-1].replace(b"1.625", b"1.025")]
+
+
+def verdict_edited(lines):
+    return [*lines[:-1], lines[-1].replace(b"dddd", b"dddc")]
 
 
 def removed(lines):
@@ -103,7 +124,9 @@ def other_type(lines):
 
 
 CHANGES = {
-    edited: "line 3 does not follow the one before",
+    edited: "line 2 does not match its own hash",
+    last_edited: "line 4 does not match its own hash",
+    verdict_edited: "line 4 does not match its own hash",
     removed: "line 2 does not follow the one before",
     first_removed: "line 1 does not follow the one before",
     reordered: "line 2 does not follow the one before",
@@ -111,7 +134,7 @@ CHANGES = {
     no_json: "line 3 is not JSON",
     both_keys: "line 4: must hold artifact",
     no_key: "line 4: must hold artifact",
-    other_type: "line 4: val_bpb: must be float | None, got 'low'",
+    other_type: "line 4: val_bpb: must be a number or null, got 'low'",
 }
 
 
@@ -133,7 +156,14 @@ def test_a_broken_log_is_continued_and_stays_broken(log):
         evaluation_log.read_entries(log)
 
 
-@pytest.mark.parametrize("wrong", [{"val_bpb": 1}, {"plan": 3}, {"more": "x"}])
+def test_an_edited_last_line_still_shows_after_the_next_evaluation(log):
+    log.write_bytes(b"\n".join(last_edited(log.read_bytes().splitlines())))
+    log_evaluation(log)
+    with pytest.raises(ArtifactError, match="line 4 does not match its own hash"):
+        evaluation_log.read_entries(log)
+
+
+@pytest.mark.parametrize("wrong", [{"val_bpb": True}, {"plan": 3}, {"more": "x"}])
 def test_an_entry_of_another_form_is_not_written(tmp_path, wrong):
     with pytest.raises(ValueError, match="evaluation log entry:"):
         evaluation_log.append_entry(tmp_path / "a.jsonl", ENTRY | wrong)
