@@ -14,6 +14,7 @@ from golf.evaluation.significance import ConfidenceInterval, PairedDifference
 __all__ = ["compare_ledgers"]
 
 _N_SHOWN_DOCUMENTS = 5  # the documents that changed most
+_N_SHOWN_RUNS = 20  # of each side
 
 _Ledger = tuple[LedgerData, dict[str, Any]]  # rows and metadata
 
@@ -87,8 +88,9 @@ def _format_side(name: str, paths: list[Path], ledgers: list[_Ledger], scores: l
     """The bpb of each run, and over several runs their mean and standard deviation."""
     lines = [
         f"{name:<7} {score:.6f} bpb  {'invalid ' * ('verdict' in metadata)}{metadata['mode']:<8} {path}"
-        for score, (_, metadata), path in zip(scores, ledgers, paths, strict=True)
+        for score, (_, metadata), path in list(zip(scores, ledgers, paths, strict=True))[:_N_SHOWN_RUNS]
     ]
+    lines += [f"{name:<7} and {len(paths) - _N_SHOWN_RUNS:,} more runs"] * (len(paths) > _N_SHOWN_RUNS)
     stats = significance.summarize(scores)
     if stats.std is not None:
         lines.append(f"{name:<7} {stats.mean:.6f} bpb  mean of {stats.n} seeds, standard deviation {stats.std:.6f}")

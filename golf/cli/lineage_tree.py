@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from golf.artifacts import lineage_graph
+from golf.artifacts import io, lineage_graph
 from golf.artifacts.lineage_graph import LineageNode
+from golf.config import loader
 from golf.data import split_reader
+from golf.errors import GolfError
 
 __all__ = ["WIDTH", "render_tree"]
 
@@ -19,6 +21,7 @@ def render_tree(path: Path | str) -> str:
     Raises InputError if there is nothing at ``path``, ArtifactError if a file is damaged or its lineage was edited.
     """
     top_node = lineage_graph.load_graph(path)
+    _require_whole(Path(path))
     root = lineage_graph.artifact_root(Path(path))
     lines = [*_format_node(top_node, root, "", "", set()), ""]
     if val_chain := lineage_graph.path_from_split(_MARKED_SPLIT, top_node):
@@ -28,6 +31,22 @@ def render_tree(path: Path | str) -> str:
         for artifact in lineage_graph.find_underreported_splits(top_node)
     ]
     return "\n".join([*lines, *_format_code_changes(top_node)])
+
+
+def _require_whole(path: Path) -> None:
+    """Raises ArtifactError where a file's header is intact and the rest is not: its digest is of what is left."""
+    if path.suffix == ".safetensors":
+        io.load_tensors(path)
+
+
+def _find_damage(folder: Path) -> list[str]:
+    """The first shard of a split that is not the one in its index, as a line; none where all are."""
+    try:
+        index = split_reader.read_index(folder)
+        split_reader.open_split(folder, hub_root=loader.load_config().hub.root if "root" in index else None)
+    except GolfError as error:
+        return _wrap("damaged:", str(error).split(" "))
+    return []
 
 
 def _format_node(node: LineageNode, root: Path, first_prefix: str, rest_prefix: str, shown_ids: set[int]) -> list[str]:
@@ -57,6 +76,8 @@ def _describe_node(node: LineageNode, root: Path) -> list[str]:
     if node.state != "unchanged":
         return [f"{digest}, {node.state}" + (f": split {node.split}" if node.split else ", its inputs are unknown")]
     if node.split:
+        if damage := _find_damage(root / node.path):
+            return [digest, *damage]
         index = split_reader.read_index(root / node.path)
         return [f"{digest}, {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"]
     if node.lineage is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io, lineage
+from golf.artifacts import json_records, lineage
 from golf.compliance import evaluation_run, provenance
 from golf.compliance.proof import ELSEWHERE_TOLERANCES, TOLERANCES, Proof, Tolerances
 from golf.config import loader
@@ -90,7 +90,7 @@ def _find_differences(ledger_path: Path, record: dict[str, Any], ctx: DistContex
     differences = [] if record["ranks"] == ctx.world_size else [f"{record['ranks']} ranks there, {ctx.world_size} here"]
     if not run_path.is_file():
         return [*differences, f"the evaluation's machine is unknown ({run_path} is missing)"]
-    run = io.read_typed(run_path, hardware=str, packages=dict)
+    run = json_records.read_record(run_path, hardware=str, packages=dict)
     there = {"hardware": run["hardware"], "torch": run["packages"].get("torch")}
     here = {"hardware": timing.describe_hardware(ctx), "torch": installed_version("torch")}
     return differences + [f"{key} {there[key]} there, {here[key]} here" for key in here if here[key] != there[key]]

@@ -9,6 +9,7 @@ __all__ = ["LINE_WIDTH", "render_results", "render_row", "replace_unprintable"]
 
 LINE_WIDTH = 80  # columns of the smallest terminal
 _FIXED_COLUMN_WIDTHS = (8, 14, 36)  # status, check, measured; the limit gets the rest
+_MAX_CELL_CHARS, _MAX_NOTE_CHARS = 1_000, 4_000  # shown of one; names from outside may be many and long
 
 
 def render_results(results: list[CheckResult], show_all: bool) -> list[str]:
@@ -30,12 +31,20 @@ def _pass_summary(results: list[CheckResult]) -> list[str]:
 
 
 def render_row(check: str, status: str, measured: str, limit: str, note: str = "") -> list[str]:
-    """The lines of one row, its longer cells wrapped in their columns, and its note below."""
+    """The lines of one row, its longer cells wrapped in their columns, and its note below; very long texts are cut."""
+    check, status, measured, limit = (_cut(cell, _MAX_CELL_CHARS) for cell in (check, status, measured, limit))
+    note = _cut(note, _MAX_NOTE_CHARS)
     lines = itertools.zip_longest(*_wrap_cells(status, check, measured, limit), fillvalue="")
     row_lines = ["".join(cell.ljust(width) for cell, width in zip(row, _column_widths(), strict=True)) for row in lines]
     indent = " " * _FIXED_COLUMN_WIDTHS[0]
     note_lines = textwrap.wrap(replace_unprintable(note), LINE_WIDTH, initial_indent=indent, subsequent_indent=indent)
     return [line.rstrip() for line in row_lines + note_lines]
+
+
+def _cut(text: str, max_chars: int) -> str:
+    if len(text) <= max_chars:
+        return text
+    return f"{text[:max_chars]} … and {len(text) - max_chars:,} more characters"
 
 
 def _wrap_cells(*texts: str) -> list[list[str]]:

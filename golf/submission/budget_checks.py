@@ -4,15 +4,13 @@ Bytes are compared as they are in the folder, as the log counted them and as sub
 self-reported: they come from the scripts' own timers. docs/references.md#submission-audit explains the rulings.
 """
 
-import warnings
 from collections.abc import Iterator
 
-from golf.artifacts.source_deps import import_closure
 from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, Outcome, Status, with_id
-from golf.errors import InputError
+from golf.submission import import_scan
 from golf.submission.contents import Submission
 from golf.submission.log_parser import TrainingLog
-from golf.submission.safe_reader import MAX_CODE_BYTES, SubmissionDir
+from golf.submission.safe_reader import MAX_CODE_BYTES, SubmissionDir, read_text
 
 __all__ = [
     "check_eval_time",
@@ -37,22 +35,19 @@ _RECORD_GPU_FORM_FACTORS = ("SXM", "HBM3")  # nvidia-smi calls the SXM form "H10
 
 
 def find_executed_sources(folder: SubmissionDir) -> tuple[list[str], str]:
-    """Return the code files that the script runs, by its syntax tree, and all native code; and a caveat, "" if none.
+    """Return the code files that the script runs, by its import statements, and all native code; and a caveat, "" if none.
 
-    All Python files are returned if the tree can't tell, e.g. for a script in a newer Python or a link among the files.
+    All Python files are returned if the statements can't tell, e.g. for a link among the files.
     """
     python_files, native_files = folder.files_with_suffix(".py"), folder.files_with_suffix(*_NATIVE_CODE_SUFFIXES)
     if _SCRIPT not in folder.sizes:
         return python_files + native_files, f"every .py is counted: there is no {_SCRIPT}"
     if folder.rejected or any(folder.sizes[name] > MAX_CODE_BYTES for name in python_files):
         return python_files + native_files, "every .py is counted: some of them can't be read"
-    try:
-        with warnings.catch_warnings():  # about invalid escapes and comparisons in the submission's code
-            warnings.simplefilter("ignore")
-            imported_files = import_closure(_SCRIPT, root=folder.root)
-        uses_exec = b"exec(" in (folder.root / _SCRIPT).read_bytes()
-    except (InputError, OSError, ValueError, RecursionError, MemoryError):
-        return python_files + native_files, f"every .py is counted: a file that {_SCRIPT} imports does not parse here"
+    imported_files, unread_files = import_scan.find_imported_files(folder, _SCRIPT)
+    if unread_files:
+        return python_files + native_files, f"every .py is counted: {unread_files[0]} is not UTF-8 text"
+    uses_exec = "exec(" in read_text(folder, _SCRIPT, MAX_CODE_BYTES)
     caveat = f"{_SCRIPT} runs text through exec, whose imports are not seen" if uses_exec else ""
     return imported_files + native_files, caveat
 
@@ -136,8 +131,12 @@ def _compare_sizes(submission: Submission) -> Iterator[tuple[Status, str]]:
             parts = f"model {model_bytes:,.0f} + code {code_bytes:,.0f}"
             text = f"{log.name}: {parts} is not the total of {total_bytes:,.0f} (#1835)"
             yield PASS if model_bytes + code_bytes == total_bytes else UNRULED, text
+    totals_by_seed: dict[int | None, set[int]] = {}
+    for log in submission.logs:
+        if log.total_bytes:
+            totals_by_seed.setdefault(log.seed, set()).add(log.total_bytes)
     for seed, claim in claims.per_seed.items():
-        logged_totals = {log.total_bytes for log in submission.logs if log.seed == seed and log.total_bytes}
+        logged_totals = totals_by_seed.get(seed, set())
         if claim.total_bytes and logged_totals:
             yield _match_claim(claim.total_bytes, logged_totals, logged_totals, f"seed {seed}")
     packed_bytes, code_files = _find_model_bytes(submission) or 0, find_executed_sources(submission.folder)[0]

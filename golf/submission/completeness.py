@@ -11,6 +11,7 @@ __all__ = ["REQUIRED_FILES", "check_files", "check_logs", "check_same_run", "che
 REQUIRED_FILES = ("README.md", "submission.json", "train_gpt.py")
 _SHARED_FACTS = ("train_shards", "val_tokens", "model_params", "world_size")
 _MAX_LISTED_DIFFERENCES = 6
+_MAX_LISTED_SEEDS = 12
 
 
 @with_id("files")
@@ -68,17 +69,17 @@ def _find_differences(complete_logs: list[TrainingLog]) -> list[str]:
         {**log.settings, **{name: f"{log.facts[name]:.0f}" for name in _SHARED_FACTS if name in log.facts}}
         for log in complete_logs
     ]
-    differences = []
-    for key in sorted({key for settings in settings_by_log for key in settings}):
-        values = {
-            log.name: settings[key]
-            for log, settings in zip(complete_logs, settings_by_log, strict=True)
-            if key in settings
-        }
-        if len(set(values.values())) > 1:
-            differences.append(f"{key}: " + ", ".join(f"{value[:40]} in {name}" for name, value in values.items()))
-    n_unlisted = len(differences) - _MAX_LISTED_DIFFERENCES
-    return differences[:_MAX_LISTED_DIFFERENCES] + [f"{n_unlisted} more settings differ"] * (n_unlisted > 0)
+    values_by_key: dict[str, dict[str, str]] = {}
+    for log, settings in zip(complete_logs, settings_by_log, strict=True):
+        for key, value in settings.items():
+            values_by_key.setdefault(key, {})[log.name] = value
+    differing_keys = sorted(key for key, values in values_by_key.items() if len(set(values.values())) > 1)
+    differences = [
+        f"{key[:80]}: " + ", ".join(f"{value[:40]} in {name}" for name, value in values_by_key[key].items())
+        for key in differing_keys[:_MAX_LISTED_DIFFERENCES]
+    ]
+    n_unlisted = len(differing_keys) - _MAX_LISTED_DIFFERENCES
+    return differences + [f"{n_unlisted} more settings differ"] * (n_unlisted > 0)
 
 
 @with_id("C4-d")
@@ -103,4 +104,6 @@ def check_seeds(submission: Submission) -> Outcome:
 
 
 def _format_seeds(seeds: Iterable[int]) -> str:
-    return ", ".join(str(seed) for seed in sorted(seeds)) or "none"
+    listed = sorted(seeds)
+    more = [f"and {len(listed) - _MAX_LISTED_SEEDS:,} more"] * (len(listed) > _MAX_LISTED_SEEDS)
+    return ", ".join([*map(str, listed[:_MAX_LISTED_SEEDS]), *more]) or "none"

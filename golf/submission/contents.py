@@ -136,4 +136,6 @@ def load_seed_scores(path: Path) -> list[tuple[ReportedNumber, ReportedNumber | 
 
 
 def _list_claimed_scores(parsed: SubmissionClaims) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
-    return [(claim.bpb, claim.loss) for claim in [*parsed.per_seed.values()] or [parsed] if claim.bpb]
+    """Of each seed, else of the headline; a claim of 0, which no model reaches, is none."""
+    claims_with_scores = [*parsed.per_seed.values()] or [parsed]
+    return [(claim.bpb, claim.loss) for claim in claims_with_scores if claim.bpb and claim.bpb.value]

@@ -106,11 +106,14 @@ def check_claimed_scores(submission: Submission) -> Outcome:
         return Outcome(NOT_RUN, "", "equal as printed", f"needs {missing}")
     mismatches: list[str] = []
     selections: list[str] = []
+    scores_by_seed: dict[int | None, list[FinalScore]] = {}
+    for log in submission.logs:
+        scores_by_seed.setdefault(log.seed, []).extend(log.finite_scores)
     for log, score in final_scores:
         claim = submission.claimed_bpb(log.seed)
         if claim is None or score.bpb.matches(claim, MATCH_TOLERANCE):
             continue
-        seed_scores = [other for same in submission.logs if same.seed == log.seed for other in same.finite_scores]
+        seed_scores = scores_by_seed[log.seed]
         if matching_names := [other.name for other in seed_scores if other.bpb.matches(claim, MATCH_TOLERANCE)]:
             selections.append(f"seed {log.seed}: json takes {matching_names[0]}, not the log's last score")
         else:
@@ -131,11 +134,7 @@ def _check_headline_claims(
         return
     if not claims.bpb.matches(mean_bpb, MATCH_TOLERANCE):
         matching_logs = [log.name for log, score in final_scores if score.bpb.matches(claims.bpb, MATCH_TOLERANCE)]
-        matching_passes = [
-            score.name
-            for score in final_scores[0][0].finite_scores
-            if _matches_mean(claims.bpb, score.name, final_scores)
-        ]
+        matching_passes = _find_matching_passes(claims.bpb, final_scores)
         if matching_passes:
             selections.append(f"json takes {matching_passes[0]}, not the logs' last score")
         elif matching_logs:
@@ -155,10 +154,17 @@ def _check_headline_claims(
             mismatches.append(f"val_bpb_std: json {_format_number(claims.bpb_std)}, logs {stats.std:.6f}")
 
 
-def _matches_mean(claim: ReportedNumber, name: str, final_scores: list[_ScoredLog]) -> bool:
-    """Whether the claim is the mean over these logs of the pass of this name."""
-    rows = [(log, score) for log, _ in final_scores for score in log.finite_scores if score.name == name]
-    return len(rows) == len(final_scores) and claim.matches(_mean_bpb(rows), MATCH_TOLERANCE)
+def _find_matching_passes(claim: ReportedNumber, final_scores: list[_ScoredLog]) -> list[str]:
+    """The names of the passes, in each log once, whose mean over these logs is the claim."""
+    rows_by_name: dict[str, list[_ScoredLog]] = {}
+    for log, _ in final_scores:
+        for score in log.finite_scores:
+            rows_by_name.setdefault(score.name, []).append((log, score))
+    return [
+        name
+        for name, rows in rows_by_name.items()
+        if len(rows) == len(final_scores) and claim.matches(_mean_bpb(rows), MATCH_TOLERANCE)
+    ]
 
 
 def _mean_bpb(rows: list[_ScoredLog]) -> ReportedNumber:

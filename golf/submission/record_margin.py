@@ -72,7 +72,7 @@ def _test_nats_per_token(ours: Sequence[_SeedScore], baseline: Sequence[_SeedSco
     pairs = [[(bpb.value, loss.value) for bpb, loss in side if loss] for side in (ours, baseline)]
     if len(pairs[0]) < len(ours) or len(pairs[1]) < len(baseline):
         return None
-    ratios = [loss / bpb for bpb, loss in pairs[0] + pairs[1]]
+    ratios = [loss / bpb for bpb, loss in pairs[0] + pairs[1]]  # claims of 0 are no scores: contents leaves them out
     if max(ratios) > min(ratios) * _SAME_TOKENIZER_RATIO:
         return None
     return welch_test([loss for _, loss in pairs[0]], [loss for _, loss in pairs[1]])

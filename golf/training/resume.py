@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.config.sections import TrainConfig
 from golf.data.loader import TokenLoader
 from golf.distributed import device
@@ -209,11 +209,17 @@ def _read_state(path: Path, ctx: DistContext) -> _SavedState:
 
 
 def _read_used_s(folder: Path) -> float:
-    """Return the seconds in seconds.json; 0.0 when the run ended before its first second."""
+    """Return the seconds in seconds.json; 0.0 when the run ended before its first second.
+
+    Raises ArtifactError with a cure when the file is damaged; no stage writes it again.
+    """
     path = folder / "seconds.json"
     if not path.is_file():
         return 0.0
-    used_s = io.read_json(path).get("seconds")
-    if not isinstance(used_s, int | float):
-        raise ArtifactError(path, f"seconds must be a number, got {used_s!r}", f"remove {folder} to start fresh")
-    return float(used_s)
+    try:
+        used_s: float = json_records.read_sealed(path, seconds=json_records.Seconds)["seconds"]
+    except ArtifactError as error:
+        problem = str(error).removeprefix(f"{path}: ").partition("; run the stage")[0]
+        cure = f"rm {path} to continue with the seconds of the newest saved state, or rm -r {folder} to start afresh"
+        raise ArtifactError(path, problem, cure) from None
+    return used_s

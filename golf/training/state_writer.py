@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.data.loader import TokenLoader
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
+from golf.pipeline import os_errors
 from golf.pipeline.progress import log_line
 from golf.training.ema import to_cpu_async
 from golf.training.optimizer import MuonAdamW
@@ -107,7 +108,7 @@ class StateWriter:
     def _heartbeat(self, elapsed_s: Callable[[], float]) -> None:
         while not self._stopping.wait(HEARTBEAT_INTERVAL_S):
             with contextlib.suppress(OSError):  # a full disk: a later write or the next state records the time
-                io.write_json(self._folder / "seconds.json", {"seconds": elapsed_s()})
+                json_records.write_sealed(self._folder / "seconds.json", {"seconds": elapsed_s()})
 
     def _stop_heartbeat(self) -> None:
         self._stopping.set()
@@ -187,7 +188,7 @@ class StateWriter:
             if self._ctx.is_main:
                 self._commit_state(folder, metadata, common_tensors, snapshots)
         except OSError as error:
-            self._log(f"no state saved at step {metadata['step']}: {error.strerror} ({error.filename})")
+            self._log(f"no state saved at step {metadata['step']}: {os_errors.describe_os_error(error)}")
         except BaseException as error:
             self._writer_error = error
 

@@ -165,3 +165,15 @@ def test_each_file_of_a_large_graph_is_read_once(clean_project, monkeypatch):
     monkeypatch.setattr(lineage, "read_lineage", lambda path: opened.append(path) or read(path))
     assert len(path_from_split("train", "30_0.safetensors")) == 32
     assert len(opened) == len(set(opened)) == 29 * 2 + 2
+
+
+def test_a_truncated_checkpoint_or_shard_is_not_called_sound(clean_project):
+    shard = next(Path("artifacts/fetch/train").glob("*.bin"))
+    shard.write_bytes(shard.read_bytes()[:-2])
+    text = render_tree(ADAPTED)
+    assert f"damaged: {shard}: " in " ".join(text.replace("│", " ").split())
+    assert max(map(len, text.splitlines())) <= 80
+    weights = Path(ADAPTED)
+    weights.write_bytes(weights.read_bytes()[:-2])
+    with pytest.raises(ArtifactError, match=rf"{ADAPTED}: damaged"):
+        render_tree(ADAPTED)

@@ -79,13 +79,22 @@ def test_without_any_figure_the_size_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["print 'two'", "x = '\0'", "import helper\nf'{'", "-" * 200_000 + "1"])
-def test_a_script_that_does_not_parse_here_counts_every_python_file(tmp_path, script):
+def test_a_script_that_does_not_parse_here_is_read_as_any_other(tmp_path, script):
     submission_folders.write_valid_submission(tmp_path)
-    (tmp_path / "train_gpt.py").write_text(script)
+    (tmp_path / "train_gpt.py").write_text(script + "\nimport used")
+    for name in ("other.py", "used.py"):
+        (tmp_path / name).write_text("#" * 1000)
+    assert budget_checks.find_executed_sources(load_submission(tmp_path).folder) == (["train_gpt.py", "used.py"], "")
+
+
+def test_a_script_that_is_no_text_counts_every_python_file(tmp_path):
+    submission_folders.write_valid_submission(tmp_path)
+    (tmp_path / "train_gpt.py").write_bytes(b"\xff")
     (tmp_path / "other.py").write_text("#" * 1000)
-    names, remark = budget_checks.find_executed_sources(load_submission(tmp_path).folder)
-    assert names == ["other.py", "train_gpt.py"]
-    assert "does not parse" in remark
+    assert budget_checks.find_executed_sources(load_submission(tmp_path).folder) == (
+        ["other.py", "train_gpt.py"],
+        "every .py is counted: train_gpt.py is not UTF-8 text",
+    )
 
 
 def test_code_behind_a_link_is_not_followed(tmp_path):

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,3 +118,48 @@ def test_any_text_is_read_without_an_error_and_only_a_log_is_known(text):
 @pytest.mark.parametrize("text", ["0/0", "warmup_step:1/20", "loss 2.3 after 4550/20000", "{}", "val_bpb: 1.08"])
 def test_what_only_looks_a_little_like_a_log_is_unknown(text):
     assert not log_parser.parse_log("a", text).is_recognized
+
+
+N_BYTES = 300_000
+HOSTILE_LINES = {
+    "empty": "\n",
+    "carriage returns": "\r",
+    "short": "a\n",
+    "settings": " k: v\n",
+    "collected hessians": "collected " * 4 + "hessians " * 5 + "1" * 1850 + "\n",
+    "hessians": "collected hessians " * 100 + "\n",
+    "collected": "collected " * 200 + "\n",
+    "seeds": "seed:1\n",
+    "gpus in one line": "NVIDIA A ",
+    "scores": "a val_loss:1.5 val_bpb:1.5\n",
+    "scores in one line": "a val_loss:1.5 val_bpb:1.5 ",
+    "times": "train_time:1s\n",
+    "steps": "1/1 a_loss\n",
+    "digits": "1",
+    "digits and points": "train_time:" + "1." * 990 + "\n",
+    "words": "w",
+    "spaces": " ",
+    "settings in one line": "a:b ",
+    "loaders": "val_loader: tokens ",
+    "rows of =": "=" * 41 + "\nimport a\ndef b\n",
+    "=": "=",
+    "losses": "loss: ",
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_a_hostile_text_takes_time_in_proportion_to_its_length(name):
+    line = HOSTILE_LINES[name]
+    text = line * (N_BYTES // len(line))
+    started_at = time.process_time()
+    log_parser.parse_log("a", text)
+    assert time.process_time() - started_at < 10 * 0.5 * N_BYTES / 1e6, "ten times what is allowed"
+
+
+def test_of_very_many_scores_and_settings_the_last_and_the_first_are_kept():
+    settings = "".join(f"  k{number}: v\n" for number in range(9_000))
+    scores = "".join(f"s{number} val_loss:1.5 val_bpb:1.25\n" for number in range(9_000))
+    log = log_parser.parse_log("a", settings + scores)
+    assert log.final_score.name == "s8999"
+    assert (len(log.scores), len(log.settings)) == (5_000, 5_000)

@@ -1,7 +1,9 @@
+import json
 import math
 
 import pytest
 
+from golf.errors import InputError
 from golf.submission import record_margin
 from golf.submission.contents import load_submission
 from tests.helpers import submission_folders
@@ -73,3 +75,11 @@ def test_without_a_baseline_a_second_seed_or_a_record_to_beat_it_was_not_run(tmp
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "README.md").write_text("hello")
     assert check_margin(tmp_path / "d", previous_record).status == "NOT-RUN"
+
+
+@pytest.mark.parametrize("claim", [{"val_bpb": 0}, {"val_bpb": 0, "val_loss": 0.0}, {"per_seed": {"1": 0, "2": 0.0}}])
+def test_a_baseline_that_claims_a_score_of_zero_has_none(tmp_path, claim):
+    now = submission_folders.write_valid_submission(tmp_path / "now")
+    (tmp_path / "baseline.json").write_text(json.dumps(claim))
+    with pytest.raises(InputError, match=r"baseline\.json: has no score to compare with"):
+        record_margin.compute_margin(load_submission(now), tmp_path / "baseline.json")

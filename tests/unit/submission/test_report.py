@@ -92,3 +92,15 @@ def test_the_naive_baseline_is_unruled_where_it_deviates_and_nothing_else(tmp_pa
     statuses = {one.check: one.status for one in submission_folders.run_checks(folder)}
     assert [name for name, status in statuses.items() if status == "UNRULED"] == ["M-a", "M-d", "B-c"]
     assert "FAIL" not in statuses.values()
+
+
+def test_very_many_seeds_and_files_make_a_report_of_bounded_length(tmp_path):
+    claims = {"seeds": [*range(60_000)], "per_seed": {str(seed): {"bytes_total": seed} for seed in range(20_000)}}
+    folder = submission_folders.write_valid_submission(tmp_path / "many", claims=claims)
+    for number in range(1_000):
+        (folder / f"{number:0200}.log").write_bytes(b"\xff")
+    text, has_failed = report.render_report(folder, show_all=True)
+    assert has_failed
+    assert len(text) < 20_000
+    assert "59,98" in text, "and so many more"
+    assert "more characters" in text

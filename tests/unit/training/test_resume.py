@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, json_records
 from golf.data.loader import TokenLoader
 from golf.data.split_reader import TokenSplit
 from golf.distributed import context
-from golf.errors import UnavailableError
+from golf.errors import ArtifactError, UnavailableError
 from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.pipeline import lock, signals
@@ -136,11 +136,26 @@ def test_a_run_that_died_while_its_outputs_were_written_has_nothing_left_to_trai
 
 def test_the_seconds_of_all_processes_count_even_those_after_the_last_state(run_dir):
     kill(3)
-    io.write_json(run_dir / "seconds.json", {"seconds": 1000.0})
+    json_records.write_sealed(run_dir / "seconds.json", {"seconds": 1000.0})
     assert train(dataclasses.replace(CONFIG, limit_s=900.0))[1].steps == 2, "the budget was used up before"
     _, result, _ = train()
     assert 1000.0 < result.seconds < 1060.0
     assert [row["seconds"] < 1000.0 for row in result.log] == [True] * 2 + [False] * 4
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b'{"seconds": -9000.0, "digest": "0"}', b'{"seconds": true}', b"[]", b"\0"]
+)
+def test_damaged_seconds_are_refused_with_a_cure_that_works(run_dir, data):
+    kill(3)
+    path = run_dir / "seconds.json"
+    path.write_bytes(data)
+    with pytest.raises(
+        ArtifactError, match=rf"seconds\.json: .*; rm {path} to continue .*, or rm -r {run_dir} to start"
+    ):
+        train()
+    path.unlink()
+    train()
 
 
 def test_seconds_are_written_while_a_step_lasts(run_dir, monkeypatch):
