@@ -122,10 +122,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ArtifactError if the file is missing or holds anything else."""
     try:
         obj = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ArtifactError(path, "not found", RERUN_HINT) from None
-    except IsADirectoryError:
-        raise ArtifactError(path, "not found: there is a folder in its place", RERUN_HINT) from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(path, f"not valid JSON ({error})", RERUN_HINT) from None
     if not isinstance(obj, dict):

@@ -1,5 +1,6 @@
 """``golf lineage PATH``: the lineage graph of an artifact as a tree of 80 columns, with the path of val into it."""
 
+import textwrap
 from pathlib import Path
 
 from golf.artifacts import io, lineage_graph
@@ -13,6 +14,7 @@ __all__ = ["WIDTH", "render_tree"]
 WIDTH = 80
 _MARKED_SPLIT = "val"  # the split whose path into an artifact is marked
 _VAL_MARK = " <- val"
+_MAX_INDENT = 24  # of a description in the tree of the deepest pipeline
 
 
 def render_tree(path: Path | str) -> str:
@@ -39,13 +41,14 @@ def _require_whole(path: Path) -> None:
         io.load_tensors(path)
 
 
-def _find_damage(folder: Path) -> list[str]:
-    """The first shard of a split that is not the one in its index, as a line; none where all are."""
+def _find_damage(folder: Path, root: Path) -> list[str]:
+    """Lines that name the first file of a split that is not the one in its index; none where all are."""
     try:
         index = split_reader.read_index(folder)
         split_reader.open_split(folder, hub_root=loader.load_config().hub.root if "root" in index else None)
     except GolfError as error:
-        return _wrap("damaged:", str(error).split(" "))
+        message = str(error).replace(f"{root.as_posix()}/", "")
+        return textwrap.wrap(f"damaged: {message}", WIDTH - _MAX_INDENT, subsequent_indent="  ")
     return []
 
 
@@ -76,7 +79,7 @@ def _describe_node(node: LineageNode, root: Path) -> list[str]:
     if node.state != "unchanged":
         return [f"{digest}, {node.state}" + (f": split {node.split}" if node.split else ", its inputs are unknown")]
     if node.split:
-        if damage := _find_damage(root / node.path):
+        if damage := _find_damage(root / node.path, root):
             return [digest, *damage]
         index = split_reader.read_index(root / node.path)
         return [f"{digest}, {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"]

@@ -66,9 +66,15 @@ def _find_action(error: OSError) -> str:
 
 
 def _is_temporary(path: str | None) -> bool:
-    """Whether a path lies in the folder for temporary files, as far as can be told; so does one that is not known."""
+    """Whether a path lies in the folder for temporary files and outside of the project that is worked on.
+
+    True where that cannot be told, as of a path that is not known.
+    """
     try:
-        return path is None or Path(path).resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
+        if path is None:
+            return True
+        target = Path(path).resolve()
+        return target.is_relative_to(Path(tempfile.gettempdir()).resolve()) and not target.is_relative_to(Path.cwd())
     except OSError:
         return True
 

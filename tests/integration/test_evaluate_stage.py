@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from golf.artifacts import io, json_records, lineage
-from golf.cli import results
+from golf.cli import results, verification
 from golf.compliance import evaluation_log, evaluation_run, verdict
 from golf.compliance.catalog import CHECKS
 from golf.compliance.context import EvaluationContext, ValidationData
@@ -42,6 +42,8 @@ def test_a_runs_files_agree_with_each_other(finished_run):
     log = evaluation_log.read_entries(finished_run / LOG)
     assert metrics["verdict"] == record["verdict"] == log[-1]["verdict"]
     assert [line["val_bpb"] for line in log] == [None, metrics["val_bpb"]]
+    assert [line["verdict_sha256"] for line in log] == [None, io.sha256_file(finished_run / VERDICT)]
+    verification.verify_evaluation(finished_run / VERDICT)
     for key in ("artifact", "predictor", "plan", "val", "headline", "commit"):
         assert log[0][key] == log[1][key], key
     for key in ("payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes"):
@@ -185,6 +187,14 @@ def test_a_malformed_manifest_is_named(finished_run, tmp_path, monkeypatch, chan
     paths = (f"{FETCH}/val", f"{FETCH}/train/index.json", f"{FETCH}/dev/index.json", f"{FETCH}/tokenizer.model")
     with pytest.raises(ArtifactError, match=words):
         ValidationData.open(*paths, tmp_path / "manifest.json", 320)
+
+
+def test_a_plan_edited_by_hand_is_refused_with_the_keys_file_and_the_cure(project_dir, expect_stage_error):
+    plan = io.read_json("artifacts/ttt/plan.json")
+    io.write_json("artifacts/ttt/plan.json", plan | {"ttt": plan["ttt"] | {"lr": 0.05}})
+    message = expect_stage_error("evaluate")
+    assert "artifacts/ttt/plan.json: ttt and memory are not the parameters" in message
+    assert "set ttt and memory in params.yaml and run: dvc repro ttt" in message
 
 
 def test_several_epochs_are_unruled_where_the_headline_follows_the_plan(project_dir):

@@ -45,7 +45,6 @@ def folder(tmp_path):
         "from b import c, d",
         "from b.d import (\n    e,  # see: f; (c)\n)",
         "from b import \\\n    c",
-        "from . import a\nfrom .b import c",
         "if 1: import a\nx = 1; from b.d import e as y",
         "def g():\n\tfrom f import *",
         "try:\n    import os, torch.nn\nexcept ImportError: import b.c",
@@ -62,6 +61,8 @@ def test_imports_are_followed_from_file_to_file_once(folder):
     (folder / "a.py").write_text("import b.d.e")
     (folder / "b/d/e.py").write_text("from ..c import x\nfrom ... import f\nimport a")
     assert find(folder) == sorted({*FILES, "s.py"})
+    (folder / "s.py").write_text("from . import f\nfrom .b import c")
+    assert {"f.py", "b/c.py"} <= {*find(folder)}
 
 
 def test_our_own_imports_are_found_as_the_parser_finds_them():

@@ -99,7 +99,7 @@ def test_very_many_seeds_and_files_make_a_report_of_bounded_length(tmp_path):
     folder = submission_folders.write_valid_submission(tmp_path / "many", claims=claims)
     for number in range(1_000):
         (folder / f"{number:0200}.log").write_bytes(b"\xff")
-    text, has_failed = report.render_report(folder, show_all=True)
+    text, has_failed = render_report(folder, show_all=True)
     assert has_failed
     assert len(text) < 20_000
     assert "59,98" in text, "and so many more"

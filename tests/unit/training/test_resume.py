@@ -143,9 +143,7 @@ def test_the_seconds_of_all_processes_count_even_those_after_the_last_state(run_
     assert [row["seconds"] < 1000.0 for row in result.log] == [True] * 2 + [False] * 4
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b'{"seconds": -9000.0, "digest": "0"}', b'{"seconds": true}', b"[]", b"\0"]
-)
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"seconds": -9.0, "digest": "0"}', b'{"seconds": true}', b"[]", b"\0"])
 def test_damaged_seconds_are_refused_with_a_cure_that_works(run_dir, data):
     kill(3)
     path = run_dir / "seconds.json"
@@ -256,7 +254,8 @@ def test_a_full_disk_costs_a_state_and_not_the_run(uninterrupted, run_dir, monke
     monkeypatch.setattr(io, "save_tensors", full)
     monkeypatch.setattr(checkpoint.CheckpointWriter, "__call__", lambda *_: None)
     _, result, _ = train()
-    assert "no state saved at step 6: No space left on device (rank_0.safetensors)" in capfd.readouterr().err
+    stderr = capfd.readouterr().err
+    assert "no state saved at step 6: rank_0.safetensors: No space left on device, while it ran " in stderr
     assert logged(result) == logged(uninterrupted[1])
 
 
