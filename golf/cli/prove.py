@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifacts import json_records, lineage
-from golf.compliance import evaluation_run, provenance
+from golf.compliance import evaluation_log, evaluation_run, provenance
 from golf.compliance.proof import ELSEWHERE_TOLERANCES, TOLERANCES, Proof, Tolerances
 from golf.config import loader
 from golf.data import split_reader
@@ -17,11 +17,12 @@ from golf.errors import ConfigError, InputError
 from golf.evaluation import bpb, ledger, scoring_loop
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
-from golf.pipeline import timing
+from golf.pipeline import run_record, timing
 
 __all__ = ["ProofPaths", "prove_ledger"]
 
-_VAL_DIR = Path("artifacts/fetch/val")
+_VAL_DIR, _LOG_PATH = Path("artifacts/fetch/val"), Path("artifacts/evaluate/evaluation_log.jsonl")
+_PROVEN, _NOT_PROVEN = "PROVEN", "NOT PROVEN"
 _FORGED_FRAC = 0.01  # of the targets, for which the report states the probability that a forgery would have shown
 
 
@@ -36,7 +37,7 @@ class ProofPaths:
 
 
 def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: bool = False) -> tuple[str, bool]:
-    """Prove a ledger of val; return the report and whether a sealed score is contradicted.
+    """Prove a ledger of val and log the result; return the report and whether a sealed score is contradicted.
 
     The other settings are those of params.yaml. places_per_chunk: None is evaluate.proof_places. prove_all: every
     target instead.
@@ -67,7 +68,22 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     differences = _find_differences(paths.ledger, record, session.ctx)
     tolerances = (ELSEWHERE_TOLERANCES if differences else TOLERANCES)[evaluate_cfg.dtype]
     failures = result.find_failures(tolerances, cfg.model.vocab_size)
+    outcome = "; ".join(f"{_NOT_PROVEN}: {failure}" for failure in failures) or _describe_success(result, differences)
+    plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
+    entry = evaluation_log.make_entry(
+        dataclasses.replace(evaluate_cfg, headline=meta["mode"]),
+        plan,
+        lineage.artifact_sha256(_VAL_DIR),
+        run_record.git_revision(),
+    )
+    outcome_keys = {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb, "verdict": outcome}
+    evaluation_log.append_entry(_LOG_PATH, entry | outcome_keys)
     return _render_report(paths, meta["mode"], sealed, result, tolerances, differences, failures), bool(failures)
+
+
+def _describe_success(proof: Proof, differences: list[str]) -> str:
+    tolerances = " with the tolerances for another machine" if differences else ""
+    return f"{_PROVEN}{tolerances}: {proof.comparison.n_places:,} places of {proof.n_chunks:,} chunks"
 
 
 def _read_lineage(paths: ProofPaths, meta: dict[str, Any]) -> dict[str, Any]:
@@ -119,4 +135,4 @@ def _render_report(
         f"{'seconds':<12}{proof.predict_s:.1f} for predictions, {proof.replay_s:.1f} for learning again",
         "",
     ]
-    return "\n".join(lines + ([f"NOT PROVEN: {failure}" for failure in failures] or ["PROVEN"]))
+    return "\n".join(lines + ([f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_PROVEN]))

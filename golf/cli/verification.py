@@ -36,7 +36,7 @@ METRICS_TYPES: dict[str, Any] = {  # of metrics.json; the names of modes are tho
     "val_bytes": Count,
     "implied_bytes": float,
     **{f"{kind}_bytes": Count for kind in ("payload", "code", "artifact", "limit")},
-    **{f"{kind}_seconds": Seconds | None for kind in ("train", "train_limit", "eval_limit")},
+    **{f"{kind}_seconds": Seconds | None for kind in ("train", "train_limit", "eval_limit", "proof", "proof_replay")},
     **{f"{kind}_seconds": Seconds for kind in ("eval", "probe")},
 }
 _TOLERANCE = 1e-6  # of scores computed on another machine, relative for bytes

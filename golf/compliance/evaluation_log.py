@@ -1,7 +1,8 @@
 """The evaluation log: every evaluation on val is logged, so that repeated attempts are visible.
 
 An evaluation is logged twice: before anything is scored, without val_bpb and verdict, and with them at the end; so an
-interrupted evaluation is logged too. A line is a JSON object. Its ``previous`` is the sha256 of the line before it
+interrupted evaluation is logged too. ``golf prove`` adds an entry of ``kind`` "proof", whose ``verdict`` is its result;
+it counts as no evaluation. A line is a JSON object. Its ``previous`` is the sha256 of the line before it
 (null in the first) and its ``hash`` that of its own other keys, so that an edited, moved or removed line shows, the
 last one too. The second entry's ``verdict_sha256`` is that of verdict.json. Lines cut off at the end do not show, nor
 does a missing file or a log that was written anew with new hashes: commit the log, and Git shows them.
@@ -22,9 +23,20 @@ from golf.compliance.check_result import FAIL, PASS, Outcome
 from golf.config.sections import EvaluateConfig
 from golf.errors import ArtifactError
 
-__all__ = ["append_entry", "count_started", "describe_log", "format_count", "make_entry", "read_entries"]
+__all__ = [
+    "EVALUATION",
+    "PROOF",
+    "append_entry",
+    "count_started",
+    "describe_log",
+    "format_count",
+    "make_entry",
+    "read_entries",
+]
 
+EVALUATION, PROOF = "evaluation", "proof"
 _ENTRY_TYPES: dict[str, Any] = {
+    "kind": str,  # EVALUATION or PROOF
     "artifact": str,  # sha256, as are plan and val
     "predictor": str,
     "plan": str | None,
@@ -37,8 +49,8 @@ _ENTRY_TYPES: dict[str, Any] = {
 }
 _OLD_ADDED_TYPES: dict[str, Any] = {"time": str, "previous": str | None}
 _ADDED_TYPES = _OLD_ADDED_TYPES | {"hash": str}
-_OLD_TYPES = {key: kind for key, kind in _ENTRY_TYPES.items() if key != "verdict_sha256"} | _OLD_ADDED_TYPES
-_NEW_KEYS = {"hash", "verdict_sha256"}
+_NEW_KEYS = {"hash", "kind", "verdict_sha256"}
+_OLD_TYPES = {key: kind for key, kind in _ENTRY_TYPES.items() if key not in _NEW_KEYS} | _OLD_ADDED_TYPES
 _OLD_PREDICTOR_KEY = "method"  # in lines that are committed, which their hash chain keeps from being edited
 _RESTORE_HINT = "restore it from Git; the log is never edited"
 _LIMIT = "every evaluation is logged"
@@ -52,6 +64,7 @@ def make_entry(
     plan: how the ttt mode adapts. git_revision: as ``golf.pipeline.run_record`` gives it.
     """
     return {
+        "kind": EVALUATION,
         "artifact": lineage.artifact_sha256(cfg.artifact),
         "predictor": cfg.predictor,
         "plan": io.sha256_json(plan) if cfg.headline == "ttt" else None,
@@ -110,7 +123,7 @@ def read_entries(path: str | Path) -> list[dict[str, Any]]:
         if entry["previous"] != _previous_hash(lines[:number]):
             problem = f"line {number + 1} does not follow the one before: a line was edited, moved or removed"
             raise ArtifactError(path, problem, _RESTORE_HINT)
-        entries.append({"verdict_sha256": None} | entry)
+        entries.append({"kind": EVALUATION, "verdict_sha256": None} | entry)
     return entries
 
 
@@ -132,7 +145,7 @@ def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:
     FAIL when the log's chain is broken.
     """
     try:
-        entries = [*read_entries(log_path), entry]
+        entries = [logged for logged in read_entries(log_path) if logged["kind"] == EVALUATION] + [entry]
     except ArtifactError as error:
         return Outcome(FAIL, "", _LIMIT, str(error))
     on_val = [each for each in entries if each["val"] == entry["val"]]

@@ -35,7 +35,7 @@ _RECORD_GPU_FORM_FACTORS = ("SXM", "HBM3")  # nvidia-smi calls the SXM form "H10
 
 
 def find_executed_sources(folder: SubmissionDir) -> tuple[list[str], str]:
-    """Return the code files that the script runs, by its import statements, and all native code; and a caveat, "" if none.
+    """Return the code files that the script runs, by its imports, and all native code; and a caveat, "" if none.
 
     All Python files are returned if the statements can't tell, e.g. for a link among the files.
     """

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from golf.artifacts import io
-from golf.cli import main
+from golf.cli import main, verification
+from golf.compliance import evaluation_log
 from golf.evaluation.ledger import KIND
 
 LEDGERS, RUN = Path("artifacts/evaluate/ledgers"), Path("artifacts/evaluate/run.json")
+LOG = "artifacts/evaluate/evaluation_log.jsonl"
 
 
 def run(capsys, *arguments: str) -> tuple[int, str]:
@@ -43,6 +45,9 @@ def test_a_finished_runs_headline_is_proven(project_dir, capsys):
     assert "\nPROVEN\n" in text
     assert f"72 of {n_targets:,} targets, in all 8 chunks" in text
     assert "that of the evaluation" in text
+    entry = evaluation_log.read_entries(LOG)[-1]
+    assert (entry["kind"], entry["verdict"]) == ("proof", "PROVEN: 72 places of 8 chunks")
+    verification.verify_evaluation()
 
 
 def test_the_other_modes_ledgers_can_be_proven_too(project_dir, capsys):
@@ -56,6 +61,7 @@ def test_a_ledger_that_was_forged_and_sealed_anew_is_not_proven(project_dir, cap
     code, text = run(capsys)
     assert code == 1
     assert "NOT PROVEN: sealed scores are 1.0e-02 nats better than predictions on average" in text
+    assert evaluation_log.read_entries(LOG)[-1]["verdict"].startswith("NOT PROVEN: ")
 
 
 def test_where_the_machine_is_unknown_or_another_the_tolerances_are_wider_and_the_report_says_why(project_dir, capsys):
