@@ -1,0 +1,254 @@
+"""Encode a text with an artifact's own distributions, and decode it: the proof that the claimed bits are enough.
+
+Both sides make the same pass (``token_stream``) with the same predictor, so the decoder needs the artifact, the
+tokenizer and the plan, and never the text. It checks them against the header before it begins, the tokens against the
+checksums on the way, and the text against its digest at the end.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from golf.artifacts import io
+from golf.config.sections import MemoryConfig, TTTConfig
+from golf.data import normalize, transforms
+from golf.data.tokenizer import Tokenizer
+from golf.distributed.context import single_process
+from golf.errors import ArtifactError, InputError
+from golf.evaluation.ledger import Ledger
+from golf.evaluation.scoring_loop import make_pass_settings
+from golf.evaluation.text_codec import container, fingerprint, patches
+from golf.evaluation.text_codec.container import Header
+from golf.evaluation.text_codec.next_token import IncrementalSource, NextTokenSource, PredictSource
+from golf.evaluation.text_codec.range_coder import DivergedError, TokenCoder, TokenDecoder, TokenEncoder
+from golf.evaluation.text_codec.token_stream import code_stream
+from golf.inference.predictor import GolfPredictor
+from golf.pipeline.progress import Progress
+
+__all__ = ["EncodedText", "PassPlan", "TextCodec"]
+
+_DOCUMENT_END = b"\n"  # no normalized text holds one, so a split is written with one document a line
+_MAX_THREADS = 255
+_OWN_HINTS = {
+    "artifact": "give the .golf file that it was encoded with as --artifact",
+    "tokenizer": "give its tokenizer as --tokenizer",
+    "settings": "give its plan as --plan, and params.yaml its evaluate.stride",
+    "torch": "install that torch",
+    "libraries": "install the versions with which it was encoded",
+    "cpu": "decode on such a CPU",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassPlan:
+    """How a pass scores and learns: what ``scoring_loop.evaluate_mode`` takes."""
+
+    mode: str
+    stride: int
+    ttt_cfg: TTTConfig
+    memory_cfg: MemoryConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedText:
+    """An encoded text and what it cost.
+
+    data: the file. text_bytes: of the text. n_targets: its tokens. code_bits: of these by their nll. side_bytes: what
+    the tokens do not hold. seconds: of the pass.
+    """
+
+    data: bytes
+    text_bytes: int
+    n_targets: int
+    code_bits: float
+    side_bytes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON: bits, bytes, seconds and what follows from them."""
+        return {
+            "text_bytes": self.text_bytes,
+            "encoded_bytes": len(self.data),
+            "side_bytes": self.side_bytes,
+            "tokens": self.n_targets,
+            "code_bits": round(self.code_bits, 3),
+            "bits_per_byte": round(8 * len(self.data) / self.text_bytes, 6) if self.text_bytes else None,
+            "seconds": round(self.seconds, 3),
+            "tokens_per_s": round(self.n_targets / self.seconds, 1) if self.n_targets else None,
+        }
+
+
+class TextCodec:
+    """An artifact with its tokenizer, ready to encode and decode. It runs on the CPU in fp32, uncompiled."""
+
+    def __init__(self, artifact: Path | str, tokenizer: Tokenizer, transform_name: str, *, quiet: bool = False) -> None:
+        """Raises ArtifactError for a damaged artifact, InputError for a tokenizer that is not the model's."""
+        self._artifact_path, self._tokenizer, self._quiet = Path(artifact), tokenizer, quiet
+        self._transform = transforms.get_transform(transform_name)
+        self._predictor = GolfPredictor.open(str(artifact), single_process(), eval_batch_tokens=1)
+        self._model_cfg = self._predictor.model.cfg
+        if tokenizer.vocab_size != self._model_cfg.vocab_size:
+            raise InputError(
+                f"{tokenizer.name}: has {tokenizer.vocab_size} pieces, {artifact} has {self._model_cfg.vocab_size}; "
+                f"{_OWN_HINTS['tokenizer']}"
+            )
+        self._artifact_hash = fingerprint.short_hash(io.sha256_file(artifact))
+        self._tokenizer_hash = fingerprint.short_hash(f"{tokenizer.sha256} {transform_name}")
+        ids = np.arange(tokenizer.vocab_size)
+        self._piece_bytes = np.array([len(piece) for piece in tokenizer.ids_to_bytes(ids)], np.int32)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model sees at once."""
+        return self._model_cfg.context_length
+
+    def encode(self, text: bytes, plan: PassPlan, *, uses_predict: bool = False) -> EncodedText:
+        """Encode any bytes as one document. uses_predict: predict each token anew, see ``next_token``."""
+        normalized = self._transform.encode(normalize.normalize(text.decode(errors="ignore")))
+        (tokens,) = self._tokenizer.encode([normalized])
+        side_information = patches.pack_patches(patches.find_patches(self._detokenize(tokens), text))
+        return self._encode_tokens(tokens, text, side_information, plan, is_split=False, uses_predict=uses_predict)
+
+    def encode_split(self, tokens: np.ndarray, plan: PassPlan, *, uses_predict: bool = False) -> EncodedText:
+        """Encode a split's tokens, uint16 [N]. Its text is that of its documents, one a line."""
+        text = self._join_documents(tokens)
+        return self._encode_tokens(tokens, text, b"", plan, is_split=True, uses_predict=uses_predict)
+
+    def decode(self, path: Path | str, data: bytes, plan: PassPlan) -> tuple[bytes, float]:
+        """(the text, the seconds of the pass). plan: its mode is ignored, as the file names its own.
+
+        path: named in messages. Raises ArtifactError for a file that is damaged, or was encoded with another artifact,
+        tokenizer, plan, library or CPU.
+        """
+        header, side_information, code = container.parse(path, data)
+        plan = dataclasses.replace(plan, mode=header.mode)
+        own = self._make_header(plan, header.n_targets, header.digest, header.is_split, header.uses_predict)
+        self._require_same(path, header, own)
+        tokens = np.zeros(header.n_targets + 1, np.uint16)
+        tokens[0] = self._tokenizer.bos
+        try:
+            with fingerprint.use_threads(header.threads):
+                coder = TokenDecoder(self._model_cfg.vocab_size, code)
+                _, seconds = self._run_pass(coder, tokens, plan, "decode", uses_predict=header.uses_predict)
+            if header.is_split:
+                text = self._join_documents(tokens)
+            else:
+                changes = patches.unpack_patches(side_information)
+                text = patches.apply_patches(self._detokenize(tokens), changes)
+        except DivergedError:
+            text = None
+        except patches.PatchError as error:
+            raise ArtifactError(path, f"its side information is not valid ({error})", "encode the text again") from None
+        if text is None or container.text_digest(text) != header.digest:
+            problem = "does not decode to the text that was encoded: the arithmetic on this machine differs"
+            raise ArtifactError(path, problem, f"decode it where it was encoded; this is {fingerprint.describe_cpu()}")
+        return text, seconds
+
+    def _encode_tokens(
+        self,
+        tokens: np.ndarray,
+        text: bytes,
+        side_information: bytes,
+        plan: PassPlan,
+        *,
+        is_split: bool,
+        uses_predict: bool,
+    ) -> EncodedText:
+        coder = TokenEncoder(self._model_cfg.vocab_size, tokens[1:].tolist())
+        known = np.zeros_like(tokens)  # the pass itself sees no token that it has not coded
+        known[0] = tokens[0]
+        header = self._make_header(plan, len(tokens) - 1, container.text_digest(text), is_split, uses_predict)
+        with fingerprint.use_threads(header.threads):
+            bits, seconds = self._run_pass(coder, known, plan, "encode", uses_predict=uses_predict)
+        data = container.pack(header, side_information, coder.to_bytes())
+        return EncodedText(
+            data=data,
+            text_bytes=len(text),
+            n_targets=len(tokens) - 1,
+            code_bits=bits,
+            side_bytes=len(side_information),
+            seconds=seconds,
+        )
+
+    def _run_pass(
+        self, coder: TokenCoder, tokens: np.ndarray, plan: PassPlan, name: str, *, uses_predict: bool
+    ) -> tuple[float, float]:
+        """(bits of the pass by the nll, its seconds)"""
+        begin_s = time.perf_counter()
+        settings = self._pass_settings(plan, len(tokens) - 1)
+        predictor = self._predictor.reset(**settings)
+        source: NextTokenSource
+        source = PredictSource(predictor) if uses_predict else IncrementalSource(predictor, stride=settings["stride"])
+        progress = Progress(name, len(tokens) - 1, f"tokens {plan.mode}", quiet=self._quiet)
+        bits = code_stream(
+            predictor,
+            source,
+            coder,
+            tokens,
+            Ledger(plan.mode, self._tokenizer.bos),
+            piece_bytes=self._piece_bytes,
+            chunk_tokens=plan.ttt_cfg.chunk_tokens,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - begin_s
+        progress.finish(f"{plan.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
+        return bits, seconds
+
+    def _pass_settings(self, plan: PassPlan, n_targets: int) -> dict[str, Any]:
+        return make_pass_settings(
+            plan.mode,
+            n_targets,
+            ttt_cfg=plan.ttt_cfg,
+            memory_cfg=plan.memory_cfg,
+            stride=plan.stride,
+            context_length=self.context_length,
+        )
+
+    def _make_header(self, plan: PassPlan, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool) -> Header:
+        settings = self._pass_settings(plan, n_targets) | {"chunk_tokens": plan.ttt_cfg.chunk_tokens}
+        facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
+        return Header(
+            mode=plan.mode,
+            is_split=is_split,
+            uses_predict=uses_predict,
+            threads=min(torch.get_num_threads(), _MAX_THREADS),
+            torch=fingerprint.torch_version(),
+            artifact=self._artifact_hash,
+            tokenizer=self._tokenizer_hash,
+            settings=fingerprint.short_hash(facts),
+            libraries=fingerprint.hash_libraries(),
+            cpu=fingerprint.hash_cpu(),
+            digest=digest,
+            n_targets=n_targets,
+        )
+
+    def _require_same(self, path: Path | str, header: Header, own: Header) -> None:
+        """Raises ArtifactError, which names what differs first, unless the file was encoded as this would encode it."""
+        if not (differences := header.find_differences(own)):
+            return
+        here = {
+            "artifact": f"artifact ({self._artifact_path} is not its)",
+            "tokenizer": f"tokenizer ({self._tokenizer.name} is not its)",
+            "settings": "plan",
+            "torch": f"torch: {'.'.join(map(str, header.torch))}, not {torch.__version__}",
+            "libraries": "version of numpy, constriction, sentencepiece, brotli or build of torch",
+            "cpu": f"CPU than this {fingerprint.describe_cpu()}",
+        }
+        first = differences[0]
+        raise ArtifactError(path, f"was encoded with another {here[first]}", _OWN_HINTS[first])
+
+    def _detokenize(self, tokens: np.ndarray) -> bytes:
+        """The UTF-8 of one document as its tokens stand for it, whether or not that is text."""
+        pieces = self._tokenizer.ids_to_bytes(tokens)
+        text = self._transform.decode_pieces(pieces)
+        return b"".join(pieces) if text is None else text.encode()
+
+    def _join_documents(self, tokens: np.ndarray) -> bytes:
+        starts = np.flatnonzero(tokens == self._tokenizer.bos)
+        return b"".join(self._detokenize(ids) + _DOCUMENT_END for ids in np.split(tokens, starts[1:]))

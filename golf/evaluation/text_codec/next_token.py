@@ -1,0 +1,105 @@
+"""Where a coder gets the distribution of the next token: from keys and values that are kept, or from ``predict``.
+
+Both give what the predictor's ``score`` would charge, up to rounding: the same windows, the same mixture with the
+memory.
+"""
+
+# V vocabulary; position p of a stream predicts token p + 1
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from golf.evaluation.text_codec.kv_cache import KVCacheModel
+from golf.inference.ngram_memory import NgramMemory
+from golf.inference.predictor import GolfPredictor
+from golf.inference.windows import Window, plan_windows
+
+__all__ = ["IncrementalSource", "NextTokenSource", "PredictSource"]
+
+
+class NextTokenSource(Protocol):
+    """Gives the distributions of a chunk's tokens, each asked for once and in order."""
+
+    def begin_chunk(self, begin: int, end: int) -> None:
+        """Expect the positions begin <= p < end. The predictor may have learned since the last chunk."""
+
+    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
+        """The distribution of the token after ``tokens``, the stream so far: float64 [V], valid until the next call."""
+
+
+class PredictSource:
+    """Asks the predictor anew for each token. It serves any predictor, in time that grows with the context."""
+
+    def __init__(self, predictor: GolfPredictor) -> None:
+        self._predictor = predictor
+
+    def begin_chunk(self, begin: int, end: int) -> None:
+        """Nothing: the predictor keeps all that there is."""
+
+    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
+        probs: np.ndarray = np.exp(self._predictor.predict(tokens).astype(np.float64))
+        return probs
+
+
+class IncrementalSource:
+    """Keeps keys and values within a window, and the memory's place within a chunk."""
+
+    def __init__(self, predictor: GolfPredictor, *, stride: int) -> None:
+        """stride: that of the predictor's pass."""
+        self._predictor, self._stride = predictor, stride
+        self._model = KVCacheModel(predictor.model)
+        self._context_length = predictor.model.cfg.context_length
+        self._probs = np.empty(predictor.model.cfg.vocab_size)
+        self._windows: Iterator[Window] = iter(())
+        self._window_end = 0
+        self._memory: _MemoryCursor | None = None
+
+    def begin_chunk(self, begin: int, end: int) -> None:
+        if self._predictor.learner is not None:
+            self._model.refresh()
+        windows = plan_windows(begin, end, context_length=self._context_length, stride=self._stride)
+        self._windows, self._window_end = iter(windows), begin
+        memory = self._predictor.memory
+        self._memory = None if memory is None else _MemoryCursor(memory)
+
+    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
+        position = len(tokens) - 1
+        if position == self._window_end:
+            window = next(self._windows)
+            self._model.begin_window(tokens[window.start : position])
+            self._window_end = window.score_to
+        logits = self._model.step(int(tokens[-1]))
+        logits -= logits.max()
+        np.exp(logits, out=self._probs, dtype=np.float64)
+        self._probs *= 1 / self._probs.sum()
+        if self._memory is not None:
+            self._memory.mix(tokens, self._probs)
+        return self._probs
+
+
+class _MemoryCursor:
+    """A memory's distributions along a growing stream, at the cost of one token each.
+
+    ``NgramMemory`` mixes whole chunks. This reads its tables and records a chunk's tokens in a table of its own, which
+    is dropped at the chunk's end: ``NgramMemory.learn`` records them for good.
+    """
+
+    def __init__(self, memory: NgramMemory) -> None:
+        self._memory, self._longest = memory, memory._longest
+        self._successors = type(memory.successors)(memory.successors)
+        self._is_first = True  # the tokens before the chunk are in the memory already
+
+    def mix(self, tokens: np.ndarray, probs_V: np.ndarray) -> None:
+        """Turn the model's distribution after ``tokens`` into the mixture, in place. Each call has one token more."""
+        tail = tokens[-self._longest - 1 :]
+        if not self._is_first:
+            for _ in self._memory.iter_contexts(tail, len(tail) - 1, self._successors):
+                pass
+        self._is_first = False
+        placeholder = tail[-1:]  # stands for the unknown token, which no context holds
+        contexts = next(self._memory.iter_contexts(np.append(tail, placeholder), len(tail), self._successors))
+        shares, model_share = self._memory._mix(contexts)
+        probs_V *= model_share
+        probs_V[list(shares)] += list(shares.values())

@@ -1,0 +1,153 @@
+"""What turns the text that tokens stand for into the bytes of a file: a list of patches, packed.
+
+The normalizer collapses white space, drops control characters and bytes that are no UTF-8, and composes characters. So
+most patches are line ends and indentation in place of a space. A patch is three numbers: bytes to copy, bytes of the
+normalized text to leave out, and which of the distinct insertions, in the order of their first use, comes instead.
+"""
+
+import itertools
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import brotli
+
+__all__ = ["Patch", "PatchError", "apply_patches", "find_patches", "pack_patches", "unpack_patches"]
+
+_SPACES = b" \t\n\r\x0b\x0c"
+_ANCHOR_BYTES = 8  # equal bytes after which the two texts count as aligned again
+_NEAR_BYTES = 24  # left out and inserted, of which every combination is tried
+_FAR_BYTES = 1 << 12  # looked through for the next anchor after that
+_MAX_BLOCK_BYTES = 1 << 20  # compared at once
+_BROTLI_WINDOW_BITS = 24
+_LENGTHS = struct.Struct("<III")
+
+
+class PatchError(Exception):
+    """Packed patches that ``pack_patches`` never writes, or that do not fit the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Copy ``copied`` bytes of the base text, leave out the next ``omitted`` ones, and insert ``inserted``."""
+
+    copied: int
+    omitted: int
+    inserted: bytes
+
+
+def find_patches(base: bytes, wanted: bytes) -> list[Patch]:
+    """Patches that turn ``base`` into ``wanted``, few where the texts are alike; empty where they are equal."""
+    patches: list[Patch] = []
+    i = j = 0  # in base and in wanted
+    while True:
+        copied = _common_prefix(base, i, wanted, j)
+        if i + copied == len(base) and j + copied == len(wanted):
+            return patches
+        while copied and base[i + copied - 1] in _SPACES:  # a run of white space is one insertion
+            copied -= 1
+        omitted, n_inserted = _realign(base, i + copied, wanted, j + copied)
+        i, j = i + copied + omitted, j + copied + n_inserted
+        patches.append(Patch(copied, omitted, wanted[j - n_inserted : j]))
+
+
+def _common_prefix(base: bytes, i: int, wanted: bytes, j: int) -> int:
+    start, block = 0, 64
+    while block:
+        part = base[i + start : i + start + block]
+        if part and part == wanted[j + start : j + start + len(part)]:
+            start, block = start + len(part), min(2 * block, _MAX_BLOCK_BYTES)
+        else:
+            block //= 2
+    return start
+
+
+def _realign(base: bytes, i: int, wanted: bytes, j: int) -> tuple[int, int]:
+    """(bytes to leave out of base, bytes to insert from wanted) before the texts agree again; not both 0."""
+    base_end, wanted_end = _skip_spaces(base, i), _skip_spaces(wanted, j)
+    if (base_end > i or wanted_end > j) and _agree(base, base_end, wanted, wanted_end):
+        return base_end - i, wanted_end - j
+    for total in range(1, 2 * _NEAR_BYTES + 1):
+        for omitted in range(max(0, total - _NEAR_BYTES), min(total, _NEAR_BYTES) + 1):
+            if _agree(base, i + omitted, wanted, j + total - omitted):
+                return omitted, total - omitted
+    for omitted in range(_FAR_BYTES):
+        anchor = base[i + omitted : i + omitted + _ANCHOR_BYTES]
+        found = wanted.find(anchor, j, j + _FAR_BYTES) if len(anchor) == _ANCHOR_BYTES else -1
+        if found >= 0 and (omitted or found > j):
+            return omitted, found - j
+    n_omitted = min(_FAR_BYTES, len(base) - i)
+    return (n_omitted, min(_FAR_BYTES, len(wanted) - j)) if n_omitted else (0, len(wanted) - j)
+
+
+def _skip_spaces(text: bytes, start: int) -> int:
+    while start < len(text) and text[start] in _SPACES:
+        start += 1
+    return start
+
+
+def _agree(base: bytes, i: int, wanted: bytes, j: int) -> bool:
+    """Whether the next bytes are equal, or both texts end within them."""
+    part = wanted[j : j + _ANCHOR_BYTES]
+    return i <= len(base) and j <= len(wanted) and base[i : i + _ANCHOR_BYTES] == part
+
+
+def apply_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
+    """The patched text. Raises PatchError for patches that go beyond the end of ``base``."""
+    parts, i = [], 0
+    for patch in patches:
+        parts += [base[i : i + patch.copied], patch.inserted]
+        i += patch.copied + patch.omitted
+    if i > len(base):
+        raise PatchError("a patch lies beyond the text's end")
+    return b"".join([*parts, base[i:]])
+
+
+def pack_patches(patches: Sequence[Patch]) -> bytes:
+    """The patches in as few bytes as Brotli makes of their columns; no byte for no patch."""
+    if not patches:
+        return b""
+    replacements: dict[tuple[int, bytes], int] = {}
+    uses = [replacements.setdefault((patch.omitted, patch.inserted), len(replacements)) for patch in patches]
+    numbers = [patch.copied for patch in patches], uses, [n for o, text in replacements for n in (o, len(text))]
+    columns = [b"".join(map(_pack_number, column)) for column in numbers]
+    raw = _LENGTHS.pack(*map(len, columns)) + b"".join([*columns, *(text for _, text in replacements)])
+    return bytes(brotli.compress(raw, quality=11, lgwin=_BROTLI_WINDOW_BITS))
+
+
+def unpack_patches(packed: bytes) -> list[Patch]:
+    """Raises PatchError for bytes that ``pack_patches`` never returns."""
+    if not packed:
+        return []
+    try:
+        raw = brotli.decompress(packed)
+        lengths = _LENGTHS.unpack_from(raw)
+        ends = [_LENGTHS.size + sum(lengths[:n]) for n in range(len(lengths) + 1)]
+        if ends[-1] > len(raw):
+            raise PatchError("their columns are longer than the whole")
+        copied, uses, sizes = (list(_iter_numbers(raw[a:b])) for a, b in itertools.pairwise(ends))
+        replacements, offset = [], ends[-1]
+        for omitted, n_inserted in zip(sizes[::2], sizes[1::2], strict=True):
+            replacements.append((omitted, raw[offset : offset + n_inserted]))
+            offset += n_inserted
+        return [Patch(count, *replacements[use]) for count, use in zip(copied, uses, strict=True)]
+    except (brotli.error, struct.error, IndexError, ValueError) as error:
+        raise PatchError(str(error) or "not valid") from None
+
+
+def _pack_number(number: int) -> bytes:
+    packed = bytearray()
+    while number >= 128:
+        packed.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*packed, number])
+
+
+def _iter_numbers(data: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            yield number
+            number = shift = 0
