@@ -1,14 +1,14 @@
 """One token at a time through a GPT whose keys and values are kept: the same network as ``golf.model.gpt``, faster.
 
 A window's first tokens run through the model itself, whose attention is watched for keys and values. Each later token
-is one row: its matrix products are torch's, on the threads that torch is set to, and what lies between them is NumPy's
-on the same memory, because an operator of torch takes longer to start than such a row to compute.
+is one row: its matrix products are torch's, on the threads that torch is set to. What lies between them is NumPy's on
+the same memory, in buffers that are reused, because for one row starting an operator takes longer than its arithmetic.
 
 The result equals the batched forward pass up to rounding, for every ModelConfig. It is for a CPU in fp32.
 """
 
 # D width, H query heads, G key/value heads, R = H / G, E head width, F hidden width of the MLP, T = context_length,
-# V vocabulary, n tokens of the window so far
+# V vocabulary, C calls of a layer, L layers
 
 import contextlib
 import math
@@ -22,29 +22,43 @@ from golf.model.gpt import GPT
 __all__ = ["KVCacheModel"]
 
 _EPS = float(np.finfo(np.float32).eps)  # what torch's rms_norm adds to the mean square
-_NORMALIZE_EPS = 1e-12  # the least norm of torch's normalize
+_MIN_SQUARE = 1e-24  # the square of the least norm by which torch's normalize divides
+_SAFE_SCORE = 60.0  # exp of it and sums of that are finite in fp32
+
+
+class _Buffer:
+    """A row in memory, as torch's matrix products and as NumPy's functions see it."""
+
+    def __init__(self, *shape: int) -> None:
+        self.tensor = torch.zeros(math.prod(shape))
+        self.array: np.ndarray = self.tensor.numpy().reshape(shape)
 
 
 class _LayerWeights:
-    """A block's weights as the step uses them: scales multiplied in, queries, keys and values as one matrix."""
+    """A block's weights as a step uses them: scales multiplied in, queries, keys and values as one matrix.
 
-    def __init__(self, model: GPT, layer: int) -> None:
-        block = model.blocks[layer]
+    Of each query and key head the rotated dimensions j and j + rope_dims / 2 become neighbors, the real and imaginary
+    part of a complex number. ``order`` are the dimensions of a head in that order.
+    """
+
+    def __init__(self, model: GPT, layer: int, order: np.ndarray) -> None:
+        cfg, block = model.cfg, model.blocks[layer]
         scale, attn, mlp = 1 / math.sqrt(layer + 1), block.attn, block.mlp
-        n_heads, head_dim = model.cfg.n_heads, model.cfg.head_dim
-        self.mix_x, self.mix_x0 = (row.numpy() for row in block.resid_mix.detach())
-        self.qkv = torch.cat([attn.c_q.weight, attn.c_k.weight, attn.c_v.weight]).detach() * scale
-        gains = torch.cat([attn.q_gain.detach() / math.sqrt(head_dim), torch.ones(model.cfg.n_kv_heads)])
-        self.head_gains = gains[:, None].numpy()
+        self.mix = block.resid_mix.detach()[0].numpy()
+        qk = torch.cat([attn.c_q.weight, attn.c_k.weight]).detach().view(-1, cfg.head_dim, cfg.d_model)
+        self.qkv = torch.cat([qk[:, order].flatten(0, 1), attn.c_v.weight.detach()]) * scale
+        gains = attn.q_gain.detach()
+        key_gains = torch.full((cfg.n_kv_heads,), math.sqrt(cfg.head_dim))  # heads are divided by their norm alone
+        self.qk_gains = torch.cat([gains, key_gains])[:, None].numpy()
+        self.is_safe = float(gains.abs().max()) * math.sqrt(cfg.head_dim) < _SAFE_SCORE
         self.attn_out = attn.proj.weight.detach() * block.attn_scale.detach()[:, None]
         self.mlp_in = mlp.fc.weight.detach() * scale
         self.mlp_out = mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None]
-        self.is_parallel, self.use_xsa = layer >= model.cfg.parallel_residual_from, layer >= model.cfg.xsa_from
-        self.n_heads = n_heads
+        self.is_parallel, self.use_xsa = layer >= cfg.parallel_residual_from, layer >= cfg.xsa_from
 
 
 class KVCacheModel:
-    """Distributions of a stream's next tokens, window by window.
+    """Logits of a stream's next tokens, window by window.
 
     ``refresh`` after the model's weights have changed, ``begin_window`` with the window's first tokens, then ``step``
     with each further one.
@@ -52,23 +66,33 @@ class KVCacheModel:
 
     def __init__(self, model: GPT) -> None:
         cfg = model.cfg
-        self._model, self._cfg = model, cfg
-        encoder, decoder = cfg.layer_order(recurrent=True)
-        self._encoder, self._decoder = encoder, decoder
-        shape = len(encoder) + len(decoder), cfg.n_kv_heads, cfg.context_length, cfg.head_dim
-        self._keys, self._values = torch.zeros(shape), torch.zeros(shape)
-        self._cos, self._sin = model.rope_cos.numpy(), model.rope_sin.numpy()
-        self._qkv = torch.empty(cfg.d_model + 2 * cfg.n_kv_heads * cfg.head_dim)
-        self._normed, self._out = torch.empty(cfg.d_model), torch.empty(cfg.d_model)
-        self._hidden, self._logits = torch.empty(cfg.d_ff), torch.empty(cfg.vocab_size)
+        self._model, self._cfg, self._half = model, cfg, cfg.rope_dims // 2
+        self._encoder, self._decoder = cfg.layer_order(recurrent=True)
+        pairs = np.arange(cfg.rope_dims).reshape(2, self._half).T.ravel()
+        self._order = np.concatenate([pairs, np.arange(cfg.rope_dims, cfg.head_dim)])
+        self._turns = (model.rope_cos - 1j * model.rope_sin).numpy()  # complex [T, rope_dims / 2]
+        n_qk, n_calls = cfg.n_heads + cfg.n_kv_heads, len(self._encoder) + len(self._decoder)
+        self._heads = _Buffer(n_qk + cfg.n_kv_heads, cfg.head_dim)
+        self._qk, self._keys_and_values = self._heads.array[:n_qk], self._heads.array[cfg.n_heads :]
+        self._queries = self._heads.array[: cfg.n_heads].reshape(cfg.n_kv_heads, -1, cfg.head_dim)
+        self._v = self._heads.array[n_qk:, None]
+        self._rotated = self._qk[:, : cfg.rope_dims]
+        self._x, self._normed, self._y = _Buffer(cfg.d_model), _Buffer(cfg.d_model), _Buffer(cfg.d_model)
+        self._y_heads = self._y.array.reshape(self._queries.shape)
+        self._hidden, self._leaked = _Buffer(cfg.d_ff), np.empty(cfg.d_ff, np.float32)
+        self._logits = _Buffer(cfg.vocab_size)
+        # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
+        self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
         self._document_start = self._n_tokens = 0  # both in the window
         self.refresh()
 
     def refresh(self) -> None:
         """Take over the model's present weights. The window must be begun anew."""
         model = self._model
-        self._layers = [_LayerWeights(model, layer) for layer in range(self._cfg.n_layers)]
+        self._layers = [_LayerWeights(model, layer, self._order) for layer in range(self._cfg.n_layers)]
         self._embedding = model.tok_emb.weight.detach()
+        self._embedding_rows = self._embedding.numpy()
+        self._mixes_of_x0 = torch.stack([block.resid_mix.detach()[1] for block in model.blocks]).numpy()  # [L, D]
         gates = torch.sigmoid(model.skip_gates.detach())
         self._skip_shares, self._gates = ((1 - gates) * model.skip_weights.detach()).numpy(), gates.numpy()
         self._n_tokens = 0
@@ -84,9 +108,10 @@ class KVCacheModel:
             self._document_start = int(starts[-1]) if len(starts) else 0
         with _watch_attention(self._model) as calls:
             self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True, last_n=1)
-        for index, (k_1TGE, v_1TGE) in enumerate(calls):
-            self._keys[index, :, : len(tokens)] = k_1TGE[0].transpose(0, 1)
-            self._values[index, :, : len(tokens)] = v_1TGE[0].transpose(0, 1)
+        n_keys = self._cfg.n_kv_heads
+        for cache, (k_1TGE, v_1TGE) in zip(self._cache, calls, strict=True):
+            cache[: len(tokens), :n_keys, :-1] = k_1TGE[0].numpy()[:, :, self._order]
+            cache[: len(tokens), n_keys:, :-1] = v_1TGE[0].numpy()
 
     @torch.no_grad()
     def step(self, token: int) -> np.ndarray:
@@ -98,83 +123,73 @@ class KVCacheModel:
             raise IndexError(f"the window of {self._cfg.context_length} tokens is full")
         if token == self._cfg.doc_mask_bos_id:
             self._document_start = self._n_tokens
-        embedded = self._embedding[token].numpy()
-        x = x0 = embedded * _inverse_rms(embedded)
+        x = self._x.array
+        embedded = self._embedding_rows[token]
+        np.multiply(embedded, _inverse_rms(embedded), x)
+        mixed_x0 = self._mixes_of_x0 * x
         skips = []
-        for index, layer in enumerate(self._encoder):
-            x = self._run_block(self._layers[layer], index, x, x0)
-            skips.append(x)
+        for call, layer in enumerate(self._encoder):
+            self._run_block(layer, call, mixed_x0[layer])
+            skips.append(x.copy())
         for position, layer in enumerate(self._decoder):
             if skips:
-                x = self._skip_shares[position] * skips.pop() + self._gates[position] * x
-            x = self._run_block(self._layers[layer], len(self._encoder) + position, x, x0)
+                np.multiply(x, self._gates[position], x)
+                np.add(x, self._skip_shares[position] * skips.pop(), x)
+            self._run_block(layer, len(self._encoder) + position, mixed_x0[layer])
         self._n_tokens += 1
-        logits = self._multiply(self._embedding, x * _inverse_rms(x), self._logits)
-        logits /= self._cfg.softcap
-        np.tanh(logits, out=logits)
-        logits *= self._cfg.softcap
+        np.multiply(x, _inverse_rms(x), self._normed.array)
+        torch.mv(self._embedding, self._normed.tensor, out=self._logits.tensor)
+        logits, softcap = self._logits.array, self._cfg.softcap
+        np.multiply(logits, 1 / softcap, logits)
+        np.tanh(logits, logits)
+        np.multiply(logits, softcap, logits)
         return logits
 
-    def _multiply(self, matrix: torch.Tensor, row: np.ndarray, out: torch.Tensor) -> np.ndarray:
-        torch.mv(matrix, torch.from_numpy(row), out=out)
-        result: np.ndarray = out.numpy()
-        return result
-
-    def _run_block(self, weights: _LayerWeights, index: int, x: np.ndarray, x0: np.ndarray) -> np.ndarray:
-        """A block's output for one row. index: of the call, as a repeated layer keeps keys for each of its passes."""
-        x = weights.mix_x * x + weights.mix_x0 * x0
-        normed = x * _inverse_rms(x)
-        attended = self._multiply(weights.attn_out, self._attend(weights, index, normed), self._out)
-        if weights.is_parallel:
-            x += attended
-            x += self._run_mlp(weights, normed)
-            return x
-        x += attended
-        x += self._run_mlp(weights, x * _inverse_rms(x))
-        return x
-
-    def _run_mlp(self, weights: _LayerWeights, normed: np.ndarray) -> np.ndarray:
-        hidden = self._multiply(weights.mlp_in, normed, self._hidden)
+    def _run_block(self, layer: int, call: int, mixed_x0: np.ndarray) -> None:
+        """Turn the row x into the block's output. call: its number, as a repeated layer keeps keys for each pass."""
+        weights, x, x_tensor = self._layers[layer], self._x.array, self._x.tensor
+        normed, hidden, leaked = self._normed, self._hidden, self._leaked
+        np.multiply(x, weights.mix, x)
+        np.add(x, mixed_x0, x)
+        np.multiply(x, _inverse_rms(x), normed.array)
+        torch.mv(weights.qkv, normed.tensor, out=self._heads.tensor)
+        self._attend(weights, call)
+        x_tensor.addmv_(weights.attn_out, self._y.tensor)
+        if not weights.is_parallel:
+            np.multiply(x, _inverse_rms(x), normed.array)
+        torch.mv(weights.mlp_in, normed.tensor, out=hidden.tensor)
         slope = self._cfg.leaky_slope
-        leaked = hidden * slope
-        hidden = np.maximum(hidden, leaked) if slope <= 1 else np.minimum(hidden, leaked)
-        hidden *= hidden
-        return self._multiply(weights.mlp_out, hidden, self._out)
+        np.multiply(hidden.array, slope, leaked)
+        (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, hidden.array)
+        np.multiply(hidden.array, hidden.array, hidden.array)
+        x_tensor.addmv_(weights.mlp_out, hidden.tensor)
 
-    def _attend(self, weights: _LayerWeights, index: int, normed: np.ndarray) -> np.ndarray:
-        """The heads' outputs, [D]; the row's key and value are kept."""
-        cfg, n = self._cfg, self._n_tokens
-        heads = self._multiply(weights.qkv, normed, self._qkv).reshape(-1, cfg.head_dim)  # H + 2 G rows
-        qk, v_GE = heads[: -cfg.n_kv_heads], heads[-cfg.n_kv_heads :]
-        mean_squares = np.einsum("he,he->h", qk, qk)[:, None] / cfg.head_dim
-        qk = qk * (weights.head_gains / np.sqrt(mean_squares + _EPS))
-        half = cfg.rope_dims // 2
-        if half:
-            cos, sin = self._cos[n], self._sin[n]
-            a, b = qk[:, :half], qk[:, half : 2 * half]
-            rotated = a * cos + b * sin
-            qk[:, half : 2 * half] = b * cos - a * sin
-            qk[:, :half] = rotated
-        qk_tensor = torch.from_numpy(qk)
-        keys, values = self._keys[index], self._values[index]
-        keys[:, n] = qk_tensor[cfg.n_heads :]
-        values.numpy()[:, n] = v_GE
-        first = self._document_start
-        q_GRE = qk_tensor[: cfg.n_heads].view(cfg.n_kv_heads, -1, cfg.head_dim)
-        scores = torch.bmm(q_GRE, keys[:, first : n + 1].mT).numpy()
-        scores -= scores.max(-1, keepdims=True)
-        np.exp(scores, out=scores)
-        y_GRE = torch.bmm(torch.from_numpy(scores), values[:, first : n + 1]).numpy()
-        y_GRE /= scores.sum(-1, keepdims=True)
+    def _attend(self, weights: _LayerWeights, call: int) -> None:
+        """Replace y by the heads' outputs; the row's keys and values are kept."""
+        heads, qk, n_keys = self._heads.array, self._qk, self._cfg.n_kv_heads
+        n, cache = self._n_tokens, self._cache[call]
+        squares = np.vecdot(heads, heads)[:, None]
+        qk_squares = squares[: len(qk)] + self._cfg.head_dim * _EPS
+        np.multiply(qk, weights.qk_gains / np.sqrt(qk_squares, qk_squares), qk)
+        if self._half:
+            turned = np.ascontiguousarray(self._rotated).view(np.complex64)
+            self._rotated[:] = np.multiply(turned, self._turns[n]).view(np.float32)
+        cache[n, :, :-1] = self._keys_and_values
+        seen = cache[self._document_start : n + 1]
+        scores_GRN = np.matmul(self._queries, seen[:, :n_keys, :-1].transpose(1, 2, 0))
+        if not weights.is_safe:
+            scores_GRN -= scores_GRN.max(-1, keepdims=True)
+        np.exp(scores_GRN, scores_GRN)
+        sums_GRE1 = np.matmul(scores_GRN, seen[:, n_keys:].transpose(1, 0, 2))
+        y_GRE = sums_GRE1[:, :, :-1]
         if weights.use_xsa:
-            norms = np.sqrt(np.einsum("ge,ge->g", v_GE, v_GE))
-            unit_GE = v_GE / np.maximum(norms, _NORMALIZE_EPS)[:, None]
-            y_GRE -= np.einsum("gre,ge->gr", y_GRE, unit_GE)[:, :, None] * unit_GE[:, None]
-        return y_GRE.reshape(-1)
+            along_v = np.vecdot(y_GRE, self._v) / np.maximum(squares[len(qk) :], _MIN_SQUARE)
+            y_GRE -= along_v[:, :, None] * self._v
+        np.divide(y_GRE, sums_GRE1[:, :, -1:], self._y_heads)
 
 
 def _inverse_rms(x: np.ndarray) -> float:
-    return 1 / math.sqrt(float(np.einsum("d,d->", x, x)) / len(x) + _EPS)
+    return 1 / math.sqrt(float(np.dot(x, x)) / len(x) + _EPS)
 
 
 @contextlib.contextmanager

@@ -25,8 +25,11 @@ class NextTokenSource(Protocol):
     def begin_chunk(self, begin: int, end: int) -> None:
         """Expect the positions begin <= p < end. The predictor may have learned since the last chunk."""
 
-    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
-        """The distribution of the token after ``tokens``, the stream so far: float64 [V], valid until the next call."""
+    def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
+        """The distribution of token n after ``tokens[:n]``, the stream so far: float64 [V], valid until the next call.
+
+        tokens: uint16, the whole stream's; what it holds from n on is not read.
+        """
 
 
 class PredictSource:
@@ -38,8 +41,8 @@ class PredictSource:
     def begin_chunk(self, begin: int, end: int) -> None:
         """Nothing: the predictor keeps all that there is."""
 
-    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
-        probs: np.ndarray = np.exp(self._predictor.predict(tokens).astype(np.float64))
+    def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
+        probs: np.ndarray = np.exp(self._predictor.predict(tokens[:n]).astype(np.float64))
         return probs
 
 
@@ -64,18 +67,18 @@ class IncrementalSource:
         memory = self._predictor.memory
         self._memory = None if memory is None else _MemoryCursor(memory)
 
-    def next_probs(self, tokens: np.ndarray) -> np.ndarray:
-        position = len(tokens) - 1
+    def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
+        position = n - 1
         if position == self._window_end:
             window = next(self._windows)
             self._model.begin_window(tokens[window.start : position])
             self._window_end = window.score_to
-        logits = self._model.step(int(tokens[-1]))
+        logits = self._model.step(int(tokens[position]))
         logits -= logits.max()
         np.exp(logits, out=self._probs, dtype=np.float64)
         self._probs *= 1 / self._probs.sum()
         if self._memory is not None:
-            self._memory.mix(tokens, self._probs)
+            self._memory.mix(tokens, n, self._probs)
         return self._probs
 
 
@@ -89,17 +92,19 @@ class _MemoryCursor:
     def __init__(self, memory: NgramMemory) -> None:
         self._memory, self._longest = memory, memory._longest
         self._successors = type(memory.successors)(memory.successors)
-        self._is_first = True  # the tokens before the chunk are in the memory already
+        self._has_unrecorded = False  # the tokens before the chunk are in the memory already
 
-    def mix(self, tokens: np.ndarray, probs_V: np.ndarray) -> None:
-        """Turn the model's distribution after ``tokens`` into the mixture, in place. Each call has one token more."""
-        tail = tokens[-self._longest - 1 :]
-        if not self._is_first:
-            for _ in self._memory.iter_contexts(tail, len(tail) - 1, self._successors):
-                pass
-        self._is_first = False
-        placeholder = tail[-1:]  # stands for the unknown token, which no context holds
-        contexts = next(self._memory.iter_contexts(np.append(tail, placeholder), len(tail), self._successors))
-        shares, model_share = self._memory._mix(contexts)
+    def mix(self, tokens: np.ndarray, n: int, probs_V: np.ndarray) -> None:
+        """Turn the model's distribution of token n into the mixture, in place. n grows by one from call to call.
+
+        Token n itself is read as a placeholder: no context holds it, and it is recorded with the next call.
+        """
+        first = max(0, n - self._longest - 1)
+        begin = n - 1 if self._has_unrecorded else n
+        positions = self._memory.iter_contexts(tokens[first : n + 1], begin - first, self._successors)
+        if self._has_unrecorded:
+            next(positions)  # the next step records this position's token
+        shares, model_share = self._memory._mix(next(positions))
+        self._has_unrecorded = True
         probs_V *= model_share
         probs_V[list(shares)] += list(shares.values())

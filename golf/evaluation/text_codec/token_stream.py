@@ -47,7 +47,7 @@ def code_stream(
         source.begin_chunk(begin, end)
         token_probs = np.empty(end - begin)
         for position in range(begin, end):
-            probs_V = source.next_probs(tokens[: position + 1])
+            probs_V = source.next_probs(tokens, position + 1)
             if not np.isfinite(probs_V[0]):  # one that is not finite makes all of them so
                 raise DivergenceError(f"target {position}: its distribution is not finite; lower ttt.lr")
             tokens[position + 1] = token = coder.code_token(probs_V)
