@@ -160,7 +160,7 @@ class KVCacheModel:
         torch.mv(weights.mlp_in, normed.tensor, out=hidden.tensor)
         slope = self._cfg.leaky_slope
         np.multiply(hidden.array, slope, leaked)
-        (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, hidden.array)
+        (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, out=hidden.array)
         np.multiply(hidden.array, hidden.array, hidden.array)
         x_tensor.addmv_(weights.mlp_out, hidden.tensor)
 
