@@ -3,7 +3,7 @@
     "GTX"  version │ CRC-32 of all that follows │ content  threads  torch's version  five hashes  digest │ targets  side
        3      1    │             4              │    1       1            3             5 x 4        16   │ LEB128, each
 
-The header has 50 bytes and two numbers, so that a short text is little larger than its code length. The hashes are
+The header has 49 bytes and two numbers, so that a short text is little larger than its code length. The hashes are
 ``fingerprint.short_hash``; what they stand for is known on the decoder's machine, and an error names it. The digest is
 the start of the text's sha256.
 """

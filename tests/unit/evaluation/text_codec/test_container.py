@@ -40,7 +40,7 @@ def test_header_and_checksum_take_at_most_56_bytes():
 def test_every_flipped_bit_and_every_cut_is_refused():
     damaged = [DATA[:n] + bytes([DATA[n] ^ 1 << bit]) + DATA[n + 1 :] for n in range(len(DATA)) for bit in range(8)]
     for data in [*damaged, *(DATA[:n] for n in range(len(DATA))), DATA + b"\0"]:
-        with pytest.raises(ArtifactError, match="^x: "):
+        with pytest.raises(ArtifactError, match=r"^x: "):
             container.parse("x", data)
 
 

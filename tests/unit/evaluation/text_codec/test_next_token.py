@@ -1,4 +1,4 @@
-"""golf/evaluation/text_codec/next_token.py and kv_cache.py against the batched forward pass and the predictor's scores"""
+"""golf/evaluation/text_codec/next_token.py and kv_cache.py against the batched pass and the predictor's scores"""
 
 import dataclasses
 

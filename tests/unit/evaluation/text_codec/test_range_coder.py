@@ -11,7 +11,7 @@ N_TOKENS = 40
 
 
 def draw_distributions(seed: int, vocab_size: int, concentration: float) -> np.ndarray:
-    """float64 [N_TOKENS, V]: flat for a large concentration, peaked for a small one, with probabilities of exactly 0."""
+    """float64 [N_TOKENS, V]: flat for a large concentration, peaked for a small one, with exact zeros."""
     return np.random.default_rng(seed).dirichlet(np.full(vocab_size, concentration), N_TOKENS)
 
 
@@ -21,6 +21,12 @@ def encode(probs: np.ndarray, tokens: list[int]) -> bytes:
         coder.code_token(row)
     coder.code_checksum(0xDEADBEEF)
     return coder.to_bytes()
+
+
+def decode_all(decoder: TokenDecoder, probs: np.ndarray) -> list[int]:
+    tokens = [decoder.code_token(row) for row in probs]
+    decoder.code_checksum(0xDEADBEEF)
+    return tokens
 
 
 @given(
@@ -33,9 +39,7 @@ def test_tokens_come_back_in_their_code_length(seed, vocab_size, concentration, 
     probs, rng = draw_distributions(seed, vocab_size, concentration), np.random.default_rng(seed)
     tokens = [int(rng.choice(vocab_size, p=row) if is_likely else rng.integers(vocab_size)) for row in probs]
     data = encode(probs, tokens)
-    decoder = TokenDecoder(vocab_size, data)
-    assert [decoder.code_token(row) for row in probs] == tokens
-    decoder.code_checksum(0xDEADBEEF)
+    assert decode_all(TokenDecoder(vocab_size, data), probs) == tokens
     bits = -np.log2(probs[np.arange(N_TOKENS), tokens] + PROBABILITY_FLOOR).sum()
     assert len(data) <= bits / 8 + 4 + 8, "4 bytes of checksum, 8 to end the stream"
 
@@ -45,6 +49,4 @@ def test_other_distributions_do_not_go_unnoticed():
     decoder = TokenDecoder(260, encode(probs, tokens))
     probs[7, 7] *= 0.9
     with pytest.raises(DivergedError):  # from a token that is none, or from the checksum
-        for row in probs:
-            decoder.code_token(row)
-        decoder.code_checksum(0xDEADBEEF)
+        decode_all(decoder, probs)
