@@ -62,19 +62,21 @@ def encode_file(
     """
     out = out or (Path(f"{split_name}.txt{SUFFIX}") if path is None else path.with_name(path.name + SUFFIX))
     _require_absent(out, force=force)
+    claimed_bits = None
     if path is None:
         split = split_reader.open_split(_FETCH_DIR / str(split_name), hub_root=loader.load_config().hub.root)
         tokens = split.read_tokens()
     else:
         text = path.read_bytes()
     codec, plan = files.open(mode, quiet=as_json)
+    if split_name == "val":
+        claimed_bits = _read_claimed_bits(files.artifact, plan.mode, len(tokens) - 1)
     with io.atomic_write(out) as tmp_path:
         if path is None:
             encoded = codec.encode_split(tokens, plan, uses_predict=uses_predict)
         else:
             encoded = codec.encode(text, plan, uses_predict=uses_predict)
         tmp_path.write_bytes(encoded.data)
-    claimed_bits = _read_claimed_bits(files.artifact, plan.mode, encoded.n_targets) if split_name == "val" else None
     report = encoded.to_dict() | {"mode": plan.mode, "claimed_bits": claimed_bits, "out": str(out)}
     return json.dumps(report, indent=2) if as_json else _render_report(encoded, report)
 

@@ -42,7 +42,8 @@ def torch_version() -> tuple[int, int, int]:
 def hash_libraries() -> bytes:
     """Of torch's build and of the versions of the other libraries whose results matter."""
     versions = [f"{name} {installed_version(name)}" for name in _LIBRARIES]
-    return short_hash("\n".join([str(torch.__version__), str(torch.__config__.show()), *versions]))
+    build = [line for line in str(torch.__config__.show()).splitlines() if "CPU capability" not in line]
+    return short_hash("\n".join([str(torch.__version__), *build, *versions]))
 
 
 def hash_cpu() -> bytes:
