@@ -112,7 +112,8 @@ class TextCodec:
         """Encode any bytes as one document. uses_predict: predict each token anew, see ``next_token``."""
         normalized = self._transform.encode(normalize.normalize(text.decode(errors="ignore")))
         (tokens,) = self._tokenizer.encode([normalized])
-        side_information = patches.pack_patches(patches.find_patches(self._detokenize(tokens), text))
+        base = self._detokenize(tokens)
+        side_information = patches.pack_patches(base, patches.find_patches(base, text))
         return self._encode_tokens(tokens, text, side_information, plan, is_split=False, uses_predict=uses_predict)
 
     def encode_split(self, tokens: np.ndarray, plan: PassPlan, *, uses_predict: bool = False) -> EncodedText:
@@ -139,8 +140,8 @@ class TextCodec:
             if header.is_split:
                 text = self._join_documents(tokens)
             else:
-                changes = patches.unpack_patches(side_information)
-                text = patches.apply_patches(self._detokenize(tokens), changes)
+                base = self._detokenize(tokens)
+                text = patches.apply_patches(base, patches.unpack_patches(base, side_information))
         except DivergedError:
             text = None
         except patches.PatchError as error:

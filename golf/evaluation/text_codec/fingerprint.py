@@ -20,7 +20,7 @@ from golf.distributed.packages import installed_version
 
 __all__ = ["describe_cpu", "hash_cpu", "hash_libraries", "short_hash", "torch_version", "use_threads"]
 
-HASH_BYTES = 4
+_HASH_BYTES = 4
 _LIBRARIES = ("numpy", "constriction", "sentencepiece", "brotli")
 _VARIABLES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")  # choose other kernels
 _ARITHMETIC_FLAGS = re.compile(r"sse|ssse|avx|fma|f16c|amx|asimd|sve|bf16|i8mm|neon")
@@ -29,7 +29,7 @@ _CPUINFO_KEYS = ("vendor_id", "cpu family", "model", "flags", "CPU implementer",
 
 def short_hash(text: str) -> bytes:
     """The first 4 bytes of the sha256: enough to tell two settings apart, as a text's digest has the last word."""
-    return hashlib.sha256(text.encode()).digest()[:HASH_BYTES]
+    return hashlib.sha256(text.encode()).digest()[:_HASH_BYTES]
 
 
 def torch_version() -> tuple[int, int, int]:

@@ -1,12 +1,13 @@
 """What turns the text that tokens stand for into the bytes of a file: a list of patches, packed.
 
 The normalizer collapses white space, drops control characters and bytes that are no UTF-8, and composes characters. So
-most patches are line ends and indentation in place of a space. A patch is three numbers: bytes to copy, bytes of the
-normalized text to leave out, and which of the distinct insertions, in the order of their first use, comes instead.
+most patches are line ends and indentation in place of a space. Packed, a patch is two numbers: its place, which is the
+spaces of the normalized text that it skips where it stands at a space, and which of the distinct replacements it makes,
+in the order of their first use.
 """
 
+import bisect
 import itertools
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ _NEAR_BYTES = 24  # left out and inserted, of which every combination is tried
 _FAR_BYTES = 1 << 12  # looked through for the next anchor after that
 _MAX_BLOCK_BYTES = 1 << 20  # compared at once
 _BROTLI_WINDOW_BITS = 24
-_LENGTHS = struct.Struct("<III")
+_N_COLUMNS = 3
 
 
 class PatchError(Exception):
@@ -103,36 +104,59 @@ def apply_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
     return b"".join([*parts, base[i:]])
 
 
-def pack_patches(patches: Sequence[Patch]) -> bytes:
-    """The patches in as few bytes as Brotli makes of their columns; no byte for no patch."""
+def pack_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
+    """The patches of ``base`` in as few bytes as Brotli makes of their columns; no byte for no patch."""
     if not patches:
         return b""
     replacements: dict[tuple[int, bytes], int] = {}
     uses = [replacements.setdefault((patch.omitted, patch.inserted), len(replacements)) for patch in patches]
-    numbers = [patch.copied for patch in patches], uses, [n for o, text in replacements for n in (o, len(text))]
+    numbers = _find_places(base, patches), uses, [n for o, text in replacements for n in (o, len(text))]
     columns = [b"".join(map(_pack_number, column)) for column in numbers]
-    raw = _LENGTHS.pack(*map(len, columns)) + b"".join([*columns, *(text for _, text in replacements)])
+    lengths = [_pack_number(len(column)) for column in columns]
+    raw = b"".join([*lengths, *columns, *(text for _, text in replacements)])
     return bytes(brotli.compress(raw, quality=11, lgwin=_BROTLI_WINDOW_BITS))
 
 
-def unpack_patches(packed: bytes) -> list[Patch]:
-    """Raises PatchError for bytes that ``pack_patches`` never returns."""
+def _find_places(base: bytes, patches: Sequence[Patch]) -> list[int]:
+    """Where each patch begins, seen from the end of the one before: 2 x the spaces skipped, or 2 x the bytes + 1."""
+    places, i = [], 0
+    for patch in patches:
+        begin = i + patch.copied
+        is_at_space = base[begin : begin + 1] == b" "
+        places.append(2 * base.count(b" ", i, begin) if is_at_space else 2 * patch.copied + 1)
+        i = begin + patch.omitted
+    return places
+
+
+def unpack_patches(base: bytes, packed: bytes) -> list[Patch]:
+    """Raises PatchError for bytes that ``pack_patches`` never returns for ``base``."""
     if not packed:
         return []
     try:
         raw = brotli.decompress(packed)
-        lengths = _LENGTHS.unpack_from(raw)
-        ends = [_LENGTHS.size + sum(lengths[:n]) for n in range(len(lengths) + 1)]
+        lengths = list(itertools.islice(_iter_numbers(raw), _N_COLUMNS))
+        ends = list(itertools.accumulate(lengths, initial=sum(len(_pack_number(length)) for length in lengths)))
         if ends[-1] > len(raw):
             raise PatchError("their columns are longer than the whole")
-        copied, uses, sizes = (list(_iter_numbers(raw[a:b])) for a, b in itertools.pairwise(ends))
+        places, uses, sizes = (list(_iter_numbers(raw[a:b])) for a, b in itertools.pairwise(ends))
         replacements, offset = [], ends[-1]
         for omitted, n_inserted in zip(sizes[::2], sizes[1::2], strict=True):
             replacements.append((omitted, raw[offset : offset + n_inserted]))
             offset += n_inserted
-        return [Patch(count, *replacements[use]) for count, use in zip(copied, uses, strict=True)]
-    except (brotli.error, struct.error, IndexError, ValueError) as error:
+        return _place_patches(base, places, [replacements[use] for use in uses])
+    except (brotli.error, IndexError, ValueError) as error:
         raise PatchError(str(error) or "not valid") from None
+
+
+def _place_patches(base: bytes, places: list[int], replacements: list[tuple[int, bytes]]) -> list[Patch]:
+    """Undo ``_find_places``. Raises IndexError where ``base`` has too few spaces."""
+    spaces = [position for position, byte in enumerate(base) if byte == ord(" ")]
+    patches, i = [], 0
+    for place, (omitted, inserted) in zip(places, replacements, strict=True):
+        copied = place // 2 if place % 2 else spaces[bisect.bisect_left(spaces, i) + place // 2] - i
+        patches.append(Patch(copied, omitted, inserted))
+        i += copied + omitted
+    return patches
 
 
 def _pack_number(number: int) -> bytes:

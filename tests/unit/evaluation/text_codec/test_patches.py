@@ -18,8 +18,8 @@ LINES = b"".join(b"%s%d lines of text, some of them\n" % (b" " * (4 * (n % 3)), 
 
 
 def roundtrip(base: bytes, wanted: bytes) -> bytes:
-    packed = pack_patches(find_patches(base, wanted))
-    assert apply_patches(base, unpack_patches(packed)) == wanted
+    packed = pack_patches(base, find_patches(base, wanted))
+    assert apply_patches(base, unpack_patches(base, packed)) == wanted
     return packed
 
 
@@ -44,12 +44,14 @@ def test_long_texts_that_have_nothing_in_common_are_replaced_in_pieces():
     assert len(roundtrip(b"a" * 20_000, bytes(range(128, 256)) * 100)) < 20_000
 
 
-@pytest.mark.parametrize("packed", [b"x", pack_patches([Patch(3, 1, b"ab")])[:-1], b"\x8b\x00\x80\x00\x03"])
+@pytest.mark.parametrize("packed", [b"x", pack_patches(b"a b", [Patch(1, 1, b"ab")])[:-1], b"\x8b\x00\x80\x00\x03"])
 def test_damaged_patches_are_refused(packed):
     with pytest.raises(PatchError):
-        unpack_patches(packed)
+        unpack_patches(b"a b", packed)
 
 
 def test_patches_of_another_text_are_refused():
     with pytest.raises(PatchError, match="beyond"):
         apply_patches(b"ab", [Patch(2, 1, b"")])
+    with pytest.raises(PatchError, match="index"):
+        unpack_patches(b"abc", pack_patches(b"a b", [Patch(1, 1, b"\n")]))
