@@ -47,7 +47,7 @@ class NgramMemory:
 
     def __init__(self, cfg: MemorySettings) -> None:
         self._orders = sorted(zip(cfg.orders, cfg.escape_weights, strict=True), reverse=True)  # the longest first
-        self._max_successors, self._longest = cfg.max_successors, self._orders[0][0]
+        self._max_successors, self.longest_order = cfg.max_successors, self._orders[0][0]
         self._recency_weights = [(age + 1) ** -cfg.recency_exponent for age in range(cfg.max_successors)]
         self._recency_sums = np.cumsum([0.0, *self._recency_weights]).tolist()
         self.successors = _Successors({})
@@ -59,7 +59,7 @@ class NgramMemory:
         for _ in self.iter_contexts(tokens, max(1, len(self._last_tokens)), self.successors):
             pass
         self._n_learned += len(chunk.tokens) - 1
-        self._last_tokens = tokens[-self._longest :]
+        self._last_tokens = tokens[-self.longest_order :]
 
     def mix_nll(self, prefix: np.ndarray, chunk: np.ndarray, nll: np.ndarray) -> np.ndarray:
         """The nll of each token of ``chunk`` in the mixture: fp32 [n]. prefix: the stream before the chunk.
@@ -94,18 +94,18 @@ class NgramMemory:
         """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
         is_ahead = self._n_learned > len(prefix)  # a probe of an earlier position: begin at the first token
         table, begin = (_Successors({}), 1) if is_ahead else (_Successors(self.successors), self._n_learned)
-        first = max(0, begin - self._longest)  # copy no more of a long prefix than the contexts reach back
+        first = max(0, begin - self.longest_order)  # copy no more of a long prefix than the contexts reach back
         tokens = np.concatenate([prefix[first:], chunk])
         for position, contexts in enumerate(self.iter_contexts(tokens, begin - first, table), begin):
             if position >= len(prefix):
-                yield self._mix(contexts)
+                yield self.mix_contexts(contexts)
 
     def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
         """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``.
 
         tokens: uint16 [N], which hold the longest context before ``begin`` or start with the stream.
         """
-        first = max(0, begin - self._longest)
+        first = max(0, begin - self.longest_order)
         ids, id_bytes = tokens[first:].tolist(), tokens[first:].astype("<u2").tobytes()  # two bytes an id
         for index in range(begin - first, len(ids)):
             contexts = [
@@ -120,7 +120,7 @@ class NgramMemory:
                 if ids[index] in successors:
                     break
 
-    def _mix(self, contexts: list[_Context]) -> tuple[dict[int, float], float]:
+    def mix_contexts(self, contexts: list[_Context]) -> tuple[dict[int, float], float]:
         """(the share of each remembered token, the share left for the model); together they are 1."""
         shares: dict[int, float] = {}
         remaining = 1.0

@@ -31,7 +31,7 @@ from golf.evaluation.text_codec.token_stream import code_stream
 from golf.inference.predictor import GolfPredictor
 from golf.pipeline.progress import Progress
 
-__all__ = ["EncodedText", "PassPlan", "TextCodec"]
+__all__ = ["EncodedText", "PassConfig", "TextCodec"]
 
 _DOCUMENT_END = b"\n"  # no normalized text holds one, so a split is written with one document a line
 _MAX_THREADS = 255
@@ -46,7 +46,7 @@ _OWN_HINTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassPlan:
+class PassConfig:
     """How a pass scores and learns: what ``scoring_loop.evaluate_mode`` takes."""
 
     mode: str
@@ -108,35 +108,35 @@ class TextCodec:
         """Tokens that the model sees at once."""
         return self._model_cfg.context_length
 
-    def encode(self, text: bytes, plan: PassPlan, *, uses_predict: bool = False) -> EncodedText:
+    def encode(self, text: bytes, pass_cfg: PassConfig, *, uses_predict: bool = False) -> EncodedText:
         """Encode any bytes as one document. uses_predict: predict each token anew, see ``next_token``."""
         normalized = self._transform.encode(normalize.normalize(text.decode(errors="ignore")))
         (tokens,) = self._tokenizer.encode([normalized])
         base = self._detokenize(tokens)
         side_information = patches.pack_patches(base, patches.find_patches(base, text))
-        return self._encode_tokens(tokens, text, side_information, plan, is_split=False, uses_predict=uses_predict)
+        return self._encode_tokens(tokens, text, side_information, pass_cfg, is_split=False, uses_predict=uses_predict)
 
-    def encode_split(self, tokens: np.ndarray, plan: PassPlan, *, uses_predict: bool = False) -> EncodedText:
+    def encode_split(self, tokens: np.ndarray, pass_cfg: PassConfig, *, uses_predict: bool = False) -> EncodedText:
         """Encode a split's tokens, uint16 [N]. Its text is that of its documents, one a line."""
         text = self._join_documents(tokens)
-        return self._encode_tokens(tokens, text, b"", plan, is_split=True, uses_predict=uses_predict)
+        return self._encode_tokens(tokens, text, b"", pass_cfg, is_split=True, uses_predict=uses_predict)
 
-    def decode(self, path: Path | str, data: bytes, plan: PassPlan) -> tuple[bytes, float]:
+    def decode(self, path: Path | str, data: bytes, pass_cfg: PassConfig) -> tuple[bytes, float]:
         """(the text, the seconds of the pass). plan: its mode is ignored, as the file names its own.
 
         path: named in messages. Raises ArtifactError for a file that is damaged, or was encoded with another artifact,
-        tokenizer, plan, library or CPU.
+        tokenizer, pass_cfg, library or CPU.
         """
         header, side_information, code = container.parse(path, data)
-        plan = dataclasses.replace(plan, mode=header.mode)
-        own = self._make_header(plan, header.n_targets, header.digest, header.is_split, header.uses_predict)
+        pass_cfg = dataclasses.replace(pass_cfg, mode=header.mode)
+        own = self._make_header(pass_cfg, header.n_targets, header.digest, header.is_split, header.uses_predict)
         self._require_same(path, header, own)
         tokens = np.zeros(header.n_targets + 1, np.uint16)
         tokens[0] = self._tokenizer.bos
         try:
             with fingerprint.use_threads(header.threads):
                 coder = TokenDecoder(self._model_cfg.vocab_size, code)
-                _, seconds = self._run_pass(coder, tokens, plan, "decode", uses_predict=header.uses_predict)
+                _, seconds = self._run_pass(coder, tokens, pass_cfg, "decode", uses_predict=header.uses_predict)
             if header.is_split:
                 text = self._join_documents(tokens)
             else:
@@ -156,7 +156,7 @@ class TextCodec:
         tokens: np.ndarray,
         text: bytes,
         side_information: bytes,
-        plan: PassPlan,
+        pass_cfg: PassConfig,
         *,
         is_split: bool,
         uses_predict: bool,
@@ -164,9 +164,9 @@ class TextCodec:
         coder = TokenEncoder(self._model_cfg.vocab_size, tokens[1:].tolist())
         known = np.zeros_like(tokens)  # the pass itself sees no token that it has not coded
         known[0] = tokens[0]
-        header = self._make_header(plan, len(tokens) - 1, container.text_digest(text), is_split, uses_predict)
+        header = self._make_header(pass_cfg, len(tokens) - 1, container.text_digest(text), is_split, uses_predict)
         with fingerprint.use_threads(header.threads):
-            bits, seconds = self._run_pass(coder, known, plan, "encode", uses_predict=uses_predict)
+            bits, seconds = self._run_pass(coder, known, pass_cfg, "encode", uses_predict=uses_predict)
         data = container.pack(header, side_information, coder.to_bytes())
         return EncodedText(
             data=data,
@@ -178,44 +178,46 @@ class TextCodec:
         )
 
     def _run_pass(
-        self, coder: TokenCoder, tokens: np.ndarray, plan: PassPlan, name: str, *, uses_predict: bool
+        self, coder: TokenCoder, tokens: np.ndarray, pass_cfg: PassConfig, name: str, *, uses_predict: bool
     ) -> tuple[float, float]:
         """(bits of the pass by the nll, its seconds)"""
         begin_s = time.perf_counter()
-        settings = self._pass_settings(plan, len(tokens) - 1)
+        settings = self._pass_settings(pass_cfg, len(tokens) - 1)
         predictor = self._predictor.reset(**settings)
         source: NextTokenSource
         source = PredictSource(predictor) if uses_predict else IncrementalSource(predictor, stride=settings["stride"])
-        progress = Progress(name, len(tokens) - 1, f"tokens {plan.mode}", quiet=self._quiet)
+        progress = Progress(name, len(tokens) - 1, f"tokens {pass_cfg.mode}", quiet=self._quiet)
         bits = code_stream(
             predictor,
             source,
             coder,
             tokens,
-            Ledger(plan.mode, self._tokenizer.bos),
+            Ledger(pass_cfg.mode, self._tokenizer.bos),
             piece_bytes=self._piece_bytes,
-            chunk_tokens=plan.ttt_cfg.chunk_tokens,
+            chunk_tokens=pass_cfg.ttt_cfg.chunk_tokens,
             progress=progress,
         )
         seconds = time.perf_counter() - begin_s
-        progress.finish(f"{plan.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
+        progress.finish(f"{pass_cfg.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
         return bits, seconds
 
-    def _pass_settings(self, plan: PassPlan, n_targets: int) -> dict[str, Any]:
+    def _pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
         return make_pass_settings(
-            plan.mode,
+            pass_cfg.mode,
             n_targets,
-            ttt_cfg=plan.ttt_cfg,
-            memory_cfg=plan.memory_cfg,
-            stride=plan.stride,
+            ttt_cfg=pass_cfg.ttt_cfg,
+            memory_cfg=pass_cfg.memory_cfg,
+            stride=pass_cfg.stride,
             context_length=self.context_length,
         )
 
-    def _make_header(self, plan: PassPlan, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool) -> Header:
-        settings = self._pass_settings(plan, n_targets) | {"chunk_tokens": plan.ttt_cfg.chunk_tokens}
+    def _make_header(
+        self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
+    ) -> Header:
+        settings = self._pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
         facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
         return Header(
-            mode=plan.mode,
+            mode=pass_cfg.mode,
             is_split=is_split,
             uses_predict=uses_predict,
             threads=min(torch.get_num_threads(), _MAX_THREADS),

@@ -14,7 +14,7 @@ import numpy as np
 from golf.evaluation.text_codec.kv_cache import KVCacheModel
 from golf.inference.ngram_memory import NgramMemory
 from golf.inference.predictor import GolfPredictor
-from golf.inference.windows import Window, plan_windows
+from golf.inference.windows import Window, list_windows
 
 __all__ = ["IncrementalSource", "NextTokenSource", "PredictSource"]
 
@@ -62,7 +62,7 @@ class IncrementalSource:
     def begin_chunk(self, begin: int, end: int) -> None:
         if self._predictor.learner is not None:
             self._model.refresh()
-        windows = plan_windows(begin, end, context_length=self._context_length, stride=self._stride)
+        windows = list_windows(begin, end, context_length=self._context_length, stride=self._stride)
         self._windows, self._window_end = iter(windows), begin
         memory = self._predictor.memory
         self._memory = None if memory is None else _MemoryCursor(memory)
@@ -90,7 +90,7 @@ class _MemoryCursor:
     """
 
     def __init__(self, memory: NgramMemory) -> None:
-        self._memory, self._longest = memory, memory._longest
+        self._memory, self._longest = memory, memory.longest_order
         self._successors = type(memory.successors)(memory.successors)
         self._has_unrecorded = False  # the tokens before the chunk are in the memory already
 
@@ -104,7 +104,7 @@ class _MemoryCursor:
         positions = self._memory.iter_contexts(tokens[first : n + 1], begin - first, self._successors)
         if self._has_unrecorded:
             next(positions)  # the next step records this position's token
-        shares, model_share = self._memory._mix(next(positions))
+        shares, model_share = self._memory.mix_contexts(next(positions))
         self._has_unrecorded = True
         probs_V *= model_share
         probs_V[list(shares)] += list(shares.values())
