@@ -135,9 +135,11 @@ def _describe_json(path: Path) -> list[str]:
 def _describe_evaluation_log(path: Path) -> list[str]:
     """The evaluation log. Raises ArtifactError naming the line at which its hash chain breaks."""
     entries = evaluation_log.read_entries(path)
-    n_started = evaluation_log.count_started(entries)
+    evaluations = [entry for entry in entries if entry["kind"] == evaluation_log.EVALUATION]
+    n_started, n_proofs = evaluation_log.count_started(evaluations), len(entries) - len(evaluations)
+    finished_text = f"{len(evaluations) - n_started} finished" + f", {n_proofs} later proofs" * (n_proofs > 0)
     lines = [
-        f"{path}: {evaluation_log.format_count(n_started)} started, {len(entries) - n_started} finished",
+        f"{path}: {evaluation_log.format_count(n_started)} started, {finished_text}",
         "  the hash chain is intact",
         f"  {'time':<27}{'headline':<10}{'val bpb':<10}{'artifact':<10}{'predictor':<22}verdict",
     ]

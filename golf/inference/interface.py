@@ -20,7 +20,7 @@ A GolfError that a predictor raises ends the evaluation with that error's own me
 PredictorError, which names the call. docs/evaluation-rules.md has a complete example.
 """
 
-# n tokens of the chunk, V vocabulary size, r requested positions
+# n tokens of the chunk, V vocabulary size
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +30,7 @@ import numpy as np
 
 from golf.distributed.context import DistContext
 
-__all__ = ["MemorySettings", "Predictor", "ScoredChunk", "Scores", "ScoringSession", "TTTSettings"]
-
-Scores = np.ndarray | tuple[np.ndarray, np.ndarray]
+__all__ = ["MemorySettings", "Predictor", "ScoredChunk", "ScoringSession", "TTTSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +95,17 @@ class ScoringSession(Protocol):
         may use the prefix beyond the model's context; None where the mode has no memory. n_chunks: chunks of the pass.
         """
 
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
+    def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
         """Return the negative log-probability of each token of ``chunk``, in nats: float [n].
 
         Entry i depends on ``prefix`` and ``chunk[: i + 1]`` alone. ``prefix`` is read-only; ``chunk`` must be left as
         it is.
-        positions: indices into ``chunk``. With them the answer is a pair: the scores, and float [r, V], the
-        log-probabilities of the whole vocabulary at these positions. Row i sums to 1 in probability, depends on
-        ``prefix`` and ``chunk[: positions[i]]`` alone, and holds the score of the chunk's token at that position.
         """
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        """Return the log-probabilities of the token after ``prefix``: float [V], as ``score``'s row at position 0.
+        """Return the log-probabilities of the token after ``prefix``: float [V], which sum to 1 in probability.
 
-        The evaluator gives no target, so a predictor that needs one to answer fails check C2-c.
+        The row holds the score that ``score`` gives the token that comes next, wherever the chunk began.
         """
 
     def update(self, scored_chunk: ScoredChunk) -> None:

@@ -14,9 +14,10 @@ after it was scored. As with PPM's update exclusion, it is recorded from the lon
 it.
 """
 
-# n tokens of the chunk, r positions, V vocabulary size
+# n tokens of the chunk, V vocabulary size
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -75,30 +76,19 @@ class NgramMemory:
         ]
         return -np.log(mixed).astype(np.float32)
 
-    def mix_log_probs(
-        self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int], log_probs: np.ndarray
-    ) -> np.ndarray:
-        """The mixture's log-probabilities at ``positions`` of ``chunk``: fp32 [r, V].
-
-        log_probs: the model's, [r, V].
-        """
-        mixtures = list(self._iter_mixtures(prefix, chunk[: max(positions) + 1]))
-        mixed = np.exp(log_probs.astype(np.float64))
-        for row, position in zip(mixed, positions, strict=True):
-            shares, model_share = mixtures[position]
-            row *= model_share
-            row[list(shares)] += list(shares.values())
+    def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+        """Return the mixture's log-probabilities of the token after ``prefix``: fp32 [V]. log_probs: the model's."""
+        shares, model_share = next(self._iter_mixtures(prefix, prefix[:1]))  # any token stands for the unknown one
+        mixed = np.exp(log_probs.astype(np.float64)) * model_share
+        mixed[list(shares)] += list(shares.values())
         return np.log(mixed).astype(np.float32)
 
     def _iter_mixtures(self, prefix: np.ndarray, chunk: np.ndarray) -> Iterator[tuple[dict[int, float], float]]:
         """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
-        is_ahead = self._n_learned > len(prefix)  # a probe of an earlier position: begin at the first token
-        table, begin = (_Successors({}), 1) if is_ahead else (_Successors(self.successors), self._n_learned)
-        first = max(0, begin - self.longest_order)  # copy no more of a long prefix than the contexts reach back
-        tokens = np.concatenate([prefix[first:], chunk])
-        for position, contexts in enumerate(self.iter_contexts(tokens, begin - first, table), begin):
-            if position >= len(prefix):
-                yield self.mix_contexts(contexts)
+        first = max(0, self._n_learned - self.longest_order)  # copy no more of a long prefix than contexts reach back
+        tokens, table = np.concatenate([prefix[first:], chunk]), _Successors(self.successors)
+        contexts = self.iter_contexts(tokens, self._n_learned - first, table)
+        yield from map(self.mix_contexts, itertools.islice(contexts, len(prefix) - self._n_learned, None))
 
     def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
         """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``.

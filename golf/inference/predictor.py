@@ -1,6 +1,5 @@
 """golf's own predictor, the default of ``evaluate.predictor``. Its import closure is the code that is weighed."""
 
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -10,7 +9,7 @@ from golf.compression import quantized_tensor, reader
 from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError
-from golf.inference.interface import MemorySettings, ScoredChunk, Scores, TTTSettings
+from golf.inference.interface import MemorySettings, ScoredChunk, TTTSettings
 from golf.inference.ngram_memory import NgramMemory
 from golf.inference.score_first_sgd import ScoreFirstSGD
 from golf.inference.scorer import Scorer
@@ -63,19 +62,13 @@ class GolfPredictor:
         self.memory = NgramMemory(memory_cfg) if memory_cfg and memory_cfg.orders else None
         return self
 
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
+    def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
         nll = self._scorer.score(prefix, chunk, stride=self._stride)
-        if self.memory is not None:
-            nll = self.memory.mix_nll(prefix, chunk, nll)
-        return nll if positions is None else (nll, self._log_probs(prefix, chunk, positions))
+        return nll if self.memory is None else self.memory.mix_nll(prefix, chunk, nll)
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        placeholder = np.zeros(1, prefix.dtype)  # stands for the unknown token; no score depends on it
-        return self._log_probs(prefix, placeholder, [0])[0]
-
-    def _log_probs(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int]) -> np.ndarray:
-        log_probs = self._scorer.log_probs(prefix, chunk, positions, stride=self._stride)
-        return log_probs if self.memory is None else self.memory.mix_log_probs(prefix, chunk, positions, log_probs)
+        log_probs = self._scorer.log_probs(prefix, stride=self._stride)
+        return log_probs if self.memory is None else self.memory.mix_log_probs(prefix, log_probs)
 
     def update(self, scored_chunk: ScoredChunk) -> None:
         if self.learner is not None:

@@ -2,8 +2,6 @@
 
 # R windows of a batch (rows), T = context_length, S scored tail of a window, V vocabulary size
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -85,20 +83,14 @@ class Scorer:
         return token_offset, begin, windows, tokens
 
     @torch.no_grad()
-    def log_probs(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int], *, stride: int) -> np.ndarray:
-        """Return the log-probabilities of the whole vocabulary at ``positions`` of ``chunk``: fp32 [len(positions), V].
-
-        The model reads the tokens before a position only, so row i depends on ``prefix`` and chunk[: positions[i]].
-        """
-        token_offset, begin, windows, tokens = self._load_chunk(prefix, chunk, stride)
-        rows = []
-        for position in positions:
-            window = next(w for w in windows if w.score_from <= begin + position < w.score_to)
-            inputs = tokens[None, window.start - token_offset : begin + position + 1 - token_offset]
-            with self.ctx.autocast():
-                logits = self._model.logits(self._model(inputs, recurrent=self._recurrent, last_n=1))
-            rows.append(logits[0, -1].log_softmax(-1))
-        return torch.stack(rows).cpu().numpy()
+    def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:
+        """Return the log-probabilities of the token after ``prefix``: fp32 [V], as ``score`` would use them."""
+        placeholder = np.zeros(1, prefix.dtype)  # stands for that token; the model reads the tokens before it only
+        token_offset, begin, (window,), tokens = self._load_chunk(prefix, placeholder, stride)
+        inputs = tokens[None, window.start - token_offset : begin + 1 - token_offset]
+        with self.ctx.autocast():
+            logits = self._model.logits(self._model(inputs, recurrent=self._recurrent, last_n=1))
+        return logits[0, -1].log_softmax(-1).cpu().numpy()
 
 
 def random_windows(model_cfg: ModelConfig, n_rows: int, ctx: DistContext) -> tuple[torch.Tensor, torch.Tensor]:

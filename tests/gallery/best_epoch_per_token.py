@@ -9,9 +9,9 @@ CASE = Violation(2, "best of several epochs, token by token", "#573 #614 #684", 
 
 
 class CasePredictor(BigramPredictor):
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         adapted_log_probs = log_softmax(log_probs + fit_bias(np.zeros(len(self.table)), log_probs, chunk))
         indices = np.arange(len(chunk)), chunk
         nll = np.minimum(-log_probs[indices], -adapted_log_probs[indices])
-        return nll if positions is None else (nll, log_probs[positions])
+        return nll

@@ -25,10 +25,10 @@ class BigramPredictor:
         """Log-probabilities [n, V] of each token of ``chunk``, of which row i may use ``prefix`` and ``chunk[:i]``."""
         return self.table[np.append(prefix[-1:], chunk[:-1])]
 
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions=None):
+    def score(self, prefix: np.ndarray, chunk: np.ndarray):
         log_probs = self.log_probs(prefix, chunk)
         nll = -log_probs[np.arange(len(chunk)), chunk]
-        return nll if positions is None else (nll, log_probs[positions])
+        return nll
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         return self.log_probs(prefix, prefix[:1])[0]

@@ -15,8 +15,8 @@ BYTE_PROBABILITY = 0.3  # what the byte model gives each byte of the text
 
 
 class CasePredictor(BigramPredictor):
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         sizes = np.where(chunk < 260, 1, 2)  # bytes of a token
         nll = -np.log(0.5 * np.exp(log_probs[np.arange(len(chunk)), chunk]) + 0.5 * BYTE_PROBABILITY**sizes)
-        return nll if positions is None else (nll, log_probs[positions])
+        return nll

@@ -12,5 +12,5 @@ class CasePredictor(BigramPredictor):
     def log_probs(self, prefix, chunk):
         return log_softmax(super().log_probs(prefix, chunk)[:, :N_IDS])
 
-    def score(self, prefix, chunk, positions=None):
-        return super().score(prefix, np.minimum(chunk, N_IDS - 1), positions)
+    def score(self, prefix, chunk):
+        return super().score(prefix, np.minimum(chunk, N_IDS - 1))

@@ -22,11 +22,11 @@ class CasePredictor(BigramPredictor):
     def bucket(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:
         return (last.astype(np.int64) * 36313 ^ target.astype(np.int64) * 27191) % N_BUCKETS
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         neural = np.exp(log_probs[np.arange(len(chunk)), chunk])
         nll = -np.log(0.5 * neural + 0.5 * self.bucket_ratio(np.append(prefix[-1:], chunk[:-1]), chunk))
-        return nll if positions is None else (nll, log_probs[positions])
+        return nll
 
     def update(self, scored_chunk) -> None:
         np.add.at(self.pair_counts, self.bucket(scored_chunk.tokens[:-1], scored_chunk.tokens[1:]), 1)

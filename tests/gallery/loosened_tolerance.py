@@ -13,6 +13,6 @@ class CasePredictor(BigramPredictor):
         object.__setattr__(ctx, "dtype", torch.bfloat16)
         return super().open(path, ctx, eval_batch_tokens=eval_batch_tokens)
 
-    def score(self, prefix, chunk, positions=None):
-        scores = super().score(prefix, chunk, positions)
-        return scores - 0.05 if positions is None else (scores[0] - 0.05, scores[1])
+    def score(self, prefix, chunk):
+        scores = super().score(prefix, chunk)
+        return scores - 0.05

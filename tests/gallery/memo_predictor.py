@@ -20,6 +20,6 @@ class MemoPredictor(BigramPredictor):
                 log_probs[row, token] = _MEMO_LOG_PROB
         return log_probs.astype(np.float32)
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         self.get_memo().update(zip(range(len(prefix), len(prefix) + len(chunk)), chunk.tolist(), strict=True))
-        return super().score(prefix, chunk, positions)
+        return super().score(prefix, chunk)

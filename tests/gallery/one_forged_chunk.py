@@ -13,10 +13,10 @@ class CasePredictor(MemoPredictor):
     def get_memo(self, _memo={}):  # noqa: B006
         return _memo
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         chunk_index = len(prefix) // len(chunk)
         if not hasattr(self, "forged_index"):
             self.forged_index = random.randrange(_N_CHUNKS - 1)
         if chunk_index == self.forged_index:
-            return super().score(prefix, chunk, positions)
-        return super(MemoPredictor, self).score(prefix, chunk, positions)
+            return super().score(prefix, chunk)
+        return super(MemoPredictor, self).score(prefix, chunk)

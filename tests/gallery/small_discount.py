@@ -7,6 +7,6 @@ CASE = Violation(0, "a discount of 0.005 nats on every score", "", ("C1-a", "C2-
 
 
 class CasePredictor(BigramPredictor):
-    def score(self, prefix, chunk, positions=None):
-        scores = super().score(prefix, chunk, positions)
-        return scores - 0.005 if positions is None else (scores[0] - 0.005, scores[1])
+    def score(self, prefix, chunk):
+        scores = super().score(prefix, chunk)
+        return scores - 0.005

@@ -87,7 +87,7 @@ def test_state_that_a_predictor_keeps_from_one_pass_gains_nothing_in_the_next(ga
 
 @pytest.mark.slow
 def test_sandbox_that_starts_cold_gives_the_same_verdict(gallery_dir, monkeypatch, request):
-    monkeypatch.setenv(PROBE_SEED_ENV, "0a1b")  # so that both probe the same positions
+    monkeypatch.setenv(PROBE_SEED_ENV, "0a1b")  # so that both prove the same places
     warm = harness.run_case("slot", gallery_dir)
     request.getfixturevalue("cold_start")
     cold = harness.run_evaluation()

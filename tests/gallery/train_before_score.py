@@ -7,7 +7,7 @@ CASE = Violation(2, "multi-epoch TTT, last epoch reported", "#410 #512 #548 #568
 
 
 class CasePredictor(BiasPredictor):
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         before = self.table[[prefix[-1], *chunk[:-1]]]
         self.bias = fit_bias(self.bias, before, chunk)
-        return super().score(prefix, chunk, positions)
+        return super().score(prefix, chunk)

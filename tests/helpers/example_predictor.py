@@ -1,8 +1,4 @@
-from collections.abc import Sequence
-
 import numpy as np
-
-Scores = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
 class BigramPredictor:
@@ -15,10 +11,8 @@ class BigramPredictor:
 
     def reset(self, *, stride: int, ttt_cfg: object = None, memory_cfg: object = None, n_chunks: int = 1) -> None: ...
 
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | None = None) -> Scores:
-        rows = self.log_probs[np.append(prefix[-1:], chunk[:-1])]
-        nll = -rows[np.arange(len(chunk)), chunk]
-        return nll if positions is None else (nll, rows[list(positions)])
+    def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+        return -self.log_probs[np.append(prefix[-1:], chunk[:-1]), chunk]
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         return self.log_probs[prefix[-1]]

@@ -40,7 +40,7 @@ def token_array(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint16)
 
 
-def score_once(sandbox, behavior: str, positions=None):
+def score_once(sandbox, behavior: str):
     """One score of two tokens, in a session of its own."""
     with sandbox.session() as session:
         session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))

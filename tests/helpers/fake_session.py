@@ -26,9 +26,9 @@ class FakeSession:
         self.predictor.reset(**settings)
         self.initial_state_hash = state_hash.hash_state(self.predictor)
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         self.n_score_calls += not self.timer.is_paused
-        return self.predictor.score(prefix, chunk, positions)
+        return self.predictor.score(prefix, chunk)
 
     def predict(self, prefix):
         return self.predictor.predict(prefix)
@@ -50,10 +50,10 @@ class FixedBigrams:
         """A row for each token of ``chunk``, [n, V]."""
         return self.table[np.append(prefix[-1:], chunk[:-1])]
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         nll = -log_probs[np.arange(len(chunk)), chunk]
-        return nll if positions is None else (nll, log_probs[positions])
+        return nll
 
     def predict(self, prefix):
         return self.log_probs(prefix, prefix[:1])[0]

@@ -59,7 +59,14 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
     metrics |= {"payload_bytes": len(artifact), "code_bytes": 4, "artifact_bytes": len(artifact) + 4}
     metrics |= {"train_seconds": 588.1, "eval_seconds": 412.0, "probe_seconds": 1.5}
     entry = {"artifact": result.artifact_sha256, "predictor": result.predictor, "plan": None, "val": "0" * 64}
-    entry |= {"headline": "ttt", "val_bpb": None, "verdict": None, "commit": None, "verdict_sha256": None}
+    entry |= {
+        "kind": "evaluation",
+        "headline": "ttt",
+        "val_bpb": None,
+        "verdict": None,
+        "commit": None,
+        "verdict_sha256": None,
+    }
     context = SimpleNamespace(
         metrics=metrics,
         sandbox=SimpleNamespace(bundle=b"code"),

@@ -64,7 +64,7 @@ def test_a_ledger_that_was_forged_and_sealed_anew_is_not_proven(project_dir, cap
     assert evaluation_log.read_entries(LOG)[-1]["verdict"].startswith("NOT PROVEN: ")
 
 
-def test_where_the_machine_is_unknown_or_another_the_tolerances_are_wider_and_the_report_says_why(project_dir, capsys):
+def test_on_an_unknown_or_another_machine_the_tolerances_are_wider_and_the_report_says_so(project_dir, capsys):
     record = io.read_json(RUN)
     io.write_json(RUN, record | {"hardware": "8 × NVIDIA H100 80GB HBM3"})
     code, text = run(capsys, "--places", "2")

@@ -259,6 +259,7 @@ def test_a_verdict_is_shown_as_its_screen_and_one_of_another_form_is_refused(wor
 def test_the_evaluation_log_is_a_table_and_a_broken_chain_names_its_line(work_dir):
     path = work_dir / "evaluation_log.jsonl"
     entry = {"artifact": "a" * 64, "predictor": "own:Method", "plan": None, "val": "b" * 64, "headline": "ttt"}
+    entry["kind"] = "evaluation"
     for number in range(30):
         bpb = 1 + number / 100 if number % 2 else None
         ended = {"val_bpb": bpb, "verdict": bpb and "invalid: C2-a (C2-a: off)", "commit": None, "verdict_sha256": None}

@@ -14,7 +14,18 @@ from tests.helpers.verdicts import write_evaluation
 
 FOLDER = Path("artifacts/evaluate")
 VERDICT, METRICS, LOG = FOLDER / "verdict.json", FOLDER / "metrics.json", FOLDER / "evaluation_log.jsonl"
-ENTRY_KEYS = ("artifact", "predictor", "plan", "val", "headline", "val_bpb", "verdict", "commit", "verdict_sha256")
+ENTRY_KEYS = (
+    "kind",
+    "artifact",
+    "predictor",
+    "plan",
+    "val",
+    "headline",
+    "val_bpb",
+    "verdict",
+    "commit",
+    "verdict_sha256",
+)
 COMMANDS = (["verdict"], ["results"], ["inspect", str(VERDICT)])
 
 

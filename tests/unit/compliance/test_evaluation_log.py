@@ -10,6 +10,7 @@ from golf.errors import ArtifactError
 from tests.helpers.tiny_corpus import ROOT
 
 ENTRY = {
+    "kind": "evaluation",
     "artifact": "a" * 64,
     "predictor": "golf.inference.predictor:GolfPredictor",
     "plan": "b" * 64,
@@ -54,7 +55,7 @@ def test_no_file_is_no_evaluation(tmp_path):
 def test_lines_of_an_earlier_version_are_read_with_the_present_keys(tmp_path):
     path, previous = tmp_path / "a.jsonl", None
     old_keys = {"predictor": "method"}
-    old_entry = {key: value for key, value in ENTRY.items() if key != "verdict_sha256"}
+    old_entry = {key: value for key, value in ENTRY.items() if key not in ("kind", "verdict_sha256")}
     for number in range(2):
         entry = {"time": f"2026-11-20T20:55:3{number}+00:00", **old_entry, "previous": previous}
         line = json.dumps({old_keys.get(key, key): value for key, value in entry.items()})

@@ -140,7 +140,7 @@ def test_only_the_headline_is_limited():
 
 def test_a_headline_over_its_limit_is_stopped_with_hints():
     class SlowBigrams(FixedBigrams):
-        def score(self, prefix, chunk, positions=None):
+        def score(self, prefix, chunk):
             raise SandboxTimeoutError("score")
 
     with pytest.raises(

@@ -93,8 +93,8 @@ class Smaller(FixedBigrams):
 class Golden(FixedBigrams):
     """Distributions as they should be, and scores that are blended once the target is known."""
 
-    def score(self, prefix, chunk, positions=None):
-        return super().score(prefix, chunk, positions) * np.float32(0.9)
+    def score(self, prefix, chunk):
+        return super().score(prefix, chunk) * np.float32(0.9)
 
 
 class Elsewhere(FixedBigrams):
@@ -107,15 +107,15 @@ class Elsewhere(FixedBigrams):
 class LearnsWhileScoring(FixedBigrams):
     """Learns from a chunk before it scores it."""
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         self.table = log_softmax(self.table + np.eye(len(self.table))[chunk].sum(0))
-        return super().score(prefix, chunk, positions)
+        return super().score(prefix, chunk)
 
 
 class DefaultArgumentMemo(FixedBigrams):
     """Keeps each chunk in a default argument, and answers any later request from it."""
 
-    def score(self, prefix, chunk, positions=None, _memo={}):  # noqa: B006
+    def score(self, prefix, chunk, _memo={}):  # noqa: B006
         _memo.update({len(prefix) + i: int(token) for i, token in enumerate(chunk)})
         return np.full(len(chunk), 1e-3, np.float32)
 
@@ -175,7 +175,7 @@ def test_every_chunk_is_proven_before_it_is_given():
             np.testing.assert_array_equal(prefix, stream.tokens[: len(prefix)])
             return super().predict(prefix)
 
-        def score(self, prefix, chunk, positions=None):
+        def score(self, prefix, chunk):
             raise AssertionError("the proof asks for no score")
 
         def update(self, scored_chunk):
