@@ -16,7 +16,8 @@ ARTIFACT, CODE = "artifacts/compress/model.golf", "artifacts/compress/code.tar.x
 SIZES, PLAN = "artifacts/compress/sizes.json", "artifacts/ttt/plan.json"
 VAL, TRAIN_INDEX = "artifacts/fetch/val", "artifacts/fetch/train/index.json"
 DEV_INDEX, TOKENIZER = "artifacts/fetch/dev/index.json", "artifacts/fetch/tokenizer.model"
-VAL_DATA = (VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, "artifacts/fetch/manifest.json")
+MANIFEST = "artifacts/fetch/manifest.json"
+VAL_DATA = (VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, MANIFEST)
 TIMINGS = ("artifacts/train/timing.json", "artifacts/calibrate/timing.json", "artifacts/quantize/timing.json")
 TTT_TIMING = "artifacts/ttt/timing.json"
 METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
@@ -39,7 +40,7 @@ def main() -> DistContext:
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
-    with Sandbox(cfg, bundle_path=bundle_path, timer=timer) as sandbox:
+    with Sandbox(cfg, bundle_path=bundle_path, timer=timer, manifest_path=MANIFEST) as sandbox:
         val_data = ValidationData.open(*VAL_DATA, vocab_size)
         entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.git_revision())
         if launcher.is_main_process():

@@ -17,6 +17,7 @@ from golf.data.roundtrip import RoundtripReport, check_roundtrip
 from golf.data.split_reader import TokenSplit
 from golf.data.tokenizer import Tokenizer
 from golf.evaluation import ledger, mode_results
+from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.scoring_loop import MODES, ModeResult
@@ -150,6 +151,11 @@ class EvaluationContext:
         """What the predictor's processes accessed outside the sandbox, by kind, sorted and without duplicates."""
         reports = self.run.access_reports
         return {kind: sorted({entry for report in reports for entry in report[kind]}) for kind in _ACCESS_KINDS}
+
+    @functools.cached_property
+    def fence(self) -> FenceRecord:
+        """The walls that stood around each of the predictor's processes, and those that did not around some."""
+        return FenceRecord.combine([report["fence"] for report in self.run.access_reports])
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
 from golf.evaluation.ledger import LedgerData
-from golf.evaluation.sandbox.host import Sandbox, SandboxTimeoutError
-from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
+from golf.evaluation.sandbox.channel import INTERFACE_HINT, SandboxTimeoutError
+from golf.evaluation.sandbox.host import Sandbox
+from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.scoring_loop import MODES, ModeResult
 from golf.pipeline.progress import Progress
 
@@ -47,7 +48,8 @@ class EvaluationRun:
 
     results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
     (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
-    access_reports: what each session's process accessed. probe_seconds: of the ablations. probe_seed: hex, the secret
+    access_reports: what each session's process accessed, and under "fence" the walls that
+    held it. probe_seconds: of the ablations. probe_seed: hex, the secret
     from which their slice and the places of the proof follow.
     """
 

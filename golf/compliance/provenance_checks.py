@@ -67,8 +67,22 @@ def _check_accesses(context: EvaluationContext) -> Outcome:
     n_opened = sum(report["opened"] for report in context.run.access_reports)
     counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in accesses.items())
     examples = ", ".join([entry for entries in accesses.values() for entry in entries][:3])
-    note = f"it accessed something outside the sandbox: {examples}"
-    return pass_or_fail(not examples, f"{counts} of {n_opened}", "0", note)
+    measured = f"{counts} of {n_opened}"
+    if examples:
+        return Outcome(FAIL, measured, "0", f"it accessed something outside the sandbox: {examples}")
+    return _require_fence(context, measured, "0")
+
+
+def _require_fence(context: EvaluationContext, measured: str, limit: str) -> Outcome:
+    """PASS where the kernel held every process in its fence, NOT-RUN where a wall was missing; both name the walls.
+
+    The audit hook that found nothing lives in the process that it observes, so without the kernel it proves nothing.
+    """
+    record = context.fence
+    walls = ", ".join(record.walls) or "nothing"
+    if record.missing:
+        return Outcome(NOT_RUN, measured, limit, f"held by {walls}, but {'; '.join(record.missing)}")
+    return Outcome(PASS, measured, limit, f"held by {walls}")
 
 
 @check("C3-f", "the artifact's lineage is known and free of val", required=True, essential=True)
@@ -115,8 +129,9 @@ def _check_size(context: EvaluationContext) -> Outcome:
 def _check_counted_code(context: EvaluationContext) -> Outcome:
     n_files, n_processes = len(context.sandbox.sources), len(context.run.access_reports)
     measured = f"{n_files} code files and the artifact, {n_processes} processes"
-    note = "it needed files that are not counted"
-    return pass_or_fail(not context.outside_accesses["files"], measured, "counted alone", note)
+    if context.outside_accesses["files"]:
+        return Outcome(FAIL, measured, "counted alone", "it needed files that are not counted")
+    return _require_fence(context, measured, "counted alone")
 
 
 @check("B-c", "training and calibration fit their time", required=True)

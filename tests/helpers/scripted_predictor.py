@@ -85,6 +85,10 @@ class ScriptedPredictor:
     def sleeps(self, prefix, chunk, positions, zeros):
         time.sleep(60)
 
+    def naps(self, prefix, chunk, positions, zeros):
+        time.sleep(0.5)
+        return zeros
+
     def dies(self, prefix, chunk, positions, zeros):
         os._exit(0)
 

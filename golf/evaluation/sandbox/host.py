@@ -1,12 +1,13 @@
 """Host side of the sandbox: start an isolated process, talk to the predictor in it, accept only arrays back.
 
 The sandbox is a new folder with the artifact, the counted code as its bundle holds it, and the files of this package
-that the process runs. The process knows nothing else of the project. It is given tokens chunk by chunk, so the
+that answer calls. What runs before the fence stands is the evaluator's own code and lies in another folder, which the
+predictor cannot open. The process knows nothing else of the project. It is given tokens chunk by chunk, so the
 predictor holds none that it was not given.
 """
 
 import contextlib
-import getpass
+import dataclasses
 import json
 import os
 import shutil
@@ -15,33 +16,40 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from multiprocessing import Pipe
+from multiprocessing import Pipe, reduction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
+import torch
 
 from golf.artifacts import io
 from golf.artifacts.source_deps import import_closure
 from golf.compression import code_bundle
 from golf.config.sections import EvaluateConfig
-from golf.distributed.launcher import PROBE_SEED_ENV, log
-from golf.errors import ArtifactError, GolfError, PredictorError
+from golf.distributed import device
+from golf.distributed.context import DistContext
+from golf.distributed.launcher import log
+from golf.errors import ArtifactError, PredictorError
+from golf.evaluation.fence import environment, file_rights
+from golf.evaluation.fence.corpus_sources import CorpusSources, read_corpus_sources
+from golf.evaluation.fence.packages import InstalledPackages, list_imports
+from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.sandbox import protocol
-from golf.evaluation.sandbox.session import INTERFACE_HINT, SandboxSession
+from golf.evaluation.sandbox.channel import EXIT_HINT, SessionChannel, is_readable
+from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
+from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.timer import EvalTimer
 
-__all__ = ["Sandbox", "SandboxTimeoutError", "list_counted_sources"]
+__all__ = ["Sandbox", "list_counted_sources"]
 
-_WORKER_PATH = "golf/evaluation/sandbox/worker.py"
+_WORKER_PATH, _SERVER_PATH = (f"golf/evaluation/sandbox/{name}.py" for name in ("worker", "predictor_server"))
+_PROJECT_ROOT = Path(__file__).parents[3]
 _COMPILER_COMMANDS = ["g++", "gcc", "cc", "c++", "clang", "clang++", "ptxas", "ldconfig", "openssl"]  # of torch.compile
-_EXIT_HINT = f"see its output above, {INTERFACE_HINT}"
-_MAX_POLL_S = 86_400.0  # poll() overflows for waits of some weeks
-
-
-class SandboxTimeoutError(Exception):
-    """A call was not answered before the timer's limit. The sandbox cannot be reused: a late reply may still arrive."""
+_GRACE_S = 20.0  # for a process that has said its last word to end
+_RANK_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+_REPORT_FIELDS = {"files": list, "sockets": list, "commands": list, "opened": int}
+_INFO_FIELDS = {"documents": str, "disputed": list, "has_predict": bool}
 
 
 class Sandbox:
@@ -53,10 +61,11 @@ class Sandbox:
         root: str | Path = ".",
         bundle_path: str | Path | None = None,
         timer: EvalTimer | None = None,
+        manifest_path: str | Path | None = None,
     ) -> None:
         """cfg: which predictor ("package.module:Class") opens which artifact, and how it runs. bundle_path: the packed
         code that compress wrote; None packs what the predictor imports below ``root``. timer: its limit bounds
-        the wait for a reply; None: no limit.
+        the wait for a reply; None: no limit. manifest_path: of fetch, which names the corpus's own files; None: none.
 
         Raises PredictorError when there is no such module, ArtifactError when the bundle is damaged or lacks it.
         """
@@ -74,6 +83,10 @@ class Sandbox:
                 f"lacks {_source_path(self.predictor)}, the file of evaluate.predictor",
                 io.RERUN_HINT,
             )
+        self._call_limit_s = (
+            self.timer.limit_s
+        )  # for calls that the timer excludes, and those after its limit is lifted
+        self._corpus = CorpusSources() if manifest_path is None else read_corpus_sources(manifest_path)
         execution = {key: getattr(cfg, key) for key in ("device", "attention", "compile", "dtype")}
         self._settings: dict[str, Any] = {
             "predictor": self.predictor,
@@ -97,49 +110,69 @@ class Sandbox:
         self._stack.close()
 
     def _start(self) -> None:
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="golf-sandbox-"))).resolve()
+        self.folder, evaluator_dir = (self._make_folder(f"golf-{name}-") for name in ("sandbox", "evaluator"))
         if not self._artifact.is_file():
             raise ArtifactError(
                 self._artifact, "not found", "evaluate.artifact must name the file that the predictor opens"
             )
         self._artifact_copy = self.folder / self._artifact.name
         self._populate()
-        cache_dir = _compiler_cache_dir(self._settings["execution"])
-        env = {key: value for key, value in os.environ.items() if key != PROBE_SEED_ENV} | {"TMPDIR": str(self.folder)}
-        if cache_dir is not None:  # one thread, as worker processes of the compiler would count as commands
-            env |= {"TORCHINDUCTOR_CACHE_DIR": cache_dir, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-        self._conn, child_conn = Pipe()
-        self._stack.callback(self._conn.close)
-        settings = self._settings | {
+        for file in import_closure(_WORKER_PATH, root=_PROJECT_ROOT):
+            _write_file(evaluator_dir / file, _read_own_source(file))
+        self._control, child_control = Pipe()
+        self._stack.callback(self._control.close)
+        settings = self._settings | self._make_fence_settings() | {
             "folder": str(self.folder),
+            "evaluator_dir": str(evaluator_dir),
             "modules": [_module_name(file) for file in self.sources],
             "artifact": str(self._artifact_copy),
-            "package_dirs": [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))],
-            "writable_dirs": [] if cache_dir is None else [cache_dir, str(Path.home() / ".triton")],
-            "allowed_commands": [] if cache_dir is None else _COMPILER_COMMANDS,
-            "conn_fd": child_conn.fileno(),
-        }
+            "conn_fd": child_control.fileno(),
+        }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(self.folder / _WORKER_PATH), json.dumps(settings)],
+            [sys.executable, "-I", "-S", "-B", str(evaluator_dir / _WORKER_PATH), json.dumps(settings)],
             cwd=self.folder,
-            env=env,
+            env=environment.make_environment(str(self.folder)),
             stdin=subprocess.DEVNULL,
             stdout=2,  # stderr: what the predictor prints must not mix with the stage's output
-            pass_fds=[child_conn.fileno()],
+            pass_fds=[child_control.fileno()],
             start_new_session=True,  # one signal ends it with its children, and Ctrl-C reaches the host alone
         )
-        child_conn.close()
+        child_control.close()
         self._stack.callback(self._kill)
 
+    def _make_folder(self, prefix: str) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+        self._stack.callback(remove_folder, folder)
+        return folder
+
+    def _make_fence_settings(self) -> dict[str, Any]:
+        """What the process may open and run, and which packages an import must not find."""
+        compiles = self._settings["execution"]["compile"] != "off"
+        uses_cuda = self._expected_context.device.type == "cuda"
+        package_dirs = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+        installed = InstalledPackages(package_dirs)
+        imports = {"torch", "numpy"} | list_imports(self.sources)
+        packages = installed.choose(imports, self._corpus, compiles=compiles)
+        denied = [*self._corpus.files, os.getcwd()]
+        rights = file_rights.list_file_rights(str(self.folder), packages, package_dirs, denied, uses_cuda=uses_cuda)
+        if compiles:
+            rights |= file_rights.list_compilers(_COMPILER_COMMANDS)
+        needs_joining = self._expected_context.world_size > 1
+        joining = file_rights.list_joining_rights(uses_cuda=uses_cuda) if needs_joining else None
+        return {
+            "package_dirs": package_dirs,
+            "hidden_packages": installed.list_others(packages),
+            "file_rights": dataclasses.asdict(rights),
+            "joining_rights": joining and dataclasses.asdict(joining),
+            "allowed_commands": _COMPILER_COMMANDS if compiles else [],
+        }
+
     def _populate(self) -> None:
-        """Make the folder anew: whatever the predictor left or changed in it is gone."""
-        for path in self.folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        project_root = Path(__file__).parents[3]
-        for file in {*self.sources, *import_closure(_WORKER_PATH, root=project_root)}:
-            (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
-            source = self.sources[file] if file in self.sources else (project_root / file).read_bytes()
-            (self.folder / file).write_bytes(source)
+        """Make the folder anew: whatever the predictor left or changed in it is gone, the compiler's cache too."""
+        clear_folder(self.folder)
+        for file in {*self.sources, *import_closure(_SERVER_PATH, root=_PROJECT_ROOT)}:
+            source = self.sources[file] if file in self.sources else _read_own_source(file)
+            _write_file(self.folder / file, source)
         shutil.copyfile(self._artifact, self._artifact_copy)
 
     def _kill(self) -> None:
@@ -156,63 +189,99 @@ class Sandbox:
         if self._n_sessions:
             self._populate()
         self._n_sessions += 1
-        self.send("open", {"name": f"session {self._n_sessions}"})
-        session = SandboxSession(self, self.expect_reply("open")[0], hash_state)
-        if self._n_sessions == 1 and session.ctx.is_main:
-            log(f"{'evaluate':<9} {session.ctx.description}")
-        yield session
-        self.send("close")
-        session.access_report = self.expect_reply("close", expected_kind="report")[0]
-        self.expect_reply("close", expected_kind="exited")
-
-    def send(self, kind: str, payload: dict[str, Any] | None = None, *arrays: np.ndarray) -> None:
-        """Send a call. Raises PredictorError when the process is gone."""
+        conn, child_conn = Pipe()
+        self._exit_code: int | None = None
+        channel = SessionChannel(self, conn, self._call_limit_s, self._describe_end, self._externalize_paths)
         try:
-            protocol.send(self._conn, kind, payload, *arrays)
+            with child_conn:
+                protocol.send(self._control, "open", {"name": f"session {self._n_sessions}"})
+                reduction.send_handle(self._control, child_conn.fileno(), self.process.pid)
+            ctx, record = self._check_context(channel)
+            info, _ = channel.expect_reply("open", fields=_INFO_FIELDS)
+            session = SandboxSession(channel, ctx, info, hash_state)
+            if self._n_sessions == 1 and ctx.is_main:
+                log(f"{'evaluate':<9} {ctx.description}")
+            yield session
+            channel.send("close")
+            report, _ = channel.expect_reply("close", fields=_REPORT_FIELDS, kind="report")
+            self._await_exit()
+            session.access_report = report | {"fence": record}
         except protocol.ConnectionClosedError:
-            raise PredictorError(
-                f"{self.predictor}: its process exited unexpectedly before {kind}; {_EXIT_HINT}"
-            ) from None
+            raise PredictorError(f"{self.predictor}: its process {self._describe_end('open')}; {EXIT_HINT}") from None
+        finally:
+            conn.close()
+            self._end_session()
 
-    def expect_reply(self, call: str, expected_kind: str = "reply") -> tuple[dict[str, Any], list[np.ndarray]]:
-        """The answer to a call: its payload and arrays.
+    @property
+    def _expected_context(self) -> DistContext:
+        """What params and the launcher's environment say of this rank. What ``auto`` chose is filled in later."""
+        execution = self._settings["execution"]
+        rank, world_size, local_rank = (int(os.environ.get(key, default)) for key, default in _RANK_VARIABLES)
+        resolved_device, _ = device.resolve_device(execution["device"], "evaluate", local_rank)
+        dtype = getattr(torch, execution["dtype"])
+        return DistContext(rank, world_size, resolved_device, dtype, False, execution["attention"])
 
-        Raises GolfError as golf's own code raised it in the sandbox, PredictorError for any other failure of the
-        predictor, SandboxTimeoutError at the timer's limit.
+    def _check_context(self, channel: SessionChannel) -> tuple[DistContext, FenceRecord]:
+        """The context of a session, and its fence. The evaluator's own code sent both before the predictor's ran.
+
+        Raises PredictorError if the process runs as another rank, on another device or in another precision.
         """
-        kind, payload, arrays = self._receive(call)
-        if kind == expected_kind:
-            return payload, arrays
-        if kind == "exited":
-            raise PredictorError(
-                f"{self.predictor}: its process {_describe_exit(call, payload['exit_code'])}; {_EXIT_HINT}"
-            )
-        self._receive(call)  # the session's "exited"; after it the sandbox can open another session
-        message = self._externalize_paths(payload["message"])
-        if kind == "golf_error":
-            raise GolfError(message)
-        failure = message if kind == "violation" else f"{call} raised {message}"
-        raise PredictorError(f"{self.predictor}: {failure}; {INTERFACE_HINT}")
+        fields = {"ranks": list, "device": str, "dtype": str, "compile": bool, "attention": str, "description": str}
+        payload, _ = channel.expect_reply("open", fields=fields | {"fence": dict}, kind="fenced")
+        expected = self._expected_context
+        decided = {
+            "ranks": [str(expected.rank), str(expected.world_size)],
+            "device": str(expected.device),
+            "dtype": str(expected.dtype).removeprefix("torch."),
+        }
+        for key, value in decided.items():
+            if payload[key] != value:
+                raise PredictorError(f"{self.predictor}: its process has {key} {payload[key]!r}, not {value!r}")
+        record = FenceRecord.from_payload(payload["fence"])
+        if self._corpus.problem:
+            record = dataclasses.replace(record, missing=(*record.missing, self._corpus.problem))
+        chosen = {key: payload[key] for key in ("compile", "attention", "description")}
+        return dataclasses.replace(expected, **chosen), record
 
-    def _receive(self, call: str) -> tuple[str, dict[str, Any], list[np.ndarray]]:
-        """The next message. Raises SandboxTimeoutError when none has begun to arrive by the timer's limit."""
-        while (remaining_s := self.timer.remaining_s()) is not None:
-            if self._conn.poll(min(_MAX_POLL_S, max(0.0, remaining_s))):
-                break
-            if remaining_s <= _MAX_POLL_S:
-                raise SandboxTimeoutError(call)
-        try:
-            return protocol.receive(self._conn)
-        except protocol.ConnectionClosedError:
-            return "exited", {"exit_code": self.process.wait()}, []
-        except ValueError as error:
-            raise PredictorError(
-                f"{self.predictor}: the reply to {call} cannot be read ({error}); {INTERFACE_HINT}"
-            ) from None
+    def _describe_end(self, call: str) -> str:
+        exit_code = self._await_exit()
+        return f"closed its connection during {call}" if exit_code is None else _describe_exit(call, exit_code)
 
     def _externalize_paths(self, text: str) -> str:
         """A message from inside the sandbox with paths as the user knows them."""
         return text.replace(str(self._artifact_copy), str(self._artifact)).replace(f"{self.folder}/", "")
+
+    def _end_session(self) -> None:
+        """Kill the session's process unless it has ended."""
+        if self._exit_code is None:
+            with contextlib.suppress(protocol.ConnectionClosedError):
+                protocol.send(self._control, "end")
+            self._await_exit()
+
+    def _await_exit(self) -> int | None:
+        """The exit code of the session's process, as its parent reports it; None if it did not end by itself.
+
+        A process that goes on is killed with its parent, and the sandbox can open no other session.
+        """
+        if self._exit_code is None:
+            try:
+                if is_readable(self._control.fileno(), _GRACE_S):
+                    self._exit_code = protocol.receive(self._control)[1]["exit_code"]
+                else:
+                    self._kill()
+            except protocol.ConnectionClosedError:
+                self._exit_code = self.process.wait()
+        return self._exit_code
+
+
+def _read_own_source(file: str) -> bytes:
+    """A file of golf itself, by its path in the project."""
+    return (_PROJECT_ROOT / file).read_bytes()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _describe_exit(call: str, exit_code: int) -> str:
@@ -250,10 +319,3 @@ def _source_path(predictor: str) -> str:
 def _module_name(file: str) -> str:
     """golf/inference/scorer.py -> golf.inference.scorer."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def _compiler_cache_dir(execution: dict[str, Any]) -> str | None:
-    """The compiler's cache, outside the sandbox so that a graph is compiled once; None without a compiler."""
-    if execution["compile"] == "off":
-        return None
-    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"

@@ -1,12 +1,17 @@
 """Messages between the host and the sandboxed process: a kind, a JSON payload, and arrays as raw bytes.
 
-A request's kind is the call's name (open, reset, score, predict, update, close). A reply's kind is one of:
-"reply" (the call returned), "report" (the answer to close), "golf_error" (golf's own code refused its input),
-"violation" (the predictor broke its contract), "raised" (its code raised), "exited" (its process ended).
+A session has a connection of its own. A request's kind is the call's name (reset, hash_state, score, predict, update,
+close). An answer's kind is one of: "fenced" (the fence stands, sent before any of the predictor's code runs), "reply"
+(the call returned), "report" (the answer to close), "golf_error" (golf's own code refused its input), "violation" (the
+predictor broke its contract), "raised" (its code raised). On the control connection, which no predictor holds, the host
+sends "open" and is told "exited" when the session's process has ended.
 Nothing is pickled: unpickling what the predictor's process sent would run its code in the host.
 """
 
 import json
+import os
+import struct
+from collections.abc import Callable
 from math import prod
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,10 +20,13 @@ import numpy as np
 
 from golf.errors import GolfError
 
-__all__ = ["DTYPES", "MAX_MESSAGE_BYTES", "ConnectionClosedError", "receive", "send"]
+__all__ = ["DTYPES", "MAX_MESSAGE_BYTES", "ConnectionClosedError", "Message", "receive", "send"]
 
 DTYPES = ("uint16", "int64", "float32", "float64")
-MAX_MESSAGE_BYTES = 1 << 31
+MAX_MESSAGE_BYTES = (1 << 31) - 1
+_READ_BYTES = 1 << 20
+
+Message = tuple[str, dict[str, Any], list[np.ndarray]]
 
 
 class ConnectionClosedError(GolfError):
@@ -35,23 +43,41 @@ def send(conn: Connection, kind: str, payload: dict[str, Any] | None = None, *ar
         raise ConnectionClosedError("the other end of the connection is closed") from None
 
 
-def receive(conn: Connection) -> tuple[str, dict[str, Any], list[np.ndarray]]:
+def receive(conn: Connection, wait: Callable[[int], None] | None = None) -> Message:
     """The next message: its kind, its payload and copies of its arrays.
 
+    wait: called with the file descriptor before each read, which would block until there are bytes; it may raise.
     Raises ConnectionClosedError when the other end is closed, ValueError for bytes that are no message.
     """
     try:
-        data = conn.recv_bytes(MAX_MESSAGE_BYTES)
-    except (EOFError, OSError):
+        (size,) = struct.unpack("!i", _read(conn, 4, wait))  # as multiprocessing.Connection frames them
+        if not 0 <= size <= MAX_MESSAGE_BYTES:
+            raise ValueError(f"not a message: a size of {size} bytes")
+        data = _read(conn, size, wait)
+    except OSError:
         raise ConnectionClosedError("the other end of the connection is closed") from None
     try:
-        header_line, _, body = data.partition(b"\n")
+        header_line, _, body = bytes(data).partition(b"\n")
         header = json.loads(header_line)
-        if not isinstance(header["payload"], dict):
-            raise TypeError("payload must be an object")
-        return header["kind"], header["payload"], _unpack_arrays(body, header["arrays"])
-    except (TypeError, KeyError, RecursionError) as error:
+        kind, payload, specs = header["kind"], header["payload"], header["arrays"]
+        if not (isinstance(kind, str) and isinstance(payload, dict) and isinstance(specs, list)):
+            raise TypeError("kind, payload and arrays must be a string, an object and a list")
+        return kind, payload, _unpack_arrays(body, specs)
+    except (TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ValueError(f"not a message: {error!r}") from None
+
+
+def _read(conn: Connection, size: int, wait: Callable[[int], None] | None) -> bytearray:
+    """Exactly ``size`` bytes. Memory grows with what arrives, not with what was announced."""
+    data = bytearray()
+    while len(data) < size:
+        if wait is not None:
+            wait(conn.fileno())
+        part = os.read(conn.fileno(), min(size - len(data), _READ_BYTES))
+        if not part:
+            raise ConnectionClosedError("the other end of the connection is closed")
+        data += part
+    return data
 
 
 def _unpack_arrays(body: bytes, specs: list[Any]) -> list[np.ndarray]:
@@ -59,7 +85,11 @@ def _unpack_arrays(body: bytes, specs: list[Any]) -> list[np.ndarray]:
     for name, shape in specs:
         if name not in DTYPES:
             raise ValueError(f"array dtype must be one of {', '.join(DTYPES)}, got {name}")
+        if not isinstance(shape, list) or not all(type(n) is int and 0 <= n <= MAX_MESSAGE_BYTES for n in shape):
+            raise ValueError("an array's shape must be a list of sizes")
         size = np.dtype(name).itemsize * prod(shape)
         arrays.append(np.frombuffer(body[start : start + size], dtype=name).reshape(shape).copy())
         start += size
+    if start != len(body):
+        raise ValueError(f"{len(body) - start} bytes belong to no array")
     return arrays

@@ -13,7 +13,7 @@ from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config import loader
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, GolfError
-from golf.evaluation.sandbox.host import SandboxTimeoutError
+from golf.evaluation.sandbox.channel import SandboxTimeoutError
 from golf.evaluation.timer import EvalTimer
 from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams, random_stream
 from tests.helpers.tiny_corpus import ROOT

@@ -8,6 +8,7 @@ from golf.compliance.catalog import CHECKS
 from golf.compliance.context import ArtifactSize, EvaluationContext
 from golf.compliance.provenance import Origin, TrainingTime
 from golf.data.split_reader import sha256_texts
+from golf.evaluation.fence.walls import FenceRecord
 
 CLEAN = Origin(("train",), seeds=(1, 42))
 LEAKED = Origin(
@@ -124,9 +125,12 @@ def test_a_train_split_without_listed_documents_is_disjoint_from_the_val_of_fetc
         assert "fetch did not compare" in result.note
 
 
+WHOLE_FENCE = FenceRecord(("Landlock (ABI 7)", "seccomp"), ())
+
+
 def check_accesses(*accesses: dict) -> dict:
     """Results for sessions whose access reports differ from an empty one by ``accesses``."""
-    empty = {"files": [], "sockets": [], "commands": [], "opened": 4}
+    empty = {"files": [], "sockets": [], "commands": [], "opened": 4, "fence": WHOLE_FENCE}
     run = SimpleNamespace(access_reports=[empty | each for each in accesses])
     sandbox = SimpleNamespace(sources=["a.py"])
     context = EvaluationContext(None, None, None, run, sandbox, None, 0, 0, "", "")
@@ -147,6 +151,17 @@ def test_accesses_outside_the_sandbox_fail(accesses, statuses):
     assert [result.status for result in results.values()] == statuses
     for entries in accesses.values():
         assert entries[0] in results["C1-g"].note
+
+
+def test_without_a_wall_the_accesses_are_not_run_with_the_reason_and_with_all_they_name_them():
+    for result in check_accesses({}).values():
+        assert (result.status, result.note) == ("PASS", "held by Landlock (ABI 7), seccomp")
+    half = FenceRecord(("Landlock (ABI 7)",), ("no seccomp (refused)",))
+    for result in check_accesses({}, {"fence": half}).values():
+        assert result.status == "NOT-RUN"
+        assert result.note == "held by Landlock (ABI 7), but no seccomp (refused)"
+    results = check_accesses({"fence": half, "files": ["/val.bin"]})
+    assert [result.status for result in results.values()] == ["FAIL", "FAIL"]
 
 
 def test_a_file_that_two_processes_opened_is_counted_once():
