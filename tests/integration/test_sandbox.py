@@ -5,7 +5,7 @@ import pytest
 
 from golf.compression import code_bundle
 from golf.errors import ArtifactError
-from golf.evaluation.sandbox import host
+from golf.evaluation.sandbox import counted_sources
 from golf.evaluation.sandbox.channel import SandboxTimeoutError
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.timer import EvalTimer
@@ -138,7 +138,7 @@ def test_the_sandbox_gets_the_artifact_and_the_code_that_the_predictor_imports(e
     assert list(sandbox.sources) == ["helper.py", "mine/predictor.py"]
     assert sandbox.sources == code_bundle.unpack(sandbox.bundle, "bundle")
     assert (sandbox.folder / "mine/predictor.py").read_bytes() == sandbox.sources["mine/predictor.py"]
-    assert host.list_counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
+    assert counted_sources.list_counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
     inside = {path.relative_to(sandbox.folder).as_posix() for path in sandbox.folder.rglob("*") if path.is_file()}
     others = {path for path in inside if not path.startswith("golf/") and "__pycache__" not in path}
     assert others == {"helper.py", "mine/predictor.py", "weights.txt"}

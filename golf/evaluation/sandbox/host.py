@@ -37,11 +37,12 @@ from golf.evaluation.fence.packages import InstalledPackages, list_imports
 from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.sandbox import protocol
 from golf.evaluation.sandbox.channel import EXIT_HINT, SessionChannel, is_readable
+from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name, source_path
 from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.timer import EvalTimer
 
-__all__ = ["Sandbox", "list_counted_sources"]
+__all__ = ["Sandbox"]
 
 _WORKER_PATH, _SERVER_PATH = (f"golf/evaluation/sandbox/{name}.py" for name in ("worker", "predictor_server"))
 _PROJECT_ROOT = Path(__file__).parents[3]
@@ -77,10 +78,10 @@ class Sandbox:
             else Path(bundle_path).read_bytes()
         )
         self.sources = code_bundle.unpack(self.bundle, bundle_path or "the predictor's code")
-        if _source_path(self.predictor) not in self.sources:
+        if source_path(self.predictor) not in self.sources:
             raise ArtifactError(
                 bundle_path or "the predictor's code",
-                f"lacks {_source_path(self.predictor)}, the file of evaluate.predictor",
+                f"lacks {source_path(self.predictor)}, the file of evaluate.predictor",
                 io.RERUN_HINT,
             )
         self._call_limit_s = (
@@ -124,7 +125,7 @@ class Sandbox:
         settings = self._settings | self._make_fence_settings() | {
             "folder": str(self.folder),
             "evaluator_dir": str(evaluator_dir),
-            "modules": [_module_name(file) for file in self.sources],
+            "modules": [module_name(file) for file in self.sources],
             "artifact": str(self._artifact_copy),
             "conn_fd": child_control.fileno(),
         }  # fmt: skip
@@ -290,32 +291,3 @@ def _describe_exit(call: str, exit_code: int) -> str:
         return f"exited with code {exit_code} during {call}"
     hint = "; if memory ran out, lower evaluate.eval_batch_tokens" if exit_code == -signal.SIGKILL else ""
     return f"was killed by {signal.Signals(-exit_code).name} during {call}{hint}"
-
-
-def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
-    """The files below ``root`` that "package.module:Class" imports, directly or not: the code that counts.
-
-    Raises PredictorError for a name of another form or a module that is not there.
-    """
-    module, _, class_name = predictor.partition(":")
-    file = _source_path(predictor)
-    is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
-    if not is_valid_name or not (Path(root) / file).is_file():
-        raise PredictorError(
-            f"evaluate.predictor: {predictor}: no class of that name in {file} below this folder; "
-            f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
-        )
-    package_inits = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
-    return import_closure(
-        file, *(path.as_posix() for path in package_inits if (Path(root) / path).is_file()), root=root
-    )
-
-
-def _source_path(predictor: str) -> str:
-    """golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
-    return f"{predictor.partition(':')[0].replace('.', '/')}.py"
-
-
-def _module_name(file: str) -> str:
-    """golf/inference/scorer.py -> golf.inference.scorer."""
-    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -87,5 +87,5 @@ def test_bytes_that_are_no_message_are_refused(connections, data):
 def test_a_message_over_the_size_limit_is_refused_before_it_is_read(connections, monkeypatch):
     monkeypatch.setattr(protocol, "MAX_MESSAGE_BYTES", 1000)
     connections[0].send_bytes(bytes(1001))
-    with pytest.raises(protocol.ConnectionClosedError):
+    with pytest.raises(ValueError, match="a size of 1001 bytes"):
         protocol.receive(connections[1])

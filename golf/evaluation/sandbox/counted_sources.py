@@ -1,0 +1,37 @@
+"""The files that the predictor imports: the code that counts."""
+
+from pathlib import Path
+
+from golf.artifacts.source_deps import import_closure
+from golf.errors import PredictorError
+
+__all__ = ["list_counted_sources", "module_name", "source_path"]
+
+
+def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
+    """The files below ``root`` that "package.module:Class" imports, directly or not: the code that counts.
+
+    Raises PredictorError for a name of another form or a module that is not there.
+    """
+    module, _, class_name = predictor.partition(":")
+    file = source_path(predictor)
+    is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
+    if not is_valid_name or not (Path(root) / file).is_file():
+        raise PredictorError(
+            f"evaluate.predictor: {predictor}: no class of that name in {file} below this folder; "
+            f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
+        )
+    package_inits = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
+    return import_closure(
+        file, *(path.as_posix() for path in package_inits if (Path(root) / path).is_file()), root=root
+    )
+
+
+def source_path(predictor: str) -> str:
+    """golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
+    return f"{predictor.partition(':')[0].replace('.', '/')}.py"
+
+
+def module_name(file: str) -> str:
+    """golf/inference/scorer.py -> golf.inference.scorer."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

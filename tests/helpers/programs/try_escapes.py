@@ -1,0 +1,212 @@
+"""Raise the fence around a fork of this process and try to get out. Arguments: folder, walls, user id; prints JSON.
+
+folder: a new one, which gets inside/ and val.bin. walls: "landlock", "seccomp", "namespace", with commas, or "none".
+The result has a name for each way out, and whether it worked; the fence's record is under "record".
+"""
+
+import ctypes
+import json
+import mmap
+import multiprocessing.util
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import _posixsubprocess
+
+from golf.evaluation.fence import landlock, seccomp
+from golf.evaluation.fence import walls as fence_walls
+from golf.evaluation.fence.landlock import FileRights
+from golf.evaluation.fence.walls import Fence
+
+SECRET = b"the evaluator's val"
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+def by_dir_fd(folder, other):
+    os.chdir(folder)
+    fd = os.open("inside", os.O_PATH)
+    return os.read(os.open("../val.bin", os.O_RDONLY, dir_fd=fd), 3) == b"val"
+
+
+def by_ctypes_open(folder, other):
+    fd = libc.open(f"{folder}/val.bin".encode(), os.O_RDONLY)
+    return fd >= 0 and os.read(fd, 3) == b"val"
+
+
+def by_ctypes_system(folder, other):
+    return libc.system(f"/bin/cp {folder}/val.bin {folder}/inside/copy".encode()) == 0
+
+
+def by_spawnv_passfds(folder, other):
+    pid = multiprocessing.util.spawnv_passfds(b"/bin/cp", [b"cp", *_copy_arguments(folder)], [])
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def by_fork_exec(folder, other):
+    read_fd, write_fd = os.pipe()
+    pid = _posixsubprocess.fork_exec(
+        [b"cp", *_copy_arguments(folder)], [b"/bin/cp"], True, (write_fd,), None, None, -1, -1, -1, -1, -1, -1,
+        read_fd, write_fd, False, False, -1, None, None, None, -1, None, False,
+    )  # fmt: skip
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def by_hard_link(folder, other):
+    os.link(f"{folder}/val.bin", f"{folder}/inside/link")
+    return Path(folder, "inside/link").read_bytes() == b"val"
+
+
+def by_proc_mem(folder, other):
+    with open(f"/proc/{other['pid']}/mem", "rb") as memory:
+        memory.seek(other["address"])
+        return memory.read(len(SECRET)) == SECRET
+
+
+def by_process_vm_readv(folder, other):
+    buffer = ctypes.create_string_buffer(len(SECRET))
+    local, remote = _Iovec(ctypes.addressof(buffer), len(SECRET)), _Iovec(other["address"], len(SECRET))
+    libc.process_vm_readv(other["pid"], ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+    return buffer.raw[: len(SECRET)] == SECRET
+
+
+def by_ptrace(folder, other):
+    return libc.ptrace(0x4206, other["pid"], 0, 0) == 0  # PTRACE_SEIZE
+
+
+def by_python_socket(folder, other):
+    with socket.socket() as connection:
+        connection.settimeout(5)
+        connection.connect(("127.0.0.1", other["port"]))
+        return connection.recv(3) == b"val"
+
+
+def by_ctypes_connect(folder, other):
+    fd = libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+    address = socket.AF_INET.to_bytes(2, sys.byteorder) + other["port"].to_bytes(2, "big") + bytes([127, 0, 0, 1] + [0] * 8)
+    return fd >= 0 and libc.connect(fd, address, len(address)) == 0
+
+
+def by_shared_memory(folder, other):
+    return libc.shmat(libc.shmget(other["key"], 0, 0), None, 0o10000) not in (-1, 0)
+
+
+def by_attribute(folder, other):
+    return libc.setxattr(f"{folder}/val.bin".encode(), b"user.val", b"val", 3, 0) == 0
+
+
+def by_times(folder, other):
+    os.utime(f"{folder}/val.bin", (1, 2))
+    return True
+
+
+def by_daemon(folder, other):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def by_signal(folder, other):
+    os.kill(other["pid"], signal.SIGCONT)
+    return True
+
+
+def by_writing_outside(folder, other):
+    Path(folder, "outside").write_bytes(b"val")
+    return True
+
+
+def _copy_arguments(folder):
+    return [f"{folder}/val.bin".encode(), f"{folder}/inside/copy".encode()]
+
+
+WAYS = {name: value for name, value in list(globals().items()) if name.startswith("by_")}
+
+
+def main(folder: str, walls: str, uid: int) -> None:
+    Path(folder, "inside").mkdir(parents=True)
+    Path(folder, "val.bin").write_bytes(b"val")
+    for path in (Path(folder), *Path(folder).iterdir()):
+        path.chmod(0o777)
+        os.chown(path, uid, -1)
+    "".encode("idna")  # imports what connecting needs
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    memory.write(SECRET)
+    listener = socket.create_server(("127.0.0.1", 0))
+    evaluator_pid = os.fork()
+    if evaluator_pid == 0:
+        _become(uid)
+        while True:
+            connection, _ = listener.accept()
+            connection.send(b"val")
+            connection.close()
+    time.sleep(0.1)
+    key = 0x601F0000 | os.getpid() & 0xFFFF
+    shared = libc.shmget(key, 4096, 0o1666)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    other = {"pid": evaluator_pid, "address": address, "port": listener.getsockname()[1], "key": key}
+    results = {}
+    try:
+        for name, way in WAYS.items():
+            results[name] = _try_in_fork(way, folder, other, walls, uid)
+        results["record"] = _try_in_fork(None, folder, other, walls, uid)
+    finally:
+        libc.shmctl(shared, 0, None)
+        os.kill(evaluator_pid, signal.SIGKILL)
+        os.waitpid(evaluator_pid, 0)
+    print(json.dumps(results))
+
+
+def _become(uid: int) -> None:
+    if uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as a process that was that user's from the start
+
+
+def _try_in_fork(way, folder, other, walls, uid):
+    """Whether a way works, in a fork with these walls; without one, the fence's record."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(uid)
+            record = _raise_walls(folder, walls)
+            try:
+                answer = record.to_payload() if way is None else bool(way(folder, other))
+            except Exception:
+                answer = False
+            os.write(write_fd, json.dumps(answer).encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    os.waitpid(pid, 0)
+    with open(read_fd, "rb") as answers:
+        return json.loads(answers.read() or b"null")
+
+
+def _raise_walls(folder: str, walls: str):
+    if "landlock" not in walls:
+        landlock.query_abi = lambda: 0
+    if "seccomp" not in walls:
+        seccomp.find_missing_support = lambda: "refused"
+    if "namespace" not in walls:
+        fence_walls._unshare = lambda flags: False
+    system = ("/usr/lib", "/lib", "/lib64", "/bin", "/proc/self", "/dev/null", "/etc/ld.so.cache")
+    fence = Fence(FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64")))
+    fence.limit_files()
+    return fence.refuse_calls()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

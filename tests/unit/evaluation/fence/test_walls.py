@@ -1,0 +1,75 @@
+"""golf/evaluation/fence: every way out that is known, with and without each wall, as root and as a plain user"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from golf.evaluation.fence import landlock, seccomp
+from golf.evaluation.fence.walls import FenceRecord
+from tests.helpers.programs import try_escapes
+from tests.helpers.tiny_corpus import ROOT
+
+PLAIN_UID = 65534
+UIDS = [0, PLAIN_UID] if os.getuid() == 0 else [os.getuid()]
+OPEN_FILES = {"by_dir_fd", "by_ctypes_open", "by_hard_link", "by_proc_mem", "by_writing_outside"}
+LEAVE_NO_FILE = {"by_shared_memory", "by_attribute", "by_times", "by_daemon"}
+
+pytestmark = pytest.mark.skipif(
+    landlock.query_abi() < 1 or bool(seccomp.find_missing_support()), reason="needs a kernel with Landlock and seccomp"
+)
+
+
+@functools.cache
+def try_escapes_behind(walls: str, uid: int) -> dict:
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        command = [sys.executable, try_escapes.__file__, f"{parent}/project", walls, str(uid)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+
+
+def ways_that_work(walls: str, uid: int) -> set[str]:
+    return {name for name, works in try_escapes_behind(walls, uid).items() if name != "record" and works}
+
+
+@pytest.mark.parametrize("uid", UIDS)
+@pytest.mark.parametrize("way", try_escapes.WAYS)
+def test_a_way_out_works_without_the_fence_and_not_with_it(way, uid):
+    assert try_escapes_behind("none", uid)[way] is True, "else the test would show nothing"
+    assert try_escapes_behind("landlock,seccomp", uid)[way] is False
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_landlock_closes_the_files_and_seccomp_what_leaves_no_file(uid):
+    assert ways_that_work("seccomp", uid) == OPEN_FILES
+    assert ways_that_work("landlock", uid) >= LEAVE_NO_FILE
+    assert ways_that_work("landlock", uid).isdisjoint(OPEN_FILES)
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_the_record_names_the_walls_that_stand_and_why_others_do_not(uid):
+    whole, without_landlock, without_seccomp = (
+        FenceRecord.from_payload(try_escapes_behind(walls, uid)["record"])
+        for walls in ("landlock,seccomp", "seccomp", "landlock")
+    )
+    landlock_wall = f"Landlock (ABI {landlock.query_abi()})"
+    assert whole == FenceRecord((landlock_wall, "seccomp"), ())
+    assert without_landlock == FenceRecord(("seccomp",), ("no Landlock (this kernel offers no Landlock)",))
+    assert without_seccomp == FenceRecord((landlock_wall,), ("no seccomp (refused)",))
+
+
+@pytest.mark.parametrize("payload", [None, [], {}, {"walls": [], "missing": [1]}, {"walls": "seccomp", "missing": []}])
+def test_a_record_that_is_malformed_is_refused(payload):
+    with pytest.raises(ValueError, match="not a fence record"):
+        FenceRecord.from_payload(payload)
+
+
+def test_a_wall_stands_around_several_processes_if_it_stands_around_each():
+    records = [FenceRecord(("a", "b"), ()), FenceRecord(("b",), ("no a",))]
+    assert FenceRecord.combine(records) == FenceRecord(("b",), ("no a",))
