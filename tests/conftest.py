@@ -135,12 +135,12 @@ def gallery_run(finished_run, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def gallery_dir(gallery_run, tmp_path, monkeypatch) -> Path:
-    """A copy of the gallery's run, which is also the current folder; DATA_PATH names its data."""
+    """A copy of the gallery's run, which is also the current folder; gallery/data_path.py names its data."""
     from tests.helpers import tiny_project
 
     folder = tiny_project.copy_project(gallery_run, tmp_path / "project")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("DATA_PATH", str(folder / "artifacts/fetch"))
+    (folder / "gallery/data_path.py").write_text(f"DATA_PATH = {str(folder / 'artifacts/fetch')!r}\n", encoding="utf-8")
     monkeypatch.setenv(launcher.STARTED_AT_ENV, str(time.time()))  # else the test session counts as evaluation
     return folder
 

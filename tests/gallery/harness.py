@@ -14,6 +14,7 @@ from gallery.case import ARTIFACT_PATH, TRAIN_DIR
 from golf.artifacts import io, lineage
 from golf.compliance.check_result import CheckResult
 from golf.data import split_reader
+from golf.data.sources.package_docs import PACKAGES
 from tests.helpers import tiny_project
 
 _RESULT_FIELDS = ("check", "status", "measured", "limit", "note")
@@ -63,11 +64,20 @@ def run_case(name: str, project_dir: Path) -> CaseOutcome:
             project_dir,
             {"evaluate.predictor": f"{predictor.__module__}:{predictor.__name__}", "evaluate.artifact": ARTIFACT_PATH},
         )
+    if hasattr(module, "HAS_DOCS_CORPUS"):
+        _name_docs_as_corpus(project_dir)
     if hasattr(module, "prepare_project"):
         module.prepare_project(project_dir)
     if hasattr(module, "check_submission"):
         return CaseOutcome("", {result.check: result for result in module.check_submission(project_dir)}, {})
     return run_evaluation()
+
+
+def _name_docs_as_corpus(project_dir: Path) -> None:
+    """Let the manifest say that the corpus is the docstrings of installed packages."""
+    manifest_path = project_dir / "artifacts/fetch/manifest.json"
+    manifest = io.read_json(manifest_path)
+    io.write_json(manifest_path, manifest | {"source": {"kind": "docs", "packages": {name: {} for name in PACKAGES}}})
 
 
 def run_evaluation() -> CaseOutcome:

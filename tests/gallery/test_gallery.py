@@ -81,7 +81,15 @@ def test_sliding_window_is_not_reported_at_other_strides(gallery_dir, stride):
 def test_state_that_a_predictor_keeps_from_one_pass_gains_nothing_in_the_next(gallery_dir):
     expected = harness.run_case("fixed_predictor", gallery_dir).metrics["val_bpb_plain"]
     tiny_project.set_params(gallery_dir, {"evaluate.headline": "ttt"})
-    for name in ("state_kept_between_passes", "val_file_between_passes"):
+    for name in ("state_kept_between_passes", "val_file_between_passes", "compiler_cache_as_memory"):
+        assert harness.run_case(name, gallery_dir).metrics["val_bpb_plain"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["every_way_to_val", "reads_val_file", "val_copy_between_evaluations"])
+def test_what_the_fence_refuses_gains_nothing(gallery_dir, name):
+    expected = harness.run_case("fixed_predictor", gallery_dir).metrics["val_bpb_plain"]
+    for _ in range(2):
         assert harness.run_case(name, gallery_dir).metrics["val_bpb_plain"] == pytest.approx(expected, abs=1e-5)
 
 

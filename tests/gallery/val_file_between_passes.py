@@ -7,15 +7,16 @@ from gallery.bigram_predictor import BigramPredictor, log_softmax
 from gallery.case import Violation
 
 CASE = Violation(6, "two-pass n-grams, a file left for the next pass", "#846 #959", ("C3-c",))
-TOKENS_PATH = Path("seen.npy")
 
 
 class CasePredictor(BigramPredictor):
+    tokens_path = Path("seen.npy")
+
     def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
         self.counts = np.exp(self.table)
         self.seen_tokens = np.zeros(0, dtype=np.uint16)
-        if TOKENS_PATH.exists():
-            seen_tokens = np.load(TOKENS_PATH)
+        if self.tokens_path.exists():
+            seen_tokens = np.load(self.tokens_path)
             np.add.at(self.counts, (seen_tokens[:-1], seen_tokens[1:]), 9)
 
     def log_probs(self, prefix, chunk):
@@ -23,4 +24,5 @@ class CasePredictor(BigramPredictor):
 
     def update(self, scored_chunk) -> None:
         self.seen_tokens = np.append(self.seen_tokens, scored_chunk.tokens)
-        np.save(TOKENS_PATH, self.seen_tokens)
+        self.tokens_path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(self.tokens_path, self.seen_tokens)

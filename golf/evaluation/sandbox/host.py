@@ -162,6 +162,7 @@ class Sandbox:
         joining = file_rights.list_joining_rights(uses_cuda=uses_cuda) if needs_joining else None
         return {
             "package_dirs": package_dirs,
+            "corpus_packages": [str(path) for path in packages if path.name in self._corpus.packages],
             "hidden_packages": installed.list_others(packages),
             "file_rights": dataclasses.asdict(rights),
             "joining_rights": joining and dataclasses.asdict(joining),

@@ -2,13 +2,15 @@
 
 A hook cannot be removed once it is installed. It sees what goes through Python and lives in the process that it
 observes, so native code that opens a file by itself is not seen, and code that sets out to silence the hook can do so.
-docs/evaluation-rules.md says what to do about a predictor that is not trusted.
+The fence holds what the hook does not see; the hook says what an honest mistake was, and which text a predictor reads
+in files that the fence must leave open.
 """
 
 import os
 import re
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 __all__ = ["AccessAudit"]
@@ -44,9 +46,19 @@ class AccessAudit:
 
     Recorded are: every file outside ``readable`` and ``writable``, every file opened for writing outside ``writable``,
     every network address (the connection is refused too), and every command whose name is not in ``allowed_commands``.
+    ``imported``: files and folders among ``readable`` that may be opened by an import or by a package itself, but not
+    by the predictor, because the corpus's text is in them.
     """
 
-    def __init__(self, readable: Sequence[str], writable: Sequence[str], allowed_commands: Sequence[str]) -> None:
+    def __init__(
+        self,
+        readable: Sequence[str],
+        writable: Sequence[str],
+        allowed_commands: Sequence[str],
+        imported: Sequence[str] = (),
+    ) -> None:
+        self._imported_prefixes = tuple(os.path.realpath(path) for path in imported)
+        self._trusted_prefixes = ("<frozen ", os.path.dirname(os.path.realpath(os.__file__)) + os.sep)
         self._allowed_paths = {os.path.realpath(path) for path in (*readable, *writable)}
         self._readable_prefixes = tuple(os.path.join(path, "") for path in self._allowed_paths) + _SYSTEM_DIRS
         self._writable_prefixes = (
@@ -89,8 +101,20 @@ class AccessAudit:
         proc_match = re.match(r"/proc/(\d+)/", real_path)  # of another process, such as the host, which holds val
         if is_write:
             is_allowed = real_path.startswith(self._writable_prefixes)
+        if is_allowed and self._imported_prefixes and real_path.startswith(self._imported_prefixes):
+            is_allowed = self._is_import_or_package()
         if not is_allowed or (proc_match and int(proc_match[1]) != os.getpid()):
             self._accesses[_FILES].add(real_path)
+
+    def _is_import_or_package(self) -> bool:
+        """Whether the open that is reported now belongs to an import, or the code behind it to a package."""
+        frame: FrameType | None = sys._getframe(3)  # the caller of open
+        while frame is not None and frame.f_code.co_filename.startswith(self._trusted_prefixes):
+            code = frame.f_code
+            if code.co_filename.startswith("<frozen importlib") and code.co_name in ("get_code", "exec_module"):
+                return True
+            frame = frame.f_back
+        return frame is not None and os.path.realpath(frame.f_code.co_filename).startswith(self._imported_prefixes)
 
     def report(self) -> dict[str, Any]:
         """ "files", "sockets" and "commands": what was recorded, sorted; "opened": the number of all files opened."""

@@ -133,7 +133,12 @@ def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None
 
     rights = FileRights.from_payload(settings["file_rights"])
     joining = FileRights.from_payload(settings["joining_rights"]) if settings["joining_rights"] else None
-    access_audit = AccessAudit(rights.readable + rights.executable, rights.writable, settings["allowed_commands"])
+    access_audit = AccessAudit(
+        rights.readable + rights.executable,
+        rights.writable,
+        settings["allowed_commands"],
+        imported=settings["corpus_packages"],
+    )
     fence = Fence(rights, joining, allow_commands=bool(settings["allowed_commands"]))
     fence.limit_files()
     try:

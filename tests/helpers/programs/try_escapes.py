@@ -4,6 +4,7 @@ folder: a new one, which gets inside/ and val.bin. walls: "landlock", "seccomp",
 The result has a name for each way out, and whether it worked; the fence's record is under "record".
 """
 
+import _posixsubprocess
 import ctypes
 import json
 import mmap
@@ -14,8 +15,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-
-import _posixsubprocess
 
 from golf.evaluation.fence import landlock, seccomp
 from golf.evaluation.fence import walls as fence_walls
@@ -90,7 +89,9 @@ def by_python_socket(folder, other):
 
 def by_ctypes_connect(folder, other):
     fd = libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
-    address = socket.AF_INET.to_bytes(2, sys.byteorder) + other["port"].to_bytes(2, "big") + bytes([127, 0, 0, 1] + [0] * 8)
+    address = (
+        socket.AF_INET.to_bytes(2, sys.byteorder) + other["port"].to_bytes(2, "big") + bytes([127, 0, 0, 1] + [0] * 8)
+    )
     return fd >= 0 and libc.connect(fd, address, len(address)) == 0
 
 
@@ -203,7 +204,9 @@ def _raise_walls(folder: str, walls: str):
     if "namespace" not in walls:
         fence_walls._unshare = lambda flags: False
     system = ("/usr/lib", "/lib", "/lib64", "/bin", "/proc/self", "/dev/null", "/etc/ld.so.cache")
-    fence = Fence(FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64")))
+    fence = Fence(
+        FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64"))
+    )
     fence.limit_files()
     return fence.refuse_calls()
 

@@ -45,7 +45,7 @@ def reply(payload=None, arrays=(), kind="reply"):
         (frame(reply(kind=["reply"])), "kind, payload and arrays must be"),
         (frame({"kind": "reply"}), "KeyError"),
         (frame([1, 2]), "not a message"),
-        (frame(reply([])  | {"payload": [1]}), "kind, payload and arrays must be"),
+        (frame(reply([]) | {"payload": [1]}), "kind, payload and arrays must be"),
         (frame(reply({"state_hash": 3})), "without a valid 'state_hash'"),
         (frame(reply({}, kind="raised")), "without a valid 'message'"),
         (frame(reply({"state_hash": "a"}, [["float32", [1]]]), bytes(4)), "1 arrays, not 0"),
