@@ -14,7 +14,7 @@ from pathlib import Path
 
 from golf.evaluation.fence.landlock import FileRights
 
-__all__ = ["list_compilers", "list_file_rights", "list_joining_rights", "subtract"]
+__all__ = ["list_compilers", "list_file_rights", "list_preparing_rights", "subtract"]
 
 _LIBRARY_DIRS = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib", "/usr/libexec")
 _LIBRARY_DIR_OF_PYTHON = "python"  # start of the names of folders there that hold Python packages
@@ -83,11 +83,17 @@ def list_file_rights(
     )
 
 
-def list_joining_rights(*, uses_cuda: bool) -> FileRights:
-    """What ranks may open besides while they connect: the name service's files, and for NCCL shared memory."""
+def list_preparing_rights(evaluator_dir: str, *, has_ranks: bool, uses_cuda: bool) -> FileRights:
+    """What the evaluator's own code may open besides, until the fence stands.
+
+    That is its own files, whose source the compiler reads; for ranks that connect, where hosts and network devices are
+    described; for NCCL, shared memory.
+    """
+    if not has_ranks:
+        return FileRights(readable=(evaluator_dir,))
+    devices = ("/dev/infiniband",) if uses_cuda else ()
     return FileRights(
-        readable=_NAME_SERVICE_FILES + (("/dev/infiniband",) if uses_cuda else ()),
-        writable=("/dev/shm",) if uses_cuda else (),
+        readable=(evaluator_dir, *_NAME_SERVICE_FILES, "/sys", *devices), writable=("/dev/shm",) if uses_cuda else ()
     )
 
 

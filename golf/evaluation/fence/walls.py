@@ -6,6 +6,7 @@ device's context, a trial of the compiler. seccomp is raised last, in all thread
 addition where the kernel allows one. A wall that cannot be raised is reported and never silently left out.
 """
 
+import contextlib
 import ctypes
 import resource
 import sys
@@ -51,17 +52,19 @@ class FenceRecord:
 class Fence:
     """The fence of this process. Call ``limit_files`` while it has one thread, then ``refuse_calls``.
 
-    rights: what the predictor may open. joining: what it may be opened besides until ``refuse_calls``, and by threads
-    that start until then. allow_commands: whether it may start those programs that ``rights`` lets it execute.
+    rights: what the predictor may open. preparing: what may be opened besides until ``refuse_calls``, and by threads
+    that start until then. has_ranks: whether the process is connected to others, in the machine's network.
+    allow_commands: whether it may start those programs that ``rights`` lets it execute.
     """
 
-    def __init__(self, rights: FileRights, joining: FileRights | None = None, *, allow_commands: bool = False) -> None:
-        self._rights, self._joining, self._allow_commands = rights, joining, allow_commands
-        self._walls: list[str] = []
-        self._missing: list[str] = []
+    def __init__(
+        self, rights: FileRights, preparing: FileRights, *, has_ranks: bool = False, allow_commands: bool = False
+    ) -> None:
+        self._rights, self._preparing = rights, preparing
+        self._has_ranks, self._allow_commands = has_ranks, allow_commands
 
     def limit_files(self) -> None:
-        """Give up new privileges, limit resources and raise Landlock.
+        """Give up new privileges, limit resources and raise Landlock around all that may be opened until the end.
 
         No limit is set on address space, which CUDA reserves by the terabyte, nor on processes, which the kernel counts
         for the whole user and for root not at all; seccomp refuses new ones.
@@ -72,32 +75,23 @@ class Fence:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        try:
-            if self._joining is not None:
-                landlock.restrict(self._rights | self._joining, refuse_tcp=False)
-            else:
-                self._restrict()
-        except OSError as error:
-            self._missing.append(f"no Landlock ({error})")
-            self._joining = None
-
-    def _restrict(self) -> None:
-        self._walls.append(f"Landlock (ABI {landlock.restrict(self._rights)})")
+        with contextlib.suppress(OSError):  # refuse_calls reports it
+            landlock.restrict(self._rights | self._preparing, refuse_tcp=False)
 
     def refuse_calls(self) -> FenceRecord:
-        """Raise the rest, and return the record of all."""
-        if self._joining is not None:
-            self._restrict()
-        if not self._allow_commands and self._joining is None and _unshare(_CLONE_NEWNET | _CLONE_NEWIPC):
-            extra = ["network namespace"]
-        else:
-            extra = []
+        """Close what was open for preparing, raise seccomp, and return the record of all walls."""
+        walls, missing = [], []
+        try:
+            walls.append(f"Landlock (ABI {landlock.restrict(self._rights)})")
+        except OSError as error:
+            missing.append(f"no Landlock ({error})")
+        has_namespace = not (self._allow_commands or self._has_ranks) and _unshare(_CLONE_NEWNET | _CLONE_NEWIPC)
         try:
             seccomp.refuse_calls(allow_commands=self._allow_commands)
-            self._walls.append("seccomp except for compilers" if self._allow_commands else "seccomp")
+            walls.append("seccomp except for compilers" if self._allow_commands else "seccomp")
         except OSError as error:
-            self._missing.append(f"no seccomp ({error})")
-        return FenceRecord((*self._walls, *extra), tuple(self._missing))
+            missing.append(f"no seccomp ({error})")
+        return FenceRecord((*walls, *(["network namespace"] if has_namespace else [])), tuple(missing))
 
 
 def _unshare(flags: int) -> bool:

@@ -122,7 +122,7 @@ class Sandbox:
             _write_file(evaluator_dir / file, _read_own_source(file))
         self._control, child_control = Pipe()
         self._stack.callback(self._control.close)
-        settings = self._settings | self._make_fence_settings() | {
+        settings = self._settings | self._make_fence_settings(evaluator_dir) | {
             "folder": str(self.folder),
             "evaluator_dir": str(evaluator_dir),
             "modules": [module_name(file) for file in self.sources],
@@ -146,7 +146,7 @@ class Sandbox:
         self._stack.callback(remove_folder, folder)
         return folder
 
-    def _make_fence_settings(self) -> dict[str, Any]:
+    def _make_fence_settings(self, evaluator_dir: Path) -> dict[str, Any]:
         """What the process may open and run, and which packages an import must not find."""
         compiles = self._settings["execution"]["compile"] != "off"
         uses_cuda = self._expected_context.device.type == "cuda"
@@ -158,14 +158,16 @@ class Sandbox:
         rights = file_rights.list_file_rights(str(self.folder), packages, package_dirs, denied, uses_cuda=uses_cuda)
         if compiles:
             rights |= file_rights.list_compilers(_COMPILER_COMMANDS)
-        needs_joining = self._expected_context.world_size > 1
-        joining = file_rights.list_joining_rights(uses_cuda=uses_cuda) if needs_joining else None
+        preparing = file_rights.list_preparing_rights(
+            str(evaluator_dir), has_ranks=self._expected_context.world_size > 1, uses_cuda=uses_cuda
+        )
         return {
             "package_dirs": package_dirs,
             "corpus_packages": [str(path) for path in packages if path.name in self._corpus.packages],
+            "held_out_packages": sorted(self._corpus.held_out_packages),
             "hidden_packages": installed.list_others(packages),
             "file_rights": dataclasses.asdict(rights),
-            "joining_rights": joining and dataclasses.asdict(joining),
+            "preparing_rights": dataclasses.asdict(preparing),
             "allowed_commands": _COMPILER_COMMANDS if compiles else [],
         }
 

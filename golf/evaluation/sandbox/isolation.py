@@ -8,6 +8,7 @@ in files that the fence must leave open.
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -22,6 +23,7 @@ _EVENT_KINDS = {
     "os.link": _LINKS,
     "os.symlink": _LINKS,
     "os.rename": _LINKS,
+    "socket.__new__": _SOCKETS,
     "socket.connect": _SOCKETS,
     "socket.bind": _SOCKETS,
     "socket.sendto": _SOCKETS,
@@ -36,6 +38,7 @@ _EVENT_KINDS = {
     "os.forkpty": _COMMANDS,
 }
 _SYSTEM_DIRS = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")  # machine description, devices, shared libraries
+_NETWORK_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _MAX_COMMAND_CHARS = 120
 _DEVICE_PREFIXES = ("/dev/null", "/dev/tty", "/dev/nvidia")
 _SHARED_MEMORY_DIRS = ("/dev/shm/", "/dev/mqueue/")  # could hold data that another process left in memory
@@ -83,6 +86,9 @@ class AccessAudit:
             arguments = arguments or (event,)
             if os.path.basename(os.fsdecode(arguments[0])) not in self._allowed_commands:
                 self._accesses[kind].add(_format_command(arguments)[:_MAX_COMMAND_CHARS])
+        elif event == "socket.__new__":  # the fence refuses it before there is an address
+            if arguments[1] in _NETWORK_FAMILIES:
+                self._accesses[_SOCKETS].add(f"socket {socket.AddressFamily(arguments[1]).name}")
         elif kind == _SOCKETS and not (event == "socket.bind" and isinstance(arguments[1], str)):
             address = arguments[0] if event.startswith("socket.get") else arguments[-1]
             self._accesses[kind].add(f"{event} {address}")

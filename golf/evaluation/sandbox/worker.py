@@ -132,21 +132,25 @@ def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None
     from golf.evaluation.sandbox.isolation import AccessAudit
 
     rights = FileRights.from_payload(settings["file_rights"])
-    joining = FileRights.from_payload(settings["joining_rights"]) if settings["joining_rights"] else None
     access_audit = AccessAudit(
         rights.readable + rights.executable,
         rights.writable,
         settings["allowed_commands"],
         imported=settings["corpus_packages"],
     )
-    fence = Fence(rights, joining, allow_commands=bool(settings["allowed_commands"]))
+    fence = Fence(
+        rights,
+        FileRights.from_payload(settings["preparing_rights"]),
+        has_ranks=int(os.environ.get("WORLD_SIZE", 1)) > 1,
+        allow_commands=bool(settings["allowed_commands"]),
+    )
     fence.limit_files()
     try:
         ctx, record = _join_ranks_behind(fence, settings["execution"], name)
     except GolfError as error:
         protocol.send(conn, "golf_error", {"message": str(error)})
         return
-    _hide_packages(settings["hidden_packages"])
+    _hide_packages(settings["hidden_packages"], settings["held_out_packages"])
     warnings.formatwarning = _format_warning
     access_audit.install()
     context = {
@@ -197,7 +201,10 @@ class _HiddenPackages:
             )
 
 
-def _hide_packages(names: Collection[str]) -> None:
+def _hide_packages(names: Collection[str], held_out: Collection[str]) -> None:
+    """Hide packages from imports; of those that hold val, also what torch may have imported for itself."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in held_out]:
+        del sys.modules[name]
     sys.meta_path.insert(0, cast(Any, _HiddenPackages(names)))
 
 

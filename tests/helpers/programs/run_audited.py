@@ -14,7 +14,9 @@ from golf.evaluation.sandbox.isolation import AccessAudit
 
 if __name__ == "__main__":
     code = sys.argv.pop(1)
-    audit = AccessAudit(sys.argv[2:], [sys.argv[1]], ["gcc"])
+    audit = AccessAudit(
+        sys.argv[2:], [sys.argv[1]], ["gcc"], imported=[path for path in sys.argv[2:] if path.endswith("corpus")]
+    )
     audit.install()
     exec(code, {"os": os, "pathlib": pathlib, "socket": socket, "subprocess": subprocess, "sys": sys})
     print(json.dumps(audit.report()))
