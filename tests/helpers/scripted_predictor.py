@@ -58,6 +58,19 @@ class ScriptedPredictor:
     def probe_seed(self, prefix, chunk, positions, zeros):
         return zeros + ("GOLF_PROBE_SEED" in os.environ)
 
+    def secret(self, prefix, chunk, positions, zeros):
+        visible = os.environ.get("CLOUD_SECRET_KEY", "") + Path("/proc/self/environ").read_text()
+        return zeros + ("hush" in visible)
+
+    def nests_folders(self, prefix, chunk, positions, zeros):
+        """Nests folders too deep to remove by their paths."""
+        folder = os.getcwd()
+        for _ in range(4000):
+            os.mkdir("d")
+            os.chdir("d")
+        os.chdir(folder)
+        return zeros
+
     def base(self, prefix, chunk, positions, zeros):
         """The largest token within reach."""
         array = prefix

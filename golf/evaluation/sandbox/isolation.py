@@ -61,7 +61,7 @@ class AccessAudit:
         imported: Sequence[str] = (),
     ) -> None:
         self._imported_prefixes = tuple(os.path.realpath(path) for path in imported)
-        self._trusted_prefixes = ("<frozen ", os.path.dirname(os.path.realpath(os.__file__)) + os.sep)
+        self._standard_prefixes = ("<frozen ", os.path.dirname(os.path.realpath(os.__file__)) + os.sep)
         self._allowed_paths = {os.path.realpath(path) for path in (*readable, *writable)}
         self._readable_prefixes = tuple(os.path.join(path, "") for path in self._allowed_paths) + _SYSTEM_DIRS
         self._writable_prefixes = (
@@ -115,12 +115,16 @@ class AccessAudit:
     def _is_import_or_package(self) -> bool:
         """Whether the open that is reported now belongs to an import, or the code behind it to a package."""
         frame: FrameType | None = sys._getframe(3)  # the caller of open
-        while frame is not None and frame.f_code.co_filename.startswith(self._trusted_prefixes):
-            code = frame.f_code
-            if code.co_filename.startswith("<frozen importlib") and code.co_name in ("get_code", "exec_module"):
+        while frame is not None:
+            file, function = frame.f_code.co_filename, frame.f_code.co_name
+            if file.startswith("<frozen importlib") and function in ("get_code", "exec_module"):
                 return True
+            if os.path.realpath(file).startswith(self._imported_prefixes):
+                return True
+            if not file.startswith(self._standard_prefixes):
+                return False
             frame = frame.f_back
-        return frame is not None and os.path.realpath(frame.f_code.co_filename).startswith(self._imported_prefixes)
+        return False
 
     def report(self) -> dict[str, Any]:
         """ "files", "sockets" and "commands": what was recorded, sorted; "opened": the number of all files opened."""
