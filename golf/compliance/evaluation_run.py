@@ -100,14 +100,13 @@ def run_evaluation(
     proof_result = ablation_result = None
     settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
     if cfg.proof_places is not None and headline_session.info["has_predict"]:
-        with timer.excluded():
-            sealed = results[cfg.headline].ledger.to_data()
-            seed = proof.derive_seed(probe_seed, sealed)
-            proof_result, session = run_proof(sandbox, stream.tokens, sealed, settings, cfg.proof_places, seed)
+        sealed = results[cfg.headline].ledger.to_data()
+        seed = proof.derive_seed(probe_seed, sealed)
+        proof_result, session = run_proof(sandbox, stream.tokens, sealed, settings, cfg.proof_places, seed)
         access_reports.append(session.access_report)
     probe_start = time.perf_counter()
     if cfg.proof_places is not None:
-        with timer.excluded(), sandbox.session() as session:
+        with sandbox.session() as session:
             probe_slice = ablations.ProbeSlice.sample(stream.tokens, stream.bos, context_length, rng)
             ablation_result = ablations.run_ablations(
                 session, probe_slice, settings, headline_session.initial_state_hash

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,7 @@ MODES = ("plain", "sliding", "ttt")
 
 @dataclass(frozen=True)
 class ModeResult:
-    """One pass: its ledger and score, the seconds it took, and the timer's reading at its last score.
-
-    Both times leave out what the timer excludes.
-    """
+    """One pass: its ledger and score, the seconds it took, and the timer's reading at its last score."""
 
     ledger: Ledger
     score: BpbScore
@@ -123,7 +120,7 @@ def score_stream(
     for begin in range(0, n_targets, chunk_tokens):
         end = min(n_targets, begin + chunk_tokens)
         chunk = tokens[begin + 1 : end + 1].copy()
-        nll = cast(np.ndarray, predictor.score(prefix_buffer[: begin + 1], chunk))
+        nll = predictor.score(prefix_buffer[: begin + 1], chunk)
         scored_chunk = ledger.append(tokens[begin : end + 1], nll, target_bytes[begin:end], is_last=end == n_targets)
         prefix_buffer[begin + 1 : end + 1] = chunk
         total_nats += float(nll.sum(dtype=np.float64))

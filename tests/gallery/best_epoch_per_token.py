@@ -13,5 +13,4 @@ class CasePredictor(BigramPredictor):
         log_probs = self.log_probs(prefix, chunk)
         adapted_log_probs = log_softmax(log_probs + fit_bias(np.zeros(len(self.table)), log_probs, chunk))
         indices = np.arange(len(chunk)), chunk
-        nll = np.minimum(-log_probs[indices], -adapted_log_probs[indices])
-        return nll
+        return np.minimum(-log_probs[indices], -adapted_log_probs[indices])

@@ -27,8 +27,7 @@ class BigramPredictor:
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray):
         log_probs = self.log_probs(prefix, chunk)
-        nll = -log_probs[np.arange(len(chunk)), chunk]
-        return nll
+        return -log_probs[np.arange(len(chunk)), chunk]
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         return self.log_probs(prefix, prefix[:1])[0]

@@ -18,5 +18,4 @@ class CasePredictor(BigramPredictor):
     def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         sizes = np.where(chunk < 260, 1, 2)  # bytes of a token
-        nll = -np.log(0.5 * np.exp(log_probs[np.arange(len(chunk)), chunk]) + 0.5 * BYTE_PROBABILITY**sizes)
-        return nll
+        return -np.log(0.5 * np.exp(log_probs[np.arange(len(chunk)), chunk]) + 0.5 * BYTE_PROBABILITY**sizes)

@@ -25,8 +25,7 @@ class CasePredictor(BigramPredictor):
     def score(self, prefix, chunk):
         log_probs = self.log_probs(prefix, chunk)
         neural = np.exp(log_probs[np.arange(len(chunk)), chunk])
-        nll = -np.log(0.5 * neural + 0.5 * self.bucket_ratio(np.append(prefix[-1:], chunk[:-1]), chunk))
-        return nll
+        return -np.log(0.5 * neural + 0.5 * self.bucket_ratio(np.append(prefix[-1:], chunk[:-1]), chunk))
 
     def update(self, scored_chunk) -> None:
         np.add.at(self.pair_counts, self.bucket(scored_chunk.tokens[:-1], scored_chunk.tokens[1:]), 1)

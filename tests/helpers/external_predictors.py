@@ -44,4 +44,4 @@ def score_once(sandbox, behavior: str):
     """One score of two tokens, in a session of its own."""
     with sandbox.session() as session:
         session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
-        return session.score(token_array(1, 2), token_array(3, 4), positions)
+        return session.score(token_array(1, 2), token_array(3, 4))

@@ -32,37 +32,36 @@ class ScriptedPredictor:
         if self.behavior == "reset":
             raise RuntimeError("can not reset")
 
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         zeros = np.zeros(len(chunk), np.float32)
-        return getattr(self, self.behavior or "compliant")(prefix, chunk, positions, zeros)
+        return getattr(self, self.behavior or "compliant")(prefix, chunk, zeros)
 
-    def compliant(self, prefix, chunk, positions, zeros):
-        nll = zeros + THREE
-        return nll if positions is None else (nll, np.full((len(positions), 5), -1.5))
+    def compliant(self, prefix, chunk, zeros):
+        return zeros + THREE
 
-    def memory(self, prefix, chunk, positions, zeros):
-        return zeros + (self.memory_cfg.window if self.memory_cfg else -1)
+    def memory(self, prefix, chunk, zeros):
+        return zeros + (self.memory_cfg.max_successors if self.memory_cfg else -1)
 
-    def counts(self, prefix, chunk, positions, zeros):
+    def counts(self, prefix, chunk, zeros):
         self.count += 1
         return zeros + self.count
 
-    def keeps_globally(self, prefix, chunk, positions, zeros):
+    def keeps_globally(self, prefix, chunk, zeros):
         SEEN.append(int(chunk[0]))
         return zeros
 
-    def keeps_in_its_class(self, prefix, chunk, positions, zeros):
+    def keeps_in_its_class(self, prefix, chunk, zeros):
         ScriptedPredictor.calls += 1
         return zeros
 
-    def probe_seed(self, prefix, chunk, positions, zeros):
+    def probe_seed(self, prefix, chunk, zeros):
         return zeros + ("GOLF_PROBE_SEED" in os.environ)
 
-    def secret(self, prefix, chunk, positions, zeros):
+    def secret(self, prefix, chunk, zeros):
         visible = os.environ.get("CLOUD_SECRET_KEY", "") + Path("/proc/self/environ").read_text()
         return zeros + ("hush" in visible)
 
-    def nests_folders(self, prefix, chunk, positions, zeros):
+    def nests_folders(self, prefix, chunk, zeros):
         """Nests folders too deep to remove by their paths."""
         folder = os.getcwd()
         for _ in range(4000):
@@ -71,75 +70,66 @@ class ScriptedPredictor:
         os.chdir(folder)
         return zeros
 
-    def base(self, prefix, chunk, positions, zeros):
+    def base(self, prefix, chunk, zeros):
         """The largest token within reach."""
         array = prefix
         while getattr(array, "base", None) is not None:
             array = np.asarray(array.base)
         return zeros + array.max()
 
-    def keeps(self, prefix, chunk, positions, zeros):
+    def keeps(self, prefix, chunk, zeros):
         self.kept += [prefix, chunk]
         return zeros + max(tokens.max() for tokens in self.kept)
 
-    def writes_prefix(self, prefix, chunk, positions, zeros):
+    def writes_prefix(self, prefix, chunk, zeros):
         prefix[0] = 3
 
-    def writes_chunk(self, prefix, chunk, positions, zeros):
+    def writes_chunk(self, prefix, chunk, zeros):
         chunk[0] = 9
         return zeros
 
-    def raises(self, prefix, chunk, positions, zeros):
+    def raises(self, prefix, chunk, zeros):
         raise KeyError("no\nsuch thing in " + self.path + " or " + __file__)
 
-    def exits(self, prefix, chunk, positions, zeros):
+    def exits(self, prefix, chunk, zeros):
         sys.exit("enough")
 
-    def sleeps(self, prefix, chunk, positions, zeros):
+    def sleeps(self, prefix, chunk, zeros):
         time.sleep(60)
 
-    def naps(self, prefix, chunk, positions, zeros):
+    def naps(self, prefix, chunk, zeros):
         time.sleep(0.5)
         return zeros
 
-    def dies(self, prefix, chunk, positions, zeros):
+    def dies(self, prefix, chunk, zeros):
         os._exit(0)
 
-    def killed(self, prefix, chunk, positions, zeros):
+    def killed(self, prefix, chunk, zeros):
         os.kill(os.getpid(), 9)
 
-    def segfaults(self, prefix, chunk, positions, zeros):
+    def segfaults(self, prefix, chunk, zeros):
         os.kill(os.getpid(), 11)
 
-    def returns_none(self, prefix, chunk, positions, zeros):
+    def returns_none(self, prefix, chunk, zeros):
         return None
 
-    def returns_ints(self, prefix, chunk, positions, zeros):
+    def returns_ints(self, prefix, chunk, zeros):
         return zeros.astype(int)
 
-    def returns_one_more(self, prefix, chunk, positions, zeros):
+    def returns_one_more(self, prefix, chunk, zeros):
         return np.append(zeros, 0.0)
 
-    def returns_flat_rows(self, prefix, chunk, positions, zeros):
-        return zeros, np.zeros(5)
-
-    def returns_empty_rows(self, prefix, chunk, positions, zeros):
-        return zeros, np.zeros((len(positions), 0))
-
-    def returns_nll_only(self, prefix, chunk, positions, zeros):
-        return (zeros,)
-
-    def prints(self, prefix, chunk, positions, zeros):
+    def prints(self, prefix, chunk, zeros):
         print("3.5")
         return zeros
 
-    def opens(self, prefix, chunk, positions, zeros):
+    def opens(self, prefix, chunk, zeros):
         try:
             Path("/nowhere/val.bin").read_bytes()
         except FileNotFoundError:
             return zeros
 
-    def never_returns(self, prefix, chunk, positions, zeros):
+    def never_returns(self, prefix, chunk, zeros):
         while True:
             time.sleep(0.01)
 

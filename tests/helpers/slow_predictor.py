@@ -6,6 +6,6 @@ from golf.inference.predictor import GolfPredictor
 
 
 class SlowPredictor(GolfPredictor):
-    def score(self, prefix, chunk, positions=None):
+    def score(self, prefix, chunk):
         time.sleep(600 if self._ctx.is_main else 0)
-        return super().score(prefix, chunk, positions)
+        return super().score(prefix, chunk)

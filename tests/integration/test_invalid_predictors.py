@@ -89,7 +89,7 @@ def test_an_artifact_that_the_predictor_refuses_is_named_as_the_user_knows_it(ex
 RAISING_CALLS = {
     "open": "@classmethod\ndef open(cls, path, ctx, *, eval_batch_tokens):\n    return cls(1 / 0)",
     "reset": "def reset(self, **settings):\n    return 1 / 0",
-    "score": "def score(self, prefix, chunk, positions=None):\n    return 1 / 0",
+    "score": "def score(self, prefix, chunk):\n    return 1 / 0",
     "predict": "def predict(self, prefix):\n    return 1 / 0",
     "update": "def update(self, scored_chunk):\n    return 1 / 0",
 }
@@ -105,18 +105,13 @@ def test_a_predictor_that_raises_is_quoted_with_the_call_and_the_source_line(exp
 
 
 def score(answer: str) -> str:
-    return f"def score(self, prefix, chunk, positions=None):\n    nll = np.ones(len(chunk))\n    return {answer}"
+    return f"def score(self, prefix, chunk):\n    nll = np.ones(len(chunk))\n    return {answer}"
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
         (score("nll[1:]"), "score must return floats of shape [512], got [511]"),
-        (
-            score("nll if positions is None else (nll, nll[:3])"),
-            "score with positions must return log-probabilities of shape [8, V], got [3]",
-        ),
-        (score("nll"), "score with positions must return (nll, log_probs), got ndarray of float64"),
         (score("'low'"), "score must return an array of floats, got str"),
         (
             "def predict(self, prefix):\n    return self.table",
@@ -132,8 +127,8 @@ def test_a_broken_contract_is_named_with_what_was_expected_and_what_came(expect_
 
 def test_a_score_that_is_not_finite_is_named_by_its_place_in_the_stream(expect_evaluation_error):
     write_predictor(
-        "def score(self, prefix, chunk, positions=None):\n"
-        "    scores = super().score(prefix, chunk, positions)\n"
+        "def score(self, prefix, chunk):\n"
+        "    scores = super().score(prefix, chunk)\n"
         "    return scores if len(prefix) == 1 else scores + np.inf"
     )
     message = expect_evaluation_error()

@@ -11,51 +11,37 @@ from tests.helpers.tiny_corpus import ROOT
 
 
 @pytest.mark.parametrize(
-    ("behavior", "positions", "words"),
+    ("behavior", "words"),
     [
         (
             "raises",
-            None,
             r"score raised KeyError: 'no\\nsuch thing in .*weights\.txt or mine/predictor\.py' "
             r"\(mine/predictor\.py, in raises: raise KeyError\(",
         ),
-        ("exits", None, "score raised SystemExit: enough"),
-        ("reset", None, "reset raised RuntimeError: can not reset"),
-        ("writes_prefix", None, "score raised ValueError: assignment destination is read-only"),
-        ("writes_chunk", None, "score must not change the chunk that it is given"),
-        ("returns_none", None, "score must return an array of floats, got NoneType"),
-        ("returns_ints", None, "score must return an array of floats, got ndarray of int64"),
-        ("returns_nll_only", [0], r"score with positions must return \(nll, log_probs\), got tuple of 1 values"),
-        ("dies", None, r"its process exited with code 0 during score"),
-        ("killed", None, "was killed by SIGKILL during score; if memory ran out, lower evaluate.eval_batch_tokens"),
-        ("segfaults", None, "was killed by SIGSEGV during score"),
+        ("exits", "score raised SystemExit: enough"),
+        ("reset", "reset raised RuntimeError: can not reset"),
+        ("writes_prefix", "score raised ValueError: assignment destination is read-only"),
+        ("writes_chunk", "score must not change the chunk that it is given"),
+        ("returns_none", "score must return an array of floats, got NoneType"),
+        ("returns_ints", "score must return an array of floats, got ndarray of int64"),
+        ("dies", r"its process exited with code 0 during score"),
+        ("killed", "was killed by SIGKILL during score; if memory ran out, lower evaluate.eval_batch_tokens"),
+        ("segfaults", "was killed by SIGSEGV during score"),
     ],
 )
-def test_a_predictor_that_breaks_its_contract_is_named_with_the_call(sandbox, behavior, positions, words):
+def test_a_predictor_that_breaks_its_contract_is_named_with_the_call(sandbox, behavior, words):
     with pytest.raises(PredictorError, match=words) as caught:
-        score_once(sandbox, behavior, positions)
+        score_once(sandbox, behavior)
     assert str(caught.value).startswith("mine.predictor:ScriptedPredictor: ")
     assert "golf-sandbox-" not in str(caught.value), "the sandbox's own folder means nothing to users"
     assert score_once(sandbox, "compliant").tolist() == [3, 3], "the next session is not affected"
 
 
-@pytest.mark.parametrize(
-    ("behavior", "positions", "words"),
-    [
-        ("returns_one_more", None, r"score must return floats of shape \[2\], got \[3\]"),
-        ("returns_flat_rows", [0], r"score with positions must return log-probabilities of shape \[1, V\], got \[5\]"),
-        (
-            "returns_empty_rows",
-            [0],
-            r"must return log-probabilities of shape \[1, V\], got \[1, 0\]",
-        ),
-    ],
-)
-def test_an_answer_of_another_shape_is_refused_with_both_shapes(sandbox, behavior, positions, words):
+def test_an_answer_of_another_shape_is_refused_with_both_shapes(sandbox):
     with sandbox.session() as session:
-        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig(behavior))
-        with pytest.raises(PredictorError, match=words):
-            session.score(token_array(1, 2), token_array(3, 4), positions)
+        session.reset(stride=4, ttt_cfg=ScriptedTTTConfig("returns_one_more"))
+        with pytest.raises(PredictorError, match=r"score must return floats of shape \[2\], got \[3\]"):
+            session.score(token_array(1, 2), token_array(3, 4))
 
 
 @pytest.mark.parametrize(

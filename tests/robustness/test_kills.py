@@ -20,7 +20,7 @@ from tests.helpers import tiny_project
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 N_KILLS = 30
-PROBE_SEED = {"GOLF_PROBE_SEED": "0a1b"}  # so that the probes look at the same positions each time
+PROBE_SEED = {"GOLF_PROBE_SEED": "0a1b"}  # so that the proof looks at the same places each time
 LONG_TRAINING = {"train.steps": 60, "train.resume_save_s": 0.2}
 TWO_RANKS = {f"{stage}.ranks": 2 for stage in ("train", "calibrate")}
 NOT_COMPARED = ("run.json", "timing.json", "evaluation_log.jsonl", "verdict.json")  # times, machines, past evaluations

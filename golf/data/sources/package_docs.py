@@ -21,11 +21,11 @@ from golf.distributed.packages import installed_version
 from golf.errors import InputError
 from golf.pipeline.progress import Progress, log_line
 
-__all__ = ["PACKAGES", "find_package", "iter_package", "read_corpus"]
+__all__ = ["HELD_OUT_PACKAGES", "PACKAGES", "find_package", "iter_package", "read_corpus"]
 
 # In this order, so that train's packages come first. pyproject.toml pins the same versions.
 PACKAGES = {"torch": "2.13.0", "numpy": "2.4.6", "sympy": "1.14.0", "scipy": "1.17.1", "networkx": "3.6.1"}
-_HELD_OUT_PACKAGES = ("scipy", "networkx")  # dev and val are drawn from these
+HELD_OUT_PACKAGES = ("scipy", "networkx")  # dev and val are drawn from these
 _TEST_DIRS = {"test", "tests", "testing", "_testing", "__pycache__"}
 _TEST_PREFIX, _TEST_FILE = "test_", "conftest.py"
 _OLD_PYTHON_DIRS = ("numpy/distutils/",)  # in the wheels for Python 3.11 alone
@@ -96,7 +96,7 @@ def iter_package(package: str, root: Path) -> Iterator[SourceDocument]:
     for name in _list_modules(package, root):
         if sections := read_docstrings(root / name, _INSTALL_HINT):
             yield SourceDocument.from_sections(
-                f"{package}/{name}", sections, can_be_held_out=package in _HELD_OUT_PACKAGES
+                f"{package}/{name}", sections, can_be_held_out=package in HELD_OUT_PACKAGES
             )
 
 

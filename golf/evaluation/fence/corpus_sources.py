@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import io
+from golf.artifacts import json_records
 from golf.data.sources.package_docs import HELD_OUT_PACKAGES
 
 __all__ = ["CorpusSources", "find_corpus_sources", "read_corpus_sources"]
@@ -28,7 +28,7 @@ class CorpusSources:
 
 def read_corpus_sources(manifest_path: str | Path) -> CorpusSources:
     """The sources of a manifest's corpus. Raises ArtifactError for a missing or malformed file."""
-    return find_corpus_sources(io.read_typed(manifest_path, source=dict)["source"])
+    return find_corpus_sources(json_records.read_sealed(manifest_path, source=dict)["source"])
 
 
 def find_corpus_sources(source: Mapping[str, Any]) -> CorpusSources:

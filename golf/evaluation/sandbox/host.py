@@ -185,11 +185,8 @@ class Sandbox:
         self.process.wait()
 
     @contextlib.contextmanager
-    def session(self, *, hash_state: bool = False) -> Iterator[SandboxSession]:
-        """A session with a newly opened predictor; ``access_report`` is filled in when the block ends.
-
-        hash_state: hash the predictor's state before and after every score that counts.
-        """
+    def session(self) -> Iterator[SandboxSession]:
+        """A session with a newly opened predictor; ``access_report`` is filled in when the block ends."""
         if self._n_sessions:
             self._populate()
         self._n_sessions += 1
@@ -202,7 +199,7 @@ class Sandbox:
                 reduction.send_handle(self._control, child_conn.fileno(), self.process.pid)
             ctx, record = self._check_context(channel)
             info, _ = channel.expect_reply("open", fields=_INFO_FIELDS)
-            session = SandboxSession(channel, ctx, info, hash_state)
+            session = SandboxSession(channel, ctx, info)
             if self._n_sessions == 1 and ctx.is_main:
                 log(f"{'evaluate':<9} {ctx.description}")
             yield session

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -110,7 +110,7 @@ class _PredictorServer:
         settings = {key: payload[key] and types.SimpleNamespace(**payload[key]) for key in ("ttt_cfg", "memory_cfg")}
         self._tokens, self._n_tokens = None, 0
         self._predictor.reset(stride=payload["stride"], n_chunks=payload["n_chunks"], **settings)
-        return {"state_hash": self._state_hash()}, ()
+        return {"state_hash": state_hash.hash_state(self._predictor, self._modules)}, ()
 
     def _append_tokens(self, new_tokens: np.ndarray) -> None:
         """Add to the predictor's tokens, in an array that holds nothing beyond them."""
@@ -129,29 +129,13 @@ class _PredictorServer:
         view.flags.writeable = False
         return view
 
-    def score(
-        self,
-        payload: dict[str, Any],
-        new_tokens: np.ndarray,
-        chunk: np.ndarray,
-        positions: np.ndarray | None = None,
-    ) -> _Reply:
+    def score(self, payload: dict[str, Any], new_tokens: np.ndarray, chunk: np.ndarray) -> _Reply:
         self._append_tokens(new_tokens)
         chunk_copy = chunk.copy()
-        result = self._predictor.score(
-            self._prefix(payload["prefix_length"]), chunk_copy, *(() if positions is None else (positions.tolist(),))
-        )
+        nll = self._predictor.score(self._prefix(payload["prefix_length"]), chunk_copy)
         if (chunk_copy != chunk).any():
             raise _ContractViolationError("score must not change the chunk that it is given, and did")
-        if positions is None:
-            return {}, (_to_floats("score", result),)
-        if not isinstance(result, Sequence) or len(result) != 2:
-            raise _ContractViolationError(f"score with positions must return (nll, log_probs), got {_describe(result)}")
-        return {}, (_to_floats("score", result[0]), _to_floats("score with positions", result[1]))
-
-    def hash_state(self, payload: dict[str, Any]) -> _Reply:
-        """The hash of the predictor and of its modules' globals."""
-        return {"state_hash": self._state_hash()}, ()
+        return {}, (_to_floats("score", nll),)
 
     def predict(self, payload: dict[str, Any], new_tokens: np.ndarray) -> _Reply:
         self._append_tokens(new_tokens)
@@ -161,9 +145,6 @@ class _PredictorServer:
         self._append_tokens(new_tokens)
         self._predictor.update(ScoredChunk(payload["index"], tokens, payload["is_last"], payload["chain_hash"]))
         return {}, ()
-
-    def _state_hash(self) -> str:
-        return state_hash.hash_state(self._predictor, self._modules)
 
 
 def _check_declared(disputed: object) -> list[str]:

@@ -1,6 +1,6 @@
 """Messages between the host and the sandboxed process: a kind, a JSON payload, and arrays as raw bytes.
 
-A session has a connection of its own. A request's kind is the call's name (reset, hash_state, score, predict, update,
+A session has a connection of its own. A request's kind is the call's name (reset, score, predict, update,
 close). An answer's kind is one of: "fenced" (the fence stands, sent before any of the predictor's code runs), "reply"
 (the call returned), "report" (the answer to close), "golf_error" (golf's own code refused its input), "violation" (the
 predictor broke its contract), "raised" (its code raised). On the control connection, which no predictor holds, the host

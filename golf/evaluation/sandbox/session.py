@@ -2,16 +2,14 @@
 
 import dataclasses
 import re
-import time
-from collections.abc import Sequence
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import numpy as np
 
 from golf.distributed.context import DistContext
 from golf.errors import PredictorError
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel
-from golf.inference.interface import MemorySettings, ScoredChunk, Scores, TTTSettings
+from golf.inference.interface import MemorySettings, ScoredChunk, TTTSettings
 
 __all__ = ["SandboxSession"]
 
@@ -21,24 +19,21 @@ _STATE_HASH = re.compile(r"[0-9a-f]{64}")
 class SandboxSession:
     """An opened predictor, with the calls of ``golf.inference.interface.ScoringSession``.
 
-    Each answer is checked for shape and dtype. Calls made while the sandbox's timer is paused, as probes are, do not
-    count as scores and are not hashed.
+    Each answer is checked for shape and dtype.
 
     ctx: what it runs on, as the host decides it. info: what the predictor declares of itself. initial_state_hash: the
-    state's hash after ``reset``. hash_state: whether the state is hashed before and after each score that counts.
-    state_hash: that hash before the last score; "" without. n_score_calls: scores that counted in this pass.
-    n_state_changes: how many of them changed the state. access_report: what the process accessed, with the record of
-    its fence; filled in when the session ends.
+    state's hash after ``reset``. n_score_calls: scores in this pass. access_report: what the process accessed, with the
+    record of its fence; filled in when the session ends.
     """
 
-    def __init__(self, channel: SessionChannel, ctx: DistContext, info: dict[str, Any], hash_state: bool) -> None:
-        self._channel, self.ctx, self.info, self.hash_state = channel, ctx, info, hash_state
+    def __init__(self, channel: SessionChannel, ctx: DistContext, info: dict[str, Any]) -> None:
+        self._channel, self.ctx, self.info = channel, ctx, info
         self.access_report: dict[str, Any] = {}
         self._start_pass()
 
     def _start_pass(self) -> None:
-        self.initial_state_hash = self.state_hash = ""
-        self._n_sent_tokens = self.n_score_calls = self.n_state_changes = 0
+        self.initial_state_hash = ""
+        self._n_sent_tokens = self.n_score_calls = 0
 
     def reset(
         self,
@@ -57,22 +52,10 @@ class SandboxSession:
             "n_chunks": n_chunks,
         }
         self._channel.send("reset", payload)
-        self.initial_state_hash = self._take_state_hash("reset")
-
-    def _take_state_hash(self, call: str) -> str:
-        """The hash in the answer to ``call``. Raises PredictorError for anything else."""
-        state_hash = str(self._channel.expect_reply(call, fields={"state_hash": str})[0]["state_hash"])
+        state_hash = str(self._channel.expect_reply("reset", fields={"state_hash": str})[0]["state_hash"])
         if not _STATE_HASH.fullmatch(state_hash):
-            raise PredictorError(f"{self._channel.predictor}: {call} must answer with a hash; {INTERFACE_HINT}")
-        return state_hash
-
-    def _hash_state(self) -> str:
-        """The state's hash now. The timer excludes the seconds until the answer is here."""
-        sent_at = time.perf_counter()
-        self._channel.send("hash_state")
-        state_hash = self._take_state_hash("hash_state")
-        self._channel.timer.exclude(time.perf_counter() - sent_at)
-        return state_hash
+            raise PredictorError(f"{self._channel.predictor}: reset must answer with a hash; {INTERFACE_HINT}")
+        self.initial_state_hash = state_hash
 
     def _take_new_tokens(self, prefix: np.ndarray) -> np.ndarray:
         """The end of ``prefix`` that the predictor has not been given in this pass."""
@@ -80,40 +63,16 @@ class SandboxSession:
         self._n_sent_tokens += len(tokens)
         return tokens
 
-    @overload
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, positions: None = None) -> np.ndarray: ...
-    @overload
-    def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-    @overload
-    def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | np.ndarray | None = None
-    ) -> Scores: ...
-    def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, positions: Sequence[int] | np.ndarray | None = None
-    ) -> Scores:
-        """nll [n]; with ``positions`` [r] also log-probabilities [r, V]. All prefixes of a pass are of one stream.
+    def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+        """Return the nll of each token of ``chunk``: [n]. All prefixes of a pass are of one stream.
 
-        Raises PredictorError when the predictor fails or answers with other shapes or dtypes.
+        Raises PredictorError when the predictor fails or answers with another shape or dtype.
         """
-        is_counted = not self._channel.timer.is_paused
-        is_hashed = self.hash_state and is_counted
-        if is_hashed:
-            self.state_hash = self._hash_state()
-        position_arrays = () if positions is None else (np.array(positions, dtype=np.int64),)
-        self._channel.send(
-            "score", {"prefix_length": len(prefix)}, self._take_new_tokens(prefix), chunk, *position_arrays
-        )
-        _, arrays = self._channel.expect_reply("score", n_arrays=1 if positions is None else 2)
-        self.n_score_calls += is_counted
-        if is_hashed:
-            self.n_state_changes += self._hash_state() != self.state_hash
-        self._check_array("score", "floats", arrays[0], (len(chunk),))
-        if positions is None:
-            return arrays[0]
-        self._check_array("score with positions", "log-probabilities", arrays[1], (len(positions), None))
-        return arrays[0], arrays[1]
+        self._channel.send("score", {"prefix_length": len(prefix)}, self._take_new_tokens(prefix), chunk)
+        nll = self._channel.expect_reply("score", n_arrays=1)[1][0]
+        self.n_score_calls += 1
+        self._check_array("score", "floats", nll, (len(chunk),))
+        return nll
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         """Log-probabilities [V] of the token after ``prefix``."""
