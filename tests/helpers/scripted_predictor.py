@@ -61,6 +61,13 @@ class ScriptedPredictor:
         visible = os.environ.get("CLOUD_SECRET_KEY", "") + Path("/proc/self/environ").read_text()
         return zeros + ("hush" in visible)
 
+    def reads_own_proc(self, prefix, chunk, zeros):
+        return zeros + (not Path("/proc/self/status").read_text())
+
+    def reads_parents_proc(self, prefix, chunk, zeros):
+        parent = Path("/proc/self/status").read_text().partition("PPid:")[2].split()[0]
+        return zeros + len(Path(f"/proc/{parent}/status").read_text())
+
     def nests_folders(self, prefix, chunk, zeros):
         """Nests folders too deep to remove by their paths."""
         folder = os.getcwd()

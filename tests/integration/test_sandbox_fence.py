@@ -45,6 +45,14 @@ def test_a_wall_that_the_kernel_refuses_is_reported(external_dir, monkeypatch, f
     assert any(entry.startswith(reason) for entry in open_once(external_dir).access_report["fence"].missing)
 
 
+@needs_fence
+def test_a_session_may_read_its_own_proc_folder_and_not_the_evaluators(external_dir):
+    with Sandbox(evaluate_settings(external_dir), external_dir) as sandbox:
+        assert score_once(sandbox, "reads_own_proc").tolist() == [0, 0]
+        with pytest.raises(PredictorError, match="PermissionError"):
+            score_once(sandbox, "reads_parents_proc")
+
+
 def test_a_secret_of_the_environment_does_not_reach_the_sandbox(external_dir, monkeypatch):
     monkeypatch.setenv("CLOUD_SECRET_KEY", "hush")
     with Sandbox(evaluate_settings(external_dir), external_dir) as sandbox:

@@ -21,10 +21,11 @@ _LIBRARY_DIR_OF_PYTHON = "python"  # start of the names of folders there that ho
 _SYSTEM_FILES = (
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone", "/etc/passwd",
     "/etc/group", "/etc/nsswitch.conf", "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/usr/share/zoneinfo",
-    "/usr/share/locale", "/dev/random", "/dev/urandom", "/dev/zero", "/proc/self", "/proc/cpuinfo", "/proc/meminfo",
+    "/usr/share/locale", "/dev/random", "/dev/urandom", "/dev/zero", "/proc/cpuinfo", "/proc/meminfo",
     "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/loadavg", "/proc/uptime", "/proc/sys/vm",
     "/proc/sys/kernel/osrelease", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage",
 )  # fmt: skip
+_OWN_PROCESS = "/proc/self"  # not resolved here: the process that is restricted resolves it
 _DEVICES = ("/dev/null",)
 _CUDA_FILES = (
     "/sys", "/proc/driver", "/proc/devices", "/proc/modules", "/proc/sys/kernel", "/etc/nvidia", "/usr/share/nvidia",
@@ -76,7 +77,7 @@ def list_file_rights(
     )
     devices = (*_DEVICES, *_CUDA_DEVICES, *map(str, Path("/dev").glob("nvidia[0-9]*"))) if uses_cuda else _DEVICES
     return FileRights(
-        readable=tuple(readable),
+        readable=(*readable, _OWN_PROCESS),
         listable=(*listable, *package_dirs),
         writable=(folder,),
         devices=devices,

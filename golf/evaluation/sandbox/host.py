@@ -46,6 +46,7 @@ __all__ = ["Sandbox"]
 
 _WORKER_PATH, _SERVER_PATH = (f"golf/evaluation/sandbox/{name}.py" for name in ("worker", "predictor_server"))
 _PROJECT_ROOT = Path(__file__).parents[3]
+_COMPILER_PACKAGES = frozenset({"networkx"})  # that torch.compile imports when it splits a graph with a gradient
 _COMPILER_COMMANDS = ["g++", "gcc", "cc", "c++", "clang", "clang++", "ptxas", "ldconfig", "openssl"]  # of torch.compile
 _GRACE_S = 20.0  # for a process that has said its last word to end
 _RANK_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
@@ -164,6 +165,7 @@ class Sandbox:
         return {
             "package_dirs": package_dirs,
             "corpus_packages": [str(path) for path in packages if path.name in self._corpus.packages],
+            "stripped_packages": sorted(self._corpus.held_out_packages & _COMPILER_PACKAGES) if compiles else [],
             "held_out_packages": sorted(self._corpus.held_out_packages),
             "hidden_packages": installed.list_others(packages),
             "file_rights": dataclasses.asdict(rights),

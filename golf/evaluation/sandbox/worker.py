@@ -47,8 +47,10 @@ def main(settings: dict[str, Any]) -> None:
 
     for name in _EVALUATOR_MODULES:
         importlib.import_module(name)
-    from golf.evaluation.sandbox import folder_removal, protocol
+    from golf.evaluation.sandbox import folder_removal, protocol, stripped_import
 
+    for package in settings["stripped_packages"]:
+        stripped_import.import_without_docstrings(package)
     if settings["allowed_commands"] and settings["execution"]["device"] != "cuda":
         importlib.import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()  # starts Python, so before the fence
     control = Connection(settings["conn_fd"])
@@ -150,7 +152,7 @@ def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None
     except GolfError as error:
         protocol.send(conn, "golf_error", {"message": str(error)})
         return
-    _hide_packages(settings["hidden_packages"], settings["held_out_packages"])
+    _hide_packages(settings["hidden_packages"], set(settings["held_out_packages"]) - set(settings["stripped_packages"]))
     warnings.formatwarning = _format_warning
     access_audit.install()
     context = {
