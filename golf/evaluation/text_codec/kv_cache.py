@@ -1,8 +1,9 @@
 """One token at a time through a GPT whose keys and values are kept: the same network as ``golf.model.gpt``, faster.
 
 A window's first tokens run through the model itself, whose attention is watched for keys and values. Each later token
-is one row: its matrix products are torch's, on the threads that torch is set to. What lies between them is NumPy's on
-the same memory, in buffers that are reused, because for one row starting an operator takes longer than its arithmetic.
+is one row: its products with weights are torch's, on the threads that torch is set to. What lies between them is
+NumPy's on the same memory, in buffers that are reused, because for one row starting an operator takes longer than its
+arithmetic.
 
 The result equals the batched forward pass up to rounding, for every ModelConfig. It is for a CPU in fp32.
 """
