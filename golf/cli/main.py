@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     root_parser = argparse.ArgumentParser(
         prog="golf",
         description="Train, compress and honestly score the best small language model that fits in 16,000,000 bytes.",
-        epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag (its graph).",
+        epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag.",
     )
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

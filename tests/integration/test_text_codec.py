@@ -30,19 +30,20 @@ def encode(*arguments: str, capsys) -> dict:
 
 @pytest.mark.parametrize("mode", ["ttt", "sliding"])
 def test_val_is_decoded_from_its_claimed_bits_in_a_process_that_never_had_it(project_dir, capsys, mode):
-    report = encode("--split", "val", "--mode", mode, "--out", "val.golfz", capsys=capsys)
+    assert main(["encode", "--split", "val", "--mode", mode, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
     claimed_nats = ledger.read(f"artifacts/evaluate/ledgers/{mode}.safetensors")[0].nll.sum(dtype=np.float64)
     claimed_bytes = claimed_nats / np.log(2) / 8
     assert report["claimed_bits"] == 8 * claimed_bytes
-    assert report["encoded_bytes"] == Path("val.golfz").stat().st_size <= 1.001 * claimed_bytes + 64
+    assert report["encoded_bytes"] == Path("val.txt.golfz").stat().st_size <= 1.001 * claimed_bytes + 64
     assert report["code_bits"] == pytest.approx(8 * claimed_bytes, rel=1e-4)
 
     elsewhere = project_dir.parent / "elsewhere"
-    names = ("golf", "params.yaml", "val.golfz", *(f"artifacts/{path}" for path in ("compress", "ttt/plan.json")))
+    names = ("golf", "params.yaml", "val.txt.golfz", *(f"artifacts/{path}" for path in ("compress", "ttt/plan.json")))
     for name in (*names, "artifacts/fetch/tokenizer.model", "artifacts/fetch/manifest.json"):
         (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
         (project_dir / name).rename(elsewhere / name)
-    tiny_project.run_command(elsewhere, sys.executable, "-m", "golf", "decode", "val.golfz", "--out", "val.txt")
+    tiny_project.run_command(elsewhere, sys.executable, "-m", "golf", "decode", "val.txt.golfz")
     lines = (elsewhere / "val.txt").read_text(encoding="utf-8").splitlines()
     text_hashes = [row["text_sha256"] for row in io.read_json("artifacts/fetch/val/index.json")["documents"]]
     assert [hashlib.sha256(line.encode()).hexdigest() for line in lines] == text_hashes
