@@ -204,9 +204,8 @@ def _raise_walls(folder: str, walls: str):
     if "namespace" not in walls:
         fence_walls._unshare = lambda flags: False
     system = ("/usr/lib", "/lib", "/lib64", "/bin", "/proc/self", "/dev/null", "/etc/ld.so.cache")
-    fence = Fence(
-        FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64"))
-    )
+    rights = FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64"))
+    fence = Fence(rights, FileRights())
     fence.limit_files()
     return fence.refuse_calls()
 
