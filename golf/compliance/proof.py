@@ -120,7 +120,9 @@ class Proof:
         if comparison.has_discount(tolerances.mean_nats):
             failures.append(f"sealed scores are {-comparison.mean_diff:.1e} nats better than predictions on average")
         if self.max_log_sum > tolerances.log_sum:
-            failures.append(f"a distribution's probabilities don't add up to 1: log Σp is {self.max_log_sum:.1e}")
+            failures.append(
+                f"a distribution's probabilities don't add up to 1: the log of their sum is {self.max_log_sum:.1e}"
+            )
         if not self.has_full_support(tolerances, vocab_size):
             failures.append(f"a distribution is not one of {vocab_size:,} probabilities")
         return failures

@@ -57,7 +57,13 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
     metrics |= {"val_bpb": score.bpb, "val_bpb_clean": None, "val_contamination": None, "val_loss": score.loss}
     metrics |= {"val_tokens": score.n_tokens, "val_bytes": score.n_bytes, "implied_bytes": score.implied_bytes}
     metrics |= {"payload_bytes": len(artifact), "code_bytes": 4, "artifact_bytes": len(artifact) + 4}
-    metrics |= {"train_seconds": 588.1, "eval_seconds": 412.0, "probe_seconds": 1.5}
+    metrics |= {
+        "train_seconds": 588.1,
+        "eval_seconds": 412.0,
+        "probe_seconds": 1.5,
+        "proof_seconds": 1.5,
+        "proof_replay_seconds": None,
+    }
     entry = {"artifact": result.artifact_sha256, "predictor": result.predictor, "plan": None, "val": "0" * 64}
     entry |= {
         "kind": "evaluation",

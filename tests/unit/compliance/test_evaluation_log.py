@@ -69,7 +69,7 @@ def test_lines_of_an_earlier_version_are_read_with_the_present_keys(tmp_path):
     assert [entry["predictor"] for entry in entries] == [ENTRY["predictor"]] * 3
     assert evaluation_log.describe_log(path, ENTRY).status == "PASS"
     path.write_bytes(b"\n".join([*path.read_bytes().splitlines(), *old_lines]))
-    with pytest.raises(ArtifactError, match=r"line 4: must hold artifact, .* verdict_sha256, .* hash"):
+    with pytest.raises(ArtifactError, match=r"line 4: must hold kind, artifact, .* verdict_sha256, .* hash"):
         evaluation_log.read_entries(path)
 
 
@@ -133,8 +133,8 @@ CHANGES = {
     reordered: "line 2 does not follow the one before",
     doubled: "line 2 does not follow the one before",
     no_json: "line 3 is not JSON",
-    both_keys: "line 4: must hold artifact",
-    no_key: "line 4: must hold artifact",
+    both_keys: "line 4: must hold kind, artifact",
+    no_key: "line 4: must hold kind, artifact",
     other_type: "line 4: val_bpb: must be a number or null, got 'low'",
 }
 

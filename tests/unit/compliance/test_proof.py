@@ -120,7 +120,7 @@ class DefaultArgumentMemo(FixedBigrams):
         return np.full(len(chunk), 1e-3, np.float32)
 
     def predict(self, prefix):
-        memo = DefaultArgumentMemo.score.__defaults__[1]
+        memo = DefaultArgumentMemo.score.__defaults__[0]
         row = np.full(len(self.table), (1 - np.exp(-1e-3)) / (len(self.table) - 1))
         row[memo.get(len(prefix), 0)] = np.exp(-1e-3)
         return np.log(row).astype(np.float32)
@@ -154,7 +154,7 @@ def test_a_memo_in_a_default_argument_of_the_first_process_is_no_help_to_the_sec
     predictor = DefaultArgumentMemo(VOCAB_SIZE)
     sealed = seal(predictor, stream)
     assert run_checks(prove(predictor, sealed, stream))["C1-a"].status == "PASS", "one process would fool any probe"
-    DefaultArgumentMemo.score.__defaults__[1].clear()  # as a new process starts
+    DefaultArgumentMemo.score.__defaults__[0].clear()  # as a new process starts
     assert run_checks(prove(predictor, sealed, stream))["C1-a"].status == "FAIL"
 
 

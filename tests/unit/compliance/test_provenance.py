@@ -197,7 +197,7 @@ def test_a_file_whose_values_were_edited_within_their_range_does_not_match_its_d
         read_own()
 
 
-@pytest.mark.parametrize(("section", "change"), [("ttt", {"lr": 0.05}), ("memory", {"window": 9})])
+@pytest.mark.parametrize(("section", "change"), [("ttt", {"lr": 0.05}), ("memory", {"max_successors": 9})])
 def test_a_plan_whose_parameters_are_not_those_of_its_lineage_is_refused(stream, section, change):
     plan = io.read_json(PLAN)
     assert change.items().isdisjoint(plan[section].items())

@@ -115,7 +115,9 @@ def test_a_full_disk_says_so(hub, expect_fetch_error, export):
     path = Path(f"runs/hub/{REPO.replace('/', '--')}/{COMMIT}/{TOKENIZER_PATH}.incomplete")
     path.parent.mkdir(parents=True)
     path.symlink_to("/dev/full")
-    assert f"{path}: No space left on device; free some space on the disk" in expect_fetch_error()
+    message = expect_fetch_error()
+    assert f"{path}: No space left on device, while it ran " in message
+    assert "; free some space on the disk" in message
 
 
 def test_a_root_that_can_not_be_written_names_the_key(hub, expect_fetch_error, tmp_path):
