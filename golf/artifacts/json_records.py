@@ -51,7 +51,7 @@ def write_sealed(path: str | Path, record: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: str | Path, **types: Any) -> dict[str, Any]:
-    """The object in a sealed file, without its digest. types: the type of each key that it must have.
+    """Return the object in a sealed file, without its digest. types: the type of each key that it must have.
 
     Raises ArtifactError naming a missing, mistyped or out-of-range key, or saying that the file was edited.
     """
@@ -63,7 +63,7 @@ def read_sealed(path: str | Path, **types: Any) -> dict[str, Any]:
 
 
 def read_record(path: str | Path, **types: Any) -> dict[str, Any]:
-    """The object in a JSON file without digest. types: the type of each key that it must have.
+    """Return the object in a JSON file without digest. types: the type of each key that it must have.
 
     Raises ArtifactError naming a missing, mistyped or out-of-range key.
     """
@@ -73,7 +73,7 @@ def read_record(path: str | Path, **types: Any) -> dict[str, Any]:
 def require_keys(
     path: str | Path, record: Mapping[str, Any], types: Mapping[str, Any], location: str = "", hint: str = io.RERUN_HINT
 ) -> dict[str, Any]:
-    """A copy of ``record``, which stands in the file at ``path``, once it has each key with its type.
+    """Return a copy of ``record``, which stands in the file at ``path``, once it has each key with its type.
 
     location: the dotted key of ``record`` in the file. Raises ArtifactError.
     """
@@ -86,7 +86,7 @@ def require_keys(
 
 
 def find_type_errors(record: Mapping[str, Any], types: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """A line for each key of ``types`` whose value in ``record`` is of another type or out of range."""
+    """Return a line for each key of ``types`` whose value in ``record`` is of another type or out of range."""
     return [problem for key, type_hint in types.items() for problem in _check(type_hint, record[key], prefix + key)]
 
 

@@ -32,7 +32,7 @@ class CodecFiles:
     plan: Path
 
     def open(self, mode: str | None, *, quiet: bool) -> tuple[TextCodec, PassConfig]:
-        """The codec, and how its pass scores and learns. mode: None for the headline."""
+        """Return the codec, and how its pass scores and learns. mode: None for the headline."""
         headline, stride = loader.load_sections("evaluate.headline", "evaluate.stride")
         codec = TextCodec(self.artifact, Tokenizer.open(self.tokenizer), self._read_transform(), quiet=quiet)
         ttt_cfg, memory_cfg = read_plan(self.plan, codec.context_length)

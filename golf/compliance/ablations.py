@@ -27,7 +27,7 @@ class ProbeSlice:
 
     @classmethod
     def sample(cls, tokens: np.ndarray, bos: int, context_length: int, rng: np.random.Generator) -> "ProbeSlice":
-        """A slice with one context a chunk, or all of a shorter stream in three chunks."""
+        """Return a slice with one context a chunk, or all of a shorter stream in three chunks."""
         chunk_tokens = min(context_length, (len(tokens) - 1) // N_SLICE_CHUNKS)
         starts = np.flatnonzero(tokens == bos)
         starts = starts[(starts >= chunk_tokens) & (starts < len(tokens) - 2 * chunk_tokens)]
@@ -61,7 +61,7 @@ class AblationResult:
 def run_ablations(
     session: SandboxSession, probe_slice: ProbeSlice, settings: dict[str, Any], counted_state_hash: str
 ) -> AblationResult | None:
-    """Run the ablations; None when the stream has fewer targets than a slice has chunks.
+    """Run the ablations; return None when the stream has fewer targets than a slice has chunks.
 
     settings: the arguments of ``reset`` in the headline's pass. counted_state_hash: of the predictor's state after it.
     """
@@ -122,7 +122,7 @@ def _measure_document_dependence(
 
 
 def max_abs_diff(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference of two arrays of scores: 0 where they are equal, infinite where one is not a number."""
+    """Return the largest difference of two arrays of scores: 0 where they are equal, infinite where one is NaN."""
     unequal = a != b
     diffs = np.abs(a[unequal].astype(np.float64) - b[unequal].astype(np.float64))
     return float("inf") if np.isnan(diffs).any() else float(diffs.max(initial=0.0))

@@ -17,5 +17,5 @@ CHECKS = registry.list_checks()
 
 
 def run_checks(context: EvaluationContext) -> list[CheckResult]:
-    """Every check's result, in order. Raises ArtifactError when the saved ledger was changed."""
+    """Return every check's result, in order. Raises ArtifactError when the saved ledger was changed."""
     return [spec.run(context) for spec in CHECKS.values()]

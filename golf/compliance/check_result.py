@@ -51,7 +51,7 @@ class CheckResult:
 
 
 def pass_or_fail(passed: bool, measured: str, limit: str, note: str = "") -> Outcome:
-    """PASS or FAIL. ``note`` says what a failure means and is left out of a PASS."""
+    """Return PASS or FAIL. ``note`` says what a failure means and is left out of a PASS."""
     return Outcome(PASS if passed else FAIL, measured, limit, "" if passed else note)
 
 

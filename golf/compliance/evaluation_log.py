@@ -59,7 +59,7 @@ _LIMIT = "every evaluation is logged"
 def make_entry(
     cfg: EvaluateConfig, plan: dict[str, Any], val_sha256: str, git_revision: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """An evaluation's entry before anything is scored.
+    """Return an evaluation's entry before anything is scored.
 
     plan: how the ttt mode adapts. git_revision: as ``golf.pipeline.run_record`` gives it.
     """
@@ -101,7 +101,7 @@ def _previous_hash(lines: list[bytes]) -> str | None:
 
 
 def read_entries(path: str | Path) -> list[dict[str, Any]]:
-    """All entries, oldest first; none without a file. Those of an earlier version get the present keys.
+    """Return all entries, oldest first; none without a file. Those of an earlier version get the present keys.
 
     Raises ArtifactError naming the line that is wrong.
     """
@@ -166,7 +166,7 @@ def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:
 
 
 def count_started(entries: list[dict[str, Any]]) -> int:
-    """The number of evaluations that began: each has one entry without val_bpb."""
+    """Return the number of evaluations that began: each has one entry without val_bpb."""
     return sum(entry["val_bpb"] is None for entry in entries)
 
 

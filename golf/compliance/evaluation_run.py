@@ -157,7 +157,10 @@ def _explain_timeout(cfg: EvaluateConfig) -> Iterator[None]:
 
 
 def make_nonfinite_error(predictor: str, error: DivergenceError) -> GolfError:
-    """The error for a pass with a score that is not finite. The ledger's hint, ttt.lr, fits golf's predictor only."""
+    """Return the error for a pass with a score that is not finite.
+
+    The ledger's hint, ttt.lr, fits golf's predictor only.
+    """
     if predictor == OWN_PREDICTOR:
         return DivergenceError(f"{predictor}: {error}")
     problem = str(error).partition(";")[0]

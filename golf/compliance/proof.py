@@ -82,15 +82,18 @@ class ScoreComparison:
         return quantile * self.standard_error
 
     def has_discount(self, tolerance: float) -> bool:
-        """Whether sealed scores are better than predictions by more than ``tolerance`` on average, beyond chance."""
+        """Return whether sealed scores are on average better than predictions by over ``tolerance``, beyond chance."""
         return self.mean_diff == -math.inf or self.mean_diff + self.margin < -tolerance
 
     def smallest_detectable_discount(self, tolerance: float) -> float:
-        """The discount on every target, in nats, that the test of the mean would have shown with its confidence."""
+        """Return the discount on every target, in nats, that the test of the mean would show with its confidence."""
         return tolerance + 2 * self.margin
 
     def probability_of_detection(self, forged_frac: float) -> float:
-        """That a place lies on a target whose score is forged by more than the tolerance, if this share of them is."""
+        """Return the probability that a place lies on a target whose score is forged beyond the tolerance.
+
+        forged_frac: the share of such targets.
+        """
         return 1 - (1 - forged_frac) ** self.n_places
 
 
@@ -128,12 +131,12 @@ class Proof:
         return failures
 
     def has_full_support(self, tolerances: Tolerances, vocab_size: int) -> bool:
-        """Whether every row has one probability, of at most 1, for each id."""
+        """Return whether every row has one probability, of at most 1, for each id."""
         return self.row_sizes == (vocab_size,) and self.max_log_prob <= tolerances.log_sum
 
 
 def derive_seed(secret: str, sealed: LedgerData) -> str:
-    """The proof's seed, hex: it follows from a secret of the evaluator and from the scores once all are sealed.
+    """Return the proof's seed, hex: it follows from a secret of the evaluator and from the scores once all are sealed.
 
     So all ranks draw the same places, and nobody can know them during the pass.
     """
@@ -142,7 +145,7 @@ def derive_seed(secret: str, sealed: LedgerData) -> str:
 
 
 def draw_places(n_targets: int, places_per_chunk: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Indices of targets within a chunk, ascending: all of them for None, otherwise as many at random."""
+    """Return indices of targets within a chunk, ascending: all of them for None, otherwise as many at random."""
     if places_per_chunk is None or places_per_chunk >= n_targets:
         return np.arange(n_targets)
     return np.sort(rng.choice(n_targets, places_per_chunk, replace=False))

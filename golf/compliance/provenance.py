@@ -35,7 +35,7 @@ class Origin:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Origin":
-        """Raises ArtifactError when the lineage of the file, or of one that it was made from, was edited."""
+        """Read a file's origin. Raises ArtifactError when its lineage, or that of a file that made it, was edited."""
         if Path(path).suffix == ".safetensors" and _is_foreign(path):
             return cls((lineage.UNKNOWN_SPLIT,))
         root_node = lineage_graph.load_graph(path)
@@ -69,7 +69,7 @@ class _PlanFile:
 
 
 def read_plan(plan_path: str | Path, context_length: int) -> tuple[sections.TTTConfig, sections.MemoryConfig]:
-    """The sections ttt and memory in plan.json.
+    """Read the sections ttt and memory in plan.json.
 
     Raises ArtifactError for a file of another form, one whose parameters are not those in its lineage, or one whose
     chunks are no multiples of ``context_length``.
@@ -158,7 +158,7 @@ class ArtifactProvenance:
         context_length: int,
         *timing_paths: str | Path,
     ) -> "ArtifactProvenance":
-        """Of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
+        """Read that of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
         settings = read_plan(plan_path, context_length)
         _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
         return cls(
@@ -173,14 +173,17 @@ class ArtifactProvenance:
         default_settings: tuple[sections.TTTConfig, sections.MemoryConfig],
         context_length: int,
     ) -> "ArtifactProvenance":
-        """Of an artifact from elsewhere, which may have a lineage. default_settings: used without a plan.json."""
+        """Read that of an artifact from elsewhere, which may have a lineage.
+
+        default_settings: used without a plan.json.
+        """
         origin = Origin.from_file(artifact_path)
         if Path(plan_path).is_file():
             return cls(*read_plan(plan_path, context_length), origin, Origin.from_file(plan_path), None)
         return cls(*default_settings, origin, Origin((lineage.UNKNOWN_SPLIT,)), None)
 
     def disclaimer(self, mode: str) -> str:
-        """Text printed beside a score of this artifact before the verdict; "" when provenance shows no fault."""
+        """Return the text beside a score of this artifact before the verdict; "" when provenance shows no fault."""
         if "val" in self.origin.splits:
             return "invalid: val is upstream of the artifact"
         return "invalid: the plan was tried on val" if mode == "ttt" and "val" in self.plan_origin.splits else ""

@@ -58,7 +58,7 @@ def check(
 
 
 def list_checks() -> dict[str, CheckSpec]:
-    """The checks registered so far by id, in the field guide's order. For all of them: ``catalog.CHECKS``."""
+    """Return the checks registered so far by id, in the field guide's order. For all of them: ``catalog.CHECKS``."""
 
     def position(check_id: str) -> tuple[int, str]:
         group, _, letter = check_id.partition("-")

@@ -13,7 +13,7 @@ _MAX_CELL_CHARS, _MAX_NOTE_CHARS = 1_000, 4_000  # shown of one; names from outs
 
 
 def render_results(results: list[CheckResult], show_all: bool) -> list[str]:
-    """A row for each result; without ``show_all``, those that pass are summarized by their ids first."""
+    """Render a row for each result; without ``show_all``, those that pass are summarized by their ids first."""
     lines = [] if show_all else _pass_summary(results)
     for result in results:
         if show_all or result.status != PASS:
@@ -31,7 +31,7 @@ def _pass_summary(results: list[CheckResult]) -> list[str]:
 
 
 def render_row(check: str, status: str, measured: str, limit: str, note: str = "") -> list[str]:
-    """The lines of one row, its longer cells wrapped in their columns, and its note below; very long texts are cut."""
+    """Render the lines of a row, its longer cells wrapped in their columns, its note below; very long texts are cut."""
     check, status, measured, limit = (_cut(cell, _MAX_CELL_CHARS) for cell in (check, status, measured, limit))
     note = _cut(note, _MAX_NOTE_CHARS)
     lines = itertools.zip_longest(*_wrap_cells(status, check, measured, limit), fillvalue="")

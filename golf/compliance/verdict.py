@@ -58,7 +58,7 @@ class Verdict:
     artifact_sha256: str
 
     def to_dict(self) -> dict[str, Any]:
-        """verdict.json: every result with its check's title and the link to its documentation."""
+        """Return verdict.json: every result with its check's title and the link to its documentation."""
         checks = [
             {
                 **dataclasses.asdict(result),
@@ -114,7 +114,7 @@ def make_verdict(
     contamination: float | None,
     **header: str,
 ) -> Verdict:
-    """A verdict from check results; a check without a result is NOT-RUN.
+    """Make a verdict from check results; a check without a result is NOT-RUN.
 
     adapts: whether the predictor learned while it scored (track B). limits: the run's own, by their keys in
     metrics.json. comparable: whether the corpus is the challenge's. contamination: share of val's bytes that occur in
@@ -127,7 +127,7 @@ def make_verdict(
 
 
 def summarize_record(record: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """The summary that follows from the rows of a verdict.json, all of this version, and the limits in metrics.json."""
+    """Return the summary that follows from verdict.json's rows, all of this version, and metrics.json's limits."""
     results = tuple(CheckResult(*(row[key] for key in _ROW_KEYS)) for row in record["checks"])
     summary = _summarize(results, metrics, metrics["comparable_with_fineweb"])
     return summary + _describe_contamination(metrics["val_contamination"])
@@ -173,7 +173,7 @@ def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, An
 
 
 def load_report(path: str | Path = VERDICT_PATH, *, show_all: bool = False) -> tuple[str, bool]:
-    """A verdict.json rendered as text, and whether it is not valid.
+    """Render a verdict.json as text; return it, and whether it is not valid.
 
     Raises ArtifactError for a missing or malformed file.
     """
@@ -184,7 +184,7 @@ def load_report(path: str | Path = VERDICT_PATH, *, show_all: bool = False) -> t
 
 
 def read_verdict(path: str | Path) -> dict[str, Any]:
-    """The content of a verdict.json. Raises ArtifactError for a missing or malformed file."""
+    """Return the content of a verdict.json. Raises ArtifactError for a missing or malformed file."""
     record = io.read_json(path)
     checks = record.get("checks")
     is_well_formed = isinstance(checks, list) and all(_is_check_row(row) for row in checks)
@@ -198,7 +198,7 @@ def _is_check_row(row: Any) -> bool:
 
 
 def render_verdict(record: dict[str, Any], *, show_all: bool = True) -> str:
-    """A verdict.json as text, 80 columns wide: every check, then the summary.
+    """Render a verdict.json as text, 80 columns wide: every check, then the summary.
 
     Without ``show_all`` it is short enough for a screen: the summary first, and checks that pass only by their ids.
     """

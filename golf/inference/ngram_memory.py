@@ -63,7 +63,7 @@ class NgramMemory:
         self._last_tokens = tokens[-self.longest_order :]
 
     def mix_nll(self, prefix: np.ndarray, chunk: np.ndarray, nll: np.ndarray) -> np.ndarray:
-        """The nll of each token of ``chunk`` in the mixture: fp32 [n]. prefix: the stream before the chunk.
+        """Return the nll of each token of ``chunk`` in the mixture: fp32 [n]. prefix: the stream before the chunk.
 
         nll: the model's, [n].
         """
@@ -91,7 +91,7 @@ class NgramMemory:
         yield from map(self.mix_contexts, itertools.islice(contexts, len(prefix) - self._n_learned, None))
 
     def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
-        """For each position from ``begin`` on its contexts, the longest first; then record its token in ``table``.
+        """Yield the contexts of each position from ``begin`` on, longest first; then record its token in ``table``.
 
         tokens: uint16 [N], which hold the longest context before ``begin`` or start with the stream.
         """
@@ -111,7 +111,7 @@ class NgramMemory:
                     break
 
     def mix_contexts(self, contexts: list[_Context]) -> tuple[dict[int, float], float]:
-        """(the share of each remembered token, the share left for the model); together they are 1."""
+        """Return (the share of each remembered token, the share left for the model); together they are 1."""
         shares: dict[int, float] = {}
         remaining = 1.0
         for _, successors, escape_weight in contexts:

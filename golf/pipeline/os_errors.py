@@ -37,7 +37,10 @@ _DEFAULT_HINT = "check the path, the disk and the connection"
 
 
 def describe_os_error(error: OSError) -> str:
-    """One line: ``PATH: reason, while it did something; hint``. Works for an error without path, number or text."""
+    """Return one line: ``PATH: reason, while it did something; hint``.
+
+    Works for an error without path, number or text.
+    """
     path = _find_path(error)
     location = "" if path is None else f"{_shorten(path)}: "
     reason = " ".join((error.strerror or str(error) or type(error).__name__)[:_MAX_CHARS].split())

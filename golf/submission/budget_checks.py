@@ -64,7 +64,7 @@ def _find_model_bytes(submission: Submission) -> int | None:
 
 @with_id("B-a")
 def check_size(submission: Submission) -> Outcome:
-    """The totals in the logs and in submission.json are within the limit; else the files' own total.
+    """Check that the totals in the logs and in submission.json, or else the files' own total, are within the limit.
 
     The total in the log decided for #1809 and #1835. There is no ruling on whether packed code may be submitted as its
     readable source (#1855) or whether tokenizers count (#847), so what exceeds the limit only that way is UNRULED.
@@ -106,7 +106,7 @@ def check_size(submission: Submission) -> Outcome:
 
 @with_id("sizes agree")
 def check_sizes_agree(submission: Submission) -> Outcome:
-    """The sizes in the logs, in submission.json and in the folder agree (#2118; the log decided for #1835)."""
+    """Check that the sizes in the logs, submission.json and the folder agree (#2118; the log decided for #1835)."""
     comparisons = list(_compare_sizes(submission))
     if not comparisons:
         return Outcome(NOT_RUN, "", "", "fewer than two places state a size")
@@ -166,7 +166,7 @@ def _format_sizes(sizes: set[int]) -> str:
 
 @with_id("B-c")
 def check_training_time(submission: Submission) -> Outcome:
-    """Training and calibration of the slowest log are within the limit.
+    """Check that training and calibration of the slowest log are within the limit.
 
     Collecting Hessians is training (#634, #677, #1950). Serialization is shown apart, because there is no ruling on it.
     The challenge's own baseline stops after the step that crosses the limit, so less than one step over is UNRULED.
@@ -199,7 +199,7 @@ def _sum_training_seconds(log: TrainingLog) -> float:
 
 @with_id("B-d")
 def check_eval_time(submission: Submission) -> Outcome:
-    """The pass that gave the result is within the limit in the slowest log.
+    """Check that the pass that gave the result is within the limit in the slowest log.
 
     If only the sum of all timed passes is over the limit, the check is UNRULED: no two submissions time the same work
     (#915, #1557). The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
@@ -231,7 +231,7 @@ def _get_eval_seconds(log: TrainingLog) -> float:
 
 @with_id("B-e")
 def check_hardware(submission: Submission) -> Outcome:
-    """The logs name the hardware of a record run. A claim in submission.json alone is not evidence."""
+    """Check that the logs name the hardware of a record run. A claim in submission.json alone is not evidence."""
     world_sizes = set(submission.facts_by_log("world_size").values())
     gpus = {log.gpu for log in submission.logs if log.gpu}
     n_gpus_text = "/".join(f"{world_size:.0f}" for world_size in sorted(world_sizes)) or "?"

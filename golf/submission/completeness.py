@@ -16,7 +16,7 @@ _MAX_LISTED_SEEDS = 12
 
 @with_id("files")
 def check_files(submission: Submission) -> Outcome:
-    """The files that the challenge requires are present (#505, #545, #2013); no link leaves the folder (#2071)."""
+    """Check that the required files are present (#505, #545, #2013) and that no link leaves the folder (#2071)."""
     sizes = submission.folder.sizes
     problems = [f"no {name}" for name in REQUIRED_FILES if name not in sizes]
     problems += [f"{name} is empty" for name in REQUIRED_FILES if sizes.get(name) == 0]
@@ -28,7 +28,7 @@ def check_files(submission: Submission) -> Outcome:
 
 @with_id("logs")
 def check_logs(submission: Submission) -> Outcome:
-    """All logs are in a known format; a log in an unknown format is named and is not evidence."""
+    """Check that all logs are in a known format; a log in an unknown format is named and is not evidence."""
     measured = f"{len(submission.logs)} understood, {len(submission.unread_logs)} not"
     nonfinite = [f"{log.name}: {log.first_nonfinite} is not a number" for log in submission.logs if log.first_nonfinite]
     note = "; ".join([*submission.unread_logs, *nonfinite, *submission.notes])
@@ -39,7 +39,7 @@ def check_logs(submission: Submission) -> Outcome:
 
 @with_id("one run")
 def check_same_run(submission: Submission) -> Outcome:
-    """The logs are complete and share their settings and data (#86, #1133, #1851, #2071, #2124)."""
+    """Check that the logs are complete and share their settings and data (#86, #1133, #1851, #2071, #2124)."""
     if not submission.logs:
         return Outcome(NOT_RUN, "", "", "no log is in a known format")
     finished_seeds = {log.seed for log, _ in submission.scored_logs() if not log.has_crashed}
@@ -84,7 +84,7 @@ def _find_differences(complete_logs: list[TrainingLog]) -> list[str]:
 
 @with_id("C4-d")
 def check_seeds(submission: Submission) -> Outcome:
-    """Each log has its own seed, and submission.json lists the same seeds.
+    """Check that each log has its own seed, and submission.json lists the same seeds.
 
     Files can't show that the seeds were declared before the runs.
     """

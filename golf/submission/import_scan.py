@@ -30,7 +30,7 @@ _IMPORT = re.compile(
 
 
 def find_imported_files(folder: SubmissionDir, script: str) -> tuple[list[str], list[str]]:
-    """The Python files that importing ``script`` reaches, and those among them that cannot be read as text.
+    """Return the Python files that importing ``script`` reaches, and those among them that cannot be read as text.
 
     All paths are relative to the folder; both lists are sorted.
     """

@@ -41,7 +41,7 @@ def _compute_implied_bytes(submission: Submission) -> list[tuple[str, float, flo
 
 @with_id("M-a")
 def check_implied_bytes(submission: Submission) -> Outcome:
-    """Loss, tokens and bpb imply the bytes of val.
+    """Check that loss, tokens and bpb imply the bytes of val.
 
     Spaces counted twice, byte tokens counted as three bytes, and counted control symbols show as another number.
     """
@@ -64,7 +64,7 @@ def _distance_outside(n_bytes: float, rounding: float, bounds: tuple[int, int]) 
 
 @with_id("M-d")
 def check_coverage(submission: Submission) -> Outcome:
-    """Every log scored all of val, by a known number of tokens or by the implied bytes."""
+    """Check that every log scored all of val, by a known number of tokens or by the implied bytes."""
     limit = "all of val"
     n_tokens_by_log = submission.facts_by_log("val_tokens")
     if not n_tokens_by_log:
@@ -95,7 +95,7 @@ def _tokenizer_family(n_tokens: float) -> str:
 
 @with_id("M-e")
 def check_claimed_scores(submission: Submission) -> Outcome:
-    """The scores in submission.json are those of the logs, for each seed and for the headline, which is the mean.
+    """Check that submission.json's scores are those of the logs, for each seed and for the headline, which is the mean.
 
     A claim that equals a score other than the log's last one, or the score of a single seed, is UNRULED: it leaves
     open who chose it, and when.

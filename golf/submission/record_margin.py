@@ -80,7 +80,7 @@ def _test_nats_per_token(ours: Sequence[_SeedScore], baseline: Sequence[_SeedSco
 
 @with_id("record margin")
 def check_margin(submission: Submission, margin: RecordMargin | None) -> Outcome:
-    """PASS by the written rule per byte; UNRULED if only an easier reading of it is met; else FAIL: not a record."""
+    """Return PASS by the written rule per byte, UNRULED if only an easier reading is met, else FAIL: not a record."""
     limit = f"{_MIN_GAIN_NATS} nats, p < {_WRITTEN_RULE_P:g}"
     if not submission.is_record:
         return Outcome(NOT_RUN, "", limit, "does not apply to a non-record submission")

@@ -27,12 +27,12 @@ class CorpusSources:
 
 
 def read_corpus_sources(manifest_path: str | Path) -> CorpusSources:
-    """The sources of a manifest's corpus. Raises ArtifactError for a missing or malformed file."""
+    """Read the sources of a manifest's corpus. Raises ArtifactError for a missing or malformed file."""
     return find_corpus_sources(json_records.read_sealed(manifest_path, source=dict)["source"])
 
 
 def find_corpus_sources(source: Mapping[str, Any]) -> CorpusSources:
-    """The sources that the section ``source`` of a manifest names.
+    """Return the sources that the section ``source`` of a manifest names.
 
     Which modules of a package became dev and val the manifest does not say, so all of the package are held back. Each
     file of fetch.path is, wherever it lies. The standard library has to be readable, as torch imports it at any time.

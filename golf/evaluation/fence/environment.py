@@ -28,7 +28,7 @@ _ALLOWED_PREFIXES = (
 
 
 def make_environment(folder: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables for a process whose files all lie in ``folder``: home, temporary files and compilers' caches too.
+    """Return the variables for a process with all files in ``folder``: home, temporary files and compilers' caches too.
 
     environment: of which the allowed ones are taken; None is this process's.
     """

@@ -48,7 +48,7 @@ _COMPILER_WAIT_S = 10
 def list_file_rights(
     folder: str, packages: Iterable[Path], package_dirs: Iterable[str], denied: Collection[str], *, uses_cuda: bool
 ) -> FileRights:
-    """The rights of a predictor in ``folder``.
+    """Return the rights of a predictor in ``folder``.
 
     packages: those that it may read, in ``package_dirs``, of which it may read the names alone. denied: files and
     folders that it may not read though another folder's rule would allow it.
@@ -85,7 +85,7 @@ def list_file_rights(
 
 
 def list_preparing_rights(evaluator_dir: str, *, has_ranks: bool, uses_cuda: bool) -> FileRights:
-    """What the evaluator's own code may open besides, until the fence stands.
+    """Return what the evaluator's own code may open besides, until the fence stands.
 
     That is its own files, whose source the compiler reads; for ranks that connect, where hosts and network devices are
     described; for NCCL, shared memory.
@@ -99,7 +99,7 @@ def list_preparing_rights(evaluator_dir: str, *, has_ranks: bool, uses_cuda: boo
 
 
 def list_compilers(commands: Iterable[str]) -> FileRights:
-    """The right to run these compilers, as far as they are installed, with the parts that they start themselves."""
+    """Return the right to run these compilers, as far as they are installed, with the parts that they start."""
     programs = {path for command in commands if (path := shutil.which(command))}
     compilers = [path for path in programs if os.path.basename(path) in ("gcc", "g++", "cc", "c++")]
     parts = {_ask_compiler(compiler, part) for compiler in compilers[:1] for part in _COMPILER_PARTS}
@@ -125,7 +125,7 @@ def _ask_compiler(compiler: str, part: str) -> str | None:
 def subtract(
     allowed: Iterable[str], denied: Iterable[str], except_below: Iterable[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Paths that cover ``allowed`` without ``denied``: those to read, and folders of which only names may be read.
+    """Return paths that cover ``allowed`` without ``denied``: those to read, and folders whose names alone may be read.
 
     A rule cannot take away, so a folder that holds a denied path is replaced by its other entries. The bytecode beside
     a denied source file is denied with it. except_below: allowed, though a folder above them is denied.

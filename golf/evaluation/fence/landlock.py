@@ -50,14 +50,14 @@ class FileRights:
 
     @classmethod
     def from_payload(cls, payload: dict[str, list[str]]) -> "FileRights":
-        """From what ``dataclasses.asdict`` made, after its way through JSON."""
+        """Make rights from what ``dataclasses.asdict`` made, after its way through JSON."""
         return cls(**{kind: tuple(paths) for kind, paths in payload.items()})
 
     def __or__(self, other: "FileRights") -> "FileRights":
         return FileRights(**{kind: (*getattr(self, kind), *getattr(other, kind)) for kind in _MASKS})
 
     def masks(self) -> Iterator[tuple[str, int]]:
-        """Every path with the rights that it gets."""
+        """Yield every path with the rights that it gets."""
         for kind, mask in _MASKS.items():
             yield from ((path, mask) for path in getattr(self, kind))
 
@@ -72,7 +72,7 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def query_abi() -> int:
-    """The version of Landlock that the kernel offers; 0 where it offers none."""
+    """Return the version of Landlock that the kernel offers; 0 where it offers none."""
     try:
         return _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_QUERY_VERSION))
     except OSError:
@@ -80,7 +80,7 @@ def query_abi() -> int:
 
 
 def restrict(rights: FileRights, *, refuse_tcp: bool = True) -> int:
-    """Restrict this thread, and what it starts, to ``rights``; returns the ABI version that held.
+    """Restrict this thread, and what it starts, to ``rights``; return the ABI version that held.
 
     From version 6 it can signal no process outside, and reach no abstract socket there. refuse_tcp: from version 4,
     refuse TCP too. The process must have no_new_privs. Raises OSError where the kernel refuses.

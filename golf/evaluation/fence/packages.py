@@ -24,7 +24,7 @@ class _Distribution:
 
 
 def list_imports(sources: Mapping[str, bytes]) -> set[str]:
-    """Top-level names that Python sources import, wherever in the file; those of their own files too."""
+    """Return top-level names that Python sources import, wherever in the file; those of their own files too."""
     names: set[str] = set()
     for file, source in sources.items():
         for node in ast.walk(ast.parse(source, filename=file)):
@@ -44,7 +44,7 @@ class InstalledPackages:
         self._distributions = {distribution.name: distribution for distribution in reversed(found)}
 
     def choose(self, imports: Collection[str], corpus: CorpusSources, *, compiles: bool) -> set[Path]:
-        """The files and folders of packages that code with these imports may read.
+        """Return the files and folders of packages that code with these imports may read.
 
         A package of the corpus is among them only if it is imported, and never one of dev and val: a requirement of
         another package, such as torch's sympy, is imported before the fence is raised where it is needed.
@@ -69,7 +69,7 @@ class InstalledPackages:
         return {path for path in paths | unrecorded if path.exists() and path.name not in withheld}
 
     def list_others(self, chosen: Collection[Path]) -> list[str]:
-        """Top-level names of installed modules that are not among ``chosen``, which an import must not find."""
+        """Return top-level names of installed modules that are not among ``chosen``, which an import must not find."""
         names = {path.name.partition(".")[0] for path in chosen}
         return sorted(
             {

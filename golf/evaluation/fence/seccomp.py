@@ -64,7 +64,7 @@ _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, c
 
 
 def find_missing_support() -> str:
-    """Why no filter can be made here; "" where one can."""
+    """Say why no filter can be made here; "" where one can."""
     if sys.platform != "linux":
         return f"no seccomp on {sys.platform}"
     if platform.machine() not in _AUDIT_ARCH or sys.maxsize < 1 << 32:

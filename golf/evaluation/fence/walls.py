@@ -32,7 +32,7 @@ class FenceRecord:
 
     @classmethod
     def from_payload(cls, payload: Any) -> "FenceRecord":
-        """A record that came through the connection. Raises ValueError for one that is malformed."""
+        """Read a record that came through the connection. Raises ValueError for one that is malformed."""
         parts = [payload.get(name) if isinstance(payload, dict) else None for name in ("walls", "missing")]
         walls, missing = (tuple(part) if isinstance(part, list) else (None,) for part in parts)
         if not all(isinstance(entry, str) for entry in (*walls, *missing)):
@@ -41,7 +41,7 @@ class FenceRecord:
 
     @classmethod
     def combine(cls, records: "list[FenceRecord]") -> "FenceRecord":
-        """Of several processes: a wall stands where it stands in each, and is missing where it is in one."""
+        """Combine records of processes: a wall stands where it stands in each, and is missing where it is in one."""
         walls = [wall for wall in records[0].walls if all(wall in record.walls for record in records)]
         return cls(tuple(walls), tuple(dict.fromkeys(entry for record in records for entry in record.missing)))
 

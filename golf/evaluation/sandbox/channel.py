@@ -72,7 +72,7 @@ class SessionChannel:
     def expect_reply(
         self, call: str, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
     ) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """The answer to a call: its payload and arrays. fields: what the payload must hold, with types.
+        """Return the answer to a call: its payload and arrays. fields: what the payload must hold, with types.
 
         Raises GolfError as golf's own code raised it in the sandbox, PredictorError for any other failure of the
         predictor, SandboxTimeoutError at the timer's limit.
@@ -94,7 +94,7 @@ class SessionChannel:
         raise PredictorError(f"{self.predictor}: {failure}; {INTERFACE_HINT}")
 
     def check_fields(self, call: str, payload: dict[str, Any], fields: Mapping[str, type]) -> None:
-        """Raises PredictorError unless the payload holds each field with its type; lists are of strings."""
+        """Raise PredictorError unless the payload holds each field with its type; lists are of strings."""
         for key, kind in fields.items():
             value = payload.get(key)
             if type(value) is not kind or (isinstance(value, list) and not all(isinstance(e, str) for e in value)):
@@ -132,7 +132,7 @@ class SessionChannel:
 
 
 def is_readable(fd: int, timeout_s: float | None) -> bool:
-    """Whether there are bytes to read, or the other end is closed, within some seconds; None waits for ever."""
+    """Return whether there are bytes to read, or the other end is closed, within some seconds; None waits for ever."""
     deadline = None if timeout_s is None else time.monotonic() + max(0.0, timeout_s)
     poller = select.poll()
     poller.register(fd, select.POLLIN)

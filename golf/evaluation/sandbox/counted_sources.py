@@ -9,7 +9,7 @@ __all__ = ["list_counted_sources", "module_name", "source_path"]
 
 
 def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
-    """The files below ``root`` that "package.module:Class" imports, directly or not: the code that counts.
+    """List the files below ``root`` that "package.module:Class" imports, directly or not: the code that counts.
 
     Raises PredictorError for a name of another form or a module that is not there.
     """
@@ -28,10 +28,10 @@ def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
 
 
 def source_path(predictor: str) -> str:
-    """golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
+    """Return a file's path from a class: golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
     return f"{predictor.partition(':')[0].replace('.', '/')}.py"
 
 
 def module_name(file: str) -> str:
-    """golf/inference/scorer.py -> golf.inference.scorer."""
+    """Return a module's name from a file's path: golf/inference/scorer.py -> golf.inference.scorer."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -188,7 +188,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[SandboxSession]:
-        """A session with a newly opened predictor; ``access_report`` is filled in when the block ends."""
+        """Open a session with a new predictor; ``access_report`` is filled in when the block ends."""
         if self._n_sessions:
             self._populate()
         self._n_sessions += 1

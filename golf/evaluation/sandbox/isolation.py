@@ -127,7 +127,7 @@ class AccessAudit:
         return False
 
     def report(self) -> dict[str, Any]:
-        """ "files", "sockets" and "commands": what was recorded, sorted; "opened": the number of all files opened."""
+        """Return "files", "sockets" and "commands": what was recorded, sorted; "opened": the number of files opened."""
         return {kind: sorted(entries) for kind, entries in self._accesses.items()} | {"opened": self._n_opened}
 
 

@@ -44,7 +44,7 @@ def send(conn: Connection, kind: str, payload: dict[str, Any] | None = None, *ar
 
 
 def receive(conn: Connection, wait: Callable[[int], None] | None = None) -> Message:
-    """The next message: its kind, its payload and copies of its arrays.
+    """Return the next message: its kind, its payload and copies of its arrays.
 
     wait: called with the file descriptor before each read, which would block until there are bytes; it may raise.
     Raises ConnectionClosedError when the other end is closed, ValueError for bytes that are no message.

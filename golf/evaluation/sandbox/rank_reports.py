@@ -10,7 +10,7 @@ __all__ = ["gather_json"]
 
 
 def gather_json(value: Any, ctx: "DistContext") -> list[Any]:
-    """The values of all ranks, by rank."""
+    """Return the values of all ranks, by rank."""
     import torch
     import torch.distributed as dist
 

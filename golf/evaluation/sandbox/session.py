@@ -75,7 +75,7 @@ class SandboxSession:
         return nll
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        """Log-probabilities [V] of the token after ``prefix``."""
+        """Return the log-probabilities [V] of the token after ``prefix``."""
         self._channel.send("predict", {"prefix_length": len(prefix)}, self._take_new_tokens(prefix))
         log_probs = self._channel.expect_reply("predict", n_arrays=1)[1][0]
         self._check_array("predict", "log-probabilities", log_probs, (None,))

@@ -30,7 +30,7 @@ _PRIMITIVE_TYPES = (bool, int, float, complex, str, bytes, type(None), PurePath)
 
 
 def hash_state(predictor: object, modules: Sequence[types.ModuleType] = ()) -> str:
-    """sha256 in hex of everything ``predictor`` holds, and of the globals of ``modules`` and their classes' attributes.
+    """Hash everything ``predictor`` holds, the globals of ``modules`` and their classes' attributes: sha256 in hex.
 
     Functions are not state, nor are modules and classes that an object refers to.
     """
@@ -72,7 +72,7 @@ def _get_module_state(module: types.ModuleType) -> dict[str, Any]:
 
 
 def digest_tensor(data: torch.Tensor) -> bytes:
-    """Digest of a flat uint8 tensor: its CRC-32, or on a GPU its column sums and the bytes after the last full row."""
+    """Digest a flat uint8 tensor: its CRC-32, or on a GPU its column sums and the bytes after the last full row."""
     if data.device.type == "cpu":
         return b"%d" % zlib.crc32(data.numpy())
     ints = data[: len(data) // 4 * 4].view(torch.int32)

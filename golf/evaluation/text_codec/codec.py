@@ -71,7 +71,7 @@ class EncodedText:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON: bits, bytes, seconds and what follows from them."""
+        """Return the figures as JSON: bits, bytes, seconds and what follows from them."""
         return {
             "text_bytes": self.text_bytes,
             "encoded_bytes": len(self.data),
@@ -122,7 +122,7 @@ class TextCodec:
         return self._encode_tokens(tokens, text, b"", pass_cfg, is_split=True, uses_predict=uses_predict)
 
     def decode(self, path: Path | str, data: bytes, pass_cfg: PassConfig) -> tuple[bytes, float]:
-        """(the text, the seconds of the pass). plan: its mode is ignored, as the file names its own.
+        """Return (the text, the seconds of the pass). plan: its mode is ignored, as the file names its own.
 
         path: named in messages. Raises ArtifactError for a file that is damaged, or was encoded with another artifact,
         tokenizer, pass_cfg, library or CPU.

@@ -51,7 +51,7 @@ class Header:
     n_targets: int
 
     def find_differences(self, own: "Header") -> list[str]:
-        """The names of the fields in which the decoder's own values differ."""
+        """Return the names of the fields in which the decoder's own values differ."""
         names = ("artifact", "tokenizer", "settings", "torch", "libraries", "cpu")
         return [name for name in names if getattr(self, name) != getattr(own, name)]
 
@@ -61,7 +61,7 @@ def text_digest(text: bytes) -> bytes:
 
 
 def pack(header: Header, side_information: bytes, code: bytes) -> bytes:
-    """The bytes of the file."""
+    """Return the bytes of the file."""
     content = MODES.index(header.mode) | _SPLIT_BIT * header.is_split | _PREDICT_BIT * header.uses_predict
     hashes = header.artifact, header.tokenizer, header.settings, header.libraries, header.cpu
     fixed = _FIXED.pack(content, header.threads, bytes(header.torch), *hashes, header.digest)
@@ -70,7 +70,7 @@ def pack(header: Header, side_information: bytes, code: bytes) -> bytes:
 
 
 def parse(path: str | Path, data: bytes) -> tuple[Header, bytes, bytes]:
-    """The header, the side information and the range coder's bytes. Raises ArtifactError for a damaged file."""
+    """Return the header, the side information and the range coder's bytes. Raises ArtifactError for a damaged file."""
     if len(data) < _PREAMBLE.size or data[:3] != _MAGIC:
         raise ArtifactError(path, "not a text that golf encode wrote", "give the file that it wrote")
     _, version, expected_crc = _PREAMBLE.unpack_from(data)

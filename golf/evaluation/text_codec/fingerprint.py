@@ -28,33 +28,33 @@ _CPUINFO_KEYS = ("vendor_id", "cpu family", "model", "flags", "CPU implementer",
 
 
 def short_hash(text: str) -> bytes:
-    """The first 4 bytes of the sha256: enough to tell two settings apart, as a text's digest has the last word."""
+    """Return the first 4 bytes of the sha256: enough to tell settings apart, as a text's digest has the last word."""
     return hashlib.sha256(text.encode()).digest()[:_HASH_BYTES]
 
 
 def torch_version() -> tuple[int, int, int]:
-    """Major, minor and patch version, each below 256."""
+    """Return major, minor and patch version, each below 256."""
     numbers = [min(int(number), 255) for number in re.findall(r"\d+", torch.__version__)[:3]]
     major, minor, patch = (*numbers, 0, 0, 0)[:3]
     return major, minor, patch
 
 
 def hash_libraries() -> bytes:
-    """Of torch's build and of the versions of the other libraries whose results matter."""
+    """Return the hash of torch's build and of the versions of the other libraries whose results matter."""
     versions = [f"{name} {installed_version(name)}" for name in _LIBRARIES]
     build = [line for line in str(torch.__config__.show()).splitlines() if "CPU capability" not in line]
     return short_hash("\n".join([str(torch.__version__), *build, *versions]))
 
 
 def hash_cpu() -> bytes:
-    """Of the CPU's model, of the instructions that it and the libraries offer, and of settings that choose kernels."""
+    """Return the hash of the CPU's model, of the instructions on offer, and of the settings that choose kernels."""
     numpy_simd = str(np.show_config(mode="dicts").get("SIMD Extensions"))
     facts = [platform.machine(), str(torch.backends.cpu.get_cpu_capability()), numpy_simd, *_read_cpuinfo().values()]
     return short_hash("\n".join([*facts, *(f"{name}={os.environ.get(name, '')}" for name in _VARIABLES)]))
 
 
 def describe_cpu() -> str:
-    """This machine's CPU in a few words, for a message."""
+    """Describe this machine's CPU in a few words, for a message."""
     facts = _read_cpuinfo()
     model = " ".join(f"{key} {facts[key]}" for key in ("vendor_id", "cpu family", "model") if key in facts)
     return f"{platform.machine()} {model or platform.processor()} {torch.backends.cpu.get_cpu_capability()}"

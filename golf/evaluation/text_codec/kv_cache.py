@@ -116,7 +116,7 @@ class KVCacheModel:
 
     @torch.no_grad()
     def step(self, token: int) -> np.ndarray:
-        """Add a token to the window; the soft-capped logits of the token after it: fp32 [V], valid until the next step.
+        """Add a token to the window; return the soft-capped logits after it: fp32 [V], valid until the next step.
 
         Raises IndexError when the window is full.
         """

@@ -26,9 +26,9 @@ class NextTokenSource(Protocol):
         """Expect the positions begin <= p < end. The predictor may have learned since the last chunk."""
 
     def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
-        """The distribution of token n after ``tokens[:n]``, the stream so far: float64 [V], valid until the next call.
+        """Return the distribution of token n after ``tokens[:n]``, the stream so far: float64 [V].
 
-        tokens: uint16, the whole stream's; what it holds from n on is not read.
+        It is valid until the next call. tokens: uint16, the whole stream's; what it holds from n on is not read.
         """
 
 
@@ -39,7 +39,7 @@ class PredictSource:
         self._predictor = predictor
 
     def begin_chunk(self, begin: int, end: int) -> None:
-        """Nothing: the predictor keeps all that there is."""
+        """Do nothing: the predictor keeps all that there is."""
 
     def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
         probs: np.ndarray = np.exp(self._predictor.predict(tokens[:n]).astype(np.float64))

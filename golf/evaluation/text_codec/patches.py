@@ -38,7 +38,7 @@ class Patch:
 
 
 def find_patches(base: bytes, wanted: bytes) -> list[Patch]:
-    """Patches that turn ``base`` into ``wanted``, few where the texts are alike; empty where they are equal."""
+    """Return patches that turn ``base`` into ``wanted``, few where the texts are alike; empty where they are equal."""
     patches: list[Patch] = []
     i = j = 0  # in base and in wanted
     while True:
@@ -94,7 +94,7 @@ def _agree(base: bytes, i: int, wanted: bytes, j: int) -> bool:
 
 
 def apply_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
-    """The patched text. Raises PatchError for patches that go beyond the end of ``base``."""
+    """Return the patched text. Raises PatchError for patches that go beyond the end of ``base``."""
     parts, i = [], 0
     for patch in patches:
         parts += [base[i : i + patch.copied], patch.inserted]
@@ -105,7 +105,7 @@ def apply_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
 
 
 def pack_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
-    """The patches of ``base`` in as few bytes as Brotli makes of their columns; no byte for no patch."""
+    """Return the patches of ``base`` in as few bytes as Brotli makes of their columns; no byte for no patch."""
     if not patches:
         return b""
     replacements: dict[tuple[int, bytes], int] = {}
@@ -129,7 +129,7 @@ def _find_places(base: bytes, patches: Sequence[Patch]) -> list[int]:
 
 
 def unpack_patches(base: bytes, packed: bytes) -> list[Patch]:
-    """Raises PatchError for bytes that ``pack_patches`` never returns for ``base``."""
+    """Return the patches of ``base``. Raises PatchError for bytes that ``pack_patches`` never returns for ``base``."""
     if not packed:
         return []
     try:

@@ -48,7 +48,7 @@ class _Blocks:
         self.vocab_size = vocab_size
 
     def arrange(self, probs_V: np.ndarray) -> np.ndarray:
-        """[K, S], the same memory at each call; the last block is filled up with improbable places."""
+        """Return [K, S], the same memory at each call; the last block is filled up with improbable places."""
         self._padded[: self.vocab_size] = probs_V
         self._padded += PROBABILITY_FLOOR
         return self._padded.reshape(self._n_blocks, self.size)
@@ -79,7 +79,7 @@ class TokenEncoder:
             self._coder.encode(byte, self._byte_model)
 
     def to_bytes(self) -> bytes:
-        """All that was written. Zero bytes at the end are left out, as the decoder reads zeros beyond the end."""
+        """Return all that was written. Zero bytes at the end are left out: the decoder reads zeros beyond the end."""
         return self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
 
 

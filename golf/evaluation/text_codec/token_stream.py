@@ -34,7 +34,7 @@ def code_stream(
     chunk_tokens: int,
     progress: Progress,
 ) -> float:
-    """Code every token of ``tokens`` after its first, and write it there; the bits of all of them by their nll.
+    """Code every token of ``tokens`` after its first, and write it there; return the bits of all by their nll.
 
     predictor: reset for this pass; ``source`` is made from it. tokens: uint16 [N], of which only the first is read.
     piece_bytes: int [V], the bytes of each piece.
