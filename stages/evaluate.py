@@ -51,7 +51,8 @@ def main() -> DistContext:
         inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if is_own else {})
         settings = {"world_size": ctx.world_size, "dtype": ctx.dtype}
         record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **settings)
-        header = {"stream": "val", "predictor": cfg.predictor, "lineage": record}
+        header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "lineage": record}
+        header["sha256"] = {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
         io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))

@@ -1,27 +1,35 @@
 """``golf prove``: hold a saved ledger against a newly opened predictor, now or later, here or on another machine."""
 
 import dataclasses
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import json_records, lineage
+import numpy as np
+
+from golf.artifacts import io, json_records, lineage
 from golf.compliance import evaluation_log, evaluation_run, provenance
 from golf.compliance.proof import ELSEWHERE_TOLERANCES, TOLERANCES, Proof, Tolerances
 from golf.config import loader
+from golf.config.sections import EvaluateConfig
 from golf.data import split_reader
+from golf.data.eval_stream import EvalStream
+from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
 from golf.distributed.packages import installed_version
-from golf.errors import ConfigError, InputError
+from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger, scoring_loop
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
+from golf.evaluation.sandbox.session import SandboxSession
+from golf.evaluation.scoring_loop import MODES
 from golf.pipeline import run_record, timing
 
 __all__ = ["ProofPaths", "prove_ledger"]
 
-_VAL_DIR, _LOG_PATH = Path("artifacts/fetch/val"), Path("artifacts/evaluate/evaluation_log.jsonl")
+_FETCH_DIR, _LOG_PATH = Path("artifacts/fetch"), Path("artifacts/evaluate/evaluation_log.jsonl")
 _PROVEN, _NOT_PROVEN = "PROVEN", "NOT PROVEN"
 _FORGED_FRAC = 0.01  # of the targets, for which the report states the probability that a forgery would have shown
 
@@ -43,61 +51,102 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     target instead.
     Raises ArtifactError for a damaged file, InputError where the files are not of one evaluation.
     """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("golf prove runs in one process; start it without torchrun")
     cfg = loader.load_config()
     evaluate_cfg = dataclasses.replace(cfg.evaluate, artifact=str(paths.artifact), limit_s=None)
+    places = None if prove_all else places_per_chunk or evaluate_cfg.proof_places
+    if places is None and not prove_all:
+        raise ConfigError("evaluate.proof_places: is null, so no proof is wanted; give --places N or --all")
     sealed, meta = ledger.read(paths.ledger)
-    record = _read_lineage(paths, meta)
     ttt_cfg, memory_cfg = provenance.read_plan(paths.plan, cfg.model.context_length)
-    tokens = split_reader.open_split(_VAL_DIR, cfg.model.vocab_size).read_tokens()
-    if len(tokens) - 1 != len(sealed.nll):
-        raise InputError(f"{paths.ledger}: has {len(sealed.nll):,} targets, {_VAL_DIR} has {len(tokens) - 1:,}")
+    record = _require_same_evaluation(paths, meta, evaluate_cfg)
+    stream = EvalStream.from_split(
+        split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size),
+        Tokenizer.open(_FETCH_DIR / "tokenizer.model"),
+    )
+    _require_rows_of(stream, ttt_cfg.chunk_tokens, sealed, paths.ledger)
     settings = scoring_loop.make_pass_settings(
         meta["mode"],
-        len(sealed.nll),
+        stream.n_targets,
         ttt_cfg=ttt_cfg,
         memory_cfg=memory_cfg,
         stride=evaluate_cfg.stride,
         context_length=cfg.model.context_length,
     )
-    if not prove_all and (places_per_chunk := places_per_chunk or evaluate_cfg.proof_places) is None:
-        raise ConfigError("evaluate.proof_places: is null, so no proof is wanted; give --places N or --all")
-    with Sandbox(evaluate_cfg, bundle_path=paths.code) as sandbox:
-        result, session = evaluation_run.run_proof(
-            sandbox, tokens, sealed, settings, None if prove_all else places_per_chunk, seed=secrets.token_hex(16)
-        )
+    plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
+    entry = _make_log_entry(dataclasses.replace(evaluate_cfg, headline=meta["mode"]), plan, sealed)
+    try:
+        with Sandbox(evaluate_cfg, bundle_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
+            result, session = evaluation_run.run_proof(
+                sandbox, stream.tokens, sealed, settings, places, seed=secrets.token_hex(16)
+            )
+    except PredictorError as error:
+        evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": f"{_NOT_PROVEN}: {error}"})
+        raise
     differences = _find_differences(paths.ledger, record, session.ctx)
     tolerances = (ELSEWHERE_TOLERANCES if differences else TOLERANCES)[evaluate_cfg.dtype]
-    failures = result.find_failures(tolerances, cfg.model.vocab_size)
+    failures = result.find_failures(tolerances, cfg.model.vocab_size) + _find_accesses(session)
     outcome = "; ".join(f"{_NOT_PROVEN}: {failure}" for failure in failures) or _describe_success(result, differences)
-    plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
-    entry = evaluation_log.make_entry(
-        dataclasses.replace(evaluate_cfg, headline=meta["mode"]),
-        plan,
-        lineage.artifact_sha256(_VAL_DIR),
-        run_record.git_revision(),
-    )
-    outcome_keys = {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb, "verdict": outcome}
-    evaluation_log.append_entry(_LOG_PATH, entry | outcome_keys)
-    return _render_report(paths, meta["mode"], sealed, result, tolerances, differences, failures), bool(failures)
+    evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": outcome})
+    lines = _render_report(paths, meta["mode"], sealed, result, tolerances, differences)
+    fence = session.access_report["fence"]
+    held = ", ".join(fence.walls) + "".join(f"; missing: {reason}" for reason in fence.missing)
+    lines += [f"{'fence':<12}{held}", "", *([f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_PROVEN])]
+    return "\n".join(lines), bool(failures)
+
+
+def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: EvaluateConfig) -> dict[str, Any]:
+    """The ledger's lineage. Raises InputError unless files and settings are those that it was made with."""
+    if meta.get("mode") not in MODES or not isinstance(meta.get("sha256"), dict):
+        raise ArtifactError(paths.ledger, "is no ledger of an evaluation of this version", io.RERUN_HINT)
+    record = lineage.validate(meta.get("lineage"), paths.ledger)
+    recorded = {name: entry["sha256"] for name, entry in record["inputs"].items()} | meta["sha256"]
+    files = {"artifact": paths.artifact, "plan": paths.plan, "code": paths.code, "val": _FETCH_DIR / "val"}
+    for name, path in files.items():
+        expected, actual = recorded.get(name), lineage.artifact_sha256(path)
+        if expected not in (None, actual):
+            hint = "restore the split" if name == "val" else f"give the {name} of the same evaluation (--{name})"
+            raise InputError(f"{path}: is {actual[:12]}, but {paths.ledger} was made with {expected[:12]}; {hint}")
+    settings = {"predictor": meta.get("predictor"), "stride": meta.get("stride"), "dtype": record.get("dtype")}
+    for key, made_with in settings.items():
+        if made_with != getattr(cfg, key):
+            problem = f"evaluate.{key}: is {getattr(cfg, key)}, but {paths.ledger} was made with {made_with}"
+            raise InputError(f"{problem}; set it so in params.yaml")
+    return record
+
+
+def _require_rows_of(stream: EvalStream, chunk_tokens: int, sealed: LedgerData, path: Path) -> None:
+    """Raises InputError unless the rows, their bytes, documents and chunks are those of the stream."""
+    n_targets = stream.n_targets
+    starts = np.flatnonzero(stream.tokens[1:] == stream.bos)
+    expected = {
+        "bytes": stream.target_bytes,
+        "chunk_ids": np.arange(n_targets) // chunk_tokens,
+        "document_starts": np.concatenate([[0], starts[starts > 0]]),
+    }
+    for name, rows in expected.items():
+        if not np.array_equal(getattr(sealed, name), rows):
+            raise InputError(f"{path}: its {name} are not those of {_FETCH_DIR}/val in the plan's chunks")
+
+
+def _make_log_entry(cfg: EvaluateConfig, plan: dict[str, Any], sealed: LedgerData) -> dict[str, Any]:
+    """The entry of a proof, without its result."""
+    val_sha256 = lineage.artifact_sha256(_FETCH_DIR / "val")
+    entry = evaluation_log.make_entry(cfg, plan, val_sha256, run_record.git_revision())
+    return entry | {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb}
+
+
+def _find_accesses(session: SandboxSession) -> list[str]:
+    """What the second predictor opened besides its own files: it may have read what it was to predict."""
+    report = session.access_report
+    entries = [entry for kind in ("files", "sockets", "commands") for entry in report[kind]]
+    return [f"the predictor accessed something outside the sandbox: {', '.join(entries[:3])}"] if entries else []
 
 
 def _describe_success(proof: Proof, differences: list[str]) -> str:
     tolerances = " with the tolerances for another machine" if differences else ""
     return f"{_PROVEN}{tolerances}: {proof.comparison.n_places:,} places of {proof.n_chunks:,} chunks"
-
-
-def _read_lineage(paths: ProofPaths, meta: dict[str, Any]) -> dict[str, Any]:
-    """The ledger's lineage. Raises InputError unless the artifact and the plan are those that it names."""
-    record = lineage.validate(meta.get("lineage"), paths.ledger)
-    for name, path in (("artifact", paths.artifact), ("plan", paths.plan)):
-        expected = record["inputs"].get(name, {}).get("sha256")
-        actual = lineage.artifact_sha256(path)
-        if expected not in (None, actual):
-            raise InputError(
-                f"{path}: is {actual[:12]}, but {paths.ledger} was made with {expected[:12]}; "
-                f"give the {name} of the same evaluation (--{name})"
-            )
-    return record
 
 
 def _find_differences(ledger_path: Path, record: dict[str, Any], ctx: DistContext) -> list[str]:
@@ -119,13 +168,12 @@ def _render_report(
     proof: Proof,
     tolerances: Tolerances,
     differences: list[str],
-    failures: list[str],
-) -> str:
+) -> list[str]:
     comparison = proof.comparison
     shows = comparison.probability_of_detection(_FORGED_FRAC)
     discount = comparison.smallest_detectable_discount(tolerances.mean_nats)
     machine = f"another, so tolerances are wider: {'; '.join(differences)}" if differences else "that of the evaluation"
-    lines = [
+    return [
         f"{'ledger':<12}{paths.ledger}, mode {mode}, {bpb.compute_score(sealed).bpb:.4f} bpb",
         f"{'places':<12}{comparison.n_places:,} of {len(sealed.nll):,} targets, in all {proof.n_chunks:,} chunks",
         f"{'difference':<12}at most {comparison.max_diff:.1e} nats; allowed {tolerances.place_nats:g}",
@@ -133,6 +181,4 @@ def _render_report(
         f"{'would show':<12}a discount of {discount:.1e} nats; {_FORGED_FRAC:.0%} of scores forged, with {shows:.1%}",
         f"{'machine':<12}{machine}",
         f"{'seconds':<12}{proof.predict_s:.1f} for predictions, {proof.replay_s:.1f} for learning again",
-        "",
     ]
-    return "\n".join(lines + ([f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_PROVEN]))

@@ -63,7 +63,7 @@ def run_ablations(
 ) -> AblationResult | None:
     """Run the ablations; return None when the stream has fewer targets than a slice has chunks.
 
-    settings: the arguments of ``reset`` in the headline's pass. counted_state_hash: of the predictor's state after it.
+    settings: the arguments of ``reset`` in the headline's pass. counted_state_hash: the state's after that ``reset``.
     """
     if probe_slice.chunk_tokens == 0:
         return None

@@ -48,9 +48,8 @@ class EvaluationRun:
 
     results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
     (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
-    access_reports: what each session's process accessed, and under "fence" the walls that
-    held it. probe_seconds: of the ablations. probe_seed: hex, the secret
-    from which their slice and the places of the proof follow.
+    access_reports: what each session's process accessed, and under "fence" the walls that held it. probe_seconds: of
+    the ablations. probe_seed: hex, the secret from which their slice and the places of the proof follow.
     """
 
     results: dict[str, ModeResult]
@@ -90,7 +89,6 @@ def run_evaluation(
 
     with _explain_timeout(cfg), sandbox.session() as session:
         results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, timer=timer)}
-        timer.lift_limit()
     headline_session, access_reports = session, [session.access_report]
     for mode in MODES:
         if mode != cfg.headline:

@@ -77,7 +77,7 @@ class ScoreComparison:
 
     @property
     def margin(self) -> float:
-        """Nats by which the mean may be off by chance: half of a one-sided interval (Student's t)."""
+        """Nats by which the mean may be off by chance: the one-sided margin of error (Student's t)."""
         quantile = float(stats.t.ppf(_MEAN_CONFIDENCE, self.n_places - 1)) if self.n_places > 1 else math.inf
         return quantile * self.standard_error
 
@@ -102,8 +102,8 @@ class Proof:
     """What the second predictor answered.
 
     comparison: of sealed scores and predictions. n_chunks: those that were proven. max_log_sum: the largest
-    |log Σ p| of a row. max_log_prob: the largest entry of a row. row_sizes: lengths of the rows. seed: hex, from which
-    the places follow. predict_s, replay_s: seconds of opening and predictions, and of learning from the chunks.
+    |log Σ p| of a row. max_log_prob: the largest entry of a row. row_sizes: lengths of the rows.
+    predict_s, replay_s: seconds of opening and predictions, and of learning from the chunks.
     """
 
     comparison: ScoreComparison
@@ -111,7 +111,6 @@ class Proof:
     max_log_sum: float
     max_log_prob: float
     row_sizes: tuple[int, ...]
-    seed: str
     predict_s: float
     replay_s: float
 
@@ -196,7 +195,6 @@ def prove(
         rows.max_log_sum,
         rows.max_log_prob,
         tuple(sorted(rows.sizes)),
-        seed,
         time.perf_counter() - start - replay_s,
         replay_s,
     )

@@ -21,6 +21,7 @@ __all__ = ["KIND", "Ledger", "LedgerData", "read"]
 
 KIND = "ledger"
 _HASH_BYTES = 32  # of sha256
+_DTYPES = {"nll": "float32", "bytes": "int32", "chunk": "int32", "documents": "int64"}
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,14 @@ def read(path: str | Path) -> tuple[LedgerData, dict[str, Any]]:
         nll, n_bytes, chunk_ids, document_starts, chain_hashes = (
             tensors[name].numpy() for name in ("nll", "bytes", "chunk", "documents", "chain_hashes")
         )
-        previous_hash = meta["mode"].encode()
+        previous_hash = str(meta["mode"]).encode()
     except KeyError as missing:
         raise ArtifactError(path, f"is not a complete ledger: {missing} is missing", io.RERUN_HINT) from None
+    columns = {"nll": nll, "bytes": n_bytes, "chunk": chunk_ids, "documents": document_starts}
+    for name, column in columns.items():
+        if column.ndim != 1 or column.dtype != _DTYPES[name]:
+            problem = f"{name} must be {_DTYPES[name]} [N], got {column.dtype} {list(column.shape)}"
+            raise ArtifactError(path, problem, io.RERUN_HINT)
     if not len(nll) == len(n_bytes) == len(chunk_ids) or (np.diff(chunk_ids) < 0).any():
         raise ArtifactError(path, "nll, bytes and chunk have different lengths or chunks out of order", io.RERUN_HINT)
     if (

@@ -27,5 +27,5 @@ class EvalTimer:
         return None if self.limit_s is None else self.limit_s - self.counted_s()
 
     def lift_limit(self) -> None:
-        """Remove the limit; called after the headline pass's last score."""
+        """Remove the limit; called after the last score."""
         self.limit_s = None

@@ -109,7 +109,10 @@ class ScoringSession(Protocol):
         """
 
     def update(self, scored_chunk: ScoredChunk) -> None:
-        """Learn from a chunk that has been scored and sealed. It may do nothing, and must when ``ttt_cfg`` is None."""
+        """Learn from a chunk that has been scored and sealed. It may do nothing.
+
+        Without ``ttt_cfg`` it must not change the weights, and without ``memory_cfg`` it must remember nothing.
+        """
 
 
 class Predictor(ScoringSession, Protocol):

@@ -10,6 +10,7 @@ from golf.artifacts import io
 from golf.cli import main, verification
 from golf.compliance import evaluation_log
 from golf.evaluation.ledger import KIND
+from tests.helpers import tiny_project
 
 LEDGERS, RUN = Path("artifacts/evaluate/ledgers"), Path("artifacts/evaluate/run.json")
 LOG = "artifacts/evaluate/evaluation_log.jsonl"
@@ -21,7 +22,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
     return code, output.out + output.err
 
 
-def reseal(mode: str, change) -> None:
+def reseal(mode: str, change, change_bytes=lambda n_bytes: n_bytes) -> None:
     """Change a ledger's scores and seal it anew, as a forger would who knows the format."""
     from golf.data import split_reader
     from golf.evaluation.ledger import Ledger
@@ -31,7 +32,7 @@ def reseal(mode: str, change) -> None:
     split = split_reader.open_split("artifacts/fetch/val")
     tokens, chunks = split.read_tokens(), tensors["chunk"].numpy()
     forged = Ledger(mode, split.bos)
-    nll, n_bytes = change(tensors["nll"].numpy().copy()), tensors["bytes"].numpy()
+    nll, n_bytes = change(tensors["nll"].numpy().copy()), change_bytes(tensors["bytes"].numpy())
     for index in range(chunks[-1] + 1):
         rows = np.flatnonzero(chunks == index)
         forged.append(tokens[rows[0] : rows[-1] + 2], nll[rows], n_bytes[rows], is_last=index == chunks[-1])
@@ -45,6 +46,7 @@ def test_a_finished_runs_headline_is_proven(project_dir, capsys):
     assert "\nPROVEN\n" in text
     assert f"72 of {n_targets:,} targets, in all 8 chunks" in text
     assert "that of the evaluation" in text
+    assert "fence       " in text
     entry = evaluation_log.read_entries(LOG)[-1]
     assert (entry["kind"], entry["verdict"]) == ("proof", "PROVEN: 72 places of 8 chunks")
     verification.verify_evaluation()
@@ -75,7 +77,7 @@ def test_on_an_unknown_or_another_machine_the_tolerances_are_wider_and_the_repor
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("artifact", "artifacts/compress/model.golf"), ("plan", "artifacts/ttt/plan.json")]
+    ("name", "path"), [("artifact", "artifacts/compress/model.golf"), ("code", "artifacts/evaluate/code.tar.xz")]
 )
 def test_files_of_another_evaluation_are_refused(project_dir, capsys, name, path):
     other = Path("other") / Path(path).name
@@ -85,6 +87,21 @@ def test_files_of_another_evaluation_are_refused(project_dir, capsys, name, path
     code, text = run(capsys, f"--{name}", str(other))
     assert code == 1
     assert f"give the {name} of the same evaluation (--{name})" in text
+
+
+def test_a_ledger_whose_bytes_are_not_vals_is_refused(project_dir, capsys):
+    reseal("ttt", lambda nll: nll, lambda n_bytes: 2 * n_bytes)
+    code, text = run(capsys)
+    assert code == 1
+    assert "its bytes are not those of artifacts/fetch/val" in text
+
+
+@pytest.mark.parametrize(("key", "value"), [("evaluate.stride", 4), ("evaluate.dtype", "bfloat16")])
+def test_settings_of_another_evaluation_are_refused(project_dir, capsys, key, value):
+    tiny_project.set_params(project_dir, {key: value})
+    code, text = run(capsys)
+    assert code == 1
+    assert f"{key}: is {value}, but {LEDGERS}/ttt.safetensors was made with " in text
 
 
 def test_wrong_numbers_of_places_are_refused(project_dir, capsys):

@@ -40,7 +40,7 @@ class _Owner(Protocol):
 class SessionChannel:
     """A session's connection.
 
-    call_limit_s: seconds for an answer while the timer has no limit or is paused; None for ever. describe_end: says how
+    call_limit_s: seconds for an answer while the timer has no limit. describe_end: says how
     the process ended during a call. externalize_paths: puts paths into a message as the user knows them.
     """
 
@@ -48,7 +48,7 @@ class SessionChannel:
         self,
         owner: _Owner,
         conn: Connection,
-        call_limit_s: float | None,
+        call_limit_s: float,
         describe_end: Callable[[str], str],
         externalize_paths: Callable[[str], str],
     ) -> None:
@@ -113,7 +113,7 @@ class SessionChannel:
             now = time.monotonic()
             timer_s = self.timer.remaining_s()
             limits = [] if timer_s is None else [timer_s]
-            if timer_s is None and self._call_limit_s is not None:
+            if timer_s is None:
                 limits.append(sent_at + self._call_limit_s - now)
             if received_at is not None:
                 limits.append(received_at + _STALL_S - now)

@@ -8,6 +8,7 @@ predictor holds none that it was not given.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ _WORKER_PATH, _SERVER_PATH = (f"golf/evaluation/sandbox/{name}.py" for name in (
 _PROJECT_ROOT = Path(__file__).parents[3]
 _COMPILER_PACKAGES = frozenset({"networkx"})  # that torch.compile imports when it splits a graph with a gradient
 _COMPILER_COMMANDS = ["g++", "gcc", "cc", "c++", "clang", "clang++", "ptxas", "ldconfig", "openssl"]  # of torch.compile
+_CALL_LIMIT_S = 6 * 3600.0  # for one answer where evaluate.limit_s sets no limit: none is waited for without end
 _GRACE_S = 20.0  # for a process that has said its last word to end
 _RANK_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
 _REPORT_FIELDS = {"files": list, "sockets": list, "commands": list, "opened": int}
@@ -85,9 +87,7 @@ class Sandbox:
                 f"lacks {source_path(self.predictor)}, the file of evaluate.predictor",
                 io.RERUN_HINT,
             )
-        self._call_limit_s = (
-            self.timer.limit_s
-        )  # for calls that the timer excludes, and those after its limit is lifted
+        self._call_limit_s = self.timer.limit_s or _CALL_LIMIT_S  # also after the timer's limit is lifted
         self._corpus = CorpusSources() if manifest_path is None else read_corpus_sources(manifest_path)
         execution = {key: getattr(cfg, key) for key in ("device", "attention", "compile", "dtype")}
         self._settings: dict[str, Any] = {
@@ -110,6 +110,11 @@ class Sandbox:
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Of the packed code that runs."""
+        return hashlib.sha256(self.bundle).hexdigest()
 
     def _start(self) -> None:
         self.folder, evaluator_dir = (self._make_folder(f"golf-{name}-") for name in ("sandbox", "evaluator"))

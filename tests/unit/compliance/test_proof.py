@@ -39,10 +39,10 @@ def prove(predictor, sealed, stream, *, places=4, seed="0a1b"):
     )
 
 
-def run_checks(result, *, dtype="float32", has_predict=True, vocab_size=VOCAB_SIZE) -> dict:
+def run_checks(result, *, dtype="float32", places=4, vocab_size=VOCAB_SIZE) -> dict:
     context = SimpleNamespace(
-        run=SimpleNamespace(proof=result, session=SimpleNamespace(info={"has_predict": has_predict})),
-        cfg=SimpleNamespace(dtype=dtype),
+        run=SimpleNamespace(proof=result),
+        cfg=SimpleNamespace(dtype=dtype, proof_places=places),
         val_data=SimpleNamespace(val=SimpleNamespace(vocab_size=vocab_size)),
     )
     return {check_id: CHECKS[check_id].run(context) for check_id in CHECK_IDS}
@@ -254,11 +254,11 @@ def test_a_token_of_probability_zero_is_no_fault():
 
 
 def test_without_a_proof_the_checks_are_not_run_and_without_predict_they_fail():
-    for has_predict, expected in (
-        (True, {("NOT-RUN", "the proof is off (evaluate.proof_places: null)")}),
-        (False, {("FAIL", "the class has no predict method")}),
+    for places, expected in (
+        (None, {("NOT-RUN", "the proof is off (evaluate.proof_places: null)")}),
+        (4, {("FAIL", "the class has no predict method")}),
     ):
-        results = run_checks(None, has_predict=has_predict)
+        results = run_checks(None, places=places)
         assert {(result.status, result.note) for result in results.values()} == expected
 
 
