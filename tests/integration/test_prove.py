@@ -77,7 +77,12 @@ def test_on_an_unknown_or_another_machine_the_tolerances_are_wider_and_the_repor
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("artifact", "artifacts/compress/model.golf"), ("code", "artifacts/evaluate/code.tar.xz")]
+    ("name", "path"),
+    [
+        ("artifact", "artifacts/compress/model.golf"),
+        ("code", "artifacts/evaluate/code.tar.xz"),
+        ("plan", "artifacts/ttt/plan.json"),
+    ],
 )
 def test_files_of_another_evaluation_are_refused(project_dir, capsys, name, path):
     other = Path("other") / Path(path).name
