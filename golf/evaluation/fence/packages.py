@@ -1,6 +1,7 @@
 """Which installed packages a predictor may read: those that its code imports, and what these require."""
 
 import ast
+import importlib.util
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ class InstalledPackages:
             chosen[distribution.name] = distribution
             pending += distribution.requires
         paths = {each.folder / entry for each in chosen.values() for entry in each.entries}
-        unrecorded = {folder / name for folder in self._folders for name in imports if name not in by_entry}
-        return {path for path in paths | unrecorded if path.exists() and path.name not in withheld}
+        paths |= {folder / name for folder in self._folders for name in imports if name not in by_entry}
+        compiled = {Path(importlib.util.cache_from_source(path)) for path in paths if path.suffix == ".py"}
+        return {path for path in paths | compiled if path.exists() and path.name not in withheld}
 
     def list_others(self, chosen: Collection[Path]) -> list[str]:
         """Return top-level names of installed modules that are not among ``chosen``, which an import must not find."""

@@ -42,6 +42,15 @@ def test_a_predictor_gets_the_packages_that_it_imports_and_what_they_require():
     assert names.isdisjoint({"scipy", "pytest", "dvc"})
 
 
+def test_a_package_of_one_file_comes_with_its_bytecode(tmp_path):
+    bytecode = f"__pycache__/one.{sys.implementation.cache_tag}.pyc"
+    write_files(tmp_path, "one.py", "other.py", bytecode, f"__pycache__/other.{sys.implementation.cache_tag}.pyc")
+    write_files(tmp_path, "one-1.0.dist-info/METADATA")
+    (tmp_path / "one-1.0.dist-info/RECORD").write_text("one.py,,\n")
+    chosen = InstalledPackages([str(tmp_path)]).choose({"one"}, CorpusSources(), compiles=False)
+    assert chosen == {tmp_path / "one.py", tmp_path / bytecode}
+
+
 @pytest.mark.parametrize("compiles", [False, True])
 def test_packages_of_dev_and_val_are_never_there_and_others_of_the_corpus_if_imported(compiles):
     installed = InstalledPackages(SITE_PACKAGES)
