@@ -68,8 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. docs/cli.md is generated from it."""
     root_parser = argparse.ArgumentParser(
         prog="golf",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=22),
-        description="Train, compress and honestly score the best small language model that fits in 16,000,000 bytes.",
+        description="Train, compress and honestly score the best small model of text in N bytes.",
         epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag.",
     )
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
