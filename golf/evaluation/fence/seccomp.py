@@ -24,6 +24,8 @@ _ALWAYS_REFUSED: dict[str, tuple[int | None, int | None]] = {
     "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "kcmp": (312, 272),
     "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "setsid": (112, 157), "setpgid": (109, 154),  # a process of another group would outlive the session
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),  # on the parent, they would reach the next session
     # memory that outlives the process and is no file
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "semget": (64, 190), "semop": (65, 193), "mq_open": (240, 180), "mq_unlink": (241, 181),
@@ -47,15 +49,21 @@ _ALWAYS_REFUSED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 _REFUSED_WITHOUT_COMMANDS: dict[str, tuple[int | None, int | None]] = {
     "execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None),
-    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),  # linkers set modes
+}  # fmt: skip
+_MODE_CHANGES: dict[str, tuple[int | None, int | None]] = {  # refused; for a linker, which sets modes, ignored
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
 }  # fmt: skip
 _KILL, _TGKILL, _PRLIMIT64, _CLONE, _CLONE3, _IOCTL = (62, 129), (234, 131), (302, 261), (56, 220), (435, 435), (16, 29)
+_SCHED_SETAFFINITY = (203, 122)
 _CLONE_THREAD, _CLONE_NAMESPACES, _TIOCSTI = 0x10000, 0x7E020000, 0x5412  # TIOCSTI types into a terminal
+# The second byte of commands that file systems take, also on files that are open for reading alone: flags, version,
+# project, encryption and verity of ext4 and others; XFS; Btrfs; F2FS. No device that the fence opens has them.
+_FILE_SYSTEM_COMMANDS = (ord("f") << 8, ord("v") << 8, ord("X") << 8, 0x9400, 0xF500)
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000  # calls of x86_64's second numbering
 _EPERM, _ENOSYS = 1, 38
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # _ERRNO alone: the call does nothing and returns 0
+_LOAD, _AND, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16  # in struct seccomp_data
 _SECCOMP_CALL = (317, 277)
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
@@ -101,7 +109,6 @@ def _assemble(machine: str, pid: int, allow_commands: bool) -> list[_Instruction
     """The filter's program. Every block ends by a return or falls through with the call's number loaded."""
     column = machine == "aarch64"
     refused = _ALWAYS_REFUSED | ({} if allow_commands else _REFUSED_WITHOUT_COMMANDS)
-    numbers = sorted({number for pair in refused.values() if (number := pair[column]) is not None})
     program: list[_Instruction] = [
         (_LOAD, 0, 0, _ARCH_OFFSET),
         (_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
@@ -110,16 +117,22 @@ def _assemble(machine: str, pid: int, allow_commands: bool) -> list[_Instruction
     ]
     if machine == "x86_64":
         program += [(_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT), (_RETURN, 0, 0, _ERRNO | _EPERM)]
-    program += [each for number in numbers for each in _return_if_number(number, _ERRNO | _EPERM)]
+    answers = dict.fromkeys(refused.values(), _EPERM) | dict.fromkeys(
+        _MODE_CHANGES.values(), 0 if allow_commands else _EPERM
+    )
+    numbers = {number: errno for pair, errno in answers.items() if (number := pair[column]) is not None}
+    for number, errno in sorted(numbers.items()):
+        program += _return_if_number(number, _ERRNO | errno)
     program += _return_if_number(_CLONE3[column], _ERRNO | _ENOSYS)  # its flags are in memory; libc then uses clone
     program += _unless_argument(_KILL[column], 0, _JUMP_EQUAL, (pid,))
     program += _unless_argument(_TGKILL[column], 0, _JUMP_EQUAL, (pid,))
     program += _unless_argument(_PRLIMIT64[column], 0, _JUMP_EQUAL, (0, pid))
+    program += _unless_argument(_SCHED_SETAFFINITY[column], 0, _JUMP_EQUAL, (0, pid), 0)  # thread pools may bind theirs
     if allow_commands:
         program += _if_argument(_CLONE[column], 0, _JUMP_SET, _CLONE_NAMESPACES)
     else:
         program += _unless_argument(_CLONE[column], 0, _JUMP_SET, (_CLONE_THREAD,))
-    program += _if_argument(_IOCTL[column], 1, _JUMP_EQUAL, _TIOCSTI)
+    program += _if_argument(_IOCTL[column], 1, _JUMP_EQUAL, _TIOCSTI, masked=(0xFF00, _FILE_SYSTEM_COMMANDS))
     return [*program, (_RETURN, 0, 0, _ALLOW)]
 
 
@@ -127,20 +140,27 @@ def _return_if_number(number: int, value: int) -> list[_Instruction]:
     return [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, value)]
 
 
-def _unless_argument(number: int, index: int, jump: int, constants: Iterable[int]) -> list[_Instruction]:
+def _unless_argument(
+    number: int, index: int, jump: int, constants: Iterable[int], errno: int = _EPERM
+) -> list[_Instruction]:
     """Refuse the call unless an argument's lower half compares with one of ``constants``."""
     tests = [each for constant in constants for each in ((jump, 0, 1, constant), (_RETURN, 0, 0, _ALLOW))]
     block: list[_Instruction] = [(_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * index), *tests]
-    block.append((_RETURN, 0, 0, _ERRNO | _EPERM))
+    block.append((_RETURN, 0, 0, _ERRNO | errno))
     return [(_JUMP_EQUAL, 0, len(block), number), *block]
 
 
-def _if_argument(number: int, index: int, jump: int, constant: int) -> list[_Instruction]:
-    """Refuse the call if an argument's lower half compares with ``constant``."""
+def _if_argument(
+    number: int, index: int, jump: int, constant: int, masked: tuple[int, Iterable[int]] = (0, ())
+) -> list[_Instruction]:
+    """Refuse the call if an argument's lower half compares with ``constant``, or is one of some values after a mask."""
+    mask, values = masked
+    tests = [each for value in values for each in ((_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ERRNO | _EPERM))]
     block: list[_Instruction] = [
         (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * index),
         (jump, 0, 1, constant),
         (_RETURN, 0, 0, _ERRNO | _EPERM),
+        *(((_AND, 0, 0, mask), *tests) if tests else ()),
         (_RETURN, 0, 0, _ALLOW),
     ]
     return [(_JUMP_EQUAL, 0, len(block), number), *block]

@@ -1,15 +1,18 @@
 """Raise the fence around a fork of this process and try to get out. Arguments: folder, walls, user id; prints JSON.
 
-folder: a new one, which gets inside/ and val.bin. walls: "landlock", "seccomp", "namespace", with commas, or "none".
-The result has a name for each way out, and whether it worked; the fence's record is under "record".
+folder: a new one, which gets inside/ and val.bin. walls: "landlock", "seccomp", "namespace", and "commands" to let it
+start programs, with commas; or "none". The result has a name for each way out, and whether it worked; the fence's
+record is under "record".
 """
 
 import _posixsubprocess
 import ctypes
+import errno
 import json
 import mmap
 import multiprocessing.util
 import os
+import platform
 import signal
 import socket
 import sys
@@ -22,6 +25,7 @@ from golf.evaluation.fence.landlock import FileRights
 from golf.evaluation.fence.walls import Fence
 
 SECRET = b"the evaluator's val"
+_IOPRIO_SET = 30 if platform.machine() == "aarch64" else 251
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -108,11 +112,47 @@ def by_times(folder, other):
     return True
 
 
+def by_mode(folder, other):
+    Path(folder, "val.bin").chmod(0o757)
+    return Path(folder, "val.bin").stat().st_mode & 0o777 == 0o757
+
+
+def by_file_version(folder, other):
+    return _control_file(folder, 0x40047602, 7)  # FS_IOC32_SETVERSION; what it answers shows that it got there
+
+
+def by_file_flags(folder, other):
+    return _control_file(folder, 0x40086602, 0x80)  # FS_IOC_SETFLAGS, FS_NOATIME_FL
+
+
+def by_project(folder, other):
+    return _control_file(folder, 0x401C5820, 0)  # FS_IOC_FSSETXATTR
+
+
+def by_priority(folder, other):
+    os.setpriority(os.PRIO_PROCESS, other["pid"], os.getpriority(os.PRIO_PROCESS, other["pid"]))
+    return True
+
+
+def by_io_priority(folder, other):
+    return libc.syscall(_IOPRIO_SET, 1, other["pid"], 2 << 13 | 5) == 0
+
+
+def by_affinity(folder, other):
+    before = os.sched_getaffinity(other["pid"])
+    os.sched_setaffinity(other["pid"], {max(before)} if len(before) > 1 else before)
+    return len(before) == 1 or os.sched_getaffinity(other["pid"]) != before
+
+
+def by_scheduler(folder, other):
+    os.sched_setscheduler(other["pid"], os.SCHED_BATCH, os.sched_param(0))
+    return True
+
+
 def by_daemon(folder, other):
     pid = os.fork()
     if pid == 0:
-        os.setsid()
-        os._exit(0)
+        os._exit(libc.setsid() < 0)
     return os.waitpid(pid, 0)[1] == 0
 
 
@@ -126,6 +166,13 @@ def by_writing_outside(folder, other):
     return True
 
 
+def _control_file(folder, command, value):
+    """Whether a command reaches a file that is open for reading; one that the file system lacks reaches it too."""
+    with open(f"{folder}/inside/readable", "rb") as file:
+        result = libc.ioctl(file.fileno(), ctypes.c_ulong(command), ctypes.byref((ctypes.c_long * 8)(value)))
+        return result == 0 or ctypes.get_errno() in (errno.ENOTTY, errno.EOPNOTSUPP)
+
+
 def _copy_arguments(folder):
     return [f"{folder}/val.bin".encode(), f"{folder}/inside/copy".encode()]
 
@@ -136,7 +183,8 @@ WAYS = {name: value for name, value in list(globals().items()) if name.startswit
 def main(folder: str, walls: str, uid: int) -> None:
     Path(folder, "inside").mkdir(parents=True)
     Path(folder, "val.bin").write_bytes(b"val")
-    for path in (Path(folder), *Path(folder).iterdir()):
+    Path(folder, "inside/readable").touch()
+    for path in (Path(folder), *Path(folder).rglob("*")):
         path.chmod(0o777)
         os.chown(path, uid, -1)
     "".encode("idna")  # imports what connecting needs
@@ -205,7 +253,7 @@ def _raise_walls(folder: str, walls: str):
         fence_walls._unshare = lambda flags: False
     system = ("/usr/lib", "/lib", "/lib64", "/bin", "/proc/self", "/dev/null", "/etc/ld.so.cache")
     rights = FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64"))
-    fence = Fence(rights, FileRights())
+    fence = Fence(rights, FileRights(), allow_commands="commands" in walls)
     fence.limit_files()
     return fence.refuse_calls()
 

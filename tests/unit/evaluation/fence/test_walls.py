@@ -18,7 +18,9 @@ from tests.helpers.tiny_corpus import ROOT
 PLAIN_UID = 65534
 UIDS = [0, PLAIN_UID] if os.getuid() == 0 else [os.getuid()]
 OPEN_FILES = {"by_dir_fd", "by_ctypes_open", "by_hard_link", "by_proc_mem", "by_writing_outside"}
-LEAVE_NO_FILE = {"by_shared_memory", "by_attribute", "by_times", "by_daemon"}
+FILE_PROPERTIES = {"by_attribute", "by_times", "by_mode", "by_file_version", "by_file_flags", "by_project"}
+OTHER_PROCESSES = {"by_priority", "by_io_priority", "by_affinity", "by_scheduler"}
+LEAVE_NO_FILE = {"by_shared_memory", "by_daemon"} | FILE_PROPERTIES | OTHER_PROCESSES
 
 pytestmark = pytest.mark.skipif(
     landlock.query_abi() < 1 or bool(seccomp.find_missing_support()), reason="needs a kernel with Landlock and seccomp"
@@ -50,6 +52,11 @@ def test_landlock_closes_the_files_and_seccomp_what_leaves_no_file(uid):
     assert ways_that_work("seccomp", uid) == OPEN_FILES
     assert ways_that_work("landlock", uid) >= LEAVE_NO_FILE
     assert ways_that_work("landlock", uid).isdisjoint(OPEN_FILES)
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_a_session_that_may_start_compilers_gets_no_further(uid):
+    assert ways_that_work("landlock,seccomp,commands", uid) == set()
 
 
 @pytest.mark.parametrize("uid", UIDS)
