@@ -58,8 +58,9 @@ def init_context(
     """Resolve the settings of ``section`` and, when the environment names several ranks, join their process group.
 
     ``resolve_attention`` is passed in because the backends belong to the model, a layer above this one.
-    ``store_prefix`` separates process groups that one command forms one after another. What ``auto`` measures on each
-    rank, all ranks then share: bf16 and compilation where every rank chose them.
+    ``store_prefix``, a new one each time, gives the group a store of its own, which nothing outlives; "": the
+    launcher's. What ``auto`` measures on each rank, all ranks then share: bf16 and compilation where every rank chose
+    them.
     Raises UnavailableError, naming the key, when a requested device, compiler or attention backend is missing.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -98,10 +99,23 @@ def with_dtype(ctx: DistContext, dtype: torch.dtype, reason: str = "") -> DistCo
 
 
 def _init_process_group(rank: int, world_size: int, device: torch.device, store_prefix: str) -> None:
-    tcp_store, _, _ = next(dist.rendezvous("env://"))
+    store, _, _ = next(dist.rendezvous("env://"))
+    if store_prefix:
+        store = _open_own_store(dist.PrefixStore(store_prefix, store), rank, world_size)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"  # CPU tensors must not wait for the GPU
-    prefix_store = dist.PrefixStore(store_prefix, tcp_store)
-    dist.init_process_group(backend, store=prefix_store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+
+
+def _open_own_store(shared_store: dist.Store, rank: int, world_size: int) -> dist.Store:
+    """Return a store that ends with rank 0's process. ``shared_store``, the launcher's, only tells where it is."""
+    host = os.environ["MASTER_ADDR"]  # where rank 0 runs
+    kwargs = {"timeout": COLLECTIVE_TIMEOUT, "wait_for_workers": False, "use_libuv": False}  # libuv needs io_uring
+    if rank == 0:
+        store = dist.TCPStore(host, 0, world_size, True, **kwargs)
+        shared_store.set("port", str(store.port))
+        return store
+    shared_store.set_timeout(COLLECTIVE_TIMEOUT)
+    return dist.TCPStore(host, int(shared_store.get("port")), world_size, False, **kwargs)
 
 
 def _all_ranks_agree(*choices: bool) -> list[bool]:

@@ -1,4 +1,4 @@
-"""stages/evaluate.py on two ranks: the scores of one rank, and one message over the time limit"""
+"""stages/evaluate.py on two ranks: the scores of one rank, no memo, and one message over the time limit"""
 
 import shutil
 
@@ -24,6 +24,13 @@ def test_two_ranks_score_what_one_rank_scores(project_dir):
         rows_of_two, _ = ledger.read(f"artifacts/evaluate/ledgers/{mode}.safetensors")
         assert np.abs(rows_of_two.nll - rows[mode].nll).max() < 1e-5
     assert metrics_of_two["verdict"] == metrics["verdict"]
+
+
+def test_nothing_that_a_session_leaves_in_the_ranks_store_reaches_the_next(project_dir):
+    (project_dir / "mine").mkdir()
+    shutil.copy(ROOT / "tests/helpers/memo_predictor.py", project_dir / "mine/memo.py")
+    tiny_project.set_params(project_dir, {"evaluate.ranks": 2, "evaluate.predictor": "mine.memo:MemoPredictor"})
+    assert "2 ranks" in tiny_project.run_stage_process("evaluate", project_dir).stdout
 
 
 def test_two_ranks_over_the_time_limit_stop_with_one_message(project_dir):
