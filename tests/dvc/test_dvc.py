@@ -68,7 +68,7 @@ def test_new_clip_reruns_quantize_compress_and_evaluate_only(project_dir):
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("golf/inference/scorer.py", ["ema", "ttt", "compress", "evaluate"]),
+        ("golf/inference/scorer.py", ["ttt", "compress", "evaluate"]),
         ("golf/quantization/gptq.py", ["quantize"]),
         ("golf/evaluation/scoring_loop.py", ["ttt", "evaluate"]),
         ("golf/cli/results.py", []),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, lineage
 from golf.cli.main import main
 from golf.evaluation import ledger
 from golf.evaluation.text_codec import fingerprint
@@ -89,7 +89,9 @@ def test_a_decoder_that_differs_is_refused_by_name(encoded_dir, capsys, monkeypa
     capsys.readouterr()
 
     plan = io.read_json("artifacts/ttt/plan.json")
-    io.write_json("plan.json", plan | {"ttt": plan["ttt"] | {"lr": 0.02}})
+    ttt = plan["ttt"] | {"lr": 0.02}
+    origin = lineage.with_digest(plan["lineage"] | {"parameters": lineage.hash_parameters(ttt, plan["memory"])})
+    io.write_json("plan.json", plan | {"ttt": ttt, "lineage": origin})
     assert "text.golfz: was encoded with another plan; " in fail(capsys, *decode, "--plan", "plan.json")
     for name, value, words in (
         ("hash_cpu", b"none", "another CPU than this "),

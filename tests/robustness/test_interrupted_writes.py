@@ -63,7 +63,9 @@ def test_full_disk_leaves_no_partial_file_and_other_stages_untouched(
         path: data for path, data in read_all(project_dir / "artifacts").items() if not path.startswith(f"{name}/")
     }
     before_rename(file, raise_disk_full)
-    assert "No space left on device; free some space on the disk" in expect_stage_error(name)
+    message = expect_stage_error(name)
+    assert "No space left on device, while it ran " in message
+    assert "; free some space on the disk" in message
     after = read_all(
         project_dir.rename(project_dir.with_name("after")) / "artifacts"
     )  # val may not be opened where it was

@@ -21,7 +21,9 @@ from golf.training import ema_io
 N_DAMAGES = 1000
 ENCODED = Path("text.golfz")
 CODEC_FILES = text_codec.CodecFiles(
-    Path("artifacts/compress/model.golf"), Path("artifacts/fetch/tokenizer.model"), Path("artifacts/ttt/plan.json")
+    artifact=Path("artifacts/compress/model.golf"),
+    tokenizer=Path("artifacts/fetch/tokenizer.model"),
+    plan=Path("artifacts/ttt/plan.json"),
 )
 
 

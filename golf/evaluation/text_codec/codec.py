@@ -122,10 +122,10 @@ class TextCodec:
         return self._encode_tokens(tokens, text, b"", pass_cfg, is_split=True, uses_predict=uses_predict)
 
     def decode(self, path: Path | str, data: bytes, pass_cfg: PassConfig) -> tuple[bytes, float]:
-        """Return (the text, the seconds of the pass). plan: its mode is ignored, as the file names its own.
+        """Return (the text, the seconds of the pass). pass_cfg: its mode is ignored, as the file names its own.
 
         path: named in messages. Raises ArtifactError for a file that is damaged, or was encoded with another artifact,
-        tokenizer, pass_cfg, library or CPU.
+        tokenizer, plan, library or CPU.
         """
         header, side_information, code = container.parse(path, data)
         pass_cfg = dataclasses.replace(pass_cfg, mode=header.mode)
@@ -142,10 +142,8 @@ class TextCodec:
             else:
                 base = self._detokenize(tokens)
                 text = patches.apply_patches(base, patches.unpack_patches(base, side_information))
-        except DivergedError:
+        except (DivergedError, patches.PatchError):  # the file is whole, so these are other tokens than were coded
             text = None
-        except patches.PatchError as error:
-            raise ArtifactError(path, f"its side information is not valid ({error})", "encode the text again") from None
         if text is None or container.text_digest(text) != header.digest:
             problem = "does not decode to the text that was encoded: the arithmetic on this machine differs"
             raise ArtifactError(path, problem, f"decode it where it was encoded; this is {fingerprint.describe_cpu()}")
