@@ -11,7 +11,7 @@ import torch
 from gallery import bigram_predictor
 from gallery.case import ARTIFACT_PATH, TRAIN_DIR
 
-from golf.artifacts import io, lineage
+from golf.artifacts import io, json_records, lineage
 from golf.compliance.check_result import CheckResult
 from golf.data import split_reader
 from golf.data.sources.package_docs import PACKAGES
@@ -77,7 +77,8 @@ def _name_docs_as_corpus(project_dir: Path) -> None:
     """Let the manifest say that the corpus is the docstrings of installed packages."""
     manifest_path = project_dir / "artifacts/fetch/manifest.json"
     manifest = io.read_json(manifest_path)
-    io.write_json(manifest_path, manifest | {"source": {"kind": "docs", "packages": {name: {} for name in PACKAGES}}})
+    source = {"kind": "docs", "packages": {name: {} for name in PACKAGES}}
+    json_records.write_sealed(manifest_path, manifest | {"source": source})
 
 
 def run_evaluation() -> CaseOutcome:
