@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.errors import ArtifactError
+from golf.evaluation.text_codec import leb128
 
 __all__ = ["DIGEST_BYTES", "MODES", "Header", "pack", "parse", "text_digest"]
 
@@ -24,7 +25,6 @@ DIGEST_BYTES = 16
 MODES = ("plain", "sliding", "ttt")
 _SPLIT_BIT, _PREDICT_BIT, _KNOWN_BITS = 4, 8, 15  # the lowest two bits are the mode
 _MAX_TARGETS = 1 << 40  # a header that claims more is damaged
-_MAX_SHIFT = 63  # of a number's bits; more are damage
 _HINT = "encode the text again, or get the file again"
 
 
@@ -65,7 +65,13 @@ def pack(header: Header, side_information: bytes, code: bytes) -> bytes:
     content = MODES.index(header.mode) | _SPLIT_BIT * header.is_split | _PREDICT_BIT * header.uses_predict
     hashes = header.artifact, header.tokenizer, header.settings, header.libraries, header.cpu
     fixed = _FIXED.pack(content, header.threads, bytes(header.torch), *hashes, header.digest)
-    body = fixed + _pack_number(header.n_targets) + _pack_number(len(side_information)) + side_information + code
+    body = (
+        fixed
+        + leb128.pack_number(header.n_targets)
+        + leb128.pack_number(len(side_information))
+        + side_information
+        + code
+    )
     return _PREAMBLE.pack(_MAGIC, _VERSION, zlib.crc32(body)) + body
 
 
@@ -82,8 +88,8 @@ def parse(path: str | Path, data: bytes) -> tuple[Header, bytes, bytes]:
         raise ArtifactError(path, "damaged or cut short: its checksum does not match", _HINT)
     content, threads, torch_version, *hashes, digest = _FIXED.unpack_from(body)
     try:
-        n_targets, offset = _parse_number(body, _FIXED.size)
-        side_bytes, offset = _parse_number(body, offset)
+        n_targets, offset = leb128.parse_number(body, _FIXED.size)
+        side_bytes, offset = leb128.parse_number(body, offset)
         mode = MODES[content & 3]
     except IndexError:
         raise ArtifactError(path, "its header is not valid: it ends early or names no mode", _HINT) from None
@@ -105,21 +111,3 @@ def parse(path: str | Path, data: bytes) -> tuple[Header, bytes, bytes]:
         n_targets=n_targets,
     )
     return header, body[offset : offset + side_bytes], body[offset + side_bytes :]
-
-
-def _pack_number(number: int) -> bytes:
-    """LEB128: seven bits a byte, the lowest first."""
-    packed = bytearray()
-    while number >= 128:
-        packed.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*packed, number])
-
-
-def _parse_number(data: bytes, offset: int) -> tuple[int, int]:
-    """(the number at ``offset``, the offset after it). Raises IndexError at the end of the data."""
-    number = shift = 0
-    while data[offset] >= 128 and shift < _MAX_SHIFT:
-        number |= (data[offset] & 127) << shift
-        offset, shift = offset + 1, shift + 7
-    return number | data[offset] << shift, offset + 1

@@ -8,10 +8,12 @@ in the order of their first use.
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import brotli
+
+from golf.evaluation.text_codec import leb128
 
 __all__ = ["Patch", "PatchError", "apply_patches", "find_patches", "pack_patches", "unpack_patches"]
 
@@ -111,8 +113,8 @@ def pack_patches(base: bytes, patches: Sequence[Patch]) -> bytes:
     replacements: dict[tuple[int, bytes], int] = {}
     uses = [replacements.setdefault((patch.omitted, patch.inserted), len(replacements)) for patch in patches]
     numbers = _find_places(base, patches), uses, [n for o, text in replacements for n in (o, len(text))]
-    columns = [b"".join(map(_pack_number, column)) for column in numbers]
-    lengths = [_pack_number(len(column)) for column in columns]
+    columns = [b"".join(map(leb128.pack_number, column)) for column in numbers]
+    lengths = [leb128.pack_number(len(column)) for column in columns]
     raw = b"".join([*lengths, *columns, *(text for _, text in replacements)])
     return bytes(brotli.compress(raw, quality=11, lgwin=_BROTLI_WINDOW_BITS))
 
@@ -134,11 +136,11 @@ def unpack_patches(base: bytes, packed: bytes) -> list[Patch]:
         return []
     try:
         raw = brotli.decompress(packed)
-        lengths = list(itertools.islice(_iter_numbers(raw), _N_COLUMNS))
-        ends = list(itertools.accumulate(lengths, initial=sum(len(_pack_number(length)) for length in lengths)))
+        lengths = list(itertools.islice(leb128.iter_numbers(raw), _N_COLUMNS))
+        ends = list(itertools.accumulate(lengths, initial=sum(len(leb128.pack_number(length)) for length in lengths)))
         if ends[-1] > len(raw):
             raise PatchError("their columns are longer than the whole")
-        places, uses, sizes = (list(_iter_numbers(raw[a:b])) for a, b in itertools.pairwise(ends))
+        places, uses, sizes = (list(leb128.iter_numbers(raw[a:b])) for a, b in itertools.pairwise(ends))
         replacements, offset = [], ends[-1]
         for omitted, n_inserted in zip(sizes[::2], sizes[1::2], strict=True):
             replacements.append((omitted, raw[offset : offset + n_inserted]))
@@ -157,21 +159,3 @@ def _place_patches(base: bytes, places: list[int], replacements: list[tuple[int,
         patches.append(Patch(copied, omitted, inserted))
         i += copied + omitted
     return patches
-
-
-def _pack_number(number: int) -> bytes:
-    packed = bytearray()
-    while number >= 128:
-        packed.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*packed, number])
-
-
-def _iter_numbers(data: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            yield number
-            number = shift = 0
