@@ -21,6 +21,7 @@ from golf.distributed.context import DistContext
 from golf.distributed.packages import installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger, scoring_loop
+from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
@@ -87,12 +88,12 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     differences = _find_differences(paths.ledger, record, session.ctx)
     tolerances = (ELSEWHERE_TOLERANCES if differences else TOLERANCES)[evaluate_cfg.dtype]
     failures = result.find_failures(tolerances, cfg.model.vocab_size) + _find_accesses(session)
-    outcome = "; ".join(f"{_NOT_PROVEN}: {failure}" for failure in failures) or _describe_success(result, differences)
-    evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": outcome})
+    fence: FenceRecord = session.access_report["fence"]
+    conclusions = [f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_describe_success(differences, fence)]
+    n_places = f" ({result.comparison.n_places:,} places of {result.n_chunks:,} chunks)"
+    evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": "; ".join(conclusions) + n_places})
     lines = _render_report(paths, meta["mode"], sealed, result, tolerances, differences)
-    fence = session.access_report["fence"]
-    held = ", ".join(fence.walls) + "".join(f"; missing: {reason}" for reason in fence.missing)
-    lines += [f"{'fence':<12}{held}", "", *([f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_PROVEN])]
+    lines += [f"{'fence':<12}{', '.join(fence.walls) or 'nothing'}", "", *conclusions]
     return "\n".join(lines), bool(failures)
 
 
@@ -144,9 +145,11 @@ def _find_accesses(session: SandboxSession) -> list[str]:
     return [f"the predictor accessed something outside the sandbox: {', '.join(entries[:3])}"] if entries else []
 
 
-def _describe_success(proof: Proof, differences: list[str]) -> str:
-    tolerances = " with the tolerances for another machine" if differences else ""
-    return f"{_PROVEN}{tolerances}: {proof.comparison.n_places:,} places of {proof.n_chunks:,} chunks"
+def _describe_success(differences: list[str], fence: FenceRecord) -> str:
+    """The conclusion that no sealed score is contradicted, with what limits it."""
+    limits = ["with the tolerances for another machine"] if differences else []
+    limits += [f"if the predictor did not read val, as a wall is missing: {reason}" for reason in fence.missing]
+    return ", ".join([_PROVEN, *limits])
 
 
 def _find_differences(ledger_path: Path, record: dict[str, Any], ctx: DistContext) -> list[str]:

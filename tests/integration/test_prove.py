@@ -8,7 +8,8 @@ import pytest
 
 from golf.artifacts import io
 from golf.cli import main, verification
-from golf.compliance import evaluation_log
+from golf.compliance import evaluation_log, evaluation_run
+from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import KIND
 from tests.helpers import tiny_project
 
@@ -48,7 +49,7 @@ def test_a_finished_runs_headline_is_proven(project_dir, capsys):
     assert "that of the evaluation" in text
     assert "fence       " in text
     entry = evaluation_log.read_entries(LOG)[-1]
-    assert (entry["kind"], entry["verdict"]) == ("proof", "PROVEN: 72 places of 8 chunks")
+    assert (entry["kind"], entry["verdict"]) == ("proof", "PROVEN (72 places of 8 chunks)")
     verification.verify_evaluation()
 
 
@@ -92,6 +93,22 @@ def test_files_of_another_evaluation_are_refused(project_dir, capsys, name, path
     code, text = run(capsys, f"--{name}", str(other))
     assert code == 1
     assert f"give the {name} of the same evaluation (--{name})" in text
+
+
+def test_a_proof_without_a_wall_says_so_where_it_is_printed_and_logged(project_dir, capsys, monkeypatch):
+    run_proof = evaluation_run.run_proof
+
+    def run_without_landlock(*args, **kwargs):
+        result, session = run_proof(*args, **kwargs)
+        session.access_report["fence"] = FenceRecord(("seccomp",), ("the kernel has no Landlock",))
+        return result, session
+
+    monkeypatch.setattr(evaluation_run, "run_proof", run_without_landlock)
+    code, text = run(capsys, "--places", "1")
+    expected = "PROVEN, if the predictor did not read val, as a wall is missing: the kernel has no Landlock"
+    assert code == 0
+    assert expected in text
+    assert evaluation_log.read_entries(LOG)[-1]["verdict"].startswith(expected)
 
 
 def test_a_ledger_whose_bytes_are_not_vals_is_refused(project_dir, capsys):
