@@ -7,20 +7,19 @@ import torch
 
 from golf.data.eval_stream import EvalStream
 from golf.evaluation.sandbox import state_hash
-from golf.evaluation.timer import EvalTimer
 
 BOS = 1
 
 
 class FakeSession:
-    """As golf.evaluation.sandbox.session.SandboxSession, with the given timer."""
+    """As golf.evaluation.sandbox.session.SandboxSession."""
 
-    def __init__(self, predictor, *, documents: str = "", dtype=torch.float32, timer: EvalTimer | None = None):
-        self.predictor, self.timer = predictor, timer or EvalTimer()
+    def __init__(self, predictor, *, documents: str = ""):
+        self.predictor = predictor
         self.n_score_calls = 0
         self.initial_state_hash = ""
         self.info = {"has_predict": hasattr(predictor, "predict"), "documents": documents, "disputed": []}
-        self.ctx = SimpleNamespace(dtype=dtype, device=torch.device("cpu"))
+        self.ctx = SimpleNamespace(device=torch.device("cpu"))
 
     def reset(self, **settings) -> None:
         self.predictor.reset(**settings)

@@ -32,7 +32,7 @@ class FakeSandbox:
 
     @contextlib.contextmanager
     def session(self):
-        session = FakeSession(self.make_predictor(), timer=self.timer)
+        session = FakeSession(self.make_predictor())
         session.ctx = SimpleNamespace(**vars(session.ctx), is_main=False)
         session.access_report = {}
         self.sessions.append(session)

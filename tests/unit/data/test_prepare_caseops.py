@@ -7,18 +7,7 @@ from golf.data import prepare, split_reader
 from golf.data.roundtrip import check_roundtrip
 from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
-from tests.helpers.fetched_texts import SPLITS, fetch_config, write_texts
-
-
-@pytest.fixture(scope="module")
-def text_dir(tmp_path_factory):
-    return write_texts(tmp_path_factory.mktemp("texts"))
-
-
-@pytest.fixture(scope="module")
-def dataset(text_dir, tmp_path_factory):
-    out = tmp_path_factory.mktemp("fetch")
-    return out, prepare.build_dataset(fetch_config(path=str(text_dir)), 384, out)
+from tests.helpers.fetched_texts import SPLITS, fetch_config
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,13 @@ from golf.data.hub.client import Repository
 from golf.errors import UnavailableError
 from stages import fetch
 from tests.helpers import stage_errors
-from tests.helpers.hub_exports import VOCAB_SIZE, hub_config, make_export
+from tests.helpers.hub_exports import VOCAB_SIZE, hub_config
 from tests.helpers.hub_server import COMMIT, REPO, TOKENIZER_PATH, FakeHub
 from tests.helpers.stage_processes import write_params
 
 SETTINGS = {"fetch.source": "hub", "fetch.dev_percent": 10.0, "model.vocab_size": VOCAB_SIZE} | {
     f"hub.{key}": getattr(hub_config(), key) for key in ("repo", "revision", "variant", "train_shards", "workers")
 }
-
-
-@pytest.fixture(scope="module")
-def export():
-    return make_export()
 
 
 @pytest.fixture
