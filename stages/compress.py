@@ -2,7 +2,8 @@
 
 from golf.artifacts import io, json_records, lineage
 from golf.artifacts.source_deps import import_closure
-from golf.compression import code_bundle, size_budget, writer
+from golf.compression import code_bundle, reader, size_budget, writer
+from golf.compression.code_parts import RunParts, list_unused_modules
 from golf.config import loader
 from golf.pipeline import runner
 from golf.pipeline.progress import log_line
@@ -17,12 +18,14 @@ PREDICTOR_SOURCE = "golf/inference/predictor.py"
 
 
 def main() -> None:
-    cfg = loader.load_sections("compress")
+    cfg, ttt_method, memory_orders = loader.load_sections("compress", "ttt.method", "memory.orders")
     stored, model_cfg = codes_io.load(CODES_PATH)
     record = lineage.make_lineage("compress", {"codes": CODES_PATH}, cfg)
     options = {"codec": cfg.codec, "brotli_quality": cfg.brotli_quality}
     payload = writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options)
-    code_files = import_closure(PREDICTOR_SOURCE)
+    codecs = frozenset(section.codec for section in reader.parse(ARTIFACT_PATH, payload)[0].sections)
+    parts = RunParts(model=model_cfg, codecs=codecs, ttt_method=ttt_method, has_memory=bool(memory_orders))
+    code_files = import_closure(PREDICTOR_SOURCE, excluded=list_unused_modules(parts))
     code = code_bundle.pack(code_files)
     sizes = size_budget.require_within_limit(len(payload), len(code), cfg.limit_bytes, cfg.code_reserve_bytes)
     io.write_bytes(ARTIFACT_PATH, payload)

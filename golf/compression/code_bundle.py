@@ -25,7 +25,7 @@ _Definition = TypeVar("_Definition", ast.Module, ast.ClassDef, ast.FunctionDef, 
 
 
 def minify(source: bytes, filename: str) -> bytes:
-    """Return the same module without comments, docstrings, ``__all__``, most annotations, and the imports these needed.
+    """Return the same module without comments, docstrings, ``__all__``, most annotations, and the imports for these alone.
 
     Annotations of functions, of their locals and of module variables go. Those in class bodies stay, because
     dataclasses and ``golf.config.validation`` read them. Identifiers keep their names.
@@ -64,6 +64,13 @@ class _Minifier(ast.NodeTransformer):
         if node.value is None:
             return ast.Pass()
         return ast.Assign(targets=[node.target], value=self.visit(node.value))
+
+    def visit_If(self, node: ast.If) -> ast.stmt | None:
+        """Without ``if TYPE_CHECKING:``, whose imports only annotations mention."""
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        self.generic_visit(node)
+        return node
 
     def _strip_docstring(self, node: _Definition, *, visit: bool = True, empty_allowed: bool = False) -> _Definition:
         if ast.get_docstring(node, clean=False) is not None:

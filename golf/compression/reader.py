@@ -16,21 +16,21 @@ import itertools
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from golf.compression import ans, brotli_planes
+from golf.compression import brotli_planes
 from golf.config import validation
 from golf.config.model import ModelConfig
 from golf.config.validation import NonNegativeInt
 from golf.errors import ArtifactError
 
 __all__ = [
-    "DECODERS",
+    "CODECS",
     "DTYPES",
     "FORMAT_VERSION",
     "MAGIC",
@@ -41,6 +41,7 @@ __all__ = [
     "Header",
     "Section",
     "TensorGroup",
+    "load_decoder",
     "parse",
     "read",
     "read_packed",
@@ -59,7 +60,7 @@ DTYPES: dict[str, np.dtype] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
 }
-DECODERS = {"brotli": brotli_planes.decode, "ans": ans.decode}
+CODECS = ("brotli", "ans")
 RERUN_HINT = "run compress again, or restore it with: dvc checkout compress"
 
 
@@ -103,8 +104,8 @@ class Section:
         return [group.shape for group in self.groups for _ in group.names]
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        if self.codec not in DECODERS:
-            yield "codec", f"must be one of {', '.join(DECODERS)}, got {self.codec}"
+        if self.codec not in CODECS:
+            yield "codec", f"must be one of {', '.join(CODECS)}, got {self.codec}"
         if self.dtype not in DTYPES:
             yield "dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype}"
         if not self.groups:
@@ -142,12 +143,21 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
     tensors: dict[str, torch.Tensor] = {}
     for section, body in zip(header.sections, bodies, strict=True):
         try:
-            arrays = DECODERS[section.codec](body, DTYPES[section.dtype], section.shapes)
+            arrays = load_decoder(section.codec)(body, DTYPES[section.dtype], section.shapes)
         except brotli_planes.DecodeError as error:
             raise ArtifactError(path, f"section {section.name} does not decode: {error}", RERUN_HINT) from None
         names = [name for group in section.groups for name in group.names]
         tensors |= {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
     return tensors, header
+
+
+def load_decoder(codec: str) -> Callable[[bytes, np.dtype, list[tuple[int, ...]]], list[np.ndarray]]:
+    """Return what decodes a section of ``codec``: (packed, dtype, shapes) -> arrays. Its module is optional (code_parts)."""
+    if codec == "ans":
+        from golf.compression import ans
+
+        return ans.decode
+    return brotli_planes.decode
 
 
 def read_packed(path: str | Path) -> tuple[Header, list[bytes]]:

@@ -1,6 +1,6 @@
 """golf's own predictor, the default of ``evaluate.predictor``. Its import closure is the code that is weighed."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -10,10 +10,12 @@ from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
 from golf.errors import ArtifactError
 from golf.inference.interface import MemorySettings, ScoredChunk, TTTSettings
-from golf.inference.ngram_memory import NgramMemory
-from golf.inference.score_first_sgd import ScoreFirstSGD
 from golf.inference.scorer import Scorer
 from golf.model.gpt import GPT
+
+if TYPE_CHECKING:
+    from golf.inference.ngram_memory import NgramMemory
+    from golf.inference.score_first_sgd import ScoreFirstSGD
 
 __all__ = ["GolfPredictor"]
 
@@ -58,8 +60,15 @@ class GolfPredictor:
         self.model.load_state_dict(self.initial_weights)
         self._stride = stride
         self._scorer.warm_up(stride=stride)
-        self.learner = None if ttt_cfg is None else ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
-        self.memory = NgramMemory(memory_cfg) if memory_cfg and memory_cfg.orders else None
+        self.learner, self.memory = None, None
+        if ttt_cfg is not None:
+            from golf.inference.score_first_sgd import ScoreFirstSGD
+
+            self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
+        if memory_cfg is not None and memory_cfg.orders:
+            from golf.inference.ngram_memory import NgramMemory
+
+            self.memory = NgramMemory(memory_cfg)
         return self
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_a_sidecar_is_distinguished_from_a_token_shard(work_dir):
 
 
 def test_every_codec_of_a_submission_is_listed(artifacts, monkeypatch):
-    monkeypatch.setitem(reader.DECODERS, "other", reader.DECODERS["brotli"])
+    monkeypatch.setattr(reader, "CODECS", ("brotli", "other"))
     tensors, header = reader.read(artifacts["golf"])
     sections = (header.sections[0], dataclasses.replace(header.sections[1], codec="other"))
     monkeypatch.setattr(reader, "read", lambda path: (tensors, dataclasses.replace(header, sections=sections)))

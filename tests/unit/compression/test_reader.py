@@ -215,7 +215,9 @@ def reversed_decode(packed, dtype, shapes):
 
 
 def test_each_section_is_decoded_by_the_codec_it_names(golf_path, monkeypatch):
-    monkeypatch.setitem(reader.DECODERS, "reversed", reversed_decode)
+    decoders = {"brotli": brotli_planes.decode, "reversed": reversed_decode}
+    monkeypatch.setattr(reader, "CODECS", tuple(decoders))
+    monkeypatch.setattr(reader, "load_decoder", decoders.__getitem__)
     header, bodies = reader.parse(golf_path, pack_file(codec="brotli"))
 
     def mixed(tree):

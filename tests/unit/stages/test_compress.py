@@ -49,7 +49,7 @@ def set_limit(tmp_path, monkeypatch):
         section = sections.CompressConfig(
             codec="brotli", brotli_quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve
         )
-        monkeypatch.setattr(loader, "load_sections", lambda *_: section)
+        monkeypatch.setattr(loader, "load_sections", lambda *_: (section, "score_first", (1,)))
         return tmp_path
 
     return limit

@@ -1,0 +1,36 @@
+"""Which optional modules of the predictor a run packs, so that it pays for the code that it uses.
+
+The function that needs an optional module imports it. compress leaves the others out of the bundle.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from golf.config.model import ModelConfig
+
+__all__ = ["OPTIONAL_MODULES", "RunParts", "list_unused_modules"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunParts:
+    """The settings of a run that name parts of the predictor.
+
+    codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_memory: ``memory.orders`` names an order.
+    """
+
+    model: ModelConfig
+    codecs: frozenset[str]
+    ttt_method: str
+    has_memory: bool
+
+
+OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the condition under which a run uses it
+    "golf/compression/ans.py": lambda parts: "ans" in parts.codecs,
+    "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
+    "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method == "score_first",
+}
+
+
+def list_unused_modules(parts: RunParts) -> list[str]:
+    """Return the optional modules that a run of these ``parts`` never imports."""
+    return [module for module, is_used in OPTIONAL_MODULES.items() if not is_used(parts)]

@@ -1,0 +1,35 @@
+"""golf/compression/code_parts.py: a run pays for the code that it uses"""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from golf.artifacts.source_deps import import_closure
+from golf.compression.code_parts import OPTIONAL_MODULES, RunParts, list_unused_modules
+from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+
+ROOT = Path(__file__).parents[3]
+PREDICTOR = "golf/inference/predictor.py"
+ALL_PARTS = RunParts(
+    model=TINY_MODEL_CONFIG, codecs=frozenset({"ans", "brotli"}), ttt_method="score_first", has_memory=True
+)
+
+
+def test_the_predictor_imports_every_optional_module():
+    assert set(OPTIONAL_MODULES) <= set(import_closure(PREDICTOR, root=ROOT))
+
+
+@pytest.mark.parametrize(
+    ("change", "module"),
+    [
+        ({"codecs": frozenset({"brotli"})}, "golf/compression/ans.py"),
+        ({"has_memory": False}, "golf/inference/ngram_memory.py"),
+        ({"ttt_method": "prequant"}, "golf/inference/score_first_sgd.py"),
+    ],
+)
+def test_a_module_is_left_out_when_no_setting_names_it(change, module):
+    used, unused = list_unused_modules(ALL_PARTS), list_unused_modules(dataclasses.replace(ALL_PARTS, **change))
+    assert module not in used
+    assert module in unused
+    assert module not in import_closure(PREDICTOR, root=ROOT, excluded=unused)
