@@ -25,7 +25,7 @@ _Definition = TypeVar("_Definition", ast.Module, ast.ClassDef, ast.FunctionDef, 
 
 
 def minify(source: bytes, filename: str) -> bytes:
-    """Return the same module without comments, docstrings, ``__all__``, most annotations, and the imports for these alone.
+    """Return the same module without comments, docstrings, ``__all__``, most annotations, and their imports.
 
     Annotations of functions, of their locals and of module variables go. Those in class bodies stay, because
     dataclasses and ``golf.config.validation`` read them. Identifiers keep their names.

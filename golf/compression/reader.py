@@ -152,7 +152,7 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
 
 
 def load_decoder(codec: str) -> Callable[[bytes, np.dtype, list[tuple[int, ...]]], list[np.ndarray]]:
-    """Return what decodes a section of ``codec``: (packed, dtype, shapes) -> arrays. Its module is optional (code_parts)."""
+    """Return what decodes a section of ``codec``: (packed, dtype, shapes) -> arrays."""
     if codec == "ans":
         from golf.compression import ans
 
