@@ -71,7 +71,7 @@ def collect_statistics(tokens: np.ndarray, orders: Sequence[int], max_successors
     )
     shape = len(tokens) - 1, len(orders)
     counts, distinct, hits = np.zeros(shape), np.zeros(shape), np.zeros((*shape, max_successors), bool)
-    for row, contexts in enumerate(memory.iter_contexts(tokens, 1, memory.successors)):
+    for row, contexts in enumerate(memory.iter_contexts(tokens.astype("<u2").tobytes()), -1):  # -1: nothing before it
         for order, (_, successors, _) in enumerate(reversed(contexts)):
             counts[row, order], distinct[row, order] = len(successors), len(set(successors))
             hits[row, order, : len(successors)] = [token == tokens[row + 1] for token in successors]

@@ -16,7 +16,6 @@ it.
 
 # n tokens of the chunk, V vocabulary size
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,10 +25,11 @@ from golf.inference.interface import MemorySettings, ScoredChunk
 __all__ = ["NgramMemory"]
 
 _Context = tuple[bytes, tuple[int, ...], float]  # its token ids, their successors (the newest first), its escape weight
+_ID_BYTES = 2
 
 
 class _Successors(dict[bytes, tuple[int, ...]]):
-    """The newest successors of each context. Contexts missing here are looked up in ``base``, which never changes."""
+    """The newest successors of each context. Contexts missing here are looked up in ``base``."""
 
     def __init__(self, base: dict[bytes, tuple[int, ...]]) -> None:
         self._base = base
@@ -39,88 +39,120 @@ class _Successors(dict[bytes, tuple[int, ...]]):
 
 
 class NgramMemory:
-    """Mixes the probabilities of a stream's chunks. ``learn`` records a chunk for good; mixing changes nothing.
+    """Mixes the probabilities of a stream's tokens with what followed their contexts before.
+
+    ``learn`` records a chunk for good. The other methods record what their prefix holds beyond that in an overlay,
+    which the next call extends if its prefix begins alike and drops otherwise. So no result depends on earlier calls.
 
     Contexts are stored exactly, in a dict. Seven orders take about 0.5 KB for each token.
-
-    successors: of every context that was learned.
     """
 
     def __init__(self, cfg: MemorySettings) -> None:
         self._orders = sorted(zip(cfg.orders, cfg.escape_weights, strict=True), reverse=True)  # the longest first
-        self._max_successors, self.longest_order = cfg.max_successors, self._orders[0][0]
+        self._max_successors, self._longest_order = cfg.max_successors, self._orders[0][0]
         self._recency_weights = [(age + 1) ** -cfg.recency_exponent for age in range(cfg.max_successors)]
         self._recency_sums = np.cumsum([0.0, *self._recency_weights]).tolist()
-        self.successors = _Successors({})
-        self._n_learned, self._last_tokens = 1, np.zeros(0, np.uint16)  # the stream's first token follows nothing
+        self._learned: dict[bytes, tuple[int, ...]] = {}
+        self._n_learned, self._last_learned = 0, b""  # tokens, and the ids that a context may still reach
+        self._drop_overlay()
 
     def learn(self, chunk: ScoredChunk) -> None:
         """Record a chunk's tokens. Chunks are given in the stream's order, none left out."""
-        tokens = np.concatenate([self._last_tokens[:-1], chunk.tokens])
-        for _ in self.iter_contexts(tokens, max(1, len(self._last_tokens)), self.successors):
-            pass
-        self._n_learned += len(chunk.tokens) - 1
-        self._last_tokens = tokens[-self.longest_order :]
+        new_tokens = chunk.tokens[min(1, self._n_learned) :]  # the first chunk also brings the stream's first token
+        self._extend_overlay(self._last_learned + _pack_ids(new_tokens))
+        self._learned.update(self._overlay)
+        self._n_learned += len(new_tokens)
+        self._last_learned = self._overlay_ids[-_ID_BYTES * self._longest_order :]
+        self._drop_overlay()
 
     def mix_nll(self, prefix: np.ndarray, chunk: np.ndarray, nll: np.ndarray) -> np.ndarray:
         """Return the nll of each token of ``chunk`` in the mixture: fp32 [n]. prefix: the stream before the chunk.
 
         nll: the model's, [n].
         """
-        probs = np.exp(-nll.astype(np.float64)).tolist()
-        mixed = [
-            shares.get(token, 0.0) + model_share * prob
-            for token, prob, (shares, model_share) in zip(
-                chunk.tolist(), probs, self._iter_mixtures(prefix, chunk), strict=True
-            )
-        ]
+        ids = self._pack_prefix(prefix)
+        self._extend_overlay(ids)
+        probs, mixed = np.exp(-nll.astype(np.float64)).tolist(), []
+        contexts_of_chunk = self.iter_contexts(ids + _pack_ids(chunk))
+        for token, prob, contexts in zip(chunk.tolist(), probs, contexts_of_chunk, strict=True):
+            scales, model_share = self._weigh_contexts(contexts)
+            share = 0.0
+            for successors, scale in scales:
+                if token in successors:
+                    for successor, weight in zip(successors, self._recency_weights, strict=False):
+                        if successor == token:
+                            share += scale * weight
+            mixed.append(share + model_share * prob)
         return -np.log(mixed).astype(np.float32)
+
+    def mix_probs_(self, prefix: np.ndarray, probs_V: np.ndarray) -> np.ndarray:
+        """Turn the model's distribution of the token after ``prefix`` into the mixture, in place; float64 [V]."""
+        ids = self._pack_prefix(prefix)
+        self._extend_overlay(ids)
+        scales, model_share = self._weigh_contexts(self._find_contexts(ids, len(ids) // _ID_BYTES))
+        shares: dict[int, float] = {}
+        for successors, scale in scales:
+            for token, weight in zip(successors, self._recency_weights, strict=False):
+                shares[token] = shares.get(token, 0.0) + scale * weight
+        probs_V *= model_share
+        probs_V[list(shares)] += list(shares.values())
+        return probs_V
 
     def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Return the mixture's log-probabilities of the token after ``prefix``: fp32 [V]. log_probs: the model's."""
-        shares, model_share = next(self._iter_mixtures(prefix, prefix[:1]))  # any token stands for the unknown one
-        mixed = np.exp(log_probs.astype(np.float64)) * model_share
-        mixed[list(shares)] += list(shares.values())
-        return np.log(mixed).astype(np.float32)
+        return np.log(self.mix_probs_(prefix, np.exp(log_probs.astype(np.float64)))).astype(np.float32)
 
-    def _iter_mixtures(self, prefix: np.ndarray, chunk: np.ndarray) -> Iterator[tuple[dict[int, float], float]]:
-        """For each token of ``chunk``, from the tokens before it: (the share of each remembered token, the model's)."""
-        first = max(0, self._n_learned - self.longest_order)  # copy no more of a long prefix than contexts reach back
-        tokens, table = np.concatenate([prefix[first:], chunk]), _Successors(self.successors)
-        contexts = self.iter_contexts(tokens, self._n_learned - first, table)
-        yield from map(self.mix_contexts, itertools.islice(contexts, len(prefix) - self._n_learned, None))
+    def iter_contexts(self, ids: bytes) -> Iterator[list[_Context]]:
+        """Yield the contexts of each token of ``ids`` after the recorded ones, the longest first; then record it.
 
-    def iter_contexts(self, tokens: np.ndarray, begin: int, table: _Successors) -> Iterator[list[_Context]]:
-        """Yield the contexts of each position from ``begin`` on, longest first; then record its token in ``table``.
-
-        tokens: uint16 [N], which hold the longest context before ``begin`` or start with the stream.
+        ids: two bytes a token, little-endian, which begin with those in the overlay.
         """
-        first = max(0, begin - self.longest_order)
-        ids, id_bytes = tokens[first:].tolist(), tokens[first:].astype("<u2").tobytes()  # two bytes an id
-        for index in range(begin - first, len(ids)):
-            contexts = [
-                (key, table[key], escape_weight)
-                for order, escape_weight in self._orders
-                if order <= index
-                for key in [id_bytes[2 * (index - order) : 2 * index]]
-            ]
+        n_recorded = len(self._overlay_ids)
+        new_tokens = np.frombuffer(ids, "<u2", offset=n_recorded).tolist() if len(ids) > n_recorded else ()
+        for index, token in enumerate(new_tokens, n_recorded // _ID_BYTES):
+            contexts = self._find_contexts(ids, index)
             yield contexts
             for key, successors, _ in contexts:
-                table[key] = (ids[index], *successors[: self._max_successors - 1])
-                if ids[index] in successors:
+                self._overlay[key] = (token, *successors[: self._max_successors - 1])
+                if token in successors:
                     break
+        self._overlay_ids = ids
 
-    def mix_contexts(self, contexts: list[_Context]) -> tuple[dict[int, float], float]:
-        """Return (the share of each remembered token, the share left for the model); together they are 1."""
-        shares: dict[int, float] = {}
-        remaining = 1.0
+    def _pack_prefix(self, prefix: np.ndarray) -> bytes:
+        """The ids of a prefix, from the first that a context after the learned tokens may reach."""
+        return _pack_ids(prefix[max(0, self._n_learned - self._longest_order) :])
+
+    def _drop_overlay(self) -> None:
+        self._overlay, self._overlay_ids = _Successors(self._learned), self._last_learned
+
+    def _extend_overlay(self, ids: bytes) -> None:
+        """Record all of ``ids``, which begin with ``_last_learned``."""
+        if not ids.startswith(self._overlay_ids):
+            self._drop_overlay()
+        for _ in self.iter_contexts(ids):
+            pass
+
+    def _find_contexts(self, ids: bytes, index: int) -> list[_Context]:
+        """The contexts of the token at ``index``, from those recorded so far."""
+        end, table = _ID_BYTES * index, self._overlay
+        return [
+            (key, table[key], escape_weight)
+            for order, escape_weight in self._orders
+            if order <= index
+            for key in [ids[end - _ID_BYTES * order : end]]
+        ]
+
+    def _weigh_contexts(self, contexts: list[_Context]) -> tuple[list[tuple[tuple[int, ...], float]], float]:
+        """(each context's successors and the factor of their recency weights, the share left for the model)"""
+        scales, remaining = [], 1.0
         for _, successors, escape_weight in contexts:
-            if not successors:
-                continue
-            n = len(successors)
-            weight = n / (n + escape_weight * len(set(successors)))
-            scale = remaining * weight / self._recency_sums[n]
-            for token, recency_weight in zip(successors, self._recency_weights, strict=False):
-                shares[token] = shares.get(token, 0.0) + scale * recency_weight
-            remaining *= 1 - weight
-        return shares, remaining
+            if successors:
+                n = len(successors)
+                weight = n / (n + escape_weight * len(set(successors)))
+                scales.append((successors, remaining * weight / self._recency_sums[n]))
+                remaining *= 1 - weight
+        return scales, remaining
+
+
+def _pack_ids(tokens: np.ndarray) -> bytes:
+    return tokens.astype("<u2").tobytes()

@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from golf.evaluation.text_codec.kv_cache import KVCacheModel
-from golf.inference.ngram_memory import NgramMemory
 from golf.inference.predictor import GolfPredictor
 from golf.inference.windows import Window, list_windows
 
@@ -47,7 +46,7 @@ class PredictSource:
 
 
 class IncrementalSource:
-    """Keeps keys and values within a window, and the memory's place within a chunk."""
+    """Keeps keys and values within a window; the memory keeps its place in the stream itself."""
 
     def __init__(self, predictor: GolfPredictor, *, stride: int) -> None:
         """stride: that of the predictor's pass."""
@@ -57,15 +56,12 @@ class IncrementalSource:
         self._probs = np.empty(predictor.model.cfg.vocab_size)
         self._windows: Iterator[Window] = iter(())
         self._window_end = 0
-        self._memory: _MemoryCursor | None = None
 
     def begin_chunk(self, begin: int, end: int) -> None:
         if self._predictor.learner is not None:
             self._model.refresh()
         windows = list_windows(begin, end, context_length=self._context_length, stride=self._stride)
         self._windows, self._window_end = iter(windows), begin
-        memory = self._predictor.memory
-        self._memory = None if memory is None else _MemoryCursor(memory)
 
     def next_probs(self, tokens: np.ndarray, n: int) -> np.ndarray:
         position = n - 1
@@ -77,34 +73,6 @@ class IncrementalSource:
         logits -= logits.max()
         np.exp(logits, out=self._probs, dtype=np.float64)
         self._probs *= 1 / self._probs.sum()
-        if self._memory is not None:
-            self._memory.mix(tokens, n, self._probs)
+        if self._predictor.memory is not None:
+            self._predictor.memory.mix_probs_(tokens[:n], self._probs)
         return self._probs
-
-
-class _MemoryCursor:
-    """A memory's distributions along a growing stream, at the cost of one token each.
-
-    ``NgramMemory`` mixes whole chunks. This reads its tables and records a chunk's tokens in a table of its own, which
-    is dropped at the chunk's end: ``NgramMemory.learn`` records them for good.
-    """
-
-    def __init__(self, memory: NgramMemory) -> None:
-        self._memory, self._longest = memory, memory.longest_order
-        self._successors = type(memory.successors)(memory.successors)
-        self._has_unrecorded = False  # the tokens before the chunk are in the memory already
-
-    def mix(self, tokens: np.ndarray, n: int, probs_V: np.ndarray) -> None:
-        """Turn the model's distribution of token n into the mixture, in place. n grows by one from call to call.
-
-        Token n itself is read as a placeholder: no context holds it, and it is recorded with the next call.
-        """
-        first = max(0, n - self._longest - 1)
-        begin = n - 1 if self._has_unrecorded else n
-        positions = self._memory.iter_contexts(tokens[first : n + 1], begin - first, self._successors)
-        if self._has_unrecorded:
-            next(positions)  # the next step records this position's token
-        shares, model_share = self._memory.mix_contexts(next(positions))
-        self._has_unrecorded = True
-        probs_V *= model_share
-        probs_V[list(shares)] += list(shares.values())

@@ -84,3 +84,14 @@ def test_text_that_comes_again_costs_almost_nothing():
     tokens = np.tile(TOKENS[:45], 2)
     nll = mix_in_chunks(16, tokens=tokens)
     assert nll[50:].mean() < 0.35 < 1 < nll[:44].mean()
+
+
+@given(st.permutations(range(8)), st.integers(1, 70))
+def test_predictions_do_not_depend_on_their_order(places, n_learned):
+    memory = NgramMemory(CFG)
+    memory.learn(ScoredChunk(0, TOKENS[: n_learned + 1], False, ""))
+    for place in places:
+        end = n_learned + 1 + place
+        fresh = NgramMemory(CFG)
+        expected = fresh.mix_log_probs(TOKENS[:end], LOG_PROBS[end - 1])
+        np.testing.assert_array_equal(memory.mix_log_probs(TOKENS[:end], LOG_PROBS[end - 1]), expected)
