@@ -11,7 +11,7 @@ import numpy as np
 
 from golf.artifacts import io, json_records, lineage
 from golf.compliance import evaluation_log, evaluation_run, provenance
-from golf.compliance.proof import ELSEWHERE_TOLERANCES, TOLERANCES, Proof, Tolerances
+from golf.compliance.proof import ELSEWHERE_TOLERANCES, FORGED_FRAC, TOLERANCES, Proof, Tolerances
 from golf.config import loader
 from golf.config.sections import EvaluateConfig
 from golf.data import split_reader
@@ -32,7 +32,6 @@ __all__ = ["ProofPaths", "prove_ledger"]
 
 _FETCH_DIR, _LOG_PATH = Path("artifacts/fetch"), Path("artifacts/evaluate/evaluation_log.jsonl")
 _PROVEN, _NOT_PROVEN = "PROVEN", "NOT PROVEN"
-_FORGED_FRAC = 0.01  # of the targets, for which the report states the probability that a forgery would have shown
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _render_report(
     differences: list[str],
 ) -> list[str]:
     comparison = proof.comparison
-    shows = comparison.probability_of_detection(_FORGED_FRAC)
+    shows = comparison.probability_of_detection(FORGED_FRAC)
     discount = comparison.smallest_detectable_discount(tolerances.mean_nats)
     machine = f"another, so tolerances are wider: {'; '.join(differences)}" if differences else "that of the evaluation"
     return [
@@ -181,7 +180,7 @@ def _render_report(
         f"{'places':<12}{comparison.n_places:,} of {len(sealed.nll):,} targets, in all {proof.n_chunks:,} chunks",
         f"{'difference':<12}at most {comparison.max_diff:.1e} nats; allowed {tolerances.place_nats:g}",
         f"{'mean':<12}{-comparison.mean_diff:+.1e} nats better than predictions; allowed {tolerances.mean_nats:g}",
-        f"{'would show':<12}a discount of {discount:.1e} nats; {_FORGED_FRAC:.0%} of scores forged, with {shows:.1%}",
+        f"{'would show':<12}a discount of {discount:.1e} nats; {FORGED_FRAC:.0%} of scores forged, with {shows:.1%}",
         f"{'machine':<12}{machine}",
         f"{'seconds':<12}{proof.predict_s:.1f} for predictions, {proof.replay_s:.1f} for learning again",
     ]

@@ -26,6 +26,7 @@ from golf.pipeline.progress import Progress
 
 __all__ = [
     "ELSEWHERE_TOLERANCES",
+    "FORGED_FRAC",
     "TOLERANCES",
     "Proof",
     "ScoreComparison",
@@ -52,6 +53,7 @@ TOLERANCES = {"float32": Tolerances(1e-3, 1e-4, 1e-4), "bfloat16": Tolerances(0.
 ELSEWHERE_TOLERANCES = {"float32": Tolerances(0.05, 2e-3, 1e-4), "bfloat16": Tolerances(0.3, 0.01, 1e-3)}
 _MEAN_CONFIDENCE = 0.999  # of the one-sided test of the mean; an innocent predictor fails once in a thousand runs
 _HASH_BYTES = 32
+FORGED_FRAC = 0.01  # of the targets, for which reports state the probability that a forgery would show
 
 
 @dataclass(frozen=True)

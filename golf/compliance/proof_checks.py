@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 from golf.compliance.check_result import NOT_RUN, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
-from golf.compliance.proof import TOLERANCES, Proof
+from golf.compliance.proof import FORGED_FRAC, TOLERANCES, Proof
 from golf.compliance.registry import check
 
 __all__ = ["PROOF_OFF_NOTE"]
 
-_FORGED_FRAC = 0.01  # of the targets, for which C1-a states the probability of detection
 PROOF_OFF_NOTE = "the proof is off (evaluate.proof_places: null)"
 
 
@@ -40,7 +39,7 @@ def _check_scores(proof: Proof, context: EvaluationContext) -> Outcome:
     comparison, limit = proof.comparison, TOLERANCES[context.cfg.dtype].place_nats
     measured = (
         f"{comparison.max_diff:.1e} nats at {comparison.n_places:,} places of all {proof.n_chunks:,} chunks; "
-        f"{_FORGED_FRAC:.0%} forged would show with {comparison.probability_of_detection(_FORGED_FRAC):.1%}"
+        f"{FORGED_FRAC:.0%} forged would show with {comparison.probability_of_detection(FORGED_FRAC):.1%}"
     )
     note = "a second predictor that is given only the tokens before a place does not give it the sealed score"
     return pass_or_fail(comparison.max_diff <= limit, measured, f"{limit:g}", note)
