@@ -2,7 +2,7 @@
 
 It has two walls. Landlock is raised first, before this process has a second thread, so that every thread is behind it.
 Then the evaluator's own code makes what needs more than the predictor may have: the connections between ranks, the
-device's context, a first graph of the compiler. seccomp is raised last, in all threads at once. A network namespace is an
+device's context, the compiler's first graph. seccomp is raised last, in all threads at once. A network namespace is an
 addition where the kernel allows one. A wall that cannot be raised is reported and never silently left out.
 """
 
