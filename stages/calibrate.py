@@ -1,18 +1,16 @@
-"""Calibrate: measure each layer's input Hessian and output sensitivity on training tokens, and keep these tokens."""
+"""Calibrate: measure each layer's input Hessian and output sensitivity on tokens, and keep these tokens."""
 
 import dataclasses
 from itertools import islice
 
 from golf.artifacts import io, lineage
 from golf.config import loader
-from golf.data import split_reader
-from golf.data.loader import TokenLoader
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
 from golf.model import attention_backends, checkpoint
 from golf.pipeline import runner, timing
 from golf.pipeline.progress import Progress
-from golf.quantization import hessians, sensitivity
+from golf.quantization import calibration_batches, hessians, sensitivity
 from golf.training import time_budget
 
 TRAIN_DIR, TRAIN_TIMING_PATH = "artifacts/fetch/train", "artifacts/train/timing.json"
@@ -32,20 +30,19 @@ def main(ctx: DistContext) -> None:
     weights, _ = checkpoint.load(weights_path, model_cfg)
     model = checkpoint.build_model(model_cfg, weights, ctx)
     inputs = hessians.map_quantized_inputs(weights, min_weights)
-    split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
     seed, context_length = train_seed + SEED_OFFSET, model_cfg.context_length
-    paths, params = {"weights": weights_path, "train": TRAIN_DIR}, (model_cfg, cfg, min_weights)
+    paths = {"weights": weights_path} | ({"train": TRAIN_DIR} if cfg.source == "train" else {})
+    params = model_cfg, cfg, min_weights
     record = lineage.make_lineage("calibrate", paths, *params, seed=seed, world_size=ctx.world_size, dtype=ctx.dtype)
     rows, micro_rows = cfg.batch_tokens // context_length, cfg.micro_batch_tokens // context_length
-    loader_options = {"rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device, "seed": seed, "rows": rows}
     progress = Progress("calibrate", cfg.batches, "batch", quiet=not ctx.is_main)
     followup_batches = BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
     time_left_s = time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH)
     options = {"progress": progress, "time_left_s": time_left_s, "followup_batches": followup_batches}
-    loader_options |= {"context_length": context_length, "param_name": "calibrate.batch_tokens"}
-    with TokenLoader(split, **loader_options) as tokens:
+    source = {"seed": seed, "train_dir": TRAIN_DIR, "hub_root": hub_root}
+    with calibration_batches.open_batches(model, cfg, ctx, **source) as batches:
         hessian_by_input, windows, forward_s = hessians.collect_hessians(
-            model, inputs, islice(tokens, cfg.batches), micro_rows=micro_rows, ctx=ctx, **options
+            model, inputs, islice(batches, cfg.batches), micro_rows=micro_rows, ctx=ctx, **options
         )
     sensitivity_windows = windows[: cfg.sensitivity_tokens // context_length]
     backward_rows = max(1, micro_rows // BACKWARD_COST)

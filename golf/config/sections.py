@@ -225,10 +225,14 @@ class PrequantTTTConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrateConfig(ExecutionConfig):
-    """The training tokens from which Hessians and sensitivities are estimated."""
+    """The tokens from which Hessians and sensitivities are estimated."""
 
     ranks: _RankCount  # processes, over all machines
-    batches: Annotated[int, Range(low=1, high=1_000_000)]  # batches of training tokens; fewer when the time ends first
+    # train: tokens of the train split | self: tokens that the model draws itself, docs/references.md#self-calibration
+    source: Literal["train", "self"]
+    # of the distributions that source self draws from; 1: the model's own
+    temperature: Annotated[float, Range(low=0.01, high=100)]
+    batches: Annotated[int, Range(low=1, high=1_000_000)]  # batches of tokens; fewer when the time ends first
     batch_tokens: Count  # tokens per batch, over all ranks
     micro_batch_tokens: Count  # tokens that one rank holds at a time
     sensitivity_tokens: CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some

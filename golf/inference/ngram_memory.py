@@ -54,7 +54,7 @@ class NgramMemory:
         self._recency_sums = np.cumsum([0.0, *self._recency_weights]).tolist()
         self._learned: dict[bytes, tuple[int, ...]] = {}
         self._n_learned, self._last_learned = 0, b""  # tokens, and the ids that a context may still reach
-        self._drop_overlay()
+        self._overlay, self._overlay_ids = _Successors(self._learned), self._last_learned
 
     def learn(self, chunk: ScoredChunk) -> None:
         """Record a chunk's tokens. Chunks are given in the stream's order, none left out."""
