@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from golf.artifacts import io, json_records, lineage
+from golf.cli.byte_report import ByteCollector
 from golf.compliance import evaluation_log, evaluation_run, provenance
 from golf.compliance.proof import ELSEWHERE_TOLERANCES, FORGED_FRAC, TOLERANCES, Proof, Tolerances
 from golf.config import loader
@@ -44,11 +45,13 @@ class ProofPaths:
     code: Path
 
 
-def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: bool = False) -> tuple[str, bool]:
+def prove_ledger(
+    paths: ProofPaths, places_per_chunk: int | None, *, prove_all: bool = False, write_bytes: bool = False
+) -> tuple[str, bool]:
     """Prove a ledger of val and log the result; return the report and whether a sealed score is contradicted.
 
     The other settings are those of params.yaml. places_per_chunk: None is evaluate.proof_places. prove_all: every
-    target instead.
+    target instead. write_bytes: also write the reading by bytes, unless a score is contradicted; needs ``prove_all``.
     Raises ArtifactError for a damaged file, InputError where the files are not of one evaluation.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -61,10 +64,8 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     sealed, meta = ledger.read(paths.ledger)
     ttt_cfg, memory_cfg = provenance.read_plan(paths.plan, cfg.model.context_length)
     record = _require_same_evaluation(paths, meta, evaluate_cfg)
-    stream = EvalStream.from_split(
-        split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size),
-        Tokenizer.open(_FETCH_DIR / "tokenizer.model"),
-    )
+    tokenizer = Tokenizer.open(_FETCH_DIR / "tokenizer.model")
+    stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
     _require_rows_of(stream, ttt_cfg.chunk_tokens, sealed, paths.ledger)
     settings = scoring_loop.make_pass_settings(
         meta["mode"],
@@ -76,10 +77,17 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     )
     plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
     entry = _make_log_entry(dataclasses.replace(evaluate_cfg, headline=meta["mode"]), plan, sealed)
+    collector = ByteCollector(tokenizer) if write_bytes else None
     try:
         with Sandbox(evaluate_cfg, bundle_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
             result, session = evaluation_run.run_proof(
-                sandbox, stream.tokens, sealed, settings, places, seed=secrets.token_hex(16)
+                sandbox,
+                stream.tokens,
+                sealed,
+                settings,
+                places,
+                secrets.token_hex(16),
+                collector.add if collector else None,
             )
     except PredictorError as error:
         evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": f"{_NOT_PROVEN}: {error}"})
@@ -92,6 +100,8 @@ def prove_ledger(paths: ProofPaths, places_per_chunk: int | None, *, prove_all: 
     n_places = f" ({result.comparison.n_places:,} places of {result.n_chunks:,} chunks)"
     evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": "; ".join(conclusions) + n_places})
     lines = _render_report(paths, meta["mode"], sealed, result, tolerances, differences)
+    if collector is not None and not failures:
+        lines.append(f"{'bytes':<12}{collector.save(paths.ledger, meta['mode'])}; show it with: golf results --bytes")
     lines += [f"{'fence':<12}{', '.join(fence.walls) or 'nothing'}", "", *conclusions]
     return "\n".join(lines), bool(failures)
 

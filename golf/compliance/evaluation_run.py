@@ -9,7 +9,7 @@ import dataclasses
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,7 @@ def run_proof(
     settings: dict[str, Any],
     places_per_chunk: int | None,
     seed: str,
+    on_prediction: Callable[[np.ndarray, int], None] | None = None,
 ) -> tuple[Proof, SandboxSession]:
     """Prove a ledger in a session of its own; return the proof and the session, closed.
 
@@ -133,7 +134,14 @@ def run_proof(
         open_s = time.perf_counter() - start
         progress = Progress("evaluate", len(sealed.nll), "targets proven", quiet=not session.ctx.is_main)
         result = proof.prove(
-            session, tokens, sealed, settings, places_per_chunk=places_per_chunk, seed=seed, progress=progress
+            session,
+            tokens,
+            sealed,
+            settings,
+            places_per_chunk=places_per_chunk,
+            seed=seed,
+            progress=progress,
+            on_prediction=on_prediction,
         )
     return dataclasses.replace(result, predict_s=result.predict_s + open_s), session
 

@@ -12,7 +12,7 @@ and C2-c of openai/parameter-golf, issue #1017).
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,11 +161,12 @@ def prove(
     places_per_chunk: int | None,
     seed: str,
     progress: Progress,
+    on_prediction: Callable[[np.ndarray, int], None] | None = None,
 ) -> Proof:
     """Hold the sealed scores against a newly opened predictor's predictions.
 
     tokens: uint16 [N + 1], the stream. sealed: its ledger, of N targets. settings: the arguments of ``reset`` in the
-    pass. places_per_chunk: None is all.
+    pass. places_per_chunk: None is all. on_prediction: called with each row, [V], and the token that stands there.
     Raises PredictorError when the predictor fails or breaks its contract.
     """
     rng = np.random.default_rng(list(bytes.fromhex(seed)))
@@ -183,6 +184,8 @@ def prove(
             rows.add(row)
             sealed_scores.append(float(sealed.nll[place]))
             predicted_scores.append(_score_of(row, int(tokens[place + 1])))
+            if on_prediction is not None:
+                on_prediction(row, int(tokens[place + 1]))
         is_last = index == n_chunks - 1
         replay_start = time.perf_counter()
         if not is_last:  # nothing is predicted after the last chunk

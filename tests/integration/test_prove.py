@@ -128,3 +128,17 @@ def test_settings_of_another_evaluation_are_refused(project_dir, capsys, key, va
 
 def test_wrong_numbers_of_places_are_refused(project_dir, capsys):
     assert run(capsys, "--places", "0") == (2, "golf prove: --places must be at least 1, got 0\n")
+
+
+def test_a_proof_of_all_targets_reads_the_scores_byte_by_byte(project_dir, capsys):
+    code, text = run(capsys, "--all", "--bytes")
+    assert code == 0, text
+    assert "artifacts/prove/bytes_ttt.safetensors" in text
+    headline = io.read_json("artifacts/evaluate/metrics.json")["val_bpb"]
+    assert main.main(["results", "--bytes"]) == 0
+    shown = capsys.readouterr().out
+    assert f"are the {headline:.4f} bpb of mode ttt" in shown
+    assert "That is no score" in shown
+    reseal("ttt", lambda nll: nll - np.float32(0.01))
+    assert main.main(["results", "--bytes"]) == 1
+    assert "is a reading of another artifacts/evaluate/ledgers/ttt.safetensors" in capsys.readouterr().err

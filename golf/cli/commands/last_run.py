@@ -11,6 +11,8 @@ __all__ = ["add_commands"]
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands' parsers."""
     results = commands.add_parser("results", help="show the last run: bpb, bytes, seconds, verdict")
+    results.add_argument("--bytes", action="store_true", help="show the reading by bytes that golf prove wrote")
+    results.add_argument("--mode", choices=("plain", "sliding", "ttt"), default="ttt", help="of --bytes (%(default)s)")
     results.set_defaults(run=_run_results)
 
     plot = commands.add_parser("plot", help="draw the tables of the last run as PNG files")
@@ -39,6 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     places = prove.add_mutually_exclusive_group()
     places.add_argument("--places", type=int, metavar="N", help="targets of each chunk (evaluate.proof_places)")
     places.add_argument("--all", action="store_true", help="every target")
+    prove.add_argument("--bytes", action="store_true", help="with --all: also write the scores byte by byte")
     prove.set_defaults(run=_run_prove)
 
 
@@ -46,9 +49,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run_results(args: argparse.Namespace) -> str:
-    from golf.cli import results
+    from golf.cli import byte_report, results
 
-    return results.render_table()
+    return byte_report.render_reading(args.mode) if args.bytes else results.render_table()
 
 
 def _run_plot(args: argparse.Namespace) -> str:
@@ -68,6 +71,8 @@ def _run_prove(args: argparse.Namespace) -> str:
 
     if args.places is not None and args.places < 1:
         raise UsageError(f"--places must be at least 1, got {args.places}")
+    if args.bytes and not args.all:
+        raise UsageError("--bytes needs --all: the bytes of every target")
     paths = prove.ProofPaths(args.ledger, args.artifact, args.plan, args.code)
-    text, is_contradicted = prove.prove_ledger(paths, args.places, prove_all=args.all)
+    text, is_contradicted = prove.prove_ledger(paths, args.places, prove_all=args.all, write_bytes=args.bytes)
     return finish_report(text, is_contradicted, strict=True)
