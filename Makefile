@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: run test test-all soak lint types gpu-check clean-venv help
+.PHONY: run test test-all soak lint types gpu-check report-check clean-venv help
 
 help:
 	@echo "make run        the whole pipeline with params.yaml, then the result table"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-all   every test but the soak; make test-PART runs tests/PART: make test-dvc"
 	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones, ten times the property examples"
 	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
+	@echo "make report-check  golf report's page of the last run in headless Chromium; NOT-RUN without one"
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -49,6 +50,10 @@ soak: lint
 
 gpu-check:
 	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py
+
+report-check: $(READY)
+	$(BIN)/python -m golf report --out artifacts/plots/report.html
+	$(BIN)/python -m tools.report_check artifacts/plots/report.html
 
 clean-venv:
 	rm -rf $(VENV)

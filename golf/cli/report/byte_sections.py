@@ -1,0 +1,141 @@
+"""Sections on bytes: bits of each tensor, what fills the file, and bytes against loss."""
+
+from html import escape
+
+from golf.artifacts.io import group_by, parse_non_negative_float
+from golf.cli.report import page, svg
+from golf.cli.report.page import Section
+from golf.cli.report.run_files import RunFiles, Table
+from golf.cli.report.svg import Bar, Series
+
+__all__ = ["bits_section", "bytes_section", "rate_distortion_section"]
+
+_NOISE_BPB = 1e-4  # a smaller loss is within noise, and a logarithmic axis has no place for it
+_MAX_BARS = 90  # tensors in the chart; the table has them all
+
+
+def bits_section(run: RunFiles) -> Section:
+    """Bits of each quantized tensor, with its error against rounding to nearest."""
+    anchor, heading = "bits", "Bits by tensor"
+    columns = {
+        "tensor": str,
+        "kind": str,
+        "weights": int,
+        "bits_per_weight": parse_non_negative_float,
+        "entropy_bytes": int,
+        "error_vs_rtn": parse_non_negative_float,
+    }
+    rows = run.read_table("quantize/tensors.csv", columns)
+    if rows is None:
+        hint = "write it with: dvc repro quantize"
+        return Section(anchor, heading, page.not_run(f"{run.name('quantize/tensors.csv')} is missing", hint))
+    kinds = list(group_by(rows, "kind"))
+    bars = [
+        Bar(_shorten(row["tensor"]), row["bits_per_weight"], f"{row['bits_per_weight']:.2f} bits", _index(kinds, row))
+        for row in rows[:_MAX_BARS]
+    ]
+    axis = svg.linear_axis("bits per weight", [row["bits_per_weight"] for row in rows], from_zero=True)
+    n_weights = sum(row["weights"] for row in rows)
+    mean_bits = sum(row["bits_per_weight"] * row["weights"] for row in rows) / max(1, n_weights)
+    caption = (
+        f"Order-0 entropy of the integer codes, {mean_bits:.3f} bits per weight over {n_weights:,} weights: what an "
+        "ideal coder that knows each tensor's histogram needs. The packed file is smaller where its coder knows more."
+    )
+    if len(rows) > _MAX_BARS:
+        caption += f" The first {_MAX_BARS} of {len(rows)} tensors are drawn."
+    title = "Bits per weight of each tensor"
+    chart = svg.bar_chart("bits-by-tensor", title, axis, bars)
+    cells = [
+        [
+            f"<code>{escape(row['tensor'])}</code>",
+            f"{row['weights']:,}",
+            f"{row['bits_per_weight']:.3f}",
+            f"{row['entropy_bytes']:,}",
+            f"{row['error_vs_rtn']:.3f}",
+        ]
+        for row in rows
+    ]
+    header = ("tensor", "weights", "bits per weight", "bytes at the entropy", "output error / rounding to nearest")
+    all_rows = page.details(f"All {len(rows)} tensors", page.table(header, cells, numbers=(1, 2, 3, 4)))
+    key = page.legend(kinds, has_lines=False)
+    return Section(anchor, heading, page.figure(title, chart, caption, key) + all_rows)
+
+
+def _index(kinds: list[str], row: dict[str, str]) -> int:
+    return kinds.index(row["kind"])
+
+
+def _shorten(name: str) -> str:
+    """A tensor's or a section's name without the words that all of them have, in at most 19 characters."""
+    short = name.replace(".weight", "").replace(".codes", "")
+    return short if len(short) <= 19 else f"…{short[-18:]}"
+
+
+def bytes_section(run: RunFiles) -> Section:
+    """What fills the size limit, part by part."""
+    anchor, heading = "bytes", "Where the bytes went"
+    sizes_and_rows = run.read_sizes()
+    if sizes_and_rows is None:
+        hint = "write it with: dvc repro compress"
+        return Section(anchor, heading, page.not_run(f"{run.name('compress/sizes.json')} is missing", hint))
+    sizes, rows = sizes_and_rows
+    limit = max(1, sizes["limit_bytes"])
+    styles = {"code": 1, "headroom": 6}
+    bars = [
+        Bar(
+            _shorten(row["part"]),
+            row["bytes"] / 1e3,
+            f"{row['bytes']:,} B, {row['bytes'] / limit:.1%}",
+            styles.get(row["part"], 0),
+        )
+        for row in rows
+    ]
+    axis = svg.linear_axis("kB (10³ bytes)", [bar.value for bar in bars], from_zero=True)
+    title = f"Parts of the limit of {sizes['limit_bytes']:,} bytes"
+    chart = svg.bar_chart("bytes-by-part", title, axis, bars)
+    caption = (
+        f"Model {sizes['payload_bytes']:,} and code {sizes['code_bytes']:,} bytes are {sizes['artifact_bytes']:,} of "
+        f"{sizes['limit_bytes']:,}; {sizes['headroom_bytes']:,} bytes are free. # stands for the number of each layer. "
+        "The code is the predictor's import closure, minified and packed. The tokenizer is not counted, as in the "
+        "contest."
+    )
+    key = page.legend(["model", "code"], has_lines=False)
+    return Section(anchor, heading, page.figure(title, chart, caption, key))
+
+
+def rate_distortion_section(run: RunFiles) -> Section:
+    """Bytes of the model file against the loss by quantization, for each recipe that the benchmark measured."""
+    anchor, heading = "rate-distortion", "Rate–distortion"
+    points = run.read_rate_distortion()
+    if points is None:
+        command = "PYTHONPATH=. python benchmarks/rate_distortion.py laptop=FOLDER --csv FILE"
+        missing = "benchmarks/results/rate_distortion.csv is missing"
+        return Section(anchor, heading, page.not_run(missing, f"measure it with: {command}"))
+    figures = []
+    for number, (name, run_points) in enumerate(group_by(points, "run").items()):
+        figures.append(_draw_rate_distortion(f"rate-distortion-{number}", name, run_points))
+    text = page.paragraph(
+        "Measured by benchmarks/rate_distortion.py on the models that the headings name, which need not be this run. "
+        "Each line quantizes one model with one recipe at several settings: lower and further left is better. Compare "
+        "lines of one picture alone, and no loss under 0.0005 bpb, which is noise at these sizes. The recipe baseline "
+        "has the record's clips, not tuned for these models, so it is no measure of the best that its method can do: "
+        "with tuned clips the difference is smaller (benchmarks/README.md)."
+    )
+    return Section(anchor, heading, text + f'<div class="charts">{"".join(figures)}</div>')
+
+
+def _draw_rate_distortion(chart_id: str, name: str, points: Table) -> str:
+    visible = [row for row in points if row["bpb_increase"] >= _NOISE_BPB and row["bytes"] > 0]
+    if not visible:
+        return page.not_run(f"{name}: no point loses {_NOISE_BPB:g} bpb or more", "measure coarser settings")
+    lines = [
+        Series(recipe, tuple((row["bytes"] / 1e6, row["bpb_increase"]) for row in rows), has_marks=True)
+        for recipe, rows in group_by(visible, "recipe").items()
+    ]
+    x = svg.log_axis("model file, MB (10⁶ bytes)", [row["bytes"] / 1e6 for row in visible])
+    y = svg.log_axis("loss by quantization, bits per byte", [row["bpb_increase"] for row in visible])
+    n_hidden = len(points) - len(visible)
+    hidden_text = f" Not drawn, with a loss under {_NOISE_BPB:g}: {n_hidden}." if n_hidden else ""
+    caption = f"{len(points)} points of {name}; both axes are logarithmic.{hidden_text}"
+    chart = svg.line_chart(chart_id, f"Bytes against loss, {name}", x, y, lines)
+    return page.figure(name, chart, caption, page.legend([line.name for line in lines]))

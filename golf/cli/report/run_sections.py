@@ -1,0 +1,144 @@
+"""Sections on how the run went: its stages, its losses, and the averages of its weights."""
+
+from html import escape
+
+from golf.artifacts.io import parse_finite_float, parse_non_negative_float
+from golf.cli.report import page, svg
+from golf.cli.report.page import Section
+from golf.cli.report.run_files import STAGES, RunFiles
+from golf.cli.report.svg import Bar, Series
+
+__all__ = ["averages_section", "pipeline_section", "training_section"]
+
+_NOT_RUN = "NOT-RUN"
+_READS = {
+    "fetch": "a corpus of text",
+    "train": "train; dev, whose loss it watches",
+    "ema": "train's weight averages; dev",
+    "ttt": "ema's weights; the split that ttt.stream names",
+    "calibrate": "ema's weights; train",
+    "quantize": "weights, Hessians",
+    "compress": "integer codes",
+    "evaluate": "model.golf and its code; the evaluator alone: val",
+}
+
+
+def pipeline_section(run: RunFiles) -> Section:
+    """The stages with what they read, their seconds, the size of what they wrote, and the hardware."""
+    rows, seconds, sizes = [], [], []
+    for stage in STAGES:
+        record, n_bytes = run.read_stage(stage), run.measure_outputs(stage)
+        cells = [f"<strong>{stage}</strong>", escape(_READS[stage])]
+        cells.append(_NOT_RUN if record is None else f"{record['seconds']:,.1f}")
+        cells.append(_NOT_RUN if n_bytes is None else f"{n_bytes:,}")
+        cells.append(_NOT_RUN if record is None else escape(record["hardware"]))
+        rows.append(cells)
+        if record is not None:
+            seconds.append(Bar(stage, record["seconds"], f"{record['seconds']:,.0f} s"))
+        if n_bytes is not None:
+            sizes.append(Bar(stage, n_bytes / 1e6, f"{n_bytes / 1e6:,.2f} MB", style=1))
+    flow = page.paragraph(
+        "text → fetch → train → ema → calibrate → quantize → compress → evaluate; ttt rehearses on ema's weights and "
+        "hands evaluate its settings. Only evaluate reads val."
+    )
+    charts = []
+    for chart_id, heading, label, bars in (
+        ("stage-seconds", "Seconds by stage", "seconds from the start of the process to its end", seconds),
+        ("stage-bytes", "Size of the outputs by stage", "MB (10⁶ bytes) on disk", sizes),
+    ):
+        if bars:
+            axis = svg.linear_axis(label, [bar.value for bar in bars], from_zero=True)
+            charts.append(page.figure(heading, svg.bar_chart(chart_id, heading, axis, bars), ""))
+    if not charts:
+        hint = "run the pipeline with: dvc repro"
+        return Section("pipeline", "Pipeline", flow + page.not_run("no stage has outputs", hint))
+    caption = page.paragraph(
+        "Seconds count imports and checks too; those that count against a limit stand under Result.", "muted"
+    )
+    header = ("stage", "reads", "seconds", "bytes written", "hardware")
+    body = (
+        flow
+        + page.table(header, rows, numbers=(2, 3), stacks=True)
+        + f'<div class="charts">{"".join(charts)}</div>'
+        + caption
+    )
+    return Section("pipeline", "Pipeline", body)
+
+
+def training_section(run: RunFiles) -> Section:
+    """The loss of train's batches and of dev by step, and how the learning rate and the gradient went."""
+    columns = {
+        "step": parse_non_negative_float,
+        "loss": parse_finite_float,
+        "grad_norm": parse_non_negative_float,
+        "lr_multiplier": parse_non_negative_float,
+        "recurrent": parse_non_negative_float,
+    }
+    log = run.read_table("train/log.csv", columns)
+    if log is None:
+        hint = "write it with: dvc repro train"
+        return Section("training", "Training", page.not_run(f"{run.name('train/log.csv')} is missing", hint))
+    dev_columns = {"step": parse_non_negative_float, "dev_loss": parse_finite_float}
+    dev = run.read_table("train/dev.csv", dev_columns)
+    lines = [Series("train, one batch", tuple((row["step"], row["loss"]) for row in log))]
+    if dev is not None:
+        lines.append(Series("dev", tuple((row["step"], row["dev_loss"]) for row in dev), has_marks=True))
+    steps = svg.linear_axis("training step", [row["step"] for row in log], from_zero=True)
+    losses = svg.linear_axis("nats per token", [y for line in lines for _, y in line.points])
+    title = "Loss by training step"
+    whole = run.read_training()
+    switch = next((row["step"] for row in log if row["recurrent"]), None)
+    caption = (
+        "The loss of train is that of the step's own batch. Both are of the weights in training, not of the average or "
+        "the quantized model, and in nats per token: compare them within this tokenizer alone."
+    )
+    if whole is not None:
+        caption = f"{whole['steps']:,} steps over {whole['tokens']:,} tokens in {whole['seconds']:,.0f} s. {caption}"
+    if switch is not None:
+        caption += f" Depth recurrence is on from step {switch:,.0f} at the latest."
+    names = [line.name for line in lines]
+    figures = [page.figure(title, svg.line_chart("loss", title, steps, losses, lines), caption, page.legend(names))]
+    scales = [
+        Series("learning rate multiplier", tuple((row["step"], row["lr_multiplier"]) for row in log)),
+        Series("gradient norm before clipping", tuple((row["step"], row["grad_norm"]) for row in log)),
+    ]
+    axis = svg.linear_axis("no unit", [y for line in scales for _, y in line.points], from_zero=True)
+    title = "Learning rate and gradient"
+    chart = svg.line_chart("rates", title, steps, axis, scales)
+    caption = "The multiplier scales every learning rate of params.yaml. The gradient's norm is over all weights."
+    figures.append(page.figure(title, chart, caption, page.legend([line.name for line in scales])))
+    missing = (
+        "" if dev is not None else page.not_run("no loss of dev was measured", "set train.dev_every in params.yaml")
+    )
+    return Section("training", "Training", f'<div class="charts">{"".join(figures)}</div>{missing}')
+
+
+def averages_section(run: RunFiles) -> Section:
+    """Bits per byte of dev for the checkpoints, the last weights and their average."""
+    anchor, heading = "averages", "Weight average (EMA)"
+    record = run.read_ema()
+    if record is None:
+        hint = "write it with: dvc repro ema"
+        return Section(anchor, heading, page.not_run(f"{run.name('ema/metrics.json')} is missing", hint))
+    rows = [
+        ["last weights", f"{record['dev_bpb_raw']:.4f}"],
+        [f"average, decay {record['decay']:g}", f"{record['dev_bpb']:.4f}"],
+        ["gain", f"{record['gain']:+.4f}"],
+    ]
+    text = page.paragraph(
+        "Bits per byte (bpb) of dev in full precision and plain windows. Compare these with each other; they are not "
+        "scores of the artifact."
+    )
+    body = text + page.table(("weights", "bpb of dev"), rows, numbers=(1,))
+    columns = {"step": parse_non_negative_float, "dev_bpb": parse_finite_float}
+    checkpoints = run.read_table("ema/checkpoints.csv", columns)
+    if checkpoints is None:
+        return Section(anchor, heading, body + page.not_run("no checkpoints", "set train.checkpoint_every"))
+    line = Series("checkpoints", tuple((row["step"], row["dev_bpb"]) for row in checkpoints), has_marks=True)
+    average = Series("average", ((checkpoints[-1]["step"], record["dev_bpb"]),), has_marks=True)
+    steps = svg.linear_axis("training step", [row["step"] for row in checkpoints], from_zero=True)
+    values = [y for series in (line, average) for _, y in series.points]
+    title = "Dev by checkpoint"
+    chart = svg.line_chart("ema", title, steps, svg.linear_axis("bpb of dev", values), [line, average])
+    caption = "Each checkpoint scored on dev; the single dot is the average that the next stages use."
+    return Section(anchor, heading, body + page.figure(title, chart, caption, page.legend(["checkpoints", "average"])))
