@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_page(browser: str, page: Path, picture: Path, size: tuple[int, int]) -> list[str]:
-    """Render a page into ``picture``; return what is wrong. A name of the picture with dark asks for the dark scheme."""
+    """Render a page into ``picture``; return what is wrong. A picture named dark asks for the dark scheme."""
     net_log, profile = picture.with_suffix(".netlog.json"), picture.with_suffix(".profile")
     command = [browser, *_FLAGS, f"--user-data-dir={profile}", f"--log-net-log={net_log}"]
     command += [f"--screenshot={picture}", f"--window-size={size[0]},{size[1]}"]
