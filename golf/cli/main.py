@@ -9,6 +9,7 @@ from pathlib import Path
 
 from golf.cli.commands import artifacts, last_run, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
+from golf.cli.preflight import command as preflight
 from golf.cli.report import command as report
 from golf.distributed.packages import installed_version
 from golf.errors import GolfError
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for group in (artifacts, last_run, report, submissions, text_codec):
+    for group in (artifacts, preflight, last_run, report, submissions, text_codec):
         group.add_commands(commands)
     return root_parser
 

@@ -1,6 +1,8 @@
 """Sections on bytes: bits of each tensor, what fills the file, and bytes against loss."""
 
+from collections.abc import Callable
 from html import escape
+from typing import Any
 
 from golf.artifacts.io import group_by, parse_non_negative_float
 from golf.cli.report import page, svg
@@ -17,7 +19,7 @@ _MAX_BARS = 90  # tensors in the chart; the table has them all
 def bits_section(run: RunFiles) -> Section:
     """Bits of each quantized tensor, with its error against rounding to nearest."""
     anchor, heading = "bits", "Bits by tensor"
-    columns = {
+    columns: dict[str, Callable[[str], Any]] = {
         "tensor": str,
         "kind": str,
         "weights": int,

@@ -1,0 +1,190 @@
+"""The forecast of a run from params.yaml: step, budget, memory, stages, file, disk and price."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from golf.cli.preflight import size_forecast, step_work
+from golf.cli.preflight.hardware import HARDWARE, Hardware, measure_cpu
+from golf.config.loader import Config
+from golf.config.sections import ExecutionConfig, TrainConfig
+from golf.distributed import machine_probe
+from golf.model import flops
+
+__all__ = ["Forecast", "compute_mfu", "count_steps", "make_forecast"]
+
+_MIN_BF16_SPEEDUP = 1.3  # as golf.distributed.device chooses for dtype: auto on a CPU
+_SHARD_TOKENS = 100_000_000  # of a train shard of the hub
+_CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch: the exports' val, and the committed run's corpus
+    "sp8192": {"val": 40_540_160},
+    "sp8192_lossless_caps_caseops_v1_reserved": {"val": 47_851_520},
+    "docs": {"train": 5_179_946, "dev": 78_840, "val": 210_194},
+}
+_GPTQ_S_PER_WEIGHT = 2.77 / 35.9e6  # one solve on two cores, and one packing by each codec: benchmarks/README.md
+_PACK_S_PER_WEIGHT = {"brotli": 65 / 35.9e6, "ans": 0.89 / 35.9e6}
+_N_SOLVES = 3  # of rate control, until the file fits
+_RESUME_COPIES = 5  # of the weights: weights, moments and averages that runs/ keeps to resume from
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """hardware: the machine. record: every figure, the content of ``--json``; None is what can't be known before."""
+
+    hardware: Hardware
+    record: dict[str, Any]
+
+
+def make_forecast(cfg: Config, hardware_name: str, price_per_hour: float | None = None) -> Forecast:
+    """Return the forecast for a machine of ``HARDWARE``, or "cpu" for this one. It takes seconds and runs no model."""
+    if hardware_name == "cpu":
+        is_fast = cfg.train.dtype == "auto" and machine_probe.measure_bf16_speedup() >= _MIN_BF16_SPEEDUP
+        dtype = torch.bfloat16 if cfg.train.dtype == "bfloat16" or is_fast else torch.float32
+        hardware = measure_cpu(dtype)
+    else:
+        dtype, hardware = torch.float32 if cfg.train.dtype == "float32" else torch.bfloat16, HARDWARE[hardware_name]
+    shapes = step_work.count_parameters(cfg.model)
+    works = {
+        recurrent: step_work.plan_step(cfg.model, cfg.train, hardware, dtype, recurrent=recurrent)
+        for recurrent in ((False, True) if cfg.model.recur_passes > 1 else (False,))
+    }
+    step_s = [step_work.predict_seconds(work, hardware) for work in works.values()]
+    steps, train_s = count_steps(cfg.train, step_s[0], step_s[-1])
+    memory = step_work.predict_memory(cfg.model, cfg.train, hardware, list(works.values())[-1])
+    size = size_forecast.predict_size(shapes, cfg.quantize, cfg.compress)
+    stages = _predict_stages(cfg, hardware, dtype, train_s, shapes)
+    known_s = sum(row["seconds"] for row in stages.values() if row["seconds"] is not None)
+    n_parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
+    artifact_bytes = size.payload_bytes + cfg.compress.code_reserve_bytes
+    record = {
+        "hardware": hardware.name,
+        "devices": hardware.n_devices,
+        "calibration": hardware.source,
+        "profile": cfg.profile,
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": n_parameters,
+        "train_ranks": cfg.train.ranks,
+        "step": {
+            "ms": round(1e3 * step_s[0], 2),
+            "ms_recurrent": round(1e3 * step_s[-1], 2) if len(step_s) > 1 else None,
+            "flop": works[False].flop,
+            "flop_recurrent": works[True].flop if True in works else None,
+            "moved_bytes": round(works[False].moved_bytes),
+            "moved_bytes_recurrent": round(works[True].moved_bytes) if True in works else None,
+        },
+        "steps": steps,
+        "tokens": steps * cfg.train.batch_tokens,
+        "memory_bytes": {name: round(size) for name, size in memory.items()} | {"total": round(sum(memory.values()))},
+        "device_memory_bytes": None if hardware.memory_bytes is None else round(hardware.memory_bytes),
+        "stages": stages,
+        "payload_bytes": size.payload_bytes,
+        "code_bytes": cfg.compress.code_reserve_bytes,
+        "artifact_bytes": artifact_bytes,
+        "limit_bytes": cfg.compress.limit_bytes,
+        "bits_per_weight": round(size.code_bits, 3),
+        "size_reason": size.reason,
+        "disk_bytes": _predict_disk(cfg, n_parameters, steps),
+        "download_bytes": _predict_download(cfg),
+        "known_seconds": round(known_s, 1),
+        "price_per_hour": price_per_hour,
+        "price": None if price_per_hour is None else round(known_s / 3600 * price_per_hour, 2),
+    }
+    return Forecast(hardware, record)
+
+
+def count_steps(cfg: TrainConfig, step_s: float, recurrent_step_s: float) -> tuple[int, float]:
+    """Return the steps and seconds of training, which ends at its steps or at its limit, whichever comes first.
+
+    A share ``recurrence_from`` of the run has steps of ``step_s``, the rest of ``recurrent_step_s``.
+    """
+    share = cfg.recurrence_from
+    by_steps = None if cfg.steps is None else cfg.steps * (share * step_s + (1 - share) * recurrent_step_s)
+    if cfg.limit_s is None:
+        assert cfg.steps is not None
+        assert by_steps is not None
+        return cfg.steps, by_steps
+    budget_s = cfg.limit_s - cfg.reserve_s
+    if by_steps is not None and cfg.steps is not None and by_steps <= budget_s:
+        return cfg.steps, by_steps
+    return int(budget_s * (share / step_s + (1 - share) / recurrent_step_s)), budget_s
+
+
+def _predict_stages(
+    cfg: Config, hardware: Hardware, dtype: torch.dtype, train_s: float, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, dict[str, float | None]]:
+    """Seconds of each stage against its limit; None where the split's tokens are known only after fetch."""
+    recurrent = cfg.model.recur_passes > 1
+    kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
+
+    def forward_s(stage_cfg: ExecutionConfig) -> float:
+        """One token on all devices together."""
+        is_compiled = stage_cfg.compile != "off" and (hardware.is_gpu or stage_cfg.compile == "on")
+        one = step_work.predict_forward_seconds(cfg.model, hardware, kept, recurrent=recurrent, is_compiled=is_compiled)
+        return one / hardware.n_devices
+
+    corpus = _CORPUS_TOKENS.get(cfg.hub.variant if cfg.fetch.source == "hub" else cfg.fetch.source, {})
+    if cfg.fetch.source == "hub":
+        corpus = corpus | {"dev": round(cfg.fetch.dev_percent / 100 * cfg.hub.train_shards * _SHARD_TOKENS)}
+    overlap = cfg.model.context_length
+    ttt_work = 1 + 3 * cfg.ttt.epochs * cfg.ttt.stride / overlap  # forward passes over those of the sliding mode
+    dev, val = corpus.get("dev"), corpus.get("val")
+    n_weights = sum(torch.Size(shape).numel() for shape in shapes.values() if len(shape) == 2)
+    n_solves = _N_SOLVES if cfg.quantize.grid == "row_column" and cfg.quantize.base_step is None else 1
+    pack_s = n_weights * _PACK_S_PER_WEIGHT[cfg.compress.codec]
+    calibrate_tokens = cfg.calibrate.batches * cfg.calibrate.batch_tokens + 2 * cfg.calibrate.sensitivity_tokens
+    hessian_flop = 2 * sum(shape[1] ** 2 for shape in shapes.values() if len(shape) == 2)
+    hessian_s = hessian_flop / (hardware.matmul_frac * hardware.peak_flops) / hardware.n_devices
+    sliding_s = None if val is None else val * forward_s(cfg.evaluate) * overlap / cfg.evaluate.stride
+    n_ttt_steps = 0 if val is None else val / cfg.ttt.batch_tokens * cfg.ttt.epochs
+    learning_s = n_ttt_steps * hardware.fixed_s
+    headline_s = sliding_s
+    if sliding_s is not None and cfg.evaluate.headline == "ttt":
+        headline_s = sliding_s * ttt_work + learning_s
+    plain_s = None if val is None else val * forward_s(cfg.evaluate)
+    if cfg.evaluate.headline == "plain":
+        headline_s = plain_s
+    whole_s = None if sliding_s is None or plain_s is None else plain_s + sliding_s * (1 + ttt_work) + learning_s
+    ttt_s = None if dev is None else dev * forward_s(cfg.ttt) * overlap / cfg.ttt.stride * (1 + ttt_work)
+    rows: dict[str, tuple[float | None, float | None]] = {
+        "fetch": (None, None),
+        "train": (train_s, cfg.train.limit_s),
+        "ema": (None if dev is None else 3 * dev * forward_s(cfg.ema), None),
+        "ttt": (ttt_s, None),
+        "calibrate": (calibrate_tokens * (forward_s(cfg.calibrate) + hessian_s), cfg.train.reserve_s),
+        "quantize": (n_solves * (n_weights * _GPTQ_S_PER_WEIGHT + pack_s), None),
+        "compress": (pack_s, None),
+        "evaluate, headline": (headline_s, cfg.evaluate.limit_s),
+        "evaluate, other modes": (None if whole_s is None or headline_s is None else whole_s - headline_s, None),
+    }
+    return {
+        name: {"seconds": None if seconds is None else round(seconds, 2), "limit_seconds": limit}
+        for name, (seconds, limit) in rows.items()
+    }
+
+
+def _predict_disk(cfg: Config, n_parameters: int, steps: int) -> int:
+    """Bytes of the outputs of train, ema and ttt, of the state to resume from, and of the shards of the hub."""
+    checkpoints = steps // cfg.train.checkpoint_every if cfg.train.checkpoint_every else 0
+    averages = len(cfg.train.ema_decays) + 2 * min(cfg.train.ema_snapshots, 1 + steps // cfg.train.ema_snapshot_every)
+    copies = 1 + checkpoints + averages + 2 + _RESUME_COPIES * cfg.train.resume
+    return 4 * n_parameters * copies + _predict_download(cfg)
+
+
+def _predict_download(cfg: Config) -> int:
+    """Bytes of the shards that fetch downloads, two bytes a token; 0 for texts that are already here."""
+    if cfg.fetch.source != "hub":
+        return 0
+    val = _CORPUS_TOKENS.get(cfg.hub.variant, {}).get("val", _CORPUS_TOKENS["sp8192"]["val"])
+    return 2 * (cfg.hub.train_shards * _SHARD_TOKENS + val)
+
+
+def compute_mfu(forecast: Forecast, cfg: Config) -> float:
+    """MFU of a step with recurrence, or without where there is none."""
+    step = forecast.record["step"]
+    seconds = (step["ms_recurrent"] or step["ms"]) / 1e3
+    return flops.mfu(
+        cfg.model,
+        recurrent=step["ms_recurrent"] is not None,
+        tokens_per_second=cfg.train.batch_tokens / seconds,
+        peak_flops_per_s=forecast.hardware.peak_flops * forecast.hardware.n_devices,
+    )

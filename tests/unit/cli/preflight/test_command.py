@@ -1,0 +1,121 @@
+"""golf/cli/preflight/: golf preflight prints a forecast from params.yaml alone"""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from golf.cli.main import main
+from golf.cli.preflight import command, forecast
+from golf.cli.preflight.hardware import HARDWARE
+from golf.config import loader
+from tests.helpers.tiny_corpus import ROOT
+
+RECORD = ["preflight", "--params", "profiles/record.yaml", "--hardware", "h100x8"]
+KEYS = {
+    "hardware", "devices", "calibration", "profile", "dtype", "parameters", "train_ranks", "step", "steps", "tokens",
+    "memory_bytes", "device_memory_bytes", "stages", "payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes",
+    "bits_per_weight", "size_reason", "disk_bytes", "download_bytes", "known_seconds", "price_per_hour", "price",
+}  # fmt: skip
+
+
+@pytest.fixture
+def in_bare_folder(tmp_path, monkeypatch):
+    """The working directory holds the profiles and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "profiles", "profiles")
+    return tmp_path
+
+
+def test_the_forecast_of_the_record_needs_no_file_but_its_parameters(in_bare_folder, capsys):
+    assert (
+        main(
+            [
+                "preflight",
+                "--params",
+                "profiles/record.yaml",
+                "--hardware",
+                "h100x8",
+                "--price-per-hour",
+                "20",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    record = json.loads(capsys.readouterr().out)
+    assert record.keys() == KEYS
+    assert record["parameters"] == 35_944_536
+    assert record["steps"] == pytest.approx(4554, rel=0.2), "of PR #1493"
+    assert record["download_bytes"] == 2 * (128 * 100_000_000 + 40_540_160)
+    assert record["price"] == pytest.approx(record["known_seconds"] / 3600 * 20, abs=0.01)
+    known = [row["seconds"] for row in record["stages"].values() if row["seconds"] is not None]
+    assert record["known_seconds"] == pytest.approx(sum(known), abs=0.1)
+    assert [path.name for path in in_bare_folder.iterdir()] == ["profiles"]
+
+
+def test_the_text_names_every_stage_the_calibration_and_what_was_not_run(in_bare_folder, capsys):
+    assert main(RECORD) == 0
+    text = capsys.readouterr().out
+    for stage in ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate, headline"):
+        assert f"\n{stage} " in text
+    assert "PR #1493's 102 and 151 ms" in text
+    assert "fetch                            NOT-RUN" in text
+    assert "give --price-per-hour" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_laptop_is_forecast_for_this_cpu(in_bare_folder, capsys):
+    shutil.copy("profiles/laptop.yaml", "params.yaml")
+    assert main(["preflight"]) == 0
+    text = capsys.readouterr().out
+    assert "forecast for laptop on cpu" in text
+    assert "1,000,000  of 1,000,000" in text
+
+
+def test_fewer_devices_than_ranks_and_too_little_memory_are_named(in_bare_folder):
+    cfg = loader.load_config(ROOT / "profiles/record.yaml")
+    cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, micro_batch_tokens=786_432))
+    made = forecast.make_forecast(cfg, "h100")
+    text = command.render_forecast(made, forecast.compute_mfu(made, cfg))
+    assert "train.ranks is 8; the forecast divides a step over 1 device." in text
+    assert "of 80 GB  OVER" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "seconds"),
+    [
+        ({"limit_s": 600.0, "reserve_s": 12.0, "steps": None, "recurrence_from": 0.5}, 4410, 588.0),
+        ({"limit_s": 600.0, "reserve_s": 12.0, "steps": 100, "recurrence_from": 0.5}, 100, 15.0),
+        ({"limit_s": None, "reserve_s": 0.0, "steps": 100, "recurrence_from": 0.25}, 100, 17.5),
+    ],
+)
+def test_training_ends_at_its_steps_or_at_its_limit(changes, steps, seconds):
+    cfg = dataclasses.replace(loader.load_config(ROOT / "profiles/record.yaml").train, **changes)
+    assert forecast.count_steps(cfg, 0.1, 0.2) == (steps, pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--params", "nowhere.yaml"], "nowhere.yaml"),
+        (["--price-per-hour", "-1"], "--price-per-hour must be at least 0"),
+        (["--price-per-hour", "nan"], "--price-per-hour must be at least 0"),
+    ],
+)
+def test_a_wrong_argument_is_one_message(in_bare_folder, capsys, arguments, message):
+    assert main(["preflight", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_the_names_of_the_machines_are_those_of_the_table():
+    assert set(command.HARDWARE_NAMES) == {*HARDWARE, "cpu"}
+
+
+def test_the_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        main(["preflight", "--help"])
+    assert "example: golf preflight --params profiles/record.yaml" in capsys.readouterr().out
