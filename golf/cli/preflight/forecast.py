@@ -23,6 +23,7 @@ _CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch: the exports
 }
 _GPTQ_S_PER_WEIGHT = 2.77 / 35.9e6  # one solve on two cores, and one packing by each codec: benchmarks/README.md
 _PACK_S_PER_WEIGHT = {"brotli": 65 / 35.9e6, "ans": 0.89 / 35.9e6}
+_MEMORY_S_PER_TOKEN = 2.6e-4  # of the n-gram memory's mixture, as in the committed run on two cores
 _N_SOLVES = 3  # of rate control, until the file fits
 _RESUME_COPIES = 5  # of the weights: weights, moments and averages that runs/ keeps to resume from
 
@@ -52,7 +53,7 @@ def make_forecast(cfg: Config, hardware_name: str, price_per_hour: float | None 
     steps, train_s = count_steps(cfg.train, step_s[0], step_s[-1])
     memory = step_work.predict_memory(cfg.model, cfg.train, hardware, list(works.values())[-1])
     size = size_forecast.predict_size(shapes, cfg.quantize, cfg.compress)
-    stages = _predict_stages(cfg, hardware, dtype, train_s, shapes)
+    stages = _predict_stages(cfg, hardware, dtype, (steps, train_s), shapes)
     known_s = sum(row["seconds"] for row in stages.values() if row["seconds"] is not None)
     n_parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
     artifact_bytes = size.payload_bytes + cfg.compress.code_reserve_bytes
@@ -110,9 +111,13 @@ def count_steps(cfg: TrainConfig, step_s: float, recurrent_step_s: float) -> tup
 
 
 def _predict_stages(
-    cfg: Config, hardware: Hardware, dtype: torch.dtype, train_s: float, shapes: dict[str, tuple[int, ...]]
+    cfg: Config, hardware: Hardware, dtype: torch.dtype, training: tuple[int, float], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, dict[str, float | None]]:
-    """Seconds of each stage against its limit; None where the split's tokens are known only after fetch."""
+    """Seconds of each stage against its limit; None where the split's tokens are known only after fetch.
+
+    training: its steps and seconds.
+    """
+    steps, train_s = training
     recurrent = cfg.model.recur_passes > 1
     kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
 
@@ -128,6 +133,7 @@ def _predict_stages(
     overlap = cfg.model.context_length
     ttt_work = 1 + 3 * cfg.ttt.epochs * cfg.ttt.stride / overlap  # forward passes over those of the sliding mode
     dev, val = corpus.get("dev"), corpus.get("val")
+    checkpoints = _count_checkpoints(cfg, steps)
     n_weights = sum(torch.Size(shape).numel() for shape in shapes.values() if len(shape) == 2)
     n_solves = _N_SOLVES if cfg.quantize.grid == "row_column" and cfg.quantize.base_step is None else 1
     pack_s = n_weights * _PACK_S_PER_WEIGHT[cfg.compress.codec]
@@ -136,7 +142,8 @@ def _predict_stages(
     hessian_s = hessian_flop / (hardware.matmul_frac * hardware.peak_flops) / hardware.n_devices
     sliding_s = None if val is None else val * forward_s(cfg.evaluate) * overlap / cfg.evaluate.stride
     n_ttt_steps = 0 if val is None else val / cfg.ttt.batch_tokens * cfg.ttt.epochs
-    learning_s = n_ttt_steps * hardware.fixed_s
+    memory_s = _MEMORY_S_PER_TOKEN if cfg.memory.orders else 0.0
+    learning_s = n_ttt_steps * hardware.fixed_s + memory_s * (val or 0)
     headline_s = sliding_s
     if sliding_s is not None and cfg.evaluate.headline == "ttt":
         headline_s = sliding_s * ttt_work + learning_s
@@ -144,13 +151,16 @@ def _predict_stages(
     if cfg.evaluate.headline == "plain":
         headline_s = plain_s
     whole_s = None if sliding_s is None or plain_s is None else plain_s + sliding_s * (1 + ttt_work) + learning_s
-    ttt_s = None if dev is None else dev * forward_s(cfg.ttt) * overlap / cfg.ttt.stride * (1 + ttt_work)
+    ttt_s = None
+    if dev is not None and cfg.ttt.stream == "dev" and cfg.ttt.method == "score_first":
+        ttt_s = dev * (forward_s(cfg.ttt) * overlap / cfg.ttt.stride * (1 + ttt_work) + memory_s)
+    calibrate_s = calibrate_tokens * (forward_s(cfg.calibrate) + hessian_s)
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),
-        "ema": (None if dev is None else 3 * dev * forward_s(cfg.ema), None),
+        "ema": (None if dev is None else (2 + checkpoints) * dev * forward_s(cfg.ema), None),
         "ttt": (ttt_s, None),
-        "calibrate": (calibrate_tokens * (forward_s(cfg.calibrate) + hessian_s), cfg.train.reserve_s),
+        "calibrate": (calibrate_s if cfg.calibrate.source == "train" else None, cfg.train.reserve_s),
         "quantize": (n_solves * (n_weights * _GPTQ_S_PER_WEIGHT + pack_s), None),
         "compress": (pack_s, None),
         "evaluate, headline": (headline_s, cfg.evaluate.limit_s),
@@ -162,11 +172,14 @@ def _predict_stages(
     }
 
 
+def _count_checkpoints(cfg: Config, steps: int) -> int:
+    return steps // cfg.train.checkpoint_every if cfg.train.checkpoint_every else 0
+
+
 def _predict_disk(cfg: Config, n_parameters: int, steps: int) -> int:
     """Bytes of the outputs of train, ema and ttt, of the state to resume from, and of the shards of the hub."""
-    checkpoints = steps // cfg.train.checkpoint_every if cfg.train.checkpoint_every else 0
     averages = len(cfg.train.ema_decays) + 2 * min(cfg.train.ema_snapshots, 1 + steps // cfg.train.ema_snapshot_every)
-    copies = 1 + checkpoints + averages + 2 + _RESUME_COPIES * cfg.train.resume
+    copies = 1 + _count_checkpoints(cfg, steps) + averages + 2 + _RESUME_COPIES * cfg.train.resume
     return 4 * n_parameters * copies + _predict_download(cfg)
 
 

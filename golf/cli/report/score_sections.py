@@ -28,10 +28,10 @@ _MODE_NAMES = {
     "sliding": "sliding windows",
     "ttt": "score-first learning and memory (ttt)",
 }
-Evaluation = tuple[dict[str, Any], dict[str, Any]]
+_Evaluation = tuple[dict[str, Any], dict[str, Any]]
 
 
-def result_section(run: RunFiles, evaluation: Evaluation | None) -> Section:
+def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     """The headline with its error, its label and what it compares with; every mode; the limits."""
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
@@ -97,7 +97,7 @@ def _label_mode(mode: str, metrics: Mapping[str, Any], record: Mapping[str, Any]
     return "; ".join(labels)
 
 
-def _mark_mode(mode: str, evaluation: Evaluation | None) -> str:
+def _mark_mode(mode: str, evaluation: _Evaluation | None) -> str:
     """The same in a word or two, for legends."""
     if evaluation is None:
         return ""
@@ -132,7 +132,7 @@ def _format_limit(name: str, used: float | None, allowed: float | None, spec: st
     return [name, _format_optional(used, spec), "no limit" if allowed is None else format(allowed, spec), mark]
 
 
-def scores_section(run: RunFiles, evaluation: Evaluation | None) -> Section:
+def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     """Bits per byte so far, and by position in the document, for each mode."""
     anchor, heading = "scores", "Scores along the text"
     columns = {"tokens": parse_non_negative_float, **dict.fromkeys(MODES, parse_finite_float)}
@@ -195,7 +195,7 @@ def compute_bpb_by_position(data: LedgerData) -> list[tuple[float, float]]:
     ]
 
 
-def scoreboard_section(run: RunFiles, evaluation: Evaluation | None) -> Section:
+def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     """What else so many bytes could hold: the scores of the benchmark's rows by size of file."""
     anchor, heading = "scoreboard", "Scoreboard"
     board = run.read_scoreboard()
@@ -251,7 +251,7 @@ def _name_row(row: Mapping[str, Any]) -> str:
     return f"{row['title']}, {row['mode']}" if row["mode"] else row["title"]
 
 
-def verdict_section(run: RunFiles, evaluation: Evaluation | None) -> Section:
+def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     """Every check with its status, what was measured, its limit and the reason."""
     anchor, heading = "verdict", "Verdict and evidence"
     if evaluation is None:

@@ -119,3 +119,24 @@ def test_the_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["preflight", "--help"])
     assert "example: golf preflight --params profiles/record.yaml" in capsys.readouterr().out
+
+
+def test_a_method_without_a_forecast_and_a_corpus_before_fetch_are_not_run():
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    cfg = dataclasses.replace(
+        cfg,
+        calibrate=dataclasses.replace(cfg.calibrate, source="self"),
+        fetch=dataclasses.replace(cfg.fetch, source="files"),
+    )
+    stages = forecast.make_forecast(cfg, "h100").record["stages"]
+    unknown = [name for name, row in stages.items() if row["seconds"] is None]
+    assert unknown == ["fetch", "ema", "ttt", "calibrate", "evaluate, headline", "evaluate, other modes"]
+
+
+def test_a_file_slightly_over_the_limit_is_within_the_error_of_the_forecast(in_bare_folder, capsys):
+    assert main(RECORD) == 0
+    assert "of 16,000,000  over, within the forecast's error" in capsys.readouterr().out
+    text = (in_bare_folder / "profiles/record.yaml").read_text(encoding="utf-8")
+    (in_bare_folder / "params.yaml").write_text(text.replace("limit_bytes: 16000000", "limit_bytes: 15000000"))
+    assert main(["preflight", "--hardware", "h100x8"]) == 0
+    assert "of 15,000,000  OVER" in capsys.readouterr().out
