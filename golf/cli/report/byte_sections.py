@@ -108,36 +108,45 @@ def bytes_section(run: RunFiles) -> Section:
 def rate_distortion_section(run: RunFiles) -> Section:
     """Bytes of the model file against the loss by quantization, for each recipe that the benchmark measured."""
     anchor, heading = "rate-distortion", "Rate–distortion"
-    points = run.read_rate_distortion()
-    if points is None:
+    points_and_measure = run.read_rate_distortion()
+    if points_and_measure is None:
         command = "PYTHONPATH=. python benchmarks/rate_distortion.py laptop=FOLDER --csv FILE"
         missing = "benchmarks/results/rate_distortion.csv is missing"
         return Section(anchor, heading, page.not_run(missing, f"measure it with: {command}"))
-    figures = []
-    for number, (name, run_points) in enumerate(group_by(points, "run").items()):
-        figures.append(_draw_rate_distortion(f"rate-distortion-{number}", name, run_points))
-    text = page.paragraph(
+    points, is_kl = points_and_measure
+    figures = [
+        _draw_rate_distortion(f"rate-distortion-{number}", name, run_points, is_kl)
+        for number, (name, run_points) in enumerate(group_by(points, "run").items())
+    ]
+    text = (
         "Measured by benchmarks/rate_distortion.py on the models that the headings name, which need not be this run. "
         "Each line quantizes one model with one recipe at several settings: lower and further left is better. Compare "
-        "lines of one picture alone, and no loss under 0.0005 bpb, which is noise at these sizes. The recipe baseline "
-        "has the record's clips, not tuned for these models, so it is no measure of the best that its method can do: "
-        "with tuned clips the difference is smaller (benchmarks/README.md)."
+        "lines of one picture alone"
     )
-    return Section(anchor, heading, text + f'<div class="charts">{"".join(figures)}</div>')
+    text += "." if is_kl else ", and no loss under 0.0005 bpb, which is noise at these sizes."
+    if any(row["recipe"].startswith("baseline") for row in points):
+        text += (
+            " The recipe baseline has the record's clips, not tuned for these models, so it is no measure of the best "
+            "that its method can do: with tuned clips the difference is smaller (benchmarks/README.md)."
+        )
+    body = page.paragraph(text) + f'<div class="charts">{"".join(figures)}</div>'
+    return Section(anchor, heading, body)
 
 
-def _draw_rate_distortion(chart_id: str, name: str, points: Table) -> str:
-    visible = [row for row in points if row["bpb_increase"] >= _NOISE_BPB and row["bytes"] > 0]
+def _draw_rate_distortion(chart_id: str, name: str, points: Table, is_kl: bool) -> str:
+    smallest = 0.0 if is_kl else _NOISE_BPB
+    visible = [row for row in points if row["loss"] > smallest and row["bytes"] > 0]
     if not visible:
-        return page.not_run(f"{name}: no point loses {_NOISE_BPB:g} bpb or more", "measure coarser settings")
+        return page.not_run(f"{name}: no point loses more than {smallest:g}", "measure coarser settings")
     lines = [
-        Series(recipe, tuple((row["bytes"] / 1e6, row["bpb_increase"]) for row in rows), has_marks=True)
+        Series(recipe, tuple((row["bytes"] / 1e6, row["loss"]) for row in rows), has_marks=True)
         for recipe, rows in group_by(visible, "recipe").items()
     ]
     x = svg.log_axis("model file, MB (10⁶ bytes)", [row["bytes"] / 1e6 for row in visible])
-    y = svg.log_axis("loss by quantization, bits per byte", [row["bpb_increase"] for row in visible])
+    label = "KL from full precision, nats per token" if is_kl else "loss by quantization, bits per byte"
+    y = svg.log_axis(label, [row["loss"] for row in visible])
     n_hidden = len(points) - len(visible)
-    hidden_text = f" Not drawn, with a loss under {_NOISE_BPB:g}: {n_hidden}." if n_hidden else ""
+    hidden_text = f" Not drawn, with a loss of at most {smallest:g}: {n_hidden}." if n_hidden else ""
     caption = f"{len(points)} points of {name}; both axes are logarithmic.{hidden_text}"
     chart = svg.line_chart(chart_id, f"Bytes against loss, {name}", x, y, lines)
     return page.figure(name, chart, caption, page.legend([line.name for line in lines]))

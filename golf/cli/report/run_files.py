@@ -97,10 +97,20 @@ class RunFiles:
                 raise ArtifactError(folder / "sizes.csv", "is not that of model.golf beside it", io.RERUN_HINT)
         return sizes, rows
 
-    def read_rate_distortion(self) -> Table | None:
-        """Return the points of ``rate_distortion.csv``: run, recipe, bytes and bpb_increase."""
+    def read_rate_distortion(self) -> tuple[Table, bool] | None:
+        """Return the points of ``rate_distortion.csv``, with run, recipe, bytes and ``loss``, and whether that is KL.
+
+        The loss is the divergence from full precision in nats per token where the table has it, else the increase in
+        bits per byte, as in tables of earlier versions.
+        """
+        path = self.benchmarks / "rate_distortion.csv"
         columns: dict[str, Callable[[str], Any]] = {"run": str, "recipe": str, "bytes": io.parse_non_negative_float}
-        return _read_table(self.benchmarks / "rate_distortion.csv", columns | {"bpb_increase": io.parse_finite_float})
+        if not path.is_file():
+            return None
+        is_kl = b"kl" in path.read_bytes().partition(b"\n")[0].strip().split(b",")
+        loss = "kl" if is_kl else "bpb_increase"
+        rows = _read_table(path, columns | {loss: io.parse_finite_float})
+        return None if rows is None else ([row | {"loss": row[loss]} for row in rows], is_kl)
 
     def read_scoreboard(self) -> dict[str, Any] | None:
         """Return ``scoreboard.json`` with its rows checked; a row whose status is "ok" has a score."""

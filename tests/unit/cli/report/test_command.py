@@ -108,7 +108,7 @@ def test_the_figures_are_those_of_the_files(run_dir):
     assert "Depth recurrence is on from step 13" in read_section(root, "training")
     assert "+0.0125" in read_section(root, "averages")
     assert "3.125 bits per weight over 1,200 weights" in read_section(root, "bits")
-    assert "Not drawn, with a loss under 0.0001: 1." in read_section(root, "rate-distortion")
+    assert "Not drawn, with a loss of at most 0.0001: 1." in read_section(root, "rate-distortion")
     assert "artifacts/fetch/train" in read_section(root, "lineage")
     assert "No recorded input leads from val to the artifact" in read_section(root, "lineage")
     assert "NOT-RUN" in read_section(root, "scoreboard"), "the row without a score"
@@ -143,6 +143,22 @@ def test_an_empty_table_is_a_measurement_that_was_not_made(run_dir):
     root = render()
     assert "NOT-RUN: no loss of dev was measured" in read_section(root, "training")
     assert "NOT-RUN: no checkpoints" in read_section(root, "averages")
+
+
+def test_rate_distortion_by_divergence_is_drawn_in_its_own_unit(run_dir):
+    row = {
+        "run": "laptop-314",
+        "recipe": "rows, ans",
+        "bytes": 900_000,
+        "bpb_increase": -0.1,
+        "half_width": "",
+        "kl": 0.002,
+    }
+    io.write_csv(report_run.RATE_DISTORTION, [row, row | {"bytes": 700_000, "kl": 0.02}])
+    text = read_section(render(), "rate-distortion")
+    assert "KL from full precision, nats per token" in text
+    assert "bits per byte" not in text
+    assert "Not drawn" not in text
 
 
 @pytest.mark.parametrize(
