@@ -9,7 +9,6 @@ recurrence starts, 15 layer passes) and of PR #1493 (102 and 151, 17 passes), bo
 (docs/references.md#preflight). One CPU's rates are measured when the forecast is made.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 __all__ = ["HARDWARE", "Hardware", "measure_cpu"]
 
 _GPU_SOURCE = "fitted to PR #1394's 101.8 and 140 ms and PR #1493's 102 and 151 ms a step on 8×H100 SXM"
-_CPU_SOURCE = "rates of one core measured now, times {cores} cores; fractions fitted to "
+_CPU_SOURCE = "rates of one core measured now, times {n_threads} threads; fractions fitted to "
 _CPU_SOURCE += "benchmarks/results/train_step.laptop.cpu-2-threads.json, 139.8 ms for 2,048 tokens"
 _MEASURED_S = 0.15  # processor time for each rate
 _COPY_BYTES = 64 << 20  # beyond the caches of one core
@@ -75,7 +74,6 @@ def measure_cpu(dtype: torch.dtype) -> Hardware:
 
     Processor time of one core counts, so that other busy processes change little; it takes half a second.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -92,13 +90,13 @@ def measure_cpu(dtype: torch.dtype) -> Hardware:
         "cpu",
         1,
         is_gpu=False,
-        peak_flops=cores * flops,
-        bytes_per_s=cores * 2 * _COPY_BYTES / copy_s,  # read and written
+        peak_flops=n_threads * flops,
+        bytes_per_s=n_threads * 2 * _COPY_BYTES / copy_s,  # read and written
         memory_bytes=_read_memory_bytes(),
         matmul_frac=0.5,
         passes=12.0,
         fixed_s=0.0,
-        source=_CPU_SOURCE.format(cores=cores),
+        source=_CPU_SOURCE.format(n_threads=n_threads),
     )
 
 

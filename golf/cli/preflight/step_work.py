@@ -4,6 +4,7 @@ The model is never allocated: its shapes are counted on the meta device, and wha
 is read off a forward pass over fake tensors, which have shapes and no memory.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,7 @@ def count_parameters(model_cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
+@functools.cache
 def measure_kept_bytes(model_cfg: ModelConfig, dtype: torch.dtype, *, recurrent: bool) -> float:
     """Return the bytes per token that an eager forward pass over one window keeps for the backward pass.
 

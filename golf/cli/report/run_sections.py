@@ -39,7 +39,7 @@ def pipeline_section(run: RunFiles) -> Section:
             sizes.append(Bar(stage, n_bytes / 1e6, f"{n_bytes / 1e6:,.2f} MB", style=1))
     flow = page.paragraph(
         "text → fetch → train → ema → calibrate → quantize → compress → evaluate; ttt rehearses on ema's weights and "
-        "hands evaluate its settings. Only evaluate reads val."
+        "hands evaluate its settings. In the default order evaluate alone reads val; Lineage shows what this run did."
     )
     charts = []
     for chart_id, heading, label, bars in (

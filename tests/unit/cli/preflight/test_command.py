@@ -115,6 +115,11 @@ def test_the_names_of_the_machines_are_those_of_the_table():
     assert set(command.HARDWARE_NAMES) == {*HARDWARE, "cpu"}
 
 
+def test_the_page_names_every_key_of_the_json_object():
+    page = (ROOT / "docs/preflight.md").read_text(encoding="utf-8")
+    assert [key for key in KEYS if f"`{key}`" not in page] == []
+
+
 def test_the_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["preflight", "--help"])
