@@ -6,7 +6,6 @@ from pathlib import Path
 
 from golf.compliance.check_result import CheckResult
 from golf.submission import record_margin, report
-from golf.submission.contents import load_submission
 
 VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
 BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
@@ -128,7 +127,11 @@ def write_valid_submission(
     return folder
 
 
+def review(folder: Path, baseline: Path | None = None) -> report.SubmissionReview:
+    """The review behind ``golf check-submission``."""
+    return report.review_folder(folder, record_margin.load_seed_scores(baseline) if baseline else ())
+
+
 def run_checks(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
-    """The results behind ``report.render_report``."""
-    submission = load_submission(folder)
-    return report._run_checks(submission, record_margin.compute_margin(submission, baseline))
+    """The outcomes of the review as rows of a verdict."""
+    return [outcome.to_result() for outcome in review(folder, baseline).outcomes]
