@@ -1,4 +1,4 @@
-"""Load a submission folder: its files, the claims of its submission.json, the runs in its logs and its README's tables."""
+"""Load a submission folder: its files, its submission.json, the runs in its logs and its README's tables."""
 
 import hashlib
 import re
@@ -36,10 +36,11 @@ _NON_RECORD_TRACK = "non_record"  # part of the path of a submission that does n
 class Submission:
     """The input of the checks.
 
-    json_name, readme_name: the files that were read as submission.json and README.md, "" for none. claims: empty if the
-    json is missing or damaged. json_error: what is wrong with it, or "". logs: the runs in known formats, of a file that
-    holds several all, without copies. unread_logs: the names of the others, with the reason. notes: what was read in
-    part or left out as a copy. sources: what the script executes. is_record: False on a track without time limits.
+    json_name, readme_name: the files that were read as submission.json and README.md, "" for none. claims: empty if
+    the json is missing or damaged. json_error: what is wrong with it, or "". logs: the runs in known formats, of a
+    file that holds several all, without copies. unread_logs: the names of the others, with the reason. notes: what
+    was read in part or left out as a copy. sources: what the script executes. is_record: False on a track without
+    time limits.
     """
 
     folder: SubmissionDir
@@ -130,7 +131,7 @@ def _load_logs(submission_dir: SubmissionDir, notes: list[str]) -> tuple[list[Tr
             notes.append(f"{name}: {n_bytes:,} bytes, only the first and last {max_bytes // 2:,} were read")
         if decoded.n_replaced:
             notes.append(f"{name}: {decoded.n_replaced:,} bytes that are not {decoded.encoding.upper()} were replaced")
-        runs = log_parser.parse_log(name, text)
+        runs = log_parser.parse_lines(name, text)
         if not runs[-1].is_recognized:
             unread_logs.append(f"{name}: {'empty' if not n_bytes else 'unknown log format'}")
         elif original := _find_same_run(runs, logs):

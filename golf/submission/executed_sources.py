@@ -86,7 +86,7 @@ def find_executed_sources(folder: SubmissionDir) -> ExecutedSources:
 
 
 def _find_scripts(folder: SubmissionDir) -> list[str]:
-    """The files that may start the submission: train_gpt.py, else train_gpt_<word>.py, else train*.py; nearest first."""
+    """The files that may start it: train_gpt.py, else train_gpt_<word>.py, else train*.py; nearest first."""
     if SCRIPT_NAME in folder.sizes:
         return [SCRIPT_NAME]
     for pattern in (SCRIPT_PATTERN, _OTHER_SCRIPT_PATTERN):

@@ -1,6 +1,6 @@
 """What a review of a submission says: findings of three severities, open questions, and what was not checked.
 
-docs/submission-review.md explains each check: what is read, what the rule says, which threads of the contest it rests on.
+docs/submission-review.md explains each check: what is read, and which threads of the contest it rests on.
 """
 
 from dataclasses import dataclass

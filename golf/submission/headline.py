@@ -39,11 +39,12 @@ class HeadlineRow:
 class Headline:
     """What bears the claimed score.
 
-    kind: "mean" of the rows, "single" for one of several logs, "mixed" for a mean over different passes, "earlier" for a
-    run that a later one in its file replaces, "step", "diagnostic" or "mention" for what ends no evaluation, "loss" for
-    nats per token, "absent" if no log bears it, "unclaimed" if submission.json claims no score. rows: the logs that are
-    judged, one for each seed; those that should bear the headline if none does. claim, key: the claimed number and its
-    key. bearer: the line that bears a claim that the rows don't. passes_differ: whether the logs share no pass.
+    kind: "mean" of the rows, "single" for one of several logs, "mixed" for a mean over different passes, "earlier"
+    for a run that a later one in its file replaces, "step", "diagnostic" or "mention" for what ends no evaluation,
+    "loss" for nats per token, "absent" if no log bears it, "unclaimed" if submission.json claims no score. rows: the
+    logs that are judged, one for each seed; those that should bear the headline if none does. claim, key: the claimed
+    number and its key. bearer: the line that bears a claim that the rows don't. passes_differ: whether the logs share
+    no pass.
     """
 
     kind: str
@@ -146,7 +147,7 @@ def _list_groups(submission: Submission, scored: list[TrainingLog]) -> Iterator[
 
 
 def _one_of_each_seed(submission: Submission, pool: list[TrainingLog]) -> Iterator[list[TrainingLog]]:
-    """The ways to take one log of each seed: those that the seeds' claims name first, later files before earlier ones."""
+    """The ways to take one log of each seed: those that the seeds' claims name first, then later files."""
     by_seed: dict[int | str, list[TrainingLog]] = {}
     for log in pool:
         by_seed.setdefault(log.label if log.seed is None else log.seed, []).insert(0, log)

@@ -38,7 +38,7 @@ class FolderResult:
 def find_submissions(path: Path) -> list[Path]:
     """Return the folders of submissions at or below a path, sorted; the path itself if there are none below it.
 
-    A folder is a submission if it holds a submission.json, a train_gpt.py, or a log with one of these in a similar name.
+    A folder is a submission if it holds a submission.json or a train_gpt.py, or a file of a similar name.
     Raises InputError as ``safe_reader.list_dir`` does.
     """
     if not path.is_dir() or _is_submission(path):

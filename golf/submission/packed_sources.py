@@ -78,7 +78,7 @@ def decompress_source(data: bytes) -> str:
     for decompress in _decompressors():
         try:
             content = decompress(data)
-        except Exception:  # noqa: BLE001 - each library has errors of its own, and all mean another format
+        except Exception:  # each library has errors of its own, and all mean that the data are of another format
             continue
         if content and b"\0" not in content[:1000]:
             return content.decode("utf-8", "replace")

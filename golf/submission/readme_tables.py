@@ -1,7 +1,7 @@
 """The figures in a README.md: its tables of seeds, and the bits per byte that its text gives.
 
-A table counts if one of its columns is called seed. Its other columns are told apart by their titles: bits per byte, bytes
-and steps; columns of differences, gains and scores before quantization are not compared.
+A table counts if one of its columns is called seed. Its other columns are told apart by their titles: bits per byte,
+bytes and steps; columns of differences, gains and scores before quantization are not compared.
 """
 
 import re
@@ -19,12 +19,14 @@ _RULE_CELL = re.compile(r":?-{1,80}:?")
 _SEED_TITLE = re.compile(r"(?i)(?:rng |random )?seeds?\b.{0,20}")
 _SEED_CELL = re.compile(r"(?i)(?:seed[ =:_]{0,2})?(\d{1,9})(?:\s.{0,40})?")
 _BPB_TITLE = re.compile(
-    r"(?i)\bbp[bp]\b|bits per byte|val_?bpb|^(?:sliding|post-?ttt|pre-?ttt|ttt|final|score|quantized|round-?trip|int\d)\b"
+    r"(?i)\bbp[bp]\b|bits per byte|val_?bpb"
+    r"|^(?:sliding|post-?ttt|pre-?ttt|ttt|final|score|quantized|round-?trip|int\d)\b"
 )
 _BYTES_TITLE = re.compile(r"(?i)\bbytes\b|\bartifact\b|\bsize\b|\btotal\b")
 _STEPS_TITLE = re.compile(r"(?i)(?:train(?:ing)? )?steps?|stop step|step[ _]stop")
 _OTHER_TITLE = re.compile(
-    r"(?i)delta|gain|\bdiff|Δ|vs\b|improve|gap|cost|std|headroom|margin|\bcode\b|under|/byte|ms\b|loss|time|avg|ttt s\b|\bp\b"
+    r"(?i)delta|gain|\bdiff|Δ|vs\b|improve|gap|cost|std|headroom|margin"
+    r"|\bcode\b|under|/byte|ms\b|loss|time|avg|ttt s\b|\bp\b"
 )
 _BPB_CELL = re.compile(r"~?(\d\.\d{2,12})(?!\d)(?: ?bpb)?(?:[ (±+].{0,40})?", re.IGNORECASE)
 _INTEGER_CELL = re.compile(r"(\d{1,3}(?:[,_ ]\d{3}){1,4}|\d{3,12})(?: ?(?:bytes|B))?(?:[ (].{0,40})?")

@@ -1,8 +1,8 @@
 """The margin by which a submission beats a baseline, in nats per byte and per token, by the written and applied rules.
 
-The challenge's README asks to show at p < 0.01 that the gain is at least 0.005 nats (the written rule); #1902 shows that
-rows were accepted at p < 0.25 that there is any gain (the applied rule). The 0.005 nats were read as per byte (#1727,
-#1738, #2129) and as per token (#1514, #1755, #1855), which is easier by the number of bytes per token. See
+The challenge's README asks to show at p < 0.01 that the gain is at least 0.005 nats (the written rule); #1902 shows
+that rows were accepted at p < 0.25 that there is any gain (the applied rule). The 0.005 nats were read as per byte
+(#1727, #1738, #2129) and as per token (#1514, #1755, #1855), which is easier by the number of bytes per token. See
 docs/references.md#record-margin.
 """
 

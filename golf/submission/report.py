@@ -1,7 +1,7 @@
 """``golf check-submission FOLDER``: the review of one submission as text of at most 100 columns and 40 lines.
 
-It says what needs neither a GPU nor running the submission's code, never that the submission is legal, because the proof
-needs the artifact itself.
+It says what needs neither a GPU nor running the submission's code, never that the submission is legal, because the
+proof needs the artifact itself.
 """
 
 import textwrap

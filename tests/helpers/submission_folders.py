@@ -6,7 +6,9 @@ from pathlib import Path
 
 from golf.compliance.check_result import CheckResult
 from golf.submission import record_margin, report
+from golf.submission.findings import CheckOutcome
 
+DOCS = Path(__file__).parents[2] / "docs"
 VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
 BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
 MODEL_BYTES, CODE_BYTES = 15_900_000, 20_000
@@ -135,3 +137,14 @@ def review(folder: Path, baseline: Path | None = None) -> report.SubmissionRevie
 def run_checks(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
     """The outcomes of the review as rows of a verdict."""
     return [outcome.to_result() for outcome in review(folder, baseline).outcomes]
+
+
+def outcome(folder: Path, check: str) -> CheckOutcome:
+    """The outcome of one check."""
+    return next(one for one in review(folder).outcomes if one.check == check)
+
+
+def texts(result: CheckOutcome) -> str:
+    """Its findings with their places, the reason why it was not made, and its notes."""
+    found = [f"{finding.severity}: {finding.text} ({finding.where})" for finding in result.findings]
+    return "; ".join([*found, result.not_checked, *result.notes])

@@ -34,8 +34,8 @@ def check_training_time(review: Review) -> CheckOutcome:
     """Check that training of the slowest judged log is within the limit, and whether calibration fits too.
 
     The challenge's own baseline stops after the step that crosses the limit, and steps may be queued when the clock is
-    read, so less than a step or 0.3 s over is an open question. Hessians are training (#634, #677, #1950), but runs that
-    took them outside the clock were merged (#1787, #1851, #1855), so that is open too.
+    read, so less than a step or 0.3 s over is an open question. Hessians are training (#634, #677, #1950), but runs
+    that took them outside the clock were merged (#1787, #1851, #1855), so that is open too.
     """
     timed = [log for log in review.logs if "train_seconds" in log.facts]
     if not timed:
@@ -70,8 +70,8 @@ def check_training_time(review: Review) -> CheckOutcome:
 def check_eval_time(review: Review) -> CheckOutcome:
     """Check that the pass that gave the result is within the limit in the slowest judged log.
 
-    If only the sum of all timed passes is over it, that is open: no two submissions time the same work (#915, #1557). The
-    log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
+    If only the sum of all timed passes is over it, that is open: no two submissions time the same work (#915, #1557).
+    The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
     """
     timed = [(seconds, row) for row in review.rows if (seconds := _eval_seconds(row))]
     if not timed:
@@ -82,7 +82,8 @@ def check_eval_time(review: Review) -> CheckOutcome:
     if not review.submission.is_record:
         return CheckOutcome("B-d", (), f"{measured}; no limit (non-record)")
     if final_s > _LIMIT_S:
-        text = f"{slowest.score.name} takes {final_s:,.1f} s, {_format_overrun(final_s - _LIMIT_S)} over the limit of 600 s"
+        over = _format_overrun(final_s - _LIMIT_S)
+        text = f"{slowest.score.name} takes {final_s:,.1f} s, {over} over the limit of 600 s"
         return CheckOutcome("B-d", (Finding(BREAKS_RULE, text, slowest.where),), measured)
     if every_s > _LIMIT_S:
         text = f"all timed passes take {every_s:,.1f} s, the result's {final_s:,.1f} s; which of them count is open"

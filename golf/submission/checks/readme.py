@@ -42,7 +42,8 @@ def _judge_headline(review: Review) -> list[Finding]:
     number, line = readme.labeled[0]
     if not review.headline.is_borne and any(_is_same(score, bpb) for score in readme.scores for bpb in logged):
         return []
-    text = f"README.md never gives {review.json}'s {review.headline.key} {format_number(claim)}; it names {format_number(number)}"
+    claimed = f"{review.json}'s {review.headline.key} {format_number(claim)}"
+    text = f"README.md never gives {claimed}; it names {format_number(number)}"
     return [Finding(CONTRADICTS, text, f"{review.submission.readme_name}:{line}")]
 
 

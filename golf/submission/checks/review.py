@@ -16,7 +16,7 @@ _MAX_LISTED_SEEDS = 6
 class Review:
     """The input of the checks.
 
-    logs: those of the headline, with the training logs of their seeds that stand in other files; without a headline all.
+    logs: those of the headline, with the training logs of their seeds in other files; without a headline all.
     """
 
     submission: Submission

@@ -194,8 +194,8 @@ def _compare_code(review: Review) -> Iterator[_Comparison]:
     others = [name for name in sources.files if name != sources.script]
     if others and script in values and executed not in values:
         text = (
-            f"the logs count {script:,} bytes of code, {sources.script} alone; it executes {_format_files(review, others)}: "
-            f"{executed:,} as shipped"
+            f"the logs count {script:,} bytes of code, {sources.script} alone; it executes "
+            f"{_format_files(review, others)}: {executed:,} as shipped"
         )
         yield Finding(CONTRADICTS, text, sources.script)
     elif values & {script, executed}:

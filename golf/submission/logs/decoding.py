@@ -33,9 +33,8 @@ _STAMP = rf"(?:{_DATE}[T _]{_CLOCK}(?:\s?Z|\s?[+-]\d\d:?\d\d|\s?UTC)?|{_DATE}|{_
 _LEVEL = r"(?:INFO|WARNING|WARN|DEBUG|ERROR)(?::\w{1,40}(?:\.\w{1,40}){0,5})?"
 _RANK = r"(?:default\d{1,4}|rank[ _:=]?\d{1,4}|gpu[ _:=]?\d{1,4}|\d{1,4}(?=\]?:[ \t]))"
 _TAG = rf"(?:{_STAMP}|{_LEVEL}|{_RANK})"
-_LINE_PREFIX = re.compile(
-    rf"(?mi)^(?:(?:\[{_TAG}\]|\({_TAG}\)|<{_TAG}>|{_TAG}(?=[ \t:|,\-]))(?:[ \t]?(?:[|>,]|-{{1,2}}|::?)(?=[ \t]))?[ \t:]){{1,4}}"
-)
+_MARK = rf"(?:\[{_TAG}\]|\({_TAG}\)|<{_TAG}>|{_TAG}(?=[ \t:|,\-]))"
+_LINE_PREFIX = re.compile(rf"(?mi)^(?:{_MARK}(?:[ \t]?(?:[|>,]|-{{1,2}}|::?)(?=[ \t]))?[ \t:]){{1,4}}")
 
 
 @dataclass(frozen=True, slots=True)

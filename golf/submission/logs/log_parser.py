@@ -15,7 +15,7 @@ from golf.submission.claims import parse_number
 from golf.submission.logs import decoding, patterns, runs, source_dumps
 from golf.submission.logs.training_log import LoggedScore, TrainingLog
 
-__all__ = ["parse_log"]
+__all__ = ["parse_lines", "parse_log"]
 
 _MAX_PREFIX_CHARS = 2000  # of a line before its score; a packed source is one line of 40,000
 _MAX_SCORES, _MAX_SETTINGS = 5_000, 5_000  # the last and the first that are examined; real logs have some hundred
@@ -49,7 +49,12 @@ def parse_log(name: str, text: str) -> list[TrainingLog]:
 
     If nothing in it is understood, no run's ``is_recognized`` is True.
     """
-    text, dumps = source_dumps.cut_sources(decoding.normalize_lines(text))
+    return parse_lines(name, decoding.normalize_lines(text))
+
+
+def parse_lines(name: str, text: str) -> list[TrainingLog]:
+    """Parse as ``parse_log`` does a text that ``decoding.normalize_lines`` has returned."""
+    text, dumps = source_dumps.cut_sources(text)
     first_lines, spans, line, position = [], runs.split_runs(text), 1, 0
     for start, _ in spans:
         line += text.count("\n", position, start)
@@ -70,7 +75,10 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
     line_of = _Lines(text, first_line)
     facts: dict[str, float] = {}
     lines: dict[str, int] = {}
+    lower_text = text.lower()
     for fact, pattern in patterns.FACT_PATTERNS.items():
+        if patterns.FACT_WORDS[fact] not in lower_text:
+            continue
         found = _last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
         if found and not (fact == "val_tokens" and found[0] < _MIN_VAL_TOKENS):
             facts[fact], lines[fact] = found[0], line_of.number(found[1])
@@ -115,7 +123,7 @@ def _last_number(matches: Iterable[re.Match[str]]) -> tuple[float, int] | None:
 
 def _find_scores(text: str, line_of: _Lines) -> tuple[list[LoggedScore], list[LoggedScore], list[LoggedScore], int]:
     """The final scores, those that were printed again with another value, all others, and where the last final ends."""
-    finals: list[LoggedScore] = []
+    finals: dict[str, LoggedScore] = {}
     superseded: list[LoggedScore] = []
     others: list[LoggedScore] = []
     last_score_at = last_line_start = -1
@@ -132,8 +140,8 @@ def _find_scores(text: str, line_of: _Lines) -> tuple[list[LoggedScore], list[Lo
             continue
         superseded += _add_final(finals, score)
         last_score_at = match.end()
-    others += _find_mentions(text, line_of, {score.line for score in (*finals, *superseded, *others)})
-    return finals, superseded, others, last_score_at
+    others += _find_mentions(text, line_of, {score.line for score in (*finals.values(), *superseded, *others)})
+    return [*finals.values()], superseded, others, last_score_at
 
 
 def _parse_score(match: re.Match[str], prefix: str, line: int) -> LoggedScore | None:
@@ -157,25 +165,23 @@ def _parse_score(match: re.Match[str], prefix: str, line: int) -> LoggedScore | 
     return LoggedScore(name, kind, loss, bpb, seconds[0] if seconds else None, line)
 
 
-def _add_final(finals: list[LoggedScore], new: LoggedScore) -> list[LoggedScore]:
+def _add_final(finals: dict[str, LoggedScore], new: LoggedScore) -> list[LoggedScore]:
     """Append a score; return those of the same name that it replaces because their values differ.
 
     A line and its ``_exact`` copy make one score, as do two lines in a row that give one pass under two names: the
     finer numbers, and the longer of the two times.
     """
     replaced: list[LoggedScore] = []
-    for old in [score for score in finals if score.name == new.name]:
-        if not _is_same_value(old, new):
-            finals.remove(old)
-            replaced.append(old)
-        elif old is not finals[-1]:
-            finals.remove(old)
+    if old := finals.pop(new.name, None):
+        if _is_same_value(old, new):
             new = _merge(old, new)
-    last = finals[-1] if finals else None
-    if last and _is_same_value(last, new) and (last.name == new.name or _is_same_time(last, new)):
-        finals[-1] = _merge(last, new)
-    else:
-        finals.append(new)
+        else:
+            replaced.append(old)
+    last = next(reversed(finals.values()), None)
+    if last and _is_same_value(last, new) and _is_same_time(last, new):
+        del finals[last.name]
+        new = _merge(last, new)
+    finals[new.name] = new
     return replaced
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "CRASH",
     "EVAL_SECONDS",
     "FACT_PATTERNS",
+    "FACT_WORDS",
     "GPU",
     "HESSIANS",
     "HESSIAN_SECONDS",
@@ -45,21 +46,40 @@ _FACT_REGEXES = {  # a literal comes first where it can, which the engine finds 
     "seed": rf"(?i)^{_GAP}(?:random_|train_)?seed{_IS}(\d{{1,20}}){_GAP}$|"
     rf"^(?:config|args|settings|run)\b.{{0,300}}?\bseed[:=](\d{{1,20}})\b",
     "train_shards": rf"\btrain[_ ]shards(?: files)?{_IS}{_NUMBER}",
-    "val_tokens": rf"(?i)^{_GAP}(?:(?:num_|total_|n_)?val(?:idation)?[_ ]tokens?(?:[_ ](?:loaded|total|count)|){_IS}{_NUMBER}"
+    "val_tokens": rf"(?i)^{_GAP}(?:"
+    rf"(?:num_|total_|n_)?val(?:idation)?[_ ]tokens?(?:[_ ](?:loaded|total|count)|){_IS}{_NUMBER}"
     rf"|val_loader:.*\btokens:{_GAP}{_NUMBER}"
     rf"|loaded {_NUMBER} val(?:idation)?[_ ]tokens)",
     "model_params": rf"(?i)^{_GAP}(?:(?:model|total|num|n)_params|(?:model|total)? ?parameters){_IS}{_NUMBER}",
     "world_size": rf"^{_GAP}world_size{_IS}(\d{{1,20}})",
-    "model_bytes": rf"(?i)^(?:Serialized model [^:\n]{{1,80}}|(?:packed|compressed|quantized) model(?: size)?|model_bytes)"
+    "model_bytes": rf"(?i)^(?:Serialized model [^:\n]{{1,80}}"
+    rf"|(?:packed|compressed|quantized) model(?: size)?|model_bytes)"
     rf"{_IS}{_NUMBER}",
     "code_bytes": rf"(?i)^(?:Code size(?: \((?!uncompressed)[^)\n]{{0,80}}\))?|code_bytes|bytes_code){_IS}{_NUMBER}",
     "raw_code_bytes": rf"(?i)^Code size \(uncompressed\){_IS}{_NUMBER}",
-    "total_bytes": rf"(?i)^(?:Total submission size [^:\n]{{1,80}}|total_bytes|bytes_total|artifact_bytes){_IS}{_NUMBER}",
+    "total_bytes": rf"(?i)^(?:Total submission size [^:\n]{{1,80}}"
+    rf"|total_bytes|bytes_total|artifact_bytes){_IS}{_NUMBER}",
     "unqualified_total_bytes": rf"(?i)^Total submission size{_IS}{_NUMBER}",  # mostly before quantization
 }
 FACT_PATTERNS = {
     name: re.compile(f"(?m{'i' if pattern.startswith('(?i)') else ''}){pattern.removeprefix('(?i)')}")
     for name, pattern in _FACT_REGEXES.items()
+}
+FACT_WORDS = {  # in lower case, without which a text cannot state the fact
+    "step": "",
+    "train_seconds": ":",
+    "serialize_seconds": "wallclock",
+    "eval_seconds": "total_eval_time",
+    "seed": "seed",
+    "train_shards": "shards",
+    "val_tokens": "tokens",
+    "model_params": "param",
+    "world_size": "world_size",
+    "model_bytes": "model",
+    "code_bytes": "code",
+    "raw_code_bytes": "uncompressed",
+    "total_bytes": "t",
+    "unqualified_total_bytes": "total submission size",
 }
 HESSIANS = re.compile(r"(?i)\bcollected\b.{0,40}?\bhessians\b")
 HESSIAN_SECONDS = re.compile(r"(?<![\d.])([\d.]++)[^\S\n]?(ms|s)\b")
@@ -77,7 +97,8 @@ EVAL_SECONDS = re.compile(rf"\b(?:eval_time|elapsed|time|t)[:=]{_GAP}{_DURATION}
 INTERMEDIATE_NAME = re.compile(r"(?i)\d/\d|diagnostic|pre-?quant|post_ema|\bema\b|warm-?up")
 NONFINITE = re.compile(rf"(?:loss|bpb|time)[:=]{_GAP}[+-]?(?i:nan|inf(?:inity)?)\b")
 CRASH = re.compile(
-    r"(?m)^(?:.{0,60}?Traceback \(most recent call last\)|(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)(?::|$)"
+    r"(?m)^(?:.{0,60}?Traceback \(most recent call last\)"
+    r"|(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)(?::|$)"
     r"|.{0,80}?(?:Segmentation fault|core dumped|CUDA out of memory|ChildFailedError)|Killed\b|Terminated\b)"
 )
 

@@ -22,10 +22,10 @@ def seeds_in_name(name: str) -> tuple[int | None, int | None]:
 class LoggedScore:
     """The scores of one evaluation.
 
-    name: of the pass, without ``_exact``. kind: "final" for a line that ends an evaluation, "step" for one of a training
-    step, "diagnostic" for a model before quantization. loss: nats per token, None if the line gives none. Both are None
-    if the script printed NaN or infinity. seconds: the script's own time. line: where it stands. aliases: other names
-    under which the same pass was printed again.
+    name: of the pass, without ``_exact``. kind: "final" for a line that ends an evaluation, "step" for one of a
+    training step, "diagnostic" for a model before quantization. loss: nats per token, None if the line gives none.
+    Both are None if the script printed NaN or infinity. seconds: the script's own time. line: where it stands.
+    aliases: other names under which the same pass was printed again.
     """
 
     name: str
