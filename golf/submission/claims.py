@@ -137,7 +137,7 @@ def parse_claims(data: dict[str, Any]) -> SubmissionClaims:
         loss=_first_number(data, *_LOSS_KEYS),
         bpb_std=_first_number(data, *_STD_KEYS),
         total_bytes=_to_bytes(total),
-        code_bytes=_to_bytes(_first_number(data, *_CODE_KEYS)),
+        code_bytes=int(code.value) if (code := _first_number(data, *_CODE_KEYS)) else None,
         per_seed=seed_claims,
         listed_seeds=tuple(sorted({*seed_claims, *named_seeds})),
         hardware=data["hardware"] if isinstance(data.get("hardware"), str) else "",

@@ -29,6 +29,7 @@ JSON_NAME = re.compile(r"(?i)submission[\w.-]{0,80}\.json")
 _README_NAME = re.compile(r"(?i)readme(?:\.md|\.txt|\.rst)?")
 MAX_TOTAL_LOG_BYTES = 64 << 20  # read from all logs together
 MATCH_TOLERANCE = 1e-6  # by which submission.json and a log may differ, however many digits they give
+_MAX_NOTES = 6
 _NON_RECORD_TRACK = "non_record"  # part of the path of a submission that does not compete for the record
 
 
@@ -80,6 +81,8 @@ def load_submission(path: Path) -> Submission:
         except ArtifactError as error:
             notes.append(str(error))
     logs, unread_logs = _load_logs(submission_dir, notes)
+    if len(notes) > _MAX_NOTES:
+        notes[_MAX_NOTES:] = [f"{len(notes) - _MAX_NOTES:,} more files were read in part or are copies"]
     is_record = parsed_claims.is_record and not any(
         _NON_RECORD_TRACK in part for part in submission_dir.root.parts[-2:]
     )

@@ -141,8 +141,8 @@ def _referenced_files(folder: SubmissionDir, modules: import_scan.ModuleIndex, f
         literal = match[1]
         words = _FILE_NAME.findall(literal) if _COMMAND.match(literal) else [literal] if " " not in literal else []
         for word in words:
-            name = by_name.get(word.removeprefix("./")) or by_name.get(word.rpartition("/")[2])
-            if name is None or name == file or name in referenced or _NEVER_CODE.fullmatch(name):
+            name = by_name.get(word.removeprefix("./")) or by_name.get(word.rpartition("/")[2], file)
+            if name == file or name in referenced or _NEVER_CODE.fullmatch(name):
                 continue
             if name.lower().endswith(_CODE_SUFFIXES) or is_short:
                 referenced.add(name)

@@ -106,8 +106,7 @@ def _render_line(result: FolderResult) -> str:
         found = result.reviewed.findings
         worst = result.reviewed.worst or "nothing found"
         checks = dict.fromkeys(CHECKS[check].name for check, one in found if one.severity == result.reviewed.worst)
-        counts = "/".join(str(count) for count in result.reviewed.counts.values())
-        text = f"{counts}  {worst}" + (f": {', '.join(checks)}" if checks else "")
+        text = worst + (f": {', '.join(checks)}" if checks else "")
     line = f"{name:<{_NAME_WIDTH}}{replace_unprintable(text)}"
     return line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 3]}..."
 
@@ -118,5 +117,4 @@ def _render_total(results: Sequence[FolderResult]) -> str:
     )
     order = [*SEVERITIES[:3], "nothing found", "can't be read"]
     parts = [f"{worst[word]} {word}" for word in order if worst[word]]
-    legend = "breaks/contradicts/clerical/not ruled on"
-    return f"{len(results):,} submissions: {', '.join(parts)} (counts: {legend})"
+    return f"{len(results):,} submissions: {', '.join(parts)}"

@@ -188,5 +188,6 @@ def summarize(reviewed: SubmissionReview) -> str:
     """One line: the worst severity, and how many findings there are of each."""
     counts = [f"{count} {severity}" for severity, count in reviewed.counts.items() if count]
     n_unchecked = sum(bool(outcome.not_checked) for outcome in reviewed.outcomes)
-    counts += [f"{n_unchecked} not checked"] if n_unchecked else []
-    return f"worst: {reviewed.worst or 'nothing found'} ({', '.join(counts) or 'all checks ran'})"
+    if not reviewed.worst and n_unchecked:
+        counts.append(f"{n_unchecked} not checked")
+    return f"worst: {reviewed.worst or 'nothing found'}" + (f" ({', '.join(counts)})" if counts else "")

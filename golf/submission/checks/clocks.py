@@ -183,7 +183,7 @@ def _agrees(claim: ReportedNumber, figures: list[float], tolerance: float) -> bo
     slack = max(claim.resolution if claim.resolution != 1.0 else 0.0, tolerance) * (1 + 1e-6)
     mean_slack = max(slack, 1.0)
     return any(abs(claim.value - figure) <= slack for figure in figures) or (
-        len(figures) > 1 and abs(claim.value - sum(figures) / len(figures)) <= mean_slack
+        len(set(figures)) > 1 and abs(claim.value - sum(figures) / len(figures)) <= mean_slack
     )
 
 

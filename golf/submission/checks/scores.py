@@ -85,12 +85,12 @@ def _judge_choice(review: Review) -> list[Finding]:
             findings.append(Finding(NO_RULING, text, rows[0].where))
     if headline.kind == "single":
         others = [
-            score.bpb
+            other.bpb
             for log in review.other_logs
             if log.settings == rows[0].log.settings
             and log.seed != rows[0].log.seed
-            and (score := _find_pass(log.finite_scores, rows[0].score.name))
-            and score.bpb
+            and (other := _find_pass(log.finite_scores, rows[0].score.name))
+            and other.bpb
         ]
         if others and (every := mean([*others, taken])).value > taken.value + MATCH_TOLERANCE:
             text = (

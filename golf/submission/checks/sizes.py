@@ -69,7 +69,7 @@ def check_size(review: Review) -> CheckOutcome:
         "as shipped": shipped,
     }
     measured = ", ".join(f"{name} {total:,}" for name, total in totals.items() if total)
-    notes = (submission.sources.caveat,) if submission.sources.caveat and shipped else ()
+    notes: tuple[str, ...] = (submission.sources.caveat,) if submission.sources.caveat and shipped else ()
     counted = max([*(total for total, _ in logged), *claimed], default=0) or shipped or 0
     if not counted:
         reason = "neither the logs nor json nor the folder give the model's size"

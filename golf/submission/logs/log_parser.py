@@ -197,6 +197,8 @@ def _merge(old: LoggedScore, new: LoggedScore) -> LoggedScore:
 def _is_same_value(old: LoggedScore, new: LoggedScore) -> bool:
     if old.bpb is None or new.bpb is None or old.loss is None or new.loss is None:
         return False
+    if old.bpb.resolution == new.bpb.resolution and old.loss.resolution == new.loss.resolution:
+        return (old.bpb.value, old.loss.value) == (new.bpb.value, new.loss.value)
     return old.bpb.matches(new.bpb) and old.loss.matches(new.loss)
 
 

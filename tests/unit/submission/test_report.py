@@ -119,7 +119,7 @@ def test_many_submissions_get_a_line_each_and_a_total(tmp_path):
     assert [line.split()[0] for line in lines] == ["good", "over", "missing", "3"]
     assert lines[1].endswith("breaks a rule: size limit")
     assert "can't be read: does not exist" in lines[2]
-    assert lines[3].startswith("3 submissions: 1 breaks a rule, 1 nothing found, 1 can't be read")
+    assert lines[3] == "3 submissions: 1 breaks a rule, 1 nothing found, 1 can't be read"
     assert max(map(len, lines)) <= LINE_WIDTH
 
 

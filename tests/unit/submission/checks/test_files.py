@@ -47,7 +47,7 @@ def test_a_log_that_crashed_or_was_cut_short_weighs_if_the_json_claims_its_seed(
     (folder / "train_seed42.log").write_text(cut)
     assert "contradicts itself: train_seed42.log: cut short at step 4,550" in texts(outcome(folder, "logs"))
     (folder / "train_seed42.log").write_text(cut + "Traceback (most recent call last):\n")
-    assert "ends in a traceback after step 4,550 (train_seed42.log:25)" in texts(outcome(folder, "logs"))
+    assert "ends in a traceback after step 4,550 (train_seed42.log:24)" in texts(outcome(folder, "logs"))
     (folder / "train_seed42.log").write_text(whole + "Traceback (most recent call last):\n")
     assert texts(outcome(folder, "logs")).startswith("clerical: train_seed42.log: ends in a traceback after the last")
     (folder / "train_seed42.log").write_text(whole)

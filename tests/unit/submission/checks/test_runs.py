@@ -6,9 +6,9 @@ from tests.helpers.submission_folders import outcome, texts, write_valid_submiss
 
 def test_logs_on_other_data_of_another_configuration_or_of_another_model_contradict_each_other(tmp_path):
     for changed, words in (
-        ({"shards": 39}, "train_shards: 39 in train_seed42.log, 80 in train_seed314.log and train_seed999.log"),
-        ({"layers": 9}, "num_layers: 9 in train_seed42.log, 11 in train_seed314.log and"),
-        ({"tokens": 9_660_000}, "val_tokens: 9,660,000 in train_seed42.log, 40,540,160 in train_seed314.log"),
+        ({"shards": 39}, "train_shards: 80 in train_seed314.log and train_seed999.log, 39 in train_seed42.log"),
+        ({"layers": 9}, "num_layers: 11 in train_seed314.log and train_seed999.log, 9 in train_seed42.log"),
+        ({"tokens": 9_660_000}, "val_tokens: 40,540,160 in train_seed314.log and train_seed999.log, 9,660,000 in"),
     ):
         write_valid_submission(tmp_path)
         (tmp_path / "train_seed42.log").write_text(submission_folders.modern_log(42, 1.0801, **changed))

@@ -1,3 +1,4 @@
+import sys
 import time
 
 import pytest
@@ -151,6 +152,14 @@ HOSTILE_LINES = {
     "rows of =": "=" * 41 + "\nimport a\ndef b\n",
     "=": "=",
     "losses": "loss: ",
+    "repeated passes": "a val_loss:1.5 val_bpb:1.25\na val_loss:1.6 val_bpb:1.26\n",
+    "runs": "Hyperparameters:\nstep:99/100 train_loss:1\na val_loss:1.5 val_bpb:1.25\n",
+    "prefixes": "2026-04-01 12:00:00,123 - INFO - [rank0] 12:00:00 \n",
+    "stamps in one line": "12:00:01 ",
+    "mentions": "val_bpb:1.0811\n",
+    "errors": "a." * 5 + "w" * 60 + "Error\n",
+    "escapes": "\x1b[0m",
+    "words before a loss": "step:1/1 " + "y" * 190 + "\n",
 }
 
 
@@ -162,6 +171,39 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(name):
     started_at = time.process_time()
     parse("a", text)
     assert time.process_time() - started_at < 10 * 0.5 * N_BYTES / 1e6, "ten times what is allowed"
+
+
+def count_calls(text: str) -> int:
+    """How many functions, Python's and C's, are called while a text is parsed."""
+    n_calls = 0
+
+    def count(frame, event, argument):
+        nonlocal n_calls
+        n_calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        log_parser.parse_log("a", text)
+    finally:
+        sys.setprofile(None)
+    return n_calls
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_the_calls_that_a_hostile_text_costs_grow_no_faster_than_its_length(name):
+    line = HOSTILE_LINES[name]
+    short, long = (count_calls(line * (n_bytes // len(line))) for n_bytes in (8_000, 32_000))
+    assert long <= 4.5 * short + 500
+    assert long < 32_000 * 4
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["empty", "settings", "scores", "repeated passes", "runs", "prefixes"])
+def test_a_log_of_five_megabytes_takes_a_bounded_number_of_cpu_seconds(name):
+    line = HOSTILE_LINES[name]
+    started_at = time.process_time()
+    log_parser.parse_log("a", line * (5_000_000 // len(line)))
+    assert time.process_time() - started_at < 10 * 5 * 2, "ten times what is allowed, 2 s for each MB"
 
 
 def test_of_very_many_scores_and_settings_the_last_and_the_first_are_kept():
