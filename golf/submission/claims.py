@@ -44,7 +44,7 @@ _CODE_KEYS = ("bytes_code", "code_bytes")
 _STEP_KEYS = ("steps", "step_stop", "stop_step", "num_steps", "n_steps", "training_steps", "train_steps", "total_steps")
 _PARAMS_KEYS = ("model_params", "num_params", "n_params", "total_params", "params", "parameters", "param_count")
 _TRAIN_TIME = re.compile(
-    r"(?:total_|mean_)?(?:train|training)_?(?:time|wallclock|seconds|duration)(?:_(?:seconds|sec|s|ms|min))?"
+    r"wallclock(?:_(?:seconds|s))?|(?:total_|mean_)?(?:train|training)_?(?:time|wallclock|seconds|duration)(?:_(?:seconds|sec|s|ms|min))?"
 )
 _EVAL_TIME = re.compile(
     r"(?:total_|max_)?eval(?:uation)?_?(?:time|wallclock|seconds|duration)(?:_(?:seconds|sec|s|ms|min))?"

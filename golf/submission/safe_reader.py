@@ -177,7 +177,8 @@ def read_json(folder: SubmissionDir, name: str) -> dict[str, Any]:
     if folder.sizes[name] > MAX_JSON_BYTES:
         raise ArtifactError(name, f"{folder.sizes[name]:,} bytes, at most {MAX_JSON_BYTES:,} are allowed")
     try:
-        data = json.loads(read_text(folder, name, MAX_JSON_BYTES), parse_float=Decimal, parse_constant=_reject_constant)
+        text = read_text(folder, name, MAX_JSON_BYTES).removeprefix("\ufeff")  # some editors write this mark
+        data = json.loads(text, parse_float=Decimal, parse_constant=_reject_constant)
     except RecursionError:
         raise ArtifactError(name, "nested too deeply") from None
     except (ValueError, ArithmeticError) as error:

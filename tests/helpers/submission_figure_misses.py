@@ -52,6 +52,10 @@ FIGURE_MISSES = [
         "M-e",
         ("seed 42: json 1.0801, log 1.09",),
     ),
+    *(
+        Miss("M7", one_log(stamped(prefix, runs_log(1.2)), val_bpb=1.15), CONTRADICTS, "M-e", ("in no log", "1.2"))
+        for prefix in ("Apr 01 12:00:00 ", "[  12.3456] ", "12:00:01 | ", "[rank0]: ", "1776143349 ")
+    ),
     Miss(
         "M8",
         valid_with(misnamed("submission.json", "submission_final.json")),

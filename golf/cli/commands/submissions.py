@@ -17,7 +17,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "or of a folder that holds submissions, each gets a line. Example: golf check-submission records --json",
     )
     check_submission.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="with submission.json, logs and code; or folders of such"
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="with submission.json, logs and code; or folders of such",
     )
     check_submission.add_argument(
         "--baseline", type=Path, metavar="OTHER", help="the submission to beat: a folder or a submission.json"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from golf.submission.checks.review import Review
+from golf.submission.checks.review import Review, format_seeds
 from golf.submission.checks.scores import format_number
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import MATCH_TOLERANCE
@@ -94,7 +94,7 @@ def _judge_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
     with_logs = {log.seed for log in review.submission.logs if log.seed is not None}
     unknown = [row for row in rows if row.seed not in with_logs | set(review.submission.claims.listed_seeds)]
     if unknown and with_logs:
-        seeds = ", ".join(str(row.seed) for row in unknown[:_MAX_LISTED])
+        seeds = format_seeds({row.seed for row in unknown})
         where = f"{review.submission.readme_name}:{unknown[0].line}"
         findings.append(Finding(CONTRADICTS, f"README.md's table has seed {seeds}, of which there is no log", where))
     return findings

@@ -16,7 +16,6 @@ _SHARED_FACTS = {
     "val_tokens": "val_tokens",
     "model_params": "model_params",
     "world_size": "world_size",
-    "code_bytes": "Code size",
 }
 _MAX_LISTED_DIFFERENCES = 4
 _MAX_LISTED_DEFAULTS = 3
@@ -28,13 +27,16 @@ def check_same_run(review: Review) -> CheckOutcome:
     """Check that the judged logs share settings, data and code (#86, #1851, #2071, #2124)."""
     complete = [log for log in review.logs if log.final_score] or list(review.logs)
     values_by_key: dict[str, dict[str, str]] = {}
+    judged_settings = [log.settings for log in complete]
+    repeats = [log for log in review.other_logs if log.final_score and log.settings in judged_settings]
+    values_by_key["Code size"] = {log.label: f"{size:,}" for log in (*complete, *repeats) if (size := log.code_bytes)}
     for log in complete:
         facts = {title: f"{log.facts[name]:,.0f}" for name, title in _SHARED_FACTS.items() if name in log.facts}
         settings = {key: value for key, value in log.settings.items() if key not in _SHARED_FACTS}
         for key, value in {**settings, **facts}.items():
             values_by_key.setdefault(key, {})[log.label] = value
     differing = [key for key, values in values_by_key.items() if len(set(values.values())) > 1]
-    differing.sort(key=lambda key: (key not in _SHARED_FACTS.values(), key))
+    differing.sort(key=lambda key: (key not in (*_SHARED_FACTS.values(), "Code size"), key))
     findings = [
         Finding(CONTRADICTS, f"{key[:60]}: {group_logs(values_by_key[key])}")
         for key in differing[:_MAX_LISTED_DIFFERENCES]
@@ -46,7 +48,7 @@ def check_same_run(review: Review) -> CheckOutcome:
     notes = _name_unjudged(review)
     if not complete:
         return CheckOutcome("one run", tuple(findings), "", "no log in a known format", notes)
-    if not values_by_key:
+    if not any(values_by_key.values()):
         return CheckOutcome("one run", tuple(findings), measured, "no log prints its settings", notes)
     return CheckOutcome("one run", tuple(findings), measured, "", notes)
 

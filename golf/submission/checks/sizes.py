@@ -200,6 +200,10 @@ def _compare_code(review: Review) -> Iterator[_Comparison]:
         yield Finding(CONTRADICTS, text, sources.script)
     elif values & {script, executed}:
         yield ""
+    elif others and script < max(values) < executed:
+        files = _format_files(review, [sources.script, *others])
+        text = f"the logs count {_format_sizes(values)} bytes of code, {executed:,} as shipped: {files}"
+        yield Finding(CONTRADICTS, text, sources.script)
     else:
         where = next(log for log in review.logs if log.code_bytes).locate("code_bytes", "raw_code_bytes")
         is_edited = (

@@ -29,11 +29,15 @@ _TERMINAL_ESCAPE = re.compile(r"\x1b\[[\d;?]{0,20}[A-Za-z]")
 # Dates, times, seconds since 1970, ranks, log levels; the space after them is dropped, an indent after that is kept.
 _DATE = r"\d{4}[-/]\d\d[-/]\d\d"
 _CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
-_STAMP = rf"(?:{_DATE}[T _]{_CLOCK}(?:\s?Z|\s?[+-]\d\d:?\d\d|\s?UTC)?|{_DATE}|{_CLOCK}|\d{{9,13}}(?:[.,]\d{{1,9}})?)"
+_CALENDAR = rf"(?:[A-Z][a-z]{{2}} )?[A-Z][a-z]{{2}} [ \d]\d {_CLOCK}(?: \d{{4}})?"
+_STAMP = (
+    rf"(?:{_CALENDAR}|{_DATE}[T _]{_CLOCK}(?:\s?Z|\s?[+-]\d\d:?\d\d|\s?UTC)?"
+    rf"|{_DATE}|{_CLOCK}|\d{{9,13}}(?:[.,]\d{{1,9}})?)"
+)
 _LEVEL = r"(?:INFO|WARNING|WARN|DEBUG|ERROR)(?::\w{1,40}(?:\.\w{1,40}){0,5})?"
 _RANK = r"(?:default\d{1,4}|rank[ _:=]?\d{1,4}|gpu[ _:=]?\d{1,4}|\d{1,4}(?=\]?:[ \t]))"
 _TAG = rf"(?:{_STAMP}|{_LEVEL}|{_RANK})"
-_MARK = rf"(?:\[{_TAG}\]|\({_TAG}\)|<{_TAG}>|{_TAG}(?=[ \t:|,\-]))"
+_MARK = rf"(?:\[{_TAG}\]|\[ {{0,6}}\d{{1,7}}\.\d{{1,9}}s?\]|\({_TAG}\)|<{_TAG}>|{_TAG}(?=[ \t:|,\-]))"
 _LINE_PREFIX = re.compile(rf"(?mi)^(?:{_MARK}(?:[ \t]?(?:[|>,]|-{{1,2}}|::?)(?=[ \t]))?[ \t:]){{1,4}}")
 
 
