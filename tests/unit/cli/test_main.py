@@ -73,7 +73,8 @@ def test_check_submission_gives_many_folders_a_line_each_and_json_all_of_them(tm
         submission_folders.write_valid_submission(tmp_path / name)
     assert main(["check-submission", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
-    assert main(["check-submission", str(tmp_path / "a"), str(tmp_path / "none"), "--json"]) == 1
+    one, missing = str(tmp_path / "a"), str(tmp_path / "none")
+    assert main(["check-submission", one, missing, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["total"]["unreadable"] == 1
 
 
