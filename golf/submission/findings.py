@@ -60,6 +60,9 @@ CHECKS: dict[str, CheckKind] = {
         "runs of a seed", "one evaluation of each artifact counts and all are shown", "say which run counts and why"
     ),
     "C4-d": CheckKind("seeds", "every seed is named beforehand and has one log", "give each log its seed"),
+    "C1-e": CheckKind(
+        "val in train", "nothing is trained on val before its score is fixed", "train on the train shards alone"
+    ),
     "M-a": CheckKind(
         "bytes of val", "bits per byte divide by the bytes of val's text", "correct the byte counts and score again"
     ),

@@ -16,6 +16,7 @@ _CHECKS: tuple[Callable[[Review], CheckOutcome], ...] = (
     runs.check_source,
     runs.check_runs_of_seed,
     runs.check_seeds,
+    val_bytes.check_val_in_train,
     val_bytes.check_implied_bytes,
     val_bytes.check_coverage,
     scores.check_claimed_scores,

@@ -28,8 +28,10 @@ def check_claimed_scores(review: Review) -> CheckOutcome:
     """Compare json's scores with the logs' (#86, #2118, #2124): the headline, the seeds, the loss and the spread."""
     headline, claims = review.headline, review.submission.claims
     if headline.claim is None:
-        reason = f"{review.json} claims no score" if review.submission.json_name else "no submission.json"
-        return CheckOutcome("M-e", (), _describe_rows(review), reason)
+        is_read = bool(review.submission.json_name) and not review.submission.json_error
+        missing = (Finding(CLERICAL, f"{review.json} claims no score"),) if is_read and review.rows else ()
+        reason = "" if missing else "no score is claimed" if review.submission.json_name else "no submission.json"
+        return CheckOutcome("M-e", missing, _describe_rows(review), reason)
     findings = [*_judge_headline(review), *_judge_seeds(review)]
     if headline.is_borne and not headline.passes_differ:
         findings += [*_judge_loss(review), *_judge_spread(review)]

@@ -1,4 +1,4 @@
-"""Checks M-a and M-d: loss, bpb and tokens fit the bytes of FineWeb's val, and all of it was scored.
+"""Checks C1-e, M-a and M-d: val is not trained on, scores divide by its bytes, and all of it was scored.
 
 docs/references.md#submission-audit has the measurements behind the ranges.
 """
@@ -11,7 +11,7 @@ from golf.submission.findings import BREAKS_RULE, NO_RULING, CheckOutcome, Findi
 from golf.submission.headline import HeadlineRow
 from golf.submission.logs.training_log import TrainingLog
 
-__all__ = ["check_coverage", "check_implied_bytes"]
+__all__ = ["check_coverage", "check_implied_bytes", "check_val_in_train"]
 
 # From 42 of the 43 merged record folders whose logs give them (#1698, #1143 and #2071 are outliers because of this).
 _VAL_BYTES_RANGE = (151_070_000, 151_081_000)  # of val's text, for any tokenizer; scripts drop different tails
@@ -68,6 +68,16 @@ def _compute_implied_bytes(review: Review) -> list[_ImpliedBytes]:
             relative_error = loss.resolution / loss.value + bpb.resolution / bpb.value
             results.append(_ImpliedBytes(row, tokens, n_bytes, n_bytes * relative_error / 2))
     return results
+
+
+def check_val_in_train(review: Review) -> CheckOutcome:
+    """Check that no judged log's training loader names val's shards (#44). Documents in both can't be seen in a log."""
+    logs = [log for log in review.logs if log.val_in_train_line]
+    places = [f"{log.name}:{log.val_in_train_line}" for log in logs]
+    findings = [Finding(BREAKS_RULE, "the training data are shards of val", place) for place in places[:1]]
+    if not review.logs:
+        return CheckOutcome("C1-e", (), "", "no log in a known format")
+    return CheckOutcome("C1-e", tuple(findings), f"{len(logs)} of {len(review.logs)} logs train on val's shards")
 
 
 def check_implied_bytes(review: Review) -> CheckOutcome:

@@ -88,6 +88,7 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
     first_step = patterns.FACT_PATTERNS["step"].search(text)
     gpus = deque(patterns.GPU.finditer(text), maxlen=1)
     crash = next((match for match in patterns.CRASH.finditer(text, max(0, last_score_at))), None)
+    val_in_train = patterns.VAL_IN_TRAIN.search(text)
     return TrainingLog(
         name,
         tuple(finals),
@@ -100,6 +101,7 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
         crash[0].strip()[-100:] if crash else "",
         line_of.number(crash.start()) if crash else 0,
         _find_nonfinite(text),
+        line_of.number(val_in_train.start()) if val_in_train else 0,
     )
 
 

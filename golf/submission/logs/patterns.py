@@ -24,6 +24,7 @@ __all__ = [
     "SECONDS_PER_UNIT",
     "SETTING",
     "STEP_PREFIX",
+    "VAL_IN_TRAIN",
 ]
 
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "sec": 1.0, "seconds": 1.0, "m": 60.0, "min": 60.0}
@@ -96,6 +97,10 @@ BARE_MENTION = re.compile(rf"bpb{_IS}(\d{{1,9}}\.\d{{3,40}})(?!\w)")
 EVAL_SECONDS = re.compile(rf"\b(?:eval_time|elapsed|time|t)[:=]{_GAP}{_DURATION}{_SPACE}?{_UNIT}")
 INTERMEDIATE_NAME = re.compile(r"(?i)\d/\d|diagnostic|pre-?quant|post_ema|\bema\b|warm-?up")
 NONFINITE = re.compile(rf"(?:loss|bpb|time)[:=]{_GAP}[+-]?(?i:nan|inf(?:inity)?)\b")
+# A loader of training data that is pointed at val's shards.
+VAL_IN_TRAIN = re.compile(
+    r"(?m)^[^\S\n]*+(?:train_files|train_pattern|train_glob|train_data\w{0,20}|train_loader)[:=][^\S\n]*+\S{0,300}?fineweb_val_"
+)
 CRASH = re.compile(
     r"(?m)^(?:.{0,60}?Traceback \(most recent call last\)"
     r"|(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)(?::|$)"

@@ -53,7 +53,8 @@ class TrainingLog:
     scores of passes that were printed again with another value. other_scores: of training steps and diagnostics. facts:
     numbers by the names in ``patterns.FACT_PATTERNS``; lines: where they stand. settings: the hyperparameters as
     printed. crash: the line that reports an error after the last score, or "". first_nonfinite: the first loss, bpb or
-    time that is NaN or infinity, as written, or "". index, n_runs: which of the runs in this file it is, from 1.
+    time that is NaN or infinity, as written, or "". val_in_train_line: where a loader of training data
+    names val's shards, 0 if none does. index, n_runs: which of the runs in this file it is, from 1.
     """
 
     name: str
@@ -67,6 +68,7 @@ class TrainingLog:
     crash: str = ""
     crash_line: int = 0
     first_nonfinite: str = ""
+    val_in_train_line: int = 0
     dumps: tuple[SourceDump, ...] = ()
     index: int = 1
     n_runs: int = 1

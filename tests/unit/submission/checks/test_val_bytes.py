@@ -42,6 +42,13 @@ def test_a_part_of_val_breaks_the_rule_of_coverage(tmp_path):
     assert status(tmp_path, submission_folders.modern_log(1, 1.08, tokens=9_660_000), "M-d") == "FAIL"
 
 
+def test_a_training_loader_on_vals_shards_breaks_the_rule_at_its_line(tmp_path):
+    log = submission_folders.modern_log(1, 1.08)
+    assert status(tmp_path, log, "C1-e") == "PASS"
+    assert status(tmp_path, log.replace("  seed", "  train_files: data/fineweb_val_*.bin\n  seed"), "C1-e") == "FAIL"
+    assert "train_seed1.log:5" in texts(outcome(tmp_path, "C1-e"))
+
+
 def test_more_than_one_window_less_is_no_dropped_tail(tmp_path):
     n_tokens = 32_768 * 1236
     loss = submission_folders.nats_per_token(1.08, n_tokens, 150_900_000)
