@@ -6,7 +6,7 @@ from golf.submission.checks.review import Review, format_seeds
 from golf.submission.checks.scores import format_number
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import MATCH_TOLERANCE
-from golf.submission.findings import CONTRADICTS, CheckOutcome, Finding
+from golf.submission.findings import CLERICAL, CONTRADICTS, CheckOutcome, Finding
 from golf.submission.logs.training_log import TrainingLog
 from golf.submission.readme_tables import SeedRow
 
@@ -96,7 +96,8 @@ def _judge_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
     if unknown and with_logs:
         seeds = format_seeds({row.seed for row in unknown})
         where = f"{review.submission.readme_name}:{unknown[0].line}"
-        findings.append(Finding(CONTRADICTS, f"README.md's table has seed {seeds}, of which there is no log", where))
+        severity = CONTRADICTS if review.submission.claims.listed_seeds else CLERICAL
+        findings.append(Finding(severity, f"README.md's table has seed {seeds}, of which there is no log", where))
     return findings
 
 

@@ -174,9 +174,8 @@ def check_seeds(review: Review) -> CheckOutcome:
         claimed = {seed for seed, claim in submission.claims.per_seed.items() if claim.bpb}
         if missing := listed - logged:
             what = "claims scores of" if missing & claimed else "lists"
-            findings.append(
-                Finding(CONTRADICTS, f"{review.json} {what} seed {format_seeds(missing)}, of which no log has a score")
-            )
+            text = f"{review.json} {what} seed {format_seeds(missing)}, of which no log has a score"
+            findings.append(Finding(CLERICAL, text))
         if unlisted := judged - listed:
             findings.append(
                 Finding(CONTRADICTS, f"{review.json} does not list seed {format_seeds(unlisted)} of the logs")

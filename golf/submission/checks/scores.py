@@ -68,7 +68,18 @@ def _judge_headline(review: Review) -> list[Finding]:
         return [Finding(CONTRADICTS, f"{claim} is {bearer}{given}", headline.bearer.where)]
     if not rows:
         return []  # the check of the logs says that none bears it
+    if _rests_on_missing_logs(review):
+        text = f"{claim} is the mean of json's seeds, of which not all have a log{given}"
+        return [Finding(CLERICAL, text, rows[-1].where)]
     return [Finding(CONTRADICTS, f"{claim} is in no log{given}", rows[-1].where)]
+
+
+def _rests_on_missing_logs(review: Review) -> bool:
+    """Whether the headline is the mean of the seeds' claims, and there are seeds without a log."""
+    claims = review.submission.claims
+    bpbs = [claim.bpb for claim in claims.per_seed.values() if claim.bpb]
+    has_missing = bool(set(claims.per_seed) - {log.seed for log in review.submission.logs})
+    return has_missing and bool(claims.bpb and bpbs and claims.bpb.matches(mean(bpbs), MATCH_TOLERANCE))
 
 
 def _judge_choice(review: Review) -> list[Finding]:
