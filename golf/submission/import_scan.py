@@ -10,11 +10,9 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from golf.errors import ArtifactError
-from golf.submission import safe_reader
 from golf.submission.safe_reader import SubmissionDir
 
-__all__ = ["find_imported_files"]
+__all__ = ["ModuleIndex"]
 
 _CONTINUATION = re.compile(r"\\\r?\n")
 _COMMENT = re.compile(r"#[^\n]*+")
@@ -29,31 +27,34 @@ _IMPORT = re.compile(
 )
 
 
-def find_imported_files(folder: SubmissionDir, script: str) -> tuple[list[str], list[str]]:
-    """Return the Python files that importing ``script`` reaches, and those among them that cannot be read as text.
+class ModuleIndex:
+    """The Python files of a folder by the names under which they can be imported."""
 
-    All paths are relative to the folder; both lists are sorted.
-    """
-    files = {name for name in folder.files_with_suffix(".py") if name.endswith(".py")}
-    max_depth = max((len(PurePosixPath(file).parts) for file in files), default=1)
-    file_by_module = {_module_name(file): file for file in sorted(files)}
-    tops = {_top(module) for module in file_by_module}
-    reached: set[str] = set()
-    unread: list[str] = []
-    pending = [script]
-    while pending:
-        file = pending.pop()
-        if file in reached:
-            continue
-        reached.add(file)
-        try:
-            text = safe_reader.read_text(folder, file, safe_reader.MAX_CODE_BYTES)
-        except ArtifactError:
-            unread.append(file)
-            continue
-        names = _imported_names(text, PurePosixPath(file).parent.parts, tops, max_depth)
-        pending += [file_by_module[module] for module in names & file_by_module.keys()]
-    return sorted(reached), sorted(unread)
+    def __init__(self, folder: SubmissionDir) -> None:
+        files = [name for name in folder.files_with_suffix(".py") if name.endswith(".py")]
+        self._max_depth = max((len(PurePosixPath(file).parts) for file in files), default=1)
+        self._file_by_module = {_module_name(file): file for file in sorted(files)}
+
+    def find_imports(self, file: str, text: str) -> set[str]:
+        """Return the files that the import statements of a text may import, with the packages above them.
+
+        file: the path of the text's file, relative to the folder. Its own folder is searched first, then the root.
+        """
+        package = PurePosixPath(file).parent.parts
+        tops = {_top(module.removeprefix(f"{'.'.join(package)}.")) for module in self._file_by_module}
+        tops |= {_top(module) for module in self._file_by_module}
+        return self.find_modules(file, _imported_names(text, package, tops, self._max_depth))
+
+    def find_modules(self, file: str, names: Iterable[str]) -> set[str]:
+        """Return the files that modules of these dotted names are, beside ``file`` or below the root."""
+        package = ".".join(PurePosixPath(file).parent.parts)
+        found = set()
+        for name in names:
+            for module in (f"{package}.{name}" if package else name, name):
+                if module in self._file_by_module:
+                    found.add(self._file_by_module[module])
+                    break
+        return found
 
 
 def _module_name(file: str) -> str:

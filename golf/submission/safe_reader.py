@@ -3,16 +3,17 @@
 All reads are bounded: the number of files, the bytes of each file, and regular files only.
 """
 
+import itertools
 import json
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from golf.errors import ArtifactError, InputError
+from golf.submission.logs import decoding
 
 __all__ = [
     "MAX_CODE_BYTES",
@@ -20,7 +21,10 @@ __all__ = [
     "MAX_JSON_BYTES",
     "MAX_LOG_BYTES",
     "SubmissionDir",
+    "list_dir",
+    "read_bytes",
     "read_json",
+    "read_log",
     "read_text",
     "scan_folder",
 ]
@@ -52,8 +56,8 @@ class SubmissionDir:
 def scan_folder(path: Path) -> SubmissionDir:
     """List a folder. A link out of it, a broken link, a pipe or a device is rejected: listed, but never opened.
 
-    Subfolders whose names start with a dot are skipped. Raises InputError if the path does not exist, is not a folder,
-    can't be listed, is empty, or holds more than MAX_FILES.
+    Subfolders whose names start with a dot are skipped, and one that can't be listed is rejected. Raises InputError if
+    the path does not exist, is not a folder, can't be listed, is empty, or holds more than MAX_FILES.
     """
     if not path.is_dir():
         state = "is a file" if path.exists() else "does not exist"
@@ -64,7 +68,14 @@ def scan_folder(path: Path) -> SubmissionDir:
     pending_dirs, n_seen = [root], 0
     while pending_dirs:
         current_dir = pending_dirs.pop()
-        for entry in _list_dir(current_dir):
+        try:
+            entries = list_dir(current_dir)
+        except InputError:
+            if current_dir == root:
+                raise
+            rejected.append(f"{current_dir.relative_to(root).as_posix()} can't be listed")
+            continue
+        for entry in entries:
             n_seen += 1
             if n_seen > MAX_FILES:
                 raise InputError(f"{root}: more than {MAX_FILES:,} files; expected the folder of a single submission")
@@ -80,10 +91,14 @@ def scan_folder(path: Path) -> SubmissionDir:
     return SubmissionDir(root, dict(sorted(sizes.items())), tuple(sorted(rejected)))
 
 
-def _list_dir(folder: Path) -> Iterator[os.DirEntry[str]]:
+def list_dir(folder: Path, max_entries: int | None = None) -> list[os.DirEntry[str]]:
+    """Return at most ``max_entries`` entries of a folder, by default MAX_FILES + 1.
+
+    Raises InputError if it can't be listed.
+    """
     try:
         with os.scandir(folder) as entries:
-            yield from entries
+            return list(itertools.islice(entries, MAX_FILES + 1 if max_entries is None else max_entries))
     except OSError as error:
         raise InputError(f"{folder}: can't be listed ({error.strerror})") from None
 
@@ -107,17 +122,44 @@ def read_text(folder: SubmissionDir, name: str, max_bytes: int) -> str:
     Raises ArtifactError if the file can't be read, or with the offset of the first byte that is not UTF-8.
     """
     size = folder.sizes[name]
+    head, tail = _read_ends(folder, name, max_bytes)
+    if not tail:
+        return _decode(name, head, 0)
+    start = tail.find(b"\n") + 1
+    return _decode(name, head[: head.rfind(b"\n") + 1], 0) + _decode(name, tail[start:], size - len(tail) + start)
+
+
+def read_log(folder: SubmissionDir, name: str, max_bytes: int) -> decoding.DecodedText:
+    """Return the text of a log in any encoding; of a longer one, its head and tail in whole lines.
+
+    Raises ArtifactError if the file can't be read or is no text.
+    """
+    head, tail = _read_ends(folder, name, max_bytes)
+    first = decoding.decode_log(name, head)
+    if not tail:
+        return first
+    rest = decoding.decode_log(name, tail, first.encoding)
+    text = first.text[: first.text.rfind("\n") + 1] + rest.text[rest.text.find("\n") + 1 :]
+    return decoding.DecodedText(text, first.encoding, max(0, first.n_replaced + rest.n_replaced - 2))
+
+
+def read_bytes(folder: SubmissionDir, name: str, max_bytes: int) -> bytes:
+    """Return the first bytes of a file. Raises ArtifactError if it can't be read."""
+    return _read_ends(folder, name, max_bytes)[0]
+
+
+def _read_ends(folder: SubmissionDir, name: str, max_bytes: int) -> tuple[bytes, bytes]:
+    """The bytes of a file and b"", or its head and its tail, which starts at a multiple of four."""
+    size = folder.sizes[name]
     try:
         with open(folder.root / name, "rb") as file:
             if size <= max_bytes:
-                return _decode(name, file.read(max_bytes), 0)
-            head = file.read(max_bytes // 2)
-            file.seek(size - max_bytes // 2)
-            tail = file.read(max_bytes // 2)
+                return file.read(max_bytes), b""
+            head = file.read(max_bytes // 8 * 4)
+            file.seek(-(-(size - max_bytes // 2) // 4) * 4)
+            return head, file.read(max_bytes // 2)
     except OSError as error:
         raise ArtifactError(name, f"can't be read ({error.strerror})") from None
-    start = tail.find(b"\n") + 1
-    return _decode(name, head[: head.rfind(b"\n") + 1], 0) + _decode(name, tail[start:], size - len(tail) + start)
 
 
 def _decode(name: str, data: bytes, offset: int) -> str:
@@ -135,7 +177,8 @@ def read_json(folder: SubmissionDir, name: str) -> dict[str, Any]:
     if folder.sizes[name] > MAX_JSON_BYTES:
         raise ArtifactError(name, f"{folder.sizes[name]:,} bytes, at most {MAX_JSON_BYTES:,} are allowed")
     try:
-        data = json.loads(read_text(folder, name, MAX_JSON_BYTES), parse_float=Decimal, parse_constant=_reject_constant)
+        text = read_text(folder, name, MAX_JSON_BYTES).removeprefix("\ufeff")  # some editors write this mark
+        data = json.loads(text, parse_float=Decimal, parse_constant=_reject_constant)
     except RecursionError:
         raise ArtifactError(name, "nested too deeply") from None
     except (ValueError, ArithmeticError) as error:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from golf.compliance.check_result import CheckResult
 from golf.submission import record_margin, report
-from golf.submission.contents import load_submission
+from golf.submission.findings import CheckOutcome
 
+DOCS = Path(__file__).parents[2] / "docs"
 VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
 BPB_BY_SEED = {42: 1.0801, 314: 1.0803, 999: 1.0805}
 MODEL_BYTES, CODE_BYTES = 15_900_000, 20_000
@@ -128,7 +129,22 @@ def write_valid_submission(
     return folder
 
 
+def review(folder: Path, baseline: Path | None = None) -> report.SubmissionReview:
+    """The review behind ``golf check-submission``."""
+    return report.review_folder(folder, record_margin.load_seed_scores(baseline) if baseline else ())
+
+
 def run_checks(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
-    """The results behind ``report.render_report``."""
-    submission = load_submission(folder)
-    return report._run_checks(submission, record_margin.compute_margin(submission, baseline))
+    """The outcomes of the review as rows of a verdict."""
+    return [outcome.to_result() for outcome in review(folder, baseline).outcomes]
+
+
+def outcome(folder: Path, check: str) -> CheckOutcome:
+    """The outcome of one check."""
+    return next(one for one in review(folder).outcomes if one.check == check)
+
+
+def texts(result: CheckOutcome) -> str:
+    """Its findings with their places, the reason why it was not made, and its notes."""
+    found = [f"{finding.severity}: {finding.text} ({finding.where})" for finding in result.findings]
+    return "; ".join([*found, result.not_checked, *result.notes])

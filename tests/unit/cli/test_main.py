@@ -1,5 +1,6 @@
 """golf/cli/main.py: commands, exit codes, help and version"""
 
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def test_check_submission_reports_the_folder_and_strict_makes_a_failure_an_exit_
     assert (main(["check-submission", str(over)]), main(["check-submission", str(over), "--strict"])) == (0, 1)
     assert main(["check-submission", str(tmp_path / "missing")]) == 1
     assert capsys.readouterr().err.startswith("golf check-submission: ")
+
+
+def test_check_submission_gives_many_folders_a_line_each_and_json_all_of_them(tmp_path, capsys):
+    for name in ("a", "b"):
+        submission_folders.write_valid_submission(tmp_path / name)
+    assert main(["check-submission", str(tmp_path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    one, missing = str(tmp_path / "a"), str(tmp_path / "none")
+    assert main(["check-submission", one, missing, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["total"]["unreadable"] == 1
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,29 @@ import json
 import pytest
 
 from golf.errors import InputError
-from golf.submission import contents, safe_reader
+from golf.submission import contents, record_margin, safe_reader
 from tests.helpers import submission_folders
 
 
-def test_logs_in_another_format_or_not_in_utf8_are_named_and_the_others_are_read(tmp_path):
+def test_logs_in_another_format_or_that_are_no_text_are_named_and_the_others_are_read(tmp_path):
     submission_folders.write_valid_submission(tmp_path)
     (tmp_path / "train_seed42.log").write_text("epoch 1: loss 3.1\nepoch 2: loss 2.9\n")
-    (tmp_path / "train_seed314.log").write_bytes("seed: 314\n".encode("utf-16"))
+    (tmp_path / "train_seed314.log").write_bytes(bytes(range(256)) * 40)
     submission = contents.load_submission(tmp_path)
-    assert submission.unread_logs == ("train_seed314.log: not UTF-8 at byte 0", "train_seed42.log: unknown log format")
+    assert submission.unread_logs == (
+        "train_seed314.log: is binary, not text",
+        "train_seed42.log: unknown log format",
+    )
     assert [log.name for log in submission.logs] == ["train_seed999.log"]
+
+
+def test_a_log_with_some_bytes_that_are_not_utf8_is_read_and_said(tmp_path):
+    submission_folders.write_valid_submission(tmp_path)
+    log = tmp_path / "train_seed42.log"
+    log.write_bytes(log.read_bytes().replace(b"Hyperparameters", b"\xe9\xe8 Hyperparameters"))
+    submission = contents.load_submission(tmp_path)
+    assert len(submission.logs) == 3
+    assert submission.notes == ("train_seed42.log: 2 bytes that are not UTF-8 were replaced",)
 
 
 def test_only_the_head_and_tail_of_a_huge_log_are_read_with_a_note(tmp_path, monkeypatch):
@@ -56,9 +68,9 @@ def test_a_folder_or_a_json_marked_non_record_is_not_for_a_record(tmp_path):
 def test_a_baseline_may_be_a_folder_or_a_json_and_must_hold_a_score(tmp_path):
     submission_folders.write_valid_submission(tmp_path / "a")
     for baseline in (tmp_path / "a", tmp_path / "a" / "submission.json"):
-        assert sorted(bpb.value for bpb, _ in contents.load_seed_scores(baseline)) == list(
+        assert sorted(bpb.value for bpb, _ in record_margin.load_seed_scores(baseline)) == list(
             submission_folders.BPB_BY_SEED.values()
         )
     (tmp_path / "none.json").write_text(json.dumps({"author": "someone"}))
     with pytest.raises(InputError, match="has no score to compare with"):
-        contents.load_seed_scores(tmp_path / "none.json")
+        record_margin.load_seed_scores(tmp_path / "none.json")

@@ -24,8 +24,18 @@ HOSTILE = {
 }
 
 
-def find(folder) -> list[str]:
-    return import_scan.find_imported_files(safe_reader.scan_folder(folder), "s.py")[0]
+def find(folder, script: str = "s.py") -> list[str]:
+    return follow(folder if isinstance(folder, safe_reader.SubmissionDir) else safe_reader.scan_folder(folder), script)
+
+
+def follow(folder: safe_reader.SubmissionDir, script: str) -> list[str]:
+    modules, reached, pending = import_scan.ModuleIndex(folder), set(), [script]
+    while pending:
+        file = pending.pop()
+        if file not in reached:
+            reached.add(file)
+            pending += modules.find_imports(file, (folder.root / file).read_text())
+    return sorted(reached)
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def test_imports_are_followed_from_file_to_file_once(folder):
 
 def test_our_own_imports_are_found_as_the_parser_finds_them():
     folder = safe_reader.SubmissionDir(ROOT, dict.fromkeys(import_closure("stages/evaluate.py", root=ROOT), 1))
-    assert import_scan.find_imported_files(folder, "stages/evaluate.py")[0] == sorted(folder.sizes)
+    assert find(folder, "stages/evaluate.py") == sorted(folder.sizes)
 
 
 def test_what_looks_like_an_import_in_a_string_is_counted_and_none_is_missed(folder):

@@ -1,15 +1,22 @@
+import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.submission import log_parser
+from golf.submission.logs import log_parser
+from golf.submission.logs.training_log import TrainingLog
 from tests.helpers import submission_folders
 
 
+def parse(name: str, text: str) -> TrainingLog:
+    """The last run of a log."""
+    return log_parser.parse_log(name, text)[-1]
+
+
 def test_a_modern_log_gives_every_fact():
-    log = log_parser.parse_log("train.log", submission_folders.modern_log(42, 1.0801))
+    log = parse("train.log", submission_folders.modern_log(42, 1.0801))
     assert log.facts == {
         "seed": 42,
         "world_size": 8,
@@ -26,12 +33,13 @@ def test_a_modern_log_gives_every_fact():
     assert [score.name for score in log.scores] == ["quantized", "quantized_sliding_window", "quantized_ttt"]
     assert (log.final_score.bpb.value, log.final_score.seconds) == (1.0801, 366.5)
     assert log.settings == {"num_layers": "11", "world_size": "8", "model_params": "35944536"}
+    assert (log.lines["seed"], log.final_score.line) == (5, 29)
     assert log.gpu == "H100 80GB HBM3"
-    assert (log.is_recognized, log.has_crashed) == (True, False)
+    assert (log.is_recognized, log.crash) == (True, "")
 
 
 def test_an_early_log_gives_its_exact_score_with_the_seconds_of_the_rounded_line():
-    log = log_parser.parse_log("train.log", submission_folders.early_log(1337, 1.22436570))
+    log = parse("train.log", submission_folders.early_log(1337, 1.22436570))
     assert (log.seed, log.facts["val_tokens"], log.facts["train_shards"]) == (1337, 62_021_632, 25)
     assert log.facts["train_seconds"] == pytest.approx(600.038)
     assert (log.facts["model_bytes"], log.total_bytes) == (
@@ -46,9 +54,9 @@ def test_an_early_log_gives_its_exact_score_with_the_seconds_of_the_rounded_line
 def test_a_source_dumped_at_the_head_is_not_read_as_results():
     head = "import os\ndef main():\n    pass\nfinal val_loss:1.0 val_bpb:0.5\n  seed: 7\nval_tokens: 5\n"
     whole = submission_folders.early_log(1337, 1.2)
-    assert log_parser.parse_log("a", f"{head}{submission_folders.SEPARATOR}\n{whole}") == log_parser.parse_log(
-        "a", whole
-    )
+    log = parse("a", f"{head}{submission_folders.SEPARATOR}\n{whole}")
+    assert (log.facts, log.settings) == (parse("a", whole).facts, parse("a", whole).settings)
+    assert log.dumps[0].lines[0] == "import os"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def test_a_source_dumped_at_the_head_is_not_read_as_results():
     ],
 )
 def test_the_final_line_is_found_under_the_name_of_each_script(line, name, seconds):
-    score = log_parser.parse_log("a", line).final_score
+    score = parse("a", line).final_score
     assert (score.name, score.seconds) == (name, seconds)
 
 
@@ -78,7 +86,7 @@ def test_the_final_line_is_found_under_the_name_of_each_script(line, name, secon
     ],
 )
 def test_a_step_a_diagnostic_and_a_line_of_code_are_no_results(line):
-    assert log_parser.parse_log("a", line).final_score is None
+    assert parse("a", line).final_score is None
 
 
 @pytest.mark.parametrize(
@@ -95,29 +103,29 @@ def test_a_step_a_diagnostic_and_a_line_of_code_are_no_results(line):
     ],
 )
 def test_a_fact_is_found_in_the_forms_that_scripts_gave_it(line, fact, value):
-    assert log_parser.parse_log("a", line).facts[fact] == pytest.approx(value)
+    assert parse("a", line).facts[fact] == pytest.approx(value)
 
 
 def test_the_seed_in_the_files_name_stands_in_for_one_that_the_log_lacks():
-    assert log_parser.parse_log("train_seed42.log", "").seed == 42
-    assert log_parser.parse_log("train_seed42.log", "seed:7").seed == 7
-    assert log_parser.parse_log("train.log", "").seed is None
+    assert parse("train_seed42.log", "").seed == 42
+    assert parse("train_seed42.log", "seed:7").seed == 7
+    assert parse("train.log", "").seed is None
 
 
 def test_a_traceback_after_the_last_score_is_a_crash_and_one_before_it_is_not():
     whole = submission_folders.modern_log(42, 1.08)
-    assert log_parser.parse_log("a", whole + "Traceback (most recent call last):\n").has_crashed
-    assert not log_parser.parse_log("a", "Traceback (most recent call last):\n" + whole).has_crashed
+    assert parse("a", whole + "Traceback (most recent call last):\n").crash
+    assert not parse("a", "Traceback (most recent call last):\n" + whole).crash
 
 
 @given(st.text())
 def test_any_text_is_read_without_an_error_and_only_a_log_is_known(text):
-    assert not log_parser.parse_log("a", text).is_recognized
+    assert not parse("a", text).is_recognized
 
 
 @pytest.mark.parametrize("text", ["0/0", "warmup_step:1/20", "loss 2.3 after 4550/20000", "{}", "val_bpb: 1.08"])
 def test_what_only_looks_a_little_like_a_log_is_unknown(text):
-    assert not log_parser.parse_log("a", text).is_recognized
+    assert not parse("a", text).is_recognized
 
 
 N_BYTES = 300_000
@@ -144,6 +152,14 @@ HOSTILE_LINES = {
     "rows of =": "=" * 41 + "\nimport a\ndef b\n",
     "=": "=",
     "losses": "loss: ",
+    "repeated passes": "a val_loss:1.5 val_bpb:1.25\na val_loss:1.6 val_bpb:1.26\n",
+    "runs": "Hyperparameters:\nstep:99/100 train_loss:1\na val_loss:1.5 val_bpb:1.25\n",
+    "prefixes": "2026-04-01 12:00:00,123 - INFO - [rank0] 12:00:00 \n",
+    "stamps in one line": "12:00:01 ",
+    "mentions": "val_bpb:1.0811\n",
+    "errors": "a." * 5 + "w" * 60 + "Error\n",
+    "escapes": "\x1b[0m",
+    "words before a loss": "step:1/1 " + "y" * 190 + "\n",
 }
 
 
@@ -153,13 +169,46 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(name):
     line = HOSTILE_LINES[name]
     text = line * (N_BYTES // len(line))
     started_at = time.process_time()
-    log_parser.parse_log("a", text)
+    parse("a", text)
     assert time.process_time() - started_at < 10 * 0.5 * N_BYTES / 1e6, "ten times what is allowed"
+
+
+def count_calls(text: str) -> int:
+    """How many functions, Python's and C's, are called while a text is parsed."""
+    n_calls = 0
+
+    def count(frame, event, argument):
+        nonlocal n_calls
+        n_calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        log_parser.parse_log("a", text)
+    finally:
+        sys.setprofile(None)
+    return n_calls
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_the_calls_that_a_hostile_text_costs_grow_no_faster_than_its_length(name):
+    line = HOSTILE_LINES[name]
+    short, long = (count_calls(line * (n_bytes // len(line))) for n_bytes in (8_000, 32_000))
+    assert long <= 4.5 * short + 500
+    assert long < 32_000 * 4
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["empty", "settings", "scores", "repeated passes", "runs", "prefixes"])
+def test_a_log_of_five_megabytes_takes_a_bounded_number_of_cpu_seconds(name):
+    line = HOSTILE_LINES[name]
+    started_at = time.process_time()
+    log_parser.parse_log("a", line * (5_000_000 // len(line)))
+    assert time.process_time() - started_at < 10 * 5 * 2, "ten times what is allowed, 2 s for each MB"
 
 
 def test_of_very_many_scores_and_settings_the_last_and_the_first_are_kept():
     settings = "".join(f"  k{number}: v\n" for number in range(9_000))
-    scores = "".join(f"s{number} val_loss:1.5 val_bpb:1.25\n" for number in range(9_000))
-    log = log_parser.parse_log("a", settings + scores)
+    scores = "".join(f"s{number} val_loss:1.5{number} val_bpb:1.2{number}\n" for number in range(9_000))
+    log = parse("a", settings + scores)
     assert log.final_score.name == "s8999"
     assert (len(log.scores), len(log.settings)) == (5_000, 5_000)
