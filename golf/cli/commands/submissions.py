@@ -13,6 +13,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     check_submission = commands.add_parser(
         "check-submission",
         help="check a submission folder of the contest",
+        epilog="example: golf check-submission FOLDER --baseline OTHER --strict",
         description="Check a submission folder of the contest without a GPU and without running its code.",
     )
     check_submission.add_argument("folder", type=Path, metavar="FOLDER", help="with submission.json, logs and code")

@@ -1,6 +1,7 @@
 """golf/cli/main.py: commands, exit codes, help and version"""
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -121,6 +122,17 @@ def test_the_help_fits_a_terminal_of_80_by_24(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+def test_every_command_shows_an_example_that_its_parser_accepts(capsys):
+    parser = cli.build_parser()
+    commands = next(action for action in parser._actions if action.dest == "command")
+    for name, command in commands.choices.items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        example = " ".join(capsys.readouterr().out.partition("example: ")[2].split())
+        assert example.startswith(f"golf {name}"), name
+        assert parser.parse_args(shlex.split(command.epilog.removeprefix("example: "))[1:]).command == name
 
 
 def test_the_version_is_that_of_the_package_and_of_the_commit(capsys, monkeypatch, tmp_path):
