@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf.cli.commands import artifacts, last_run, model, submissions, text_codec
+from golf.cli.commands import artifacts, last_run, machine, model, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.distributed.packages import installed_version
 from golf.errors import GolfError
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = root_parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title=argparse.SUPPRESS, prog="golf"
     )
-    for group in (artifacts, last_run, submissions, text_codec, model):
+    for group in (artifacts, last_run, submissions, text_codec, model, machine):
         group.add_commands(commands)
     return root_parser
 
