@@ -26,12 +26,15 @@ def render_summary() -> str:
 
 
 def render_commands() -> str:
-    """Markdown: a heading, the description and a table of arguments for each command."""
+    """Markdown: a heading, the description, the example and a table of arguments for each command."""
     parts = []
     for name, (text, parser) in get_commands().items():
         description = " ".join((parser.description or text).split())
         description = f"{description[:1].upper()}{description[1:]}{'' if description.endswith(('.', '?')) else '.'}"
         lines = [f"## golf {name}", "", f"`golf {_format_usage(name, parser)}`", "", description, ""]
+        if parser.epilog:
+            text = parser.epilog.removeprefix("example: ")
+            lines += [f"Example: `{text}`", ""]
         arguments = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
         if arguments:
             lines += ["| argument | meaning |", "|---|---|"]

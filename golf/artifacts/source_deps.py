@@ -13,7 +13,7 @@ from golf.errors import InputError
 __all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "import_closure", "parse_imports", "stage_sources"]
 
 NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's outputs, with the reason
-    "golf/__init__.py": "holds no code",
+    "golf/__init__.py": "holds golf.load alone, which no stage uses",
     "golf/errors.py": "holds error classes",
     "golf/config/loader.py": "reads and checks values that DVC tracks",
     "golf/config/renamed_keys.py": "holds hints for error messages",
@@ -77,7 +77,7 @@ def stage_sources(stage: str, root: Path | str = ".") -> list[str]:
 
 
 def _is_package_init(path: str) -> bool:
-    """Package __init__ files hold no code; tests/unit/test_architecture.py checks that."""
+    """Package __init__ files hold no code that a stage runs; tests/unit/test_architecture.py checks that."""
     return path.endswith("__init__.py")
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf.cli.commands import artifacts, last_run, submissions, text_codec
+from golf.cli.commands import artifacts, last_run, machine, model, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.cli.preflight import command as preflight
 from golf.cli.report import command as report
@@ -29,6 +29,7 @@ _RENAMED_COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 if it is done, 1 after an error or a failed report, 2 for wrong arguments.
 
+    Ctrl-C ends a command with 130, as a shell counts it.
     Wrong arguments that argparse itself detects raise SystemExit with code 2.
     """
     text_streams.accept_all_text()
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GolfError as error:
         print(f"golf {args.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # the reader of a pipe has ended, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports it again when it exits
         return 1
@@ -64,15 +67,32 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. docs/cli.md is generated from it."""
     root_parser = argparse.ArgumentParser(
         prog="golf",
+        usage="golf [-h] [--version] COMMAND ...",
         description="Train, compress and honestly score the best small model of text in N bytes.",
-        epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag.",
+        epilog="golf COMMAND --help shows an example. The pipeline: dvc repro, dvc dag.",
+        formatter_class=_CommandListFormatter,
+        add_help=False,
     )
-    root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
-    commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    for group in (artifacts, preflight, last_run, report, submissions, text_codec):
+    root_parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    root_parser.add_argument("--version", action=_VersionAction, help=argparse.SUPPRESS)
+    commands = root_parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", title=argparse.SUPPRESS, prog="golf"
+    )
+    for group in (artifacts, preflight, last_run, report, submissions, text_codec, model, machine):
         group.add_commands(commands)
     return root_parser
+
+
+class _CommandListFormatter(argparse.HelpFormatter):
+    """Lists one command a line and nothing else, so that all of them fit a terminal of 24 lines."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 20  # the longest name, check-submission, with its indentation
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        return text.partition("\n")[2] if action.dest == "command" else text
 
 
 class _VersionAction(argparse.Action):

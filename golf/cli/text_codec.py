@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from golf.artifacts import io, json_records, lineage
+from golf.artifacts import io, lineage
 from golf.compliance.check_result import NOT_RUN
 from golf.compliance.provenance import read_plan
 from golf.config import loader
@@ -15,6 +15,7 @@ from golf.data import split_reader
 from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
 from golf.evaluation import ledger
+from golf.evaluation.loaded_model import read_transform_name
 from golf.evaluation.text_codec.codec import EncodedText, PassConfig, TextCodec
 
 __all__ = ["SUFFIX", "CodecFiles", "decode_file", "encode_file"]
@@ -34,15 +35,11 @@ class CodecFiles:
     def open(self, mode: str | None, *, quiet: bool) -> tuple[TextCodec, PassConfig]:
         """Return the codec, and how its pass scores and learns. mode: None for the headline."""
         headline, stride = loader.load_sections("evaluate.headline", "evaluate.stride")
-        codec = TextCodec(self.artifact, Tokenizer.open(self.tokenizer), self._read_transform(), quiet=quiet)
+        codec = TextCodec(
+            self.artifact, Tokenizer.open(self.tokenizer), read_transform_name(self.tokenizer), quiet=quiet
+        )
         ttt_cfg, memory_cfg = read_plan(self.plan, codec.context_length)
         return codec, PassConfig(mode=mode or headline, stride=stride, ttt_cfg=ttt_cfg, memory_cfg=memory_cfg)
-
-    def _read_transform(self) -> str:
-        """The transform of the tokenizer's texts, which fetch's manifest beside it names; none without a manifest."""
-        path = self.tokenizer.with_name("manifest.json")
-        transform: str = json_records.read_sealed(path, transform=str)["transform"] if path.is_file() else "none"
-        return transform
 
 
 def encode_file(

@@ -19,6 +19,7 @@ __all__ = ["MAX_SOURCE_BYTES", "minify", "pack", "unpack"]
 
 MAX_SOURCE_BYTES = 64 << 20  # of the unpacked archive; a bundle that claims more is damaged
 _RERUN_HINT = "run the stage that wrote it again, or restore it with: dvc checkout"
+_INTERFACE_FILE = "golf/__init__.py"  # holds golf.load alone, which imports what no bundle holds; packed as empty
 _TYPING_MODULES = ("typing", "collections.abc")
 _XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "pb": 0}]  # pb 0: bytes are not aligned
 _Definition = TypeVar("_Definition", ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -108,14 +109,14 @@ def _shrink_whitespace(source: str) -> str:
 
 
 def pack(files: Sequence[str], root: str | Path = ".") -> bytes:
-    """Return a .tar.xz of the minified ``files``, paths relative to ``root``.
+    """Return a .tar.xz of the minified ``files``, paths relative to ``root``; golf/__init__.py is packed as empty.
 
     One Python version always gives equal bytes.
     """
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
-            data = minify((Path(root) / name).read_bytes(), name)
+            data = b"\n" if name == _INTERFACE_FILE else minify((Path(root) / name).read_bytes(), name)
             entry = tarfile.TarInfo(name)  # mode, owner and time are constants
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))

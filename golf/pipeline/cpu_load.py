@@ -17,7 +17,7 @@ from pathlib import Path
 
 from golf.pipeline.progress import log_line
 
-__all__ = ["CpuLoadMonitor", "CpuTimes", "OversubscribedThreads", "read_cpu_times"]
+__all__ = ["CpuLoadMonitor", "CpuTimes", "OversubscribedThreads", "busy_threshold", "count_cores", "read_cpu_times"]
 
 _INTERVAL_S = 3.0  # between two readings
 _MIN_BUSY_CORES, _MIN_BUSY_FRAC = 0.4, 0.1  # of other processes: what makes a machine busy, in cores and as a share
@@ -115,7 +115,7 @@ class CpuLoadMonitor:
         if previous is None or self._last is None:
             return
         n_used = previous.cores_used_by_others(self._last)
-        if n_used < _busy_threshold():
+        if n_used < busy_threshold():
             self._threads.release()
             return
         self._threads.hold()
@@ -130,14 +130,20 @@ class CpuLoadMonitor:
             return {}
         n_used = self._first.cores_used_by_others(now)
         record: dict[str, float | int | str] = {"cores": len(_own_cpus()), "used_by_others": round(n_used, 2)}
-        if n_used >= _busy_threshold():
+        if n_used >= busy_threshold():
             warning = f"this machine was busy: on average {_describe(n_used, 'were')}"
             log_line(self._stage, warning, quiet=self._quiet)
             record["warning"] = warning
         return record
 
 
-def _busy_threshold() -> float:
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def busy_threshold() -> float:
+    """Return how many cores other processes use when a machine counts as busy."""
     return max(_MIN_BUSY_CORES, _MIN_BUSY_FRAC * len(_own_cpus()))
 
 

@@ -15,6 +15,7 @@ from tests.helpers import doc_pages, tiny_project
 from tests.helpers.tiny_corpus import ROOT
 
 RUNNABLE_BLOCKS = [block for block in doc_pages.list_shell_blocks() if block.not_run is None]
+QUICKSTART_SNIPPETS = re.findall(r"```python\n(.*?)```", doc_pages.read_page("docs/quickstart.md"), re.DOTALL)
 SETTINGS = re.search(r"```yaml\n(.*?)```", doc_pages.read_page("docs/evaluation-rules.md"), re.DOTALL)
 
 
@@ -25,6 +26,18 @@ def test_a_block_of_commands_runs_in_a_finished_project(finished_run, tmp_path, 
         tiny_project.git(project, "init", "--quiet")
         tiny_project.dvc(project, "commit", "--force")
     run_shell(project, block.text)
+
+
+def test_the_python_of_the_quick_start_runs_in_a_finished_project(finished_run, tmp_path):
+    project = tiny_project.copy_project(finished_run, tmp_path / "project")
+    run_shell(project, "golf export --format safetensors exported")
+    assert [snippet.partition("\n")[0] for snippet in QUICKSTART_SNIPPETS] == ["import golf", "import json"]
+    for snippet in QUICKSTART_SNIPPETS:
+        output = tiny_project.run_command(project, sys.executable, "-c", snippet).stdout
+        assert re.search(r"bits per byte|\d layers", output), output
+    assert len([line for line in QUICKSTART_SNIPPETS[1].splitlines() if line]) == 10, (
+        "plain torch loads it in ten lines"
+    )
 
 
 def run_shell(project: Path, text: str) -> None:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+import golf
 from golf.artifacts.source_deps import import_closure, parse_imports
 from tests.helpers.programs import import_modules
 from tests.helpers.tiny_corpus import ROOT
@@ -98,10 +101,22 @@ def test_the_name_of_a_test_has_at_most_90_characters():
     assert [name for name in names if len(name) > MAX_TEST_NAME_CHARS] == []
 
 
-def test_every_module_has_a_docstring_and_no_package_init_has_code():
+def test_every_module_has_a_docstring_and_no_package_init_below_golf_has_code():
     assert [file for file in MODULES + STAGES if not ast.get_docstring(parse(file))] == []
-    inits = [file for file in FILES if file.endswith("__init__.py")]
+    inits = [file for file in FILES if file.endswith("__init__.py") and file != "golf/__init__.py"]
     assert [file for file in inits if len(parse(file).body) > bool(ast.get_docstring(parse(file)))] == []
+
+
+def test_golf_itself_holds_one_function_that_imports_on_demand_what_its_stub_declares():
+    _docstring, function = parse("golf/__init__.py").body
+    assert (ast.get_docstring(parse("golf/__init__.py")) is not None, function.name) == (True, "__getattr__")
+    assert parse_imports(ROOT, "golf/__init__.py") == {"importlib"}, "an import of golf's would be weighed"
+    stub = ast.parse(read_text("golf/__init__.pyi"))
+    declared = [alias.asname for node in stub.body for alias in node.names]
+    assert declared == ["LoadedModel", "load"]
+    assert all(callable(getattr(golf, name)) for name in declared)
+    with pytest.raises(AttributeError, match="module 'golf' has no attribute 'lod'"):
+        golf.lod  # noqa: B018
 
 
 def private_uses(file: str) -> Iterator[str]:

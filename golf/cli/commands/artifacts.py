@@ -10,21 +10,32 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands' parsers."""
-    validate = commands.add_parser("validate", help="check params.yaml and DVC's own files")
+    validate = commands.add_parser(
+        "validate", help="check params.yaml and DVC's own files", epilog="example: golf validate profiles/record.yaml"
+    )
     validate.add_argument("file", nargs="?", default="params.yaml", type=Path, metavar="FILE", help="%(default)s")
     validate.set_defaults(run=_run_validate)
 
-    inspect = commands.add_parser("inspect", help="describe any artifact on one screen")
+    inspect = commands.add_parser(
+        "inspect",
+        help="describe any artifact on one screen",
+        epilog="example: golf inspect artifacts/compress/model.golf",
+    )
     inspect.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/, or a folder")
     inspect.set_defaults(run=_run_inspect)
 
-    lineage = commands.add_parser("lineage", help="show an artifact's lineage as a tree")
+    lineage = commands.add_parser(
+        "lineage",
+        help="show an artifact's lineage as a tree",
+        epilog="example: golf lineage artifacts/compress/model.golf",
+    )
     lineage.add_argument("path", type=Path, metavar="PATH", help="a file below artifacts/")
     lineage.set_defaults(run=_run_lineage)
 
     compare = commands.add_parser(
         "compare",
         help="compare two runs on the same text, with intervals",
+        epilog="example: golf compare --before a1.safetensors a2.safetensors --after b1.safetensors b2.safetensors",
         description="Compare two runs on the same text document by document: is the difference larger than noise? "
         "Several runs on each side, paired by seed in the given order, add an interval over seeds.",
     )

@@ -10,22 +10,29 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands' parsers."""
-    results = commands.add_parser("results", help="show the last run: bpb, bytes, seconds, verdict")
+    results = commands.add_parser(
+        "results", help="show the last run: bpb, bytes, seconds, verdict", epilog="example: golf results"
+    )
     results.add_argument("--bytes", action="store_true", help="show the reading by bytes that golf prove wrote")
     results.add_argument("--mode", choices=("plain", "sliding", "ttt"), default="ttt", help="of --bytes (%(default)s)")
     results.set_defaults(run=_run_results)
 
-    plot = commands.add_parser("plot", help="draw the tables of the last run as PNG files")
+    plot = commands.add_parser(
+        "plot", help="draw the tables of the last run as PNG files", epilog="example: golf plot --out artifacts/plots"
+    )
     plot.add_argument("--out", default="artifacts/plots", type=Path, metavar="FOLDER", help="%(default)s")
     plot.set_defaults(run=_run_plot)
 
-    verdict = commands.add_parser("verdict", help="show the compliance checks of the last run")
+    verdict = commands.add_parser(
+        "verdict", help="show the compliance checks of the last run", epilog="example: golf verdict --all --strict"
+    )
     add_report_options(verdict, strict_help="exit with code 1 unless the verdict is valid and current")
     verdict.set_defaults(run=_run_verdict)
 
     prove = commands.add_parser(
         "prove",
         help="prove the scores of a saved ledger by a new predictor",
+        epilog="example: golf prove --places 16",
         description="Open the artifact anew and hold its predictions against the sealed scores of a ledger of val, at "
         "random places of every chunk. On another machine the tolerances are wider.",
     )

@@ -14,7 +14,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "check-submission",
         help="check submission folders of the contest",
         description="Check submission folders of the contest without a GPU and without running their code. Of several, "
-        "or of a folder that holds submissions, each gets a line. Example: golf check-submission records --json",
+        "or of a folder that holds submissions, each gets a line.",
+        epilog="example: golf check-submission records --json",
     )
     check_submission.add_argument(
         "folders",

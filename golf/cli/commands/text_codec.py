@@ -13,6 +13,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     encode = commands.add_parser(
         "encode",
         help="compress a text losslessly with the artifact",
+        epilog="example: golf encode notes.txt --out notes.golfz",
         description="Compress any file, or a split of fetch, losslessly with the artifact's own distributions and a "
         "range coder. The size follows from the claimed bits per byte, so decoding proves the claim.",
     )
@@ -30,6 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     decode = commands.add_parser(
         "decode",
         help="give back the text that golf encode compressed",
+        epilog="example: golf decode notes.golfz --out notes.txt",
         description="Give back the text that golf encode compressed, byte for byte. A damaged file, another artifact "
         "or a machine that computes differently is refused.",
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -133,6 +134,17 @@ def test_the_help_fits_a_terminal_of_80_columns(capsys, monkeypatch):
     commands = next(action for action in cli.build_parser()._actions if action.dest == "command").choices
     assert len(lines) <= len(commands) + 13
     assert max(map(len, lines)) <= 80
+
+
+def test_every_command_shows_an_example_that_its_parser_accepts(capsys):
+    parser = cli.build_parser()
+    commands = next(action for action in parser._actions if action.dest == "command")
+    for name, command in commands.choices.items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        example = " ".join(capsys.readouterr().out.partition("example: ")[2].split())
+        assert example.startswith(f"golf {name}"), name
+        assert parser.parse_args(shlex.split(command.epilog.removeprefix("example: "))[1:]).command == name
 
 
 def test_the_version_is_that_of_the_package_and_of_the_commit(capsys, monkeypatch, tmp_path):

@@ -151,6 +151,14 @@ def test_the_bundles_bytes_depend_on_names_and_code_alone(root):
     assert code_bundle.pack(list(FILES), root) != first
 
 
+def test_golf_load_is_packed_with_no_byte(tmp_path):
+    files = {"golf/__init__.py": "", "golf/a/__init__.py": "x = 1\n"}
+    empty = code_bundle.pack(list(files), write_files(tmp_path / "empty", files))
+    files["golf/__init__.py"] = (ROOT / "golf/__init__.py").read_text(encoding="utf-8")
+    assert code_bundle.pack(list(files), write_files(tmp_path / "lazy", files)) == empty
+    assert code_bundle.unpack(empty, "code") == {"golf/__init__.py": b"\n", "golf/a/__init__.py": b"x = 1\n"}
+
+
 def archive(**entries) -> bytes:
     """A .tar.xz of entries: name -> TarInfo type."""
     packed = io.BytesIO()

@@ -1,0 +1,45 @@
+"""What one check of ``golf doctor`` found."""
+
+from dataclasses import asdict, dataclass
+
+from golf.config.loader import Config
+from golf.config.sections import ExecutionConfig
+
+__all__ = ["NOTE", "OK", "PROBLEM", "Finding", "list_execution_sections", "split_message"]
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """status: OK, NOTE (make run works, perhaps slower or with fewer proofs) or PROBLEM (make run can't work).
+
+    check: its name. found: what this machine has. cure: what to do about it; None where nothing is to be done.
+    """
+
+    check: str
+    status: str
+    found: str
+    cure: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    def render(self) -> str:
+        """Return one line."""
+        cure = f"; {self.cure}" if self.cure else ""
+        return f"{self.status:<8} {self.check:<10} {self.found}{cure}"
+
+
+def list_execution_sections(cfg: Config | None) -> dict[str, ExecutionConfig]:
+    """Return the sections of params.yaml that run a model, by name; none without a configuration."""
+    names = () if cfg is None else ("train", "ema", "ttt", "calibrate", "evaluate")
+    sections: dict[str, ExecutionConfig] = {name: getattr(cfg, name) for name in names}
+    return sections
+
+
+def split_message(error: Exception) -> tuple[str, str | None]:
+    """Return what an error says was found, and its hint, on one line each."""
+    found, _, cure = " ".join(str(error).split()).partition("; ")
+    return found, cure or None

@@ -1,0 +1,211 @@
+"""Checks of ``golf doctor``: packages, programs, params.yaml, DVC, disk, network."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import tomllib
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding, split_message
+from golf.config import loader
+from golf.config.loader import Config
+from golf.distributed.packages import installed_version
+from golf.errors import ConfigError, GolfError
+from golf.pipeline import dvc_state
+
+__all__ = [
+    "check_disk",
+    "check_dvc",
+    "check_hub",
+    "check_index",
+    "check_packages",
+    "check_params",
+    "check_programs",
+    "check_system",
+]
+
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,-]+\])?\s*==\s*([^\s;]+)")
+_MIN_FREE_BYTES = 1_000_000_000  # a run of profiles/laptop.yaml writes 0.3 GB, and DVC may keep a copy
+_LOW_FREE_BYTES = 10_000_000_000  # a new environment takes several
+_NETWORK_TIMEOUT_S = 3.0
+_COMMAND_TIMEOUT_S = 30.0
+_DEFAULT_INDEX, _DEFAULT_HUB = "https://pypi.org/simple/", "https://huggingface.co"
+
+
+def check_system(cfg: Config | None) -> Finding:
+    """Python and the operating system."""
+    found = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
+    if sys.platform == "win32":
+        return Finding("system", PROBLEM, found, "golf's stages need Linux or macOS: use WSL 2 (docs/quickstart.md)")
+    return Finding("system", OK, found)
+
+
+def check_packages(cfg: Config | None) -> Finding:
+    """Installed versions against those of pyproject.toml; of extras, only what is installed."""
+    required, optional = _read_pins()
+    versions = {name: installed_version(name) for name in required | optional}
+    missing = [f"{name} {pin}" for name, pin in required.items() if versions[name] is None]
+    differing = [
+        f"{name} {version} (pinned {pin})"
+        for name, pin in (required | optional).items()
+        if (version := versions[name]) is not None and version.partition("+")[0] != pin
+    ]
+    cure = "install what is pinned: pip install -e '.[dev]'"
+    if missing:
+        return Finding("packages", PROBLEM, f"not installed: {', '.join(missing)}", cure)
+    if differing:
+        return Finding("packages", NOTE, f"other than pinned: {', '.join(differing)}", cure)
+    return Finding("packages", OK, f"{len(required)} required packages as pinned")
+
+
+def _read_pins() -> tuple[dict[str, str], dict[str, str]]:
+    """Versions by package: the required ones, and those of the extras."""
+    pyproject = Path(__file__).parents[3] / "pyproject.toml"
+    if pyproject.is_file():
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+        extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+        return dict(_REQUIREMENT.findall("\n".join(project["dependencies"]))), dict(
+            _REQUIREMENT.findall("\n".join(extras))
+        )
+    lines = importlib.metadata.requires("golf") or []
+    required = [line for line in lines if "extra ==" not in line]
+    extras = [line for line in lines if "extra ==" in line]
+    return dict(_REQUIREMENT.findall("\n".join(required))), dict(_REQUIREMENT.findall("\n".join(extras)))
+
+
+def check_programs(cfg: Config | None) -> Finding:
+    """The programs that ``make run`` starts: make, git and dvc."""
+    dvc = Path(sys.executable).with_name("dvc")
+    found = {name: shutil.which(name) for name in ("make", "git")}
+    found["dvc"] = str(dvc) if dvc.is_file() else shutil.which("dvc")
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        cure = "install them; dvc comes with golf's packages" if "dvc" in missing else "install them"
+        return Finding("programs", PROBLEM, f"not found: {', '.join(missing)}", cure)
+    return Finding("programs", OK, ", ".join(found))
+
+
+def check_params(cfg: Config | None) -> Finding:
+    """Whether params.yaml is there and valid."""
+    if cfg is not None:
+        return Finding("params", OK, f"params.yaml is valid (profile {cfg.profile})")
+    try:
+        loader.load_config()
+    except ConfigError as error:
+        first = " ".join(" ".join(str(error).splitlines()[:2]).split())
+        return Finding("params", PROBLEM, first, "golf validate says all; run golf doctor in golf's own folder")
+    return Finding("params", OK, "params.yaml is valid")
+
+
+def check_dvc(cfg: Config | None) -> Finding:
+    """Whether this folder is a DVC project in a Git checkout, and DVC's own files are intact."""
+    if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
+        return Finding("dvc", PROBLEM, "this folder has no .dvc/ and dvc.yaml", "run in golf's own folder")
+    folder = Path.cwd()
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return Finding("dvc", PROBLEM, "this folder is no Git checkout, which dvc needs", "git init, or git clone anew")
+    try:
+        dvc_state.require_intact_dvc_state()
+    except GolfError as error:
+        return Finding("dvc", PROBLEM, *split_message(error))
+    return Finding("dvc", OK, "dvc.lock and DVC's list of running commands are intact")
+
+
+def check_disk(cfg: Config | None) -> Finding:
+    """Free space where artifacts, DVC's cache and temporary files live."""
+    folders = {
+        "artifacts": Path("artifacts"),
+        "DVC's cache": _find_dvc_cache(),
+        "temporary files": Path(tempfile.gettempdir()),
+    }
+    free: dict[int, int] = {}
+    by_device: dict[int, list[str]] = {}
+    for name, folder in folders.items():
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not os.access(existing, os.W_OK):
+            return Finding("disk", PROBLEM, f"{name}: {existing} can't be written to", "give this user the right to it")
+        device = existing.stat().st_dev
+        free[device] = shutil.disk_usage(existing).free
+        by_device.setdefault(device, []).append(name)
+    found = "; ".join(
+        f"{free[device] / 1e9:,.1f} GB free for {', '.join(names)}" for device, names in by_device.items()
+    )
+    least = min(free.values())
+    if least < _MIN_FREE_BYTES:
+        return Finding("disk", PROBLEM, found, f"a run needs {_MIN_FREE_BYTES / 1e9:.0f} GB: free some, or dvc gc -w")
+    if least < _LOW_FREE_BYTES:
+        return Finding("disk", NOTE, found, "a new environment takes several GB, and DVC keeps earlier runs: dvc gc -w")
+    return Finding("disk", OK, found)
+
+
+def _find_dvc_cache() -> Path:
+    """The folder of DVC's cache, as dvc says; where it can't, the usual one."""
+    dvc = Path(sys.executable).with_name("dvc")
+    command = [str(dvc) if dvc.is_file() else "dvc", "cache", "dir"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=True, timeout=_COMMAND_TIMEOUT_S, encoding="utf-8", errors="replace"
+        )
+        return Path(done.stdout.strip() or ".dvc/cache")
+    except (OSError, subprocess.SubprocessError):
+        return Path(".dvc/cache")
+
+
+def check_index(cfg: Config | None) -> Finding:
+    """Whether the package index answers, which a new environment needs."""
+    cure = "needed to install packages only; PIP_INDEX_URL names another index"
+    return _check_url("index", _find_index(), cure)
+
+
+def check_hub(cfg: Config | None) -> Finding:
+    """Whether the hub answers, from which ``fetch.source: hub`` downloads."""
+    cure = "needed for fetch.source: hub only; HF_ENDPOINT names a mirror"
+    return _check_url("hub", os.environ.get("HF_ENDPOINT", _DEFAULT_HUB), cure)
+
+
+def _find_index() -> str:
+    """pip's index: the environment's, else the one of its configuration files, else PyPI."""
+    if url := os.environ.get("PIP_INDEX_URL"):
+        return url
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, check=False, timeout=_COMMAND_TIMEOUT_S, encoding="utf-8", errors="replace"
+        )
+    except (OSError, subprocess.SubprocessError):
+        return _DEFAULT_INDEX
+    return done.stdout.strip() or _DEFAULT_INDEX
+
+
+def _check_url(check: str, url: str, cure: str) -> Finding:
+    """A note unless the server answers in time, with whatever status. Name and password are neither sent nor shown."""
+    parts = urllib.parse.urlsplit(url)
+    parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    shown = f"{parts.scheme}://{parts.netloc}"
+    outcome: list[str] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(parts.geturl(), method="HEAD"), timeout=_NETWORK_TIMEOUT_S):
+                outcome.append("")
+        except urllib.error.HTTPError:
+            outcome.append("")  # it answers
+        except (OSError, ValueError) as error:
+            outcome.append(str(getattr(error, "reason", error)))
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name server may keep it longer than the timeout
+    thread.start()
+    thread.join(_NETWORK_TIMEOUT_S + 1)
+    reason = outcome[0] if outcome else "timed out"
+    if reason:
+        return Finding(check, NOTE, f"{shown} does not answer ({reason})", cure)
+    return Finding(check, OK, f"{shown} answers")
