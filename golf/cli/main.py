@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf.cli.commands import artifacts, last_run, submissions, text_codec
+from golf.cli.commands import artifacts, campaigns, last_run, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.distributed.packages import installed_version
 from golf.errors import GolfError
@@ -62,13 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. docs/cli.md is generated from it."""
     root_parser = argparse.ArgumentParser(
         prog="golf",
-        description="Train, compress and honestly score the best small model of text in N bytes.",
-        epilog="The pipeline: dvc repro (all), dvc repro -f -s evaluate (one stage), dvc dag.",
+        description="Train, compress and honestly score the best small model of text in N bytes. The pipeline: dvc "
+        "repro (all), dvc repro -f -s evaluate (one stage), dvc dag.",
     )
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for group in (artifacts, last_run, submissions, text_codec):
+    for group in (artifacts, last_run, campaigns, submissions, text_codec):
         group.add_commands(commands)
     return root_parser
 
