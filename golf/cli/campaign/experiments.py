@@ -129,7 +129,7 @@ def _make_env() -> dict[str, str]:
     bin_dir, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
     path = path if bin_dir in path.split(os.pathsep) else f"{bin_dir}{os.pathsep}{path}"
     runs_dir = str(lock.resume_dir("train").parent.resolve())
-    return os.environ | {"PATH": path, lock.RESUME_DIR_ENV: runs_dir}
+    return os.environ | {"PATH": path, lock.RESUME_DIR_ENV: runs_dir, "PYTHONUNBUFFERED": "1"}
 
 
 def _copy_output(source: IO[bytes], log_file: IO[bytes]) -> None:
