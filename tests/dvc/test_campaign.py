@@ -38,7 +38,7 @@ def interrupt_in_training(folder, *arguments: str) -> tuple[int, str]:
         lines = []
         for line in running.stdout:
             lines.append(line)
-            if "Running stage 'train'" in line:
+            if " steps  loss " in line:  # training has begun, of which the first line comes after a step
                 running.send_signal(signal.SIGINT)
         return running.wait(), "".join(lines)
 

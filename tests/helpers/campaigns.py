@@ -49,6 +49,7 @@ class FakeExperiments:
 
     before: called with the seed of an experiment that starts, and may raise. exit_code: of the next experiments.
     metrics: overrides of metrics.json. md5s: of outputs, by path. scores: bpb by seed. untracked: files.
+    ran_stages: those that do not come from the cache.
     """
 
     def __init__(self, scores: Mapping[int, float] = BPB_BY_SEED) -> None:
@@ -61,6 +62,7 @@ class FakeExperiments:
         self.metrics: dict[str, object] = {}
         self.md5s: dict[str, str] = {}
         self.untracked: list[str] = []
+        self.ran_stages = ["train", "evaluate"]
 
     def find_untracked(self, *paths: str) -> list[str]:
         return self.untracked
@@ -74,7 +76,7 @@ class FakeExperiments:
         self.overrides.append(dict(overrides))
         on_start(1 << 30)  # no process has this number
         self.before(seed)
-        log.write_text("output\n", encoding="utf-8")
+        log.write_text("".join(f"Running stage '{stage}':\n" for stage in self.ran_stages), encoding="utf-8")
         if not self.exit_code:
             self.finished[name] = self.make_files(overrides, log.parent)
         return self.exit_code

@@ -1,5 +1,6 @@
 """Run the seeds of a campaign that have no score yet, one after the other, and resume where a campaign broke off."""
 
+import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -105,20 +106,27 @@ def _finish_seed(campaign: Campaign, seed: int, experiments: Experiments) -> Non
     record = collection.collect_run(
         experiments.open(revisions[0]), name, seed, campaign.identity, campaign.data, campaign.folder
     )
-    own = [entry for entry in campaign.current if entry["experiment"] == name]
+    own: dict[str, Any] = next((entry for entry in campaign.current if entry["experiment"] == name), {})
+    ran_stages = _list_ran_stages(campaign.folder / f"seed_{seed}.log") if own else []
     campaign.runs.append(
         record
         | {
             "revision": revisions[0],
             "order": len(campaign.runs) + 1,
             "attempts": campaign.attempts.get(str(seed), 0),
-            "host": own[0]["host"] if own else None,
-            "started_at": own[0]["started_at"] if own else None,
+            "host": own["host"] if "train" in ran_stages else None,  # DVC's cache may hold another machine's training
+            "started_at": own.get("started_at"),
             "ended_at": _now(),
+            "ran_stages": ran_stages,
         }
     )
     campaign.current = []
     campaign.save()
+
+
+def _list_ran_stages(log: Path) -> list[str]:
+    """The stages that DVC ran in any attempt at a seed, sorted; the others came from its cache."""
+    return sorted({name.decode() for name in re.findall(rb"(?m)^Running stage '(\w+)'", log.read_bytes())})
 
 
 def _run_experiment(campaign: Campaign, seed: int, name: str, experiments: Experiments) -> list[str]:

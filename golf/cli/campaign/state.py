@@ -52,6 +52,7 @@ _RUN_TYPES = {
     "data": dict,
     "stage_files": dict,
     "documents": dict,
+    "ran_stages": tuple[str, ...],
 }
 _METRICS_TYPES = {  # what the table reads of metrics.json
     "headline": str,

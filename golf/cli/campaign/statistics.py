@@ -22,7 +22,7 @@ __all__ = ["MIN_GAIN_NATS", "REPORT_VERSION", "build_report"]
 MIN_GAIN_NATS = 0.005
 REPORT_VERSION = 1
 _SAME_TOKENIZER_RATIO = 1.001  # of the largest to the smallest loss / bpb, which is proportional to bytes per token
-_BUSY_FRAC = 0.05  # of the cores, used by other programs
+_BUSY_CORES = 0.1  # cores used by other programs
 _Test = Callable[[Sequence[float], Sequence[float], float], WelchTest | PairedTest | None]
 
 
@@ -52,7 +52,7 @@ def build_report(campaign: Campaign, baseline: Baseline | None) -> dict[str, Any
 def _describe_run(run: dict[str, Any]) -> dict[str, Any]:
     metrics = run["metrics"]
     return {
-        **{key: run[key] for key in ("seed", "order", "attempts", "host", "started_at", "ended_at")},
+        **{key: run[key] for key in ("seed", "order", "attempts", "host", "started_at", "ended_at", "ran_stages")},
         "hardware": run["machines"]["train"]["hardware"],
         "used_by_others": run["machines"]["train"]["used_by_others"],
         "bpb": metrics["val_bpb"],
@@ -178,26 +178,27 @@ def _list_notes(campaign: Campaign, baseline: Baseline | None) -> list[str]:
     runs = campaign.runs
     notes = [f"seed {run['seed']} is invalid: {run['metrics']['verdict']}" for run in runs if is_invalid(run)]
     if campaign.missing_seeds:
-        notes.append(f"without a score: seeds {', '.join(map(str, campaign.missing_seeds))}")
+        notes.append(f"no score yet: {_name_seeds(campaign.missing_seeds)}")
     if len(runs) == 1:
         notes.append("from one seed neither a standard deviation nor a p-value over seeds can be stated")
     if campaign.named_late:
-        late = ", ".join(map(str, campaign.named_late))
-        notes.append(f"seeds {late} were added when scores of others were known")
-    for stage, label in (("train", "hardware"), ("train", "packages")):
-        values = {str(run["machines"][stage][label]) for run in runs}
-        if len(values) > 1:
-            notes.append(
-                f"the seeds ran on different {label}; see campaign.json"
-                if label == "packages"
-                else f"the seeds ran on different {label}, so their seconds do not compare"
-            )
-    busy = [run["seed"] for run in runs if (run["machines"]["train"]["used_by_others"] or 0) > _BUSY_FRAC]
-    if busy:
-        notes.append(f"other programs used the cores during seeds {', '.join(map(str, busy))}")
+        notes.append(f"added when scores of others were known: {_name_seeds(campaign.named_late)}")
+    machines = {run["seed"]: run["machines"]["train"] for run in runs}
+    if len({machine["hardware"] for machine in machines.values()}) > 1:
+        notes.append("the seeds ran on different hardware, so their seconds do not compare")
+    if len({str(sorted(machine["packages"].items())) for machine in machines.values()}) > 1:
+        notes.append("the seeds ran with different versions of packages; campaign.json lists them")
+    if busy := [seed for seed, machine in machines.items() if (machine["used_by_others"] or 0) > _BUSY_CORES]:
+        notes.append(f"other programs used the cores while these trained: {_name_seeds(busy)}")
+    if cached := [run["seed"] for run in runs if "train" not in run["ran_stages"]]:
+        notes.append(f"not trained by this campaign, so their seconds are an earlier run's: {_name_seeds(cached)}")
     if runs and runs[0]["metrics"]["comparable_with_fineweb"] is not True:
         notes.append("these scores are for this corpus and not comparable with scores on FineWeb")
     return notes + (_list_baseline_notes(campaign, baseline) if baseline is not None and runs else [])
+
+
+def _name_seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _list_baseline_notes(campaign: Campaign, baseline: Baseline) -> list[str]:

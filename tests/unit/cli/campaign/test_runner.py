@@ -174,6 +174,13 @@ def test_an_experiment_of_another_machine_is_taken_as_it_is(fake):
     assert campaign.find_run(42)["host"]
 
 
+def test_training_from_the_cache_has_no_host(fake):
+    fake.ran_stages = ["evaluate"]
+    entry = run(fake, [42]).runs[0]
+    assert (entry["host"], entry["ran_stages"]) == (None, ["evaluate"])
+    assert entry["started_at"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -169,9 +169,11 @@ def test_the_report_is_json_and_the_table_shows_seed_machine_order_and_seconds(p
 def test_what_makes_seeds_unlike_is_noted(project):
     campaign = make_campaign("a", metrics={"comparable_with_fineweb": False})
     campaign.runs[1]["machines"]["train"] |= {"hardware": "8 × H100", "used_by_others": 0.5}
+    campaign.runs[0]["ran_stages"] = campaign.runs[2]["ran_stages"] = ["evaluate"]
     notes = statistics.build_report(campaign, None)["notes"]
     assert notes == [
         "the seeds ran on different hardware, so their seconds do not compare",
-        "other programs used the cores during seeds 314",
+        "other programs used the cores while these trained: seed 314",
+        "not trained by this campaign, so their seconds are an earlier run's: seeds 42, 999",
         "these scores are for this corpus and not comparable with scores on FineWeb",
     ]
