@@ -37,9 +37,9 @@ def interrupt_in_training(folder, *arguments: str) -> tuple[int, str]:
     ) as running:
         lines = []
         for line in running.stdout:
-            lines.append(line)
-            if " steps  loss " in line:  # training has begun, of which the first line comes after a step
+            if " steps  loss " in line and not any(" steps  loss " in earlier for earlier in lines):  # it trains
                 running.send_signal(signal.SIGINT)
+            lines.append(line)
         return running.wait(), "".join(lines)
 
 
