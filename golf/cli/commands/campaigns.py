@@ -2,11 +2,13 @@
 
 import argparse
 
-__all__ = ["add_parser"]
+from golf.cli.commands.outcomes import UsageError
+
+__all__ = ["add_commands"]
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to golf's."""
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands' parsers."""
     parser = commands.add_parser(
         "campaign",
         help="run several seeds; show mean, deviation and tests",
@@ -34,8 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--baseline", metavar="OTHER", help="a campaign, by name or folder, or a submission folder or submission.json"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.set_defaults(run=_run)
-    parser.set_defaults(parser=parser)
+    parser.set_defaults(run=_run_campaign)
 
 
 def _parse_seed(text: str) -> int:
@@ -53,17 +54,20 @@ def _parse_setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _run(args: argparse.Namespace) -> str:
-    """Run or show the campaign and return its table or JSON."""
+# The command imports what it uses, so that each starts fast.
+
+
+def _run_campaign(args: argparse.Namespace) -> str:
+    """Raises UsageError unless either seeds or a campaign to show are given."""
     import json
 
     from golf.cli.campaign import baseline, experiments, runner, state, statistics, table
     from golf.errors import InputError
 
     if (args.show is None) == (args.seeds is None):
-        args.parser.error("expected either --seeds SEED ... or --show CAMPAIGN")
+        raise UsageError("expected either --seeds SEED … or --show CAMPAIGN")
     if args.show is not None and (args.set or args.name or args.only):
-        args.parser.error("--show takes no --set, --name or --only: it shows a campaign as it is")
+        raise UsageError("--show takes no --set, --name or --only: it shows a campaign as it is")
     if args.show is None:
         request = runner.CampaignRequest(args.seeds, dict(args.set), args.name, args.only)
         campaign = runner.run_campaign(request, experiments.DvcExperiments())
