@@ -12,7 +12,7 @@ from golf.compliance.verdict import INVALID
 from golf.errors import InputError
 from golf.submission.contents import load_seed_scores
 
-__all__ = ["Baseline", "bits_to_nats", "is_invalid", "load_baseline"]
+__all__ = ["Baseline", "bits_to_nats", "is_invalid", "load_baseline", "require_comparable"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Baseline:
     campaign: Campaign | None = None
 
 
-def load_baseline(source: str, ours: Campaign) -> Baseline:
+def load_baseline(source: str) -> Baseline:
     """Return the scores of a campaign, given by name or folder, or of a submission folder or submission.json.
 
-    Raises InputError if it is neither, the campaign itself, of another text or headline, or has no valid score.
+    Raises InputError if it is neither or has no valid score.
     """
     folder = state.resolve_folder(source)
     if folder is not None:
-        return _load_campaign(source, folder, ours)
+        return _load_campaign(source, folder)
     if not Path(source).exists():
         names = sorted(path.parent.name for path in state.CAMPAIGNS_DIR.glob(f"*/{state.STATE_FILE}"))
         known = f"the campaigns here are {', '.join(names)}" if names else "there is no campaign here"
@@ -46,16 +46,12 @@ def load_baseline(source: str, ours: Campaign) -> Baseline:
     return Baseline(source, [bpb.value for bpb, _ in scores], losses if len(losses) == len(scores) else None)
 
 
-def _load_campaign(source: str, folder: Path, ours: Campaign) -> Baseline:
+def _load_campaign(source: str, folder: Path) -> Baseline:
     campaign = state.load(folder)
-    if folder.resolve() == ours.folder.resolve():
-        raise InputError(f"--baseline: {source} is the campaign itself; name another")
     if not campaign.runs:
         raise InputError(f"--baseline: campaign {campaign.name} has no score yet; run it first")
     if invalid := [run["seed"] for run in campaign.runs if is_invalid(run)]:
         raise InputError(f"--baseline: campaign {campaign.name}: the score of seed {invalid[0]} is invalid")
-    if ours.runs:
-        _require_same_text(campaign, ours)
     return Baseline(
         source,
         [run["metrics"]["val_bpb"] for run in campaign.runs],
@@ -65,12 +61,19 @@ def _load_campaign(source: str, folder: Path, ours: Campaign) -> Baseline:
     )
 
 
-def _require_same_text(baseline: Campaign, ours: Campaign) -> None:
-    """Raises InputError unless both campaigns score the same number of bytes."""
-    sizes = [campaign.runs[0]["metrics"]["val_bytes"] for campaign in (baseline, ours)]
+def require_comparable(baseline: Baseline, ours: Campaign) -> None:
+    """Raises InputError if the baseline is the campaign itself or scores another number of bytes."""
+    theirs = baseline.campaign
+    if theirs is None:
+        return
+    if theirs.folder.resolve() == ours.folder.resolve():
+        raise InputError(f"--baseline: {baseline.source} is the campaign itself; name another")
+    if not ours.runs:
+        return
+    sizes = [campaign.runs[0]["metrics"]["val_bytes"] for campaign in (theirs, ours)]
     if sizes[0] != sizes[1]:
         raise InputError(
-            f"--baseline: campaign {baseline.name} scores {sizes[0]:,} bytes of val, {ours.name} {sizes[1]:,}: not the "
+            f"--baseline: campaign {theirs.name} scores {sizes[0]:,} bytes of val, {ours.name} {sizes[1]:,}: not the "
             f"same text, so the scores don't compare"
         )
 

@@ -37,6 +37,13 @@ def run_campaign(request: CampaignRequest, experiments: Experiments) -> Campaign
     Raises InputError when the campaign would be mixed with other settings, code or data, GolfError after a failed
     experiment or an interrupt; the same command then resumes.
     """
+    try:
+        return _run_seeds(request, experiments)
+    except KeyboardInterrupt:
+        raise GolfError("interrupted; the same command resumes") from None
+
+
+def _run_seeds(request: CampaignRequest, experiments: Experiments) -> Campaign:
     dvc_state.require_intact_dvc_state()
     current = identity.read_identity(request.overrides)
     name = request.name or identity.default_name(current.settings)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from golf.cli.campaign import collection
-from golf.cli.campaign.baseline import Baseline, bits_to_nats, is_invalid
+from golf.cli.campaign.baseline import Baseline, bits_to_nats, is_invalid, require_comparable
 from golf.cli.campaign.collection import MODES
 from golf.cli.campaign.state import Campaign
 from golf.evaluation import significance
@@ -29,8 +29,11 @@ _Test = Callable[[Sequence[float], Sequence[float], float], WelchTest | PairedTe
 def build_report(campaign: Campaign, baseline: Baseline | None) -> dict[str, Any]:
     """Return what ``--json`` prints and the table shows; None stands for what the seeds do not allow to state.
 
-    docs/results.md#campaigns describes the keys. Raises ArtifactError for a damaged file of sums over documents.
+    docs/results.md#campaigns describes the keys. Raises InputError for a baseline that does not compare, and
+    ArtifactError for a damaged file of sums over documents.
     """
+    if baseline is not None:
+        require_comparable(baseline, campaign)
     runs = [_describe_run(run) for run in campaign.runs]
     metrics = [run["metrics"] for run in campaign.runs]
     keys = {"bpb": "val_bpb", "loss": "val_loss", **{f"bpb_{mode}": f"val_bpb_{mode}" for mode in MODES}}

@@ -68,6 +68,7 @@ def _run_campaign(args: argparse.Namespace) -> str:
         raise UsageError("expected either --seeds SEED … or --show CAMPAIGN")
     if args.show is not None and (args.set or args.name or args.only):
         raise UsageError("--show takes no --set, --name or --only: it shows a campaign as it is")
+    other = None if args.baseline is None else baseline.load_baseline(args.baseline)  # before hours are spent
     if args.show is None:
         request = runner.CampaignRequest(args.seeds, dict(args.set), args.name, args.only)
         campaign = runner.run_campaign(request, experiments.DvcExperiments())
@@ -76,6 +77,5 @@ def _run_campaign(args: argparse.Namespace) -> str:
         if folder is None:
             raise InputError(f"--show: {args.show!r:.80} is no campaign; its folder would hold {state.STATE_FILE}")
         campaign = state.load(folder)
-    other = None if args.baseline is None else baseline.load_baseline(args.baseline, campaign)
     report = statistics.build_report(campaign, other)
     return json.dumps(report, indent=2, ensure_ascii=False) if args.json else table.render_report(report)

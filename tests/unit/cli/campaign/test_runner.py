@@ -305,6 +305,7 @@ def test_a_campaign_that_does_not_exist_is_one_message(fake, option, capsys):
     assert main(["campaign", *argv]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"golf campaign: {option}: 'none' is ")
+    assert fake.started == []
 
 
 def test_a_folder_without_dvc_or_git_is_one_message(project, capsys):
