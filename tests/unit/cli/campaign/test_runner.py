@@ -264,22 +264,14 @@ def test_the_command_runs_shows_and_compares_campaigns(fake, capsys):
     assert main(["campaign", "--show", name]) == 0
     assert capsys.readouterr().out == table
     fake.scores = {seed: score - 0.004 for seed, score in fake.scores.items()}
-    command = [
-        "campaign",
-        "--seeds",
-        "42",
-        "314",
-        "999",
-        "--set",
-        "ttt.lr=0.002",
-        "--name",
-        "lower",
-        "--baseline",
-        name,
-    ]
-    assert main(command) == 0
-    assert "per byte, paired by seed" in capsys.readouterr().out
-    assert main(["campaign", "--show", "runs/campaigns/lower", "--baseline", name, "--json"]) == 0
+    assert main(["campaign", "--seeds", "42", "314", "999", "--set", "ttt.lr=0.002", "--baseline", name]) == 0
+    table = capsys.readouterr().out
+    assert "set: ttt.lr=0.002" in table
+    assert "per byte, paired by seed" in table
+    lower = next(path for path in state.CAMPAIGNS_DIR.glob("laptop-*") if path.name != name).name
+    assert main(["campaign", "--show", lower, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["baseline"] is None
+    assert main(["campaign", "--show", f"runs/campaigns/{lower}", "--baseline", name, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["baseline"]["per_byte"]["p_above_0"] < 0.01 < 0.9 < report["baseline"]["per_byte"]["p_above_0.005"]
     assert fake.started == 2 * list(SEEDS)
