@@ -22,6 +22,7 @@ __all__ = [
     "CONFIDENCE_LEVEL",
     "ConfidenceInterval",
     "PairedDifference",
+    "PairedTest",
     "SampleStats",
     "WelchTest",
     "compute_paired_difference",
@@ -29,6 +30,7 @@ __all__ = [
     "compute_welch_interval",
     "estimate_ratio",
     "find_text_mismatch",
+    "paired_test",
     "summarize",
     "welch_test",
 ]
@@ -130,15 +132,28 @@ class SampleStats:
 
 @dataclass(frozen=True, slots=True)
 class WelchTest:
-    """A one-sided Welch test of whether our mean is lower than the baseline's.
+    """A one-sided Welch test of whether our mean is lower than the baseline's by more than ``min_gain``.
 
-    gain: the baseline's mean minus ours. t, df, p: statistic (positive if ours is lower), degrees of freedom, p-value.
+    gain: the baseline's mean minus ours. t, df, p: statistic (positive if ours is lower by more), degrees of freedom,
+    p-value. standard_error: that of the gain.
     """
 
     gain: float
     t: float
     df: float
     p: float
+    standard_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """The same for scores that are paired by seed: Student's t of the differences, with one fewer degree of freedom."""
+
+    gain: float
+    t: float
+    df: float
+    p: float
+    standard_error: float
 
 
 def summarize(scores: Sequence[float]) -> SampleStats:
@@ -158,16 +173,34 @@ def compute_welch_interval(before: Sequence[float], after: Sequence[float]) -> C
     return _to_interval(float(np.mean(after) - np.mean(before)), result)
 
 
-def welch_test(ours: Sequence[float], baseline: Sequence[float]) -> WelchTest | None:
-    """Test one-sided whether our scores are lower than the baseline's, with a variance for each side (Welch, 1947).
+def welch_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> WelchTest | None:
+    """Test one-sided whether our mean is lower by more than ``min_gain``, with a variance a side (Welch, 1947).
 
     None if the test is undefined: fewer than two scores on a side, or no spread on either.
     """
     if min(len(ours), len(baseline)) < 2 or (min(ours) == max(ours) and min(baseline) == max(baseline)):
         return None
-    result = _run_test(stats.ttest_ind, ours, baseline, equal_var=False, alternative="less")
+    raised = [score + min_gain for score in ours]
+    result = _run_test(stats.ttest_ind, raised, baseline, equal_var=False, alternative="less")
     gain = float(np.mean(baseline) - np.mean(ours))
-    return WelchTest(gain, -float(result.statistic), float(result.df), float(result.pvalue))
+    standard_error = float(np.sqrt(sum(np.var(side, ddof=1) / len(side) for side in (ours, baseline))))
+    return WelchTest(gain, -float(result.statistic), float(result.df), float(result.pvalue), standard_error)
+
+
+def paired_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> PairedTest | None:
+    """Test the same of scores that are paired by seed, in order.
+
+    None if the test is undefined: fewer than two pairs, or no spread of the differences.
+    """
+    gains = np.subtract(baseline, ours)
+    if len(gains) < 2 or gains.min() == gains.max():
+        return None
+    raised = [score + min_gain for score in ours]
+    result = _run_test(stats.ttest_rel, raised, baseline, alternative="less")
+    standard_error = float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
+    return PairedTest(
+        float(gains.mean()), -float(result.statistic), float(result.df), float(result.pvalue), standard_error
+    )
 
 
 def _to_interval(value: float, test_result: Any) -> ConfidenceInterval:

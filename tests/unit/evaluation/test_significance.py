@@ -231,3 +231,47 @@ def test_ledgers_of_different_texts_are_distinguished_with_how_they_differ(other
 
 def test_other_scores_of_the_same_text_are_of_the_same_text():
     assert significance.find_text_mismatch(rows(TEXT), rows([([9.0] * 3, [3, 4, 5]), ([9.0] * 2, [6, 7])])) is None
+
+
+# ---- worked checks of the contest
+
+
+def test_the_welch_test_gives_the_worked_check_of_pr_1967():
+    """Its row: difference .00224, standard error .000582, t 3.85, df 5, p .006, one-sided.
+
+    Three and four scores whose variances over their counts stand as 0.4 to 0.6 have exactly 5 degrees of freedom.
+    """
+    gain, variance = 0.00224, 0.000582**2
+    step_ours, step_theirs = math.sqrt(3 * 0.4 * variance), math.sqrt(4 * 0.6 * variance * 3 / 4)
+    ours = [1.06 - step_ours, 1.06, 1.06 + step_ours]
+    theirs = [1.06 + gain + sign * step_theirs for sign in (-1, -1, 1, 1)]
+    test = significance.welch_test(ours, theirs)
+    assert (test.gain, test.standard_error, test.df) == pytest.approx((gain, 0.000582, 5.0), rel=1e-9)
+    assert (round(test.t, 2), round(test.p, 3)) == (3.85, 0.006)
+
+
+def test_the_paired_test_gives_the_worked_check_of_pr_2060():
+    """Its row: t -6.73 (after minus before), df 2, p .011, one-sided, a gain of .00107 between runs of equal seeds."""
+    gain = 0.00107
+    step = gain * math.sqrt(3) / 6.73
+    ours = [1.0579, 1.0585, 1.0571]
+    theirs = [score + gain + sign * step for score, sign in zip(ours, (-1, 0, 1), strict=True)]
+    test = significance.paired_test(ours, theirs)
+    assert (test.gain, test.t, test.df) == pytest.approx((gain, 6.73, 2.0), rel=1e-9)
+    assert round(test.p, 3) == 0.011
+
+
+@pytest.mark.parametrize("method", [significance.welch_test, significance.paired_test])
+@given(ours=st.lists(st.floats(0.9, 1.1), min_size=3, max_size=3), min_gain=st.floats(-0.01, 0.01))
+def test_a_gain_above_a_minimum_is_a_gain_above_0_of_scores_that_are_worse_by_it(method, ours, min_gain):
+    theirs = [1.0, 1.05, 1.2]
+    test, shifted = method(ours, theirs, min_gain), method([score + min_gain for score in ours], theirs)
+    assert (test is None) == (shifted is None)
+    if test is not None:
+        assert (test.t, test.df, test.p) == pytest.approx((shifted.t, shifted.df, shifted.p), abs=1e-9)
+        assert test.gain == pytest.approx(np.mean(theirs) - np.mean(ours))
+
+
+def test_pairs_without_spread_or_of_one_seed_have_no_test():
+    assert significance.paired_test([1.0], [1.1]) is None
+    assert significance.paired_test([1.0, 2.0], [1.5, 2.5]) is None

@@ -1,0 +1,120 @@
+"""The table of a campaign, from the report that ``--json`` prints."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from golf.cli.campaign.collection import MODES
+from golf.compliance.check_result import NOT_RUN
+from golf.evaluation.significance import CONFIDENCE_LEVEL
+
+__all__ = ["render_report"]
+
+_WIDTH = 100
+_TESTS = {  # title by key of the report's baseline
+    "per_byte": "per byte, Welch",
+    "per_token": "per token, Welch",
+    "per_byte_paired": "per byte, paired by seed",
+    "per_token_paired": "per token, paired by seed",
+}
+
+
+def render_report(report: dict[str, Any]) -> str:
+    """Return the table as text: each seed with its machine and order, the statistics, the tests, the notes."""
+    n_runs, n_seeds = len(report["runs"]), len(report["seeds"])
+    lines = [f"campaign {report['name']}: {n_runs} of {n_seeds} seeds have a score"]
+    if report["overrides"]:
+        lines.append("set: " + ", ".join(f"{key}={value}" for key, value in report["overrides"].items()))
+    if report["runs"]:
+        lines += ["", *_render_runs(report), "", *_render_modes(report)]
+    if report["baseline"]:
+        lines += ["", *_render_baseline(report["baseline"])]
+    if report["notes"]:
+        lines += ["", *(line for note in report["notes"] for line in _wrap(f"- {note}"))]
+    return "\n".join(lines)
+
+
+def _render_runs(report: dict[str, Any]) -> list[str]:
+    """A row for each seed, in the order of --seeds, and those of the mean and the standard deviation."""
+    heads = ("order", "val bpb", "nats/token", "bytes", "train s", "eval s")
+    lines = [f"{'seed':<12}" + "".join(f"{head:>12}" for head in heads) + "  machine"]
+    by_seed = {run["seed"]: run for run in report["runs"]}
+    for run in (by_seed[seed] for seed in report["seeds"] if seed in by_seed):
+        order = f"{run['order']}" + f" (try {run['attempts']})" * (run["attempts"] > 1)
+        cells = (
+            order,
+            f"{run['bpb']:.6f}",
+            f"{run['loss']:.6f}",
+            f"{run['artifact_bytes']:,}",
+            _format(run["train_seconds"], ".1f"),
+            f"{run['eval_seconds']:.1f}",
+        )
+        machine = run["hardware"] + (f", {run['host']}" if run["host"] else "")
+        lines.append(f"{run['seed']:<12}" + "".join(f"{cell:>12}" for cell in cells) + f"  {machine}")
+    stats = [report["statistics"][key] for key in ("bpb", "loss")]
+    for title, key in (("mean", "mean"), ("sd (n - 1)", "sd")):
+        lines.append(f"{title:<24}" + "".join(f"{_format(side[key], '.6f'):>12}" for side in stats))
+    return lines
+
+
+def _render_modes(report: dict[str, Any]) -> list[str]:
+    lines = []
+    for mode in MODES:
+        stats = report["statistics"][f"bpb_{mode}"]
+        mark = "  <- headline" * (mode == report["headline"])
+        lines.append(f"{mode:<12}mean {stats['mean']:.6f} bpb, sd {_format(stats['sd'], '.6f')}{mark}")
+    return lines
+
+
+def _render_baseline(baseline: dict[str, Any]) -> list[str]:
+    """The baseline's statistics and a row for each test that the two sides allow."""
+    stats = baseline["bpb"]
+    seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
+    lines = [
+        f"baseline {baseline['source']}: mean {stats['mean']:.6f} bpb, sd {_format(stats['sd'], '.6f')}, {stats['n']} "
+        f"seed{'s' * (stats['n'] > 1)}{seeds}"
+    ]
+    heads = ("gain, nats", "s.e.", "t", "df", "p (> 0)", "p (> 0.005)")
+    lines.append(f"{'':<28}" + "".join(f"{head:>12}" for head in heads))
+    for key, title in _TESTS.items():
+        test = baseline[key]
+        if test is not None:
+            lines.append(f"{title:<28}" + "".join(f"{cell:>12}" for cell in _format_test(test)))
+        elif not key.endswith("_paired"):
+            lines.append(f"{title:<28}{NOT_RUN:>12}")
+    if (documents := baseline["documents"]) is not None:
+        lines += _wrap(_format_documents(documents))
+    if baseline["shared_stages"]:
+        lines.append(f"the same files as the baseline's, seed by seed: {', '.join(baseline['shared_stages'])}")
+    return lines
+
+
+def _format_test(test: dict[str, Any]) -> Sequence[str]:
+    return (
+        f"{test['gain_nats']:+.6f}",
+        f"{test['standard_error']:.6f}",
+        f"{test['t']:.2f}",
+        f"{test['df']:.2f}",
+        f"{test['p_above_0']:.3g}",
+        f"{test['p_above_0.005']:.3g}",
+    )
+
+
+def _format_documents(documents: dict[str, Any]) -> str:
+    interval = (
+        "no interval"
+        if documents["half_width"] is None
+        else f"± {documents['half_width']:.6f} ({CONFIDENCE_LEVEL:.0%} over documents)"
+    )
+    return (
+        f"paired over {documents['n']:,} documents: {documents['bpb_difference']:+.6f} bpb {interval}; better on "
+        f"{documents['improved_frac']:.1%} of them, with {documents['improved_bytes_frac']:.1%} of the bytes"
+    )
+
+
+def _format(value: float | None, spec: str) -> str:
+    return NOT_RUN if value is None else format(value, spec)
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
