@@ -1,0 +1,79 @@
+"""Pack the script of a bundle: one file that trains, compresses and scores without this repository.
+
+The file is a zip archive, which ``python train_gpt.py`` and torchrun run by its ``__main__.py``. That unpacks the
+member ``code`` with LZMA: the driver and what it uses of golf, minified, and the settings as JSON. A text file would
+need base 85, a quarter more bytes (docs/submission.md#format).
+"""
+
+import io
+import json
+import lzma
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from golf.artifacts import source_deps, tree_shaking
+from golf.compression import code_bundle
+from golf.errors import ConfigError
+
+__all__ = ["DRIVER", "SECTIONS", "SCRIPT_NAME", "pack_bundle", "read_modules"]
+
+DRIVER = "golf/submission/bundle/driver.py"
+SCRIPT_NAME = "train_gpt.py"
+SECTIONS = ("model", "train", "ema", "calibrate", "quantize", "compress", "ttt", "memory", "evaluate")
+_LZMA_FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
+_NEVER_CALLED = ("golf.evaluation.ledger.Ledger.save",)
+_SEPARATOR = "\f"  # before each module; what Python treats as white space, so that the text stays readable
+_MEMBER = "code"
+_MAIN = f"""import lzma
+c=lzma.decompress(__loader__.get_data("{_MEMBER}")).decode().split("\\f")
+exec(c[0])
+"""
+# Modules come after what they import, so each runs at once and finds the others in sys.modules.
+_LOADER = """import linecache,sys,types
+for s in c[1:]:
+ n,s=s.split("\\n",1);k=n
+ while k and k not in sys.modules:sys.modules[k]=types.ModuleType(k);k=k.rpartition(".")[0]
+ m=sys.modules[n];m.__file__=n;linecache.cache[n]=len(s),None,s.splitlines(True),n
+ exec(compile(s,n,"exec"),m.__dict__)
+"""
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of a zip archive: equal sources give equal bytes
+
+
+def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".") -> bytes:
+    """Return the bytes of train_gpt.py for the settings in ``sections``, those of SECTIONS by name.
+
+    root: the folder of golf's sources. One Python version always gives equal bytes.
+    Raises ConfigError for settings that a bundle can't follow.
+    """
+    if sections["quantize"]["weights"] != "ema":
+        raise ConfigError(f"quantize.weights: a bundle quantizes ema, got {sections['quantize']['weights']}")
+    settings = json.dumps({name: sections[name] for name in SECTIONS}, separators=(",", ":"))
+    parts = [_LOADER, *(f"{name}\n{source}" for name, source in _reduce_sources(Path(root)).items())]
+    parts.append(f"__main__\nimport golf.submission.bundle.driver as d\nd.main({settings!r})\n")
+    payload = lzma.compress(_SEPARATOR.join(parts).encode(), format=lzma.FORMAT_ALONE, filters=_LZMA_FILTERS)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(zipfile.ZipInfo("__main__.py", _EPOCH), _MAIN)
+        file.writestr(zipfile.ZipInfo(_MEMBER, _EPOCH), payload)
+    return archive.getvalue()
+
+
+def _reduce_sources(root: Path) -> dict[str, str]:
+    """The minified source of each module that the driver uses, by dotted name, each after what it imports."""
+    sources = {
+        file.removesuffix(".py").replace("/", "."): code_bundle.minify((root / file).read_bytes(), file).decode()
+        for file in source_deps.import_closure(DRIVER, root=root)
+        if not file.endswith("__init__.py")
+    }
+    driver = DRIVER.removesuffix(".py").replace("/", ".")
+    shaken = tree_shaking.shake_sources(sources, driver, excluded=_NEVER_CALLED)
+    return {name: code_bundle.minify(source.encode(), name).decode() for name, source in shaken.items()}
+
+
+def read_modules(packed: bytes) -> dict[str, str]:
+    """Return the sources inside a bundle's file by module name; the last one, ``__main__``, holds the settings."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        parts = lzma.decompress(file.read(_MEMBER)).decode().split(_SEPARATOR)[1:]
+    return dict(part.split("\n", 1) for part in parts)  # type: ignore[misc]
