@@ -1,10 +1,12 @@
 """Calibrate: measure each layer's input Hessian and output sensitivity on tokens, and keep these tokens."""
 
 import dataclasses
+from functools import partial
 from itertools import islice
 
 from golf.artifacts import io, lineage
 from golf.config import loader
+from golf.data import split_reader
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
 from golf.model import attention_backends, checkpoint
@@ -37,8 +39,8 @@ def main(ctx: DistContext) -> None:
     followup_batches = sensitivity.BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
     time_left_s = time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH)
     options = {"progress": progress, "time_left_s": time_left_s, "followup_batches": followup_batches}
-    source = {"seed": seed, "train_dir": TRAIN_DIR, "hub_root": hub_root}
-    with calibration_batches.open_batches(model, cfg, ctx, **source) as batches:
+    open_train = partial(split_reader.open_split, TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
+    with calibration_batches.open_batches(model, cfg, ctx, seed=seed, open_train=open_train) as batches:
         hessian_by_input, windows, forward_s = hessians.collect_hessians(
             model, inputs, islice(batches, cfg.batches), micro_rows=micro_rows, ctx=ctx, **options
         )

@@ -26,7 +26,8 @@ def shake_sources(sources: Mapping[str, str], root: str, *, excluded: Collection
     excluded: methods, ``package.module.Class.method``, that are never called although code that is kept has their name.
     Raises SyntaxError for a source that does not parse.
     """
-    shaker = _Shaker({name: _Module.index(ast.parse(source), sources.keys()) for name, source in sources.items()}, excluded)
+    modules = {name: _Module.index(ast.parse(source), sources.keys()) for name, source in sources.items()}
+    shaker = _Shaker(modules, excluded)
     shaker.keep_all(root)
     trees = shaker.reduce()
     return {name: ast.unparse(ast.fix_missing_locations(trees[name])) for name in _sort_by_imports(trees)}

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import islice
@@ -33,11 +32,11 @@ from golf.evaluation.timer import EvalTimer
 from golf.inference.predictor import GolfPredictor
 from golf.model import attention_backends, checkpoint
 from golf.model.gpt import GPT
+from golf.pipeline import timing
 from golf.pipeline.progress import Progress
-from golf.quantization import codes_io, hessians, rate_control, sensitivity
+from golf.quantization import calibration_batches, codes_io, hessians, rate_control, sensitivity
 from golf.submission.bundle import log_format, shards
 from golf.submission.bundle.shards import BundleData
-from golf.pipeline import timing
 from golf.training import ema, loop, time_budget
 from golf.training.result import TrainResult
 
@@ -76,8 +75,8 @@ def _parse_args(sections: Mapping[str, Any]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", default=value, help=f"{meaning}; also ${variable} ({value})")
     seed = os.environ.get("SEED", str(sections["train"]["seed"]))
     parser.add_argument("--seed", type=int, default=seed, help=f"also $SEED ({seed})")
-    modes = [sections["evaluate"]["headline"]]
-    parser.add_argument("--modes", nargs="+", choices=scoring_loop.MODES, default=modes, help="scoring modes (%(default)s)")
+    modes, headline = scoring_loop.MODES, sections["evaluate"]["headline"]
+    parser.add_argument("--modes", nargs="+", choices=modes, default=[headline], help=f"scoring modes ({headline})")
     return parser.parse_args()
 
 
@@ -110,7 +109,8 @@ def _run(cfg: SimpleNamespace, sections: Mapping[str, Any], args: argparse.Names
     if ctx.is_main:
         if ctx.world_size > 1:
             torch.set_num_threads(os.cpu_count() or 1)  # the other ranks wait; torchrun gives each one thread
-        payload, code_bytes = _quantize(cfg, weights, hessian_by_input, sensitivity_by_name), os.path.getsize(sys.argv[0])
+        payload = _quantize(cfg, weights, hessian_by_input, sensitivity_by_name)
+        code_bytes = os.path.getsize(sys.argv[0])
         log(*log_format.format_sizes(len(payload), code_bytes))
         if cfg.compress.count == "bundle":
             limits = cfg.compress.limit_bytes, cfg.compress.code_reserve_bytes
@@ -145,7 +145,9 @@ def _train(cfg: SimpleNamespace, data: BundleData, ctx: DistContext, log: _Log) 
             is_export=data.is_export,
         )
     )
-    with _open_loader(cfg, data, ctx, train_cfg.batch_tokens, seed) as batches:
+    order = {"seed": seed, "rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
+    rows = train_cfg.batch_tokens // context_length
+    with TokenLoader(data.train, context_length=context_length, rows=rows, **order) as batches:
         result = loop.train(
             model, batches, train_cfg, ctx, dev_windows=dev_windows, save_checkpoint=lambda step, recurrent: None
         )
@@ -182,7 +184,8 @@ def _calibrate(
     progress = Progress("calibrate", calibrate_cfg.batches, "batch", quiet=not ctx.is_main)
     followup = sensitivity.BACKWARD_COST * (calibrate_cfg.sensitivity_tokens / calibrate_cfg.batch_tokens)
     time_left_s = time_budget.subtract_used(limit_s, round(result.seconds, 3))
-    with _open_loader(cfg, data, ctx, calibrate_cfg.batch_tokens, seed) as batches:
+    source = {"seed": seed, "open_train": lambda: data.train}
+    with calibration_batches.open_batches(model, calibrate_cfg, ctx, **source) as batches:
         hessian_by_input, windows, forward_s = hessians.collect_hessians(
             model,
             inputs,
@@ -267,18 +270,6 @@ def _evaluate(cfg: SimpleNamespace, data: BundleData, payload_path: Path, modes:
         if ctx.is_main:
             columns = vars(result.ledger.to_data())
             np.savez(payload_path.with_name(f"ledger_{mode}.npz"), **columns)
-
-
-def _open_loader(cfg: SimpleNamespace, data: BundleData, ctx: DistContext, batch_tokens: int, seed: int) -> TokenLoader:
-    return TokenLoader(
-        data.train,
-        context_length=cfg.model.context_length,
-        rows=batch_tokens // cfg.model.context_length,
-        seed=seed,
-        rank=ctx.rank,
-        world_size=ctx.world_size,
-        device=ctx.device,
-    )
 
 
 def _to_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

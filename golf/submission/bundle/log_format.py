@@ -35,13 +35,13 @@ def format_data(
 
 def format_steps(rows: Iterable[Mapping[str, Any]], dev_rows: Iterable[Mapping[str, Any]], n_steps: int) -> list[str]:
     """Return a line for each row of the log tables, in the order of the steps."""
-    lines = [(int(row["step"]), f"train_loss:{float(row['loss']):.4f}", row["seconds"]) for row in rows]
-    lines += [(int(row["step"]), f"dev_loss:{float(row['dev_loss']):.4f}", row["seconds"]) for row in dev_rows]
-    return [
-        f"step:{step}/{n_steps} {loss} train_time:{float(seconds) * 1000:.0f}ms "
-        f"step_avg:{float(seconds) * 1000 / step:.2f}ms"
-        for step, loss, seconds in sorted(lines, key=lambda line: line[0])
-    ]
+    lines: dict[tuple[int, str], str] = {}  # the last step has two rows of dev where dev_every divides it
+    for name, row in [*(("loss", row) for row in rows), *(("dev_loss", row) for row in dev_rows)]:
+        step, milliseconds = int(row["step"]), float(row["seconds"]) * 1000
+        loss = f"{name if name == 'dev_loss' else 'train_loss'}:{float(row[name]):.4f}"
+        time = f"train_time:{milliseconds:.0f}ms step_avg:{milliseconds / step:.2f}ms"
+        lines[step, name] = f"step:{step}/{n_steps} {loss} {time}"
+    return [lines[key] for key in sorted(lines, key=lambda key: key[0])]
 
 
 def format_training_end(

@@ -15,9 +15,8 @@ from typing import Any
 
 from golf.artifacts import source_deps, tree_shaking
 from golf.compression import code_bundle
-from golf.errors import ConfigError
 
-__all__ = ["DRIVER", "SECTIONS", "SCRIPT_NAME", "pack_bundle", "read_modules"]
+__all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules"]
 
 DRIVER = "golf/submission/bundle/driver.py"
 SCRIPT_NAME = "train_gpt.py"
@@ -45,10 +44,7 @@ def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".
     """Return the bytes of train_gpt.py for the settings in ``sections``, those of SECTIONS by name.
 
     root: the folder of golf's sources. One Python version always gives equal bytes.
-    Raises ConfigError for settings that a bundle can't follow.
     """
-    if sections["quantize"]["weights"] != "ema":
-        raise ConfigError(f"quantize.weights: a bundle quantizes ema, got {sections['quantize']['weights']}")
     settings = json.dumps({name: sections[name] for name in SECTIONS}, separators=(",", ":"))
     parts = [_LOADER, *(f"{name}\n{source}" for name, source in _reduce_sources(Path(root)).items())]
     parts.append(f"__main__\nimport golf.submission.bundle.driver as d\nd.main({settings!r})\n")

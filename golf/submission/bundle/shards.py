@@ -31,7 +31,7 @@ def open_data(folder: str, tokenizer_path: str, vocab_size: int, dev_tokens: int
     Either the folder holds the contest's ``fineweb_train_*.bin`` and ``fineweb_val_*.bin``, of which the last
     ``dev_tokens`` + 1 tokens of train are held out as dev; or it is the folder of golf's fetch, with train/, dev/ and
     val/. Bytes of val are the sidecar's (``*_bytes_*.bin``), or those of the challenge's rule.
-    Raises InputError when files are missing, or the tokenizer has another vocabulary; ArtifactError for a damaged shard.
+    Raises InputError when files are missing or the tokenizer has another vocabulary, ArtifactError for a damaged shard.
     """
     tokenizer = Tokenizer.open(tokenizer_path)
     tokenizer.require_vocab_size(vocab_size)
