@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf.cli.commands import artifacts, last_run, submissions, text_codec
+from golf.cli.commands import artifacts, bundle, last_run, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.distributed.packages import installed_version
 from golf.errors import GolfError
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     root_parser.add_argument("--version", action=_VersionAction, help="print the version and the commit")
     commands = root_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for group in (artifacts, last_run, submissions, text_codec):
+    for group in (artifacts, last_run, submissions, bundle, text_codec):
         group.add_commands(commands)
     return root_parser
 

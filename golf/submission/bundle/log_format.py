@@ -23,14 +23,15 @@ def format_settings(sections: Mapping[str, Mapping[str, Any]], seed: int) -> Ite
 
 
 def format_data(
-    *, world_size: int, hardware: str, n_params: int, train_shards: int, n_targets: int, is_export: bool
+    *, world_size: int, hardware: str, n_params: int, train_shards: int, n_targets: int | None, is_export: bool
 ) -> Iterator[str]:
     """Yield what ran on what. The name val_tokens is kept for targets of FineWeb's val (is_export)."""
     yield f"world_size: {world_size}"
     yield f"hardware: {hardware}  "  # two spaces end the name of a GPU, as in nvidia-smi's table
     yield f"model_params: {n_params}"
     yield f"train_shards: {train_shards}"
-    yield f"{'val_tokens' if is_export else 'scored_tokens'}: {n_targets}"
+    if n_targets is not None:
+        yield f"{'val_tokens' if is_export else 'scored_tokens'}: {n_targets}"
 
 
 def format_steps(rows: Iterable[Mapping[str, Any]], dev_rows: Iterable[Mapping[str, Any]], n_steps: int) -> list[str]:

@@ -5,6 +5,7 @@ member ``code`` with LZMA: the driver and what it uses of golf, minified, and th
 need base 85, a quarter more bytes (docs/submission.md#format).
 """
 
+import ast
 import io
 import json
 import lzma
@@ -16,7 +17,7 @@ from typing import Any
 from golf.artifacts import source_deps, tree_shaking
 from golf.compression import code_bundle
 
-__all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules"]
+__all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules", "read_settings"]
 
 DRIVER = "golf/submission/bundle/driver.py"
 SCRIPT_NAME = "train_gpt.py"
@@ -47,7 +48,7 @@ def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".
     """
     settings = json.dumps({name: sections[name] for name in SECTIONS}, separators=(",", ":"))
     parts = [_LOADER, *(f"{name}\n{source}" for name, source in _reduce_sources(Path(root)).items())]
-    parts.append(f"__main__\nimport golf.submission.bundle.driver as d\nd.main({settings!r})\n")
+    parts.append(f"__main__\nimport golf.submission.bundle.driver as d\nS={settings!r}\nd.main(S)\n")
     payload = lzma.compress(_SEPARATOR.join(parts).encode(), format=lzma.FORMAT_ALONE, filters=_LZMA_FILTERS)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -72,4 +73,12 @@ def read_modules(packed: bytes) -> dict[str, str]:
     """Return the sources inside a bundle's file by module name; the last one, ``__main__``, holds the settings."""
     with zipfile.ZipFile(io.BytesIO(packed)) as file:
         parts = lzma.decompress(file.read(_MEMBER)).decode().split(_SEPARATOR)[1:]
-    return dict(part.split("\n", 1) for part in parts)  # type: ignore[misc]
+    modules = (part.partition("\n") for part in parts)
+    return {name: source for name, _, source in modules}
+
+
+def read_settings(packed: bytes) -> dict[str, dict[str, Any]]:
+    """Return the sections inside a bundle's file that ``pack_bundle`` wrote; its digest must have been checked."""
+    line = next(line for line in read_modules(packed)["__main__"].splitlines() if line.startswith("S="))
+    sections: dict[str, dict[str, Any]] = json.loads(ast.literal_eval(line[2:]))
+    return sections

@@ -182,7 +182,7 @@ def test_a_file_that_two_processes_opened_is_counted_once():
 def test_code_and_artifact_together_are_compared_with_the_limit(payload_bytes, status, note):
     result = CHECKS["B-a"].run(SimpleNamespace(size=ArtifactSize(payload_bytes, 1000, 16_000_000, "bundle")))
     assert (result.status, result.note) == (status, note)
-    assert result.measured == f"{payload_bytes + 1000:,} bytes"
+    assert result.measured == f"{payload_bytes + 1000:,} bytes with the bundle"
 
 
 def check_time(train_s=599.0, train_limit=600.0, train_on=SXM, eval_s=500.0, eval_on=SXM, measured_here=True) -> dict:
