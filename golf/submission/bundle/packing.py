@@ -16,6 +16,7 @@ from typing import Any
 
 from golf.artifacts import source_deps, tree_shaking
 from golf.compression import code_bundle
+from golf.errors import ArtifactError
 
 __all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules", "read_settings"]
 
@@ -69,10 +70,18 @@ def _reduce_sources(root: Path) -> dict[str, str]:
     return {name: code_bundle.minify(source.encode(), name).decode() for name, source in shaken.items()}
 
 
-def read_modules(packed: bytes) -> dict[str, str]:
-    """Return the sources inside a bundle's file by module name; the last one, ``__main__``, holds the settings."""
-    with zipfile.ZipFile(io.BytesIO(packed)) as file:
-        parts = lzma.decompress(file.read(_MEMBER)).decode().split(_SEPARATOR)[1:]
+def read_modules(packed: bytes, path: str | Path = SCRIPT_NAME) -> dict[str, str]:
+    """Return the sources inside a bundle's file by module name; the last one, ``__main__``, holds the settings.
+
+    path: of the file, for the message. Raises ArtifactError for anything that ``pack_bundle`` did not write.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as file:
+            stream = file.read(_MEMBER)
+        payload = lzma.LZMADecompressor(memlimit=256 << 20).decompress(stream, max_length=code_bundle.MAX_SOURCE_BYTES)
+        parts = payload.decode().split(_SEPARATOR)[1:]
+    except (zipfile.BadZipFile, KeyError, lzma.LZMAError, UnicodeDecodeError, OSError, ValueError) as error:
+        raise ArtifactError(path, f"not a bundle ({error})", "run compress again") from None
     modules = (part.partition("\n") for part in parts)
     return {name: source for name, _, source in modules}
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from golf.cli import inspect
 from golf.config import loader
+from golf.errors import ArtifactError
 from golf.submission.bundle import packing
 from tests.helpers.file_tree import write_files
 from tests.helpers.tiny_corpus import ROOT
@@ -72,6 +74,17 @@ def test_every_module_that_a_bundle_imports_is_in_it_and_comes_first(laptop_bund
             if isinstance(node, ast.ImportFrom) and node.module.startswith("golf"):
                 known = [f"{node.module}.{alias.name}" in seen or node.module in seen for alias in node.names]
                 assert all(known), f"{name}: {ast.unparse(node)}"
+
+
+def test_inspect_lists_the_modules_and_names_a_damaged_file(laptop_bundle, tmp_path):
+    path = tmp_path / "bundle.pyz"
+    path.write_bytes(laptop_bundle)
+    text = " ".join(inspect.describe(path).split())
+    assert f"{len(laptop_bundle):,} bytes; {len(packing.read_modules(laptop_bundle))} minified modules" in text
+    for damaged in (b"", laptop_bundle[:-30], laptop_bundle[:9000] + b"\0" * 9 + laptop_bundle[9009:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"bundle\.pyz: not a bundle \(.*\); run compress again"):
+            inspect.describe(path)
 
 
 @pytest.mark.slow
