@@ -9,7 +9,9 @@ import ast
 import io
 import json
 import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ for s in c[1:]:
  m=sys.modules[n];m.__file__=n;linecache.cache[n]=len(s),None,s.splitlines(True),n
  exec(compile(s,n,"exec"),m.__dict__)
 """
+_FORMAT_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError)
+_READ_ERRORS = (*_FORMAT_ERRORS, EOFError, KeyError, OSError, RuntimeError, ValueError)  # of a damaged archive
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of a zip archive: equal sources give equal bytes
 
 
@@ -78,9 +82,12 @@ def read_modules(packed: bytes, path: str | Path = SCRIPT_NAME) -> dict[str, str
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as file:
             stream = file.read(_MEMBER)
-        payload = lzma.LZMADecompressor(memlimit=256 << 20).decompress(stream, max_length=code_bundle.MAX_SOURCE_BYTES)
+        decoder = lzma.LZMADecompressor(memlimit=256 << 20)
+        payload = decoder.decompress(stream, max_length=code_bundle.MAX_SOURCE_BYTES)
+        if not decoder.eof or decoder.unused_data:
+            raise ValueError(f"its stream does not end within {code_bundle.MAX_SOURCE_BYTES:,} bytes")
         parts = payload.decode().split(_SEPARATOR)[1:]
-    except (zipfile.BadZipFile, KeyError, lzma.LZMAError, UnicodeDecodeError, OSError, ValueError) as error:
+    except _READ_ERRORS as error:
         raise ArtifactError(path, f"not a bundle ({error})", "run compress again") from None
     modules = (part.partition("\n") for part in parts)
     return {name: source for name, _, source in modules}
