@@ -7,7 +7,6 @@ from golf.artifacts import lineage
 from golf.cli import verification
 from golf.compliance import verdict
 from golf.config import loader
-from golf.errors import ConfigError
 from golf.submission.bundle import folder
 from golf.submission.bundle.folder import Author
 
@@ -35,7 +34,5 @@ def bundle_settings(out: Path, params_path: Path, author: tuple[str, str, str]) 
     Raises ConfigError for settings that are invalid or that a bundle can't follow.
     """
     cfg = loader.load_config(params_path)
-    if cfg.quantize.weights != "ema":
-        raise ConfigError(f"{params_path}: quantize.weights: a bundle quantizes ema, got {cfg.quantize.weights}")
     n_bytes = folder.write_unmeasured_folder(out, dataclasses.asdict(cfg), lineage.REPO_ROOT, Author(*author))
     return f"{out}: README.md, submission.json and train_gpt.py of {n_bytes:,} bytes; score and model: NOT-RUN"

@@ -42,7 +42,7 @@ from golf.training.result import TrainResult
 
 __all__ = ["main"]
 
-MODEL_FILE = "model.golf"
+_MODEL_FILE = "model.golf"
 _QUANTIZE_TIMEOUT = timedelta(hours=6)  # that the other ranks wait while the first one quantizes
 _DESCRIPTION = "Train, compress and score a model of text within the size limit."
 
@@ -87,18 +87,18 @@ class _Log:
         self._path, self._is_main = path, is_main
         if is_main:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("")
+            path.write_text("", encoding="utf-8")
 
     def __call__(self, *lines: str) -> None:
         if self._is_main:
             print(*lines, sep="\n", flush=True)
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in lines)
 
 
 def _run(cfg: SimpleNamespace, sections: Mapping[str, Any], args: argparse.Namespace) -> None:
     out = Path(args.out)
-    payload_path = out / MODEL_FILE
+    payload_path = out / _MODEL_FILE
     ctx = _open_context(cfg, "train")
     data = shards.open_data(args.data, args.tokenizer, cfg.model.vocab_size, cfg.train.dev_tokens)
     log = _Log(out / f"train_seed{args.seed}.log", ctx.is_main)

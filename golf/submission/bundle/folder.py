@@ -2,15 +2,16 @@
 
 import datetime
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from golf.artifacts import io
 from golf.compliance.check_result import NOT_RUN
+from golf.compliance.evaluation_run import OWN_PREDICTOR
 from golf.compliance.verdict import RECORD_ELIGIBLE
-from golf.errors import InputError
+from golf.errors import ConfigError, InputError
 from golf.submission.bundle import packing, runs
 from golf.submission.bundle.runs import RunRecord
 
@@ -33,11 +34,13 @@ class Author:
 def write_folder(out: Path, folders: list[Path], author: Author) -> list[RunRecord]:
     """Write the folder of finished runs that differ in the seed; the first one's script ships. Returns the runs.
 
-    Raises InputError when ``out`` is not empty or the runs do not belong together, ArtifactError for a file of a run
-    that is missing, malformed or of another run. Nothing is written then.
+    Raises InputError when ``out`` is not empty or the runs do not belong together, ConfigError for settings that the
+    script can't follow, ArtifactError for a file of a run that is missing, malformed or of another run. Nothing is
+    written then.
     """
     records = [runs.read_run(folder) for folder in folders]
     runs.require_same_settings(records)
+    _require_bundled_path(records[0].settings)
     script = records[0].script
     logs = {f"train_seed{run.seed}.log": "".join(f"{line}\n" for line in run.iter_log(len(script))) for run in records}
     files = {name: text.encode() for name, text in logs.items()}
@@ -50,15 +53,23 @@ def write_folder(out: Path, folders: list[Path], author: Author) -> list[RunReco
 def write_unmeasured_folder(out: Path, settings: dict[str, dict[str, Any]], root: Path, author: Author) -> int:
     """Write a folder for settings that no run has; all figures in it are NOT-RUN. Returns the bytes of its script.
 
-    root: the folder of golf's sources. Raises InputError when ``out`` is not empty, or a bundle can't follow the
-    settings.
+    root: the folder of golf's sources. Raises InputError when ``out`` is not empty, ConfigError for settings that the
+    script can't follow.
     """
+    _require_bundled_path(settings)
     script = packing.pack_bundle(settings, root)
     claims = {"author": author.author, "github_id": author.github_id, "name": author.name, "val_bpb": None}
     text = [f"# {author.name}", "", f"Score, seconds and bytes of the model: {NOT_RUN}.", "", *_iter_usage(settings)]
     files = {"README.md": "\n".join(text).encode(), packing.SCRIPT_NAME: script}
     _write_files(out, files | {"submission.json": io.encode_json(claims | {"bytes_code": len(script)})})
     return len(script)
+
+
+def _require_bundled_path(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ConfigError unless a run of these settings does what the script does."""
+    for section, key, bundled in (("quantize", "weights", "ema"), ("evaluate", "predictor", OWN_PREDICTOR)):
+        if settings[section][key] != bundled:
+            raise ConfigError(f"{section}.{key}: a bundle has {bundled}, got {settings[section][key]}")
 
 
 def _write_files(out: Path, files: dict[str, bytes]) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from golf.artifacts import io
-from golf.errors import ArtifactError, InputError
+from golf.errors import ArtifactError, ConfigError, InputError
 from golf.submission import report
 from golf.submission.bundle import folder, packing
 from golf.submission.bundle.folder import Author
@@ -90,6 +90,19 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused_and_nothing_is_writt
     with pytest.raises(InputError, match=words):
         folder.write_folder(tmp_path / "out", [run, make_other(run, tmp_path)], AUTHOR)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"quantize__weights": "ttt"}, r"quantize\.weights: a bundle has ema, got ttt"),
+        ({"evaluate__predictor": "mine:Predictor"}, r"evaluate\.predictor: a bundle has golf\..*, got mine:Predictor"),
+    ],
+)
+def test_a_run_that_did_something_else_than_the_script_does_is_refused(changes, words, tmp_path):
+    run = write_run(tmp_path / "run", 42, 1.08, **changes)
+    with pytest.raises(ConfigError, match=words):
+        folder.write_folder(tmp_path / "out", [run], AUTHOR)
 
 
 def test_a_script_that_compress_did_not_weigh_and_a_foreign_verdict_are_named(tmp_path):
