@@ -1,10 +1,12 @@
 """Calibrate: measure each layer's input Hessian and output sensitivity on tokens, and keep these tokens."""
 
 import dataclasses
+from functools import partial
 from itertools import islice
 
 from golf.artifacts import io, lineage
 from golf.config import loader
+from golf.data import split_reader
 from golf.distributed import consistency
 from golf.distributed.context import DistContext
 from golf.model import attention_backends, checkpoint
@@ -17,8 +19,6 @@ TRAIN_DIR, TRAIN_TIMING_PATH = "artifacts/fetch/train", "artifacts/train/timing.
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
 TOKENS_PATH = "artifacts/calibrate/tokens.safetensors"
-BACKWARD_COST = 4  # forward and backward of a window, in forward passes; it also holds that much more memory
-SEED_OFFSET = 1  # with training's own seed, calibration would see training's first windows again
 
 
 def main(ctx: DistContext) -> None:
@@ -30,22 +30,22 @@ def main(ctx: DistContext) -> None:
     weights, _ = checkpoint.load(weights_path, model_cfg)
     model = checkpoint.build_model(model_cfg, weights, ctx)
     inputs = hessians.map_quantized_inputs(weights, min_weights)
-    seed, context_length = train_seed + SEED_OFFSET, model_cfg.context_length
+    seed, context_length = train_seed + hessians.SEED_OFFSET, model_cfg.context_length
     paths = {"weights": weights_path} | ({"train": TRAIN_DIR} if cfg.source == "train" else {})
     params = model_cfg, cfg, min_weights
     record = lineage.make_lineage("calibrate", paths, *params, seed=seed, world_size=ctx.world_size, dtype=ctx.dtype)
     rows, micro_rows = cfg.batch_tokens // context_length, cfg.micro_batch_tokens // context_length
     progress = Progress("calibrate", cfg.batches, "batch", quiet=not ctx.is_main)
-    followup_batches = BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
+    followup_batches = sensitivity.BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
     time_left_s = time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH)
     options = {"progress": progress, "time_left_s": time_left_s, "followup_batches": followup_batches}
-    source = {"seed": seed, "train_dir": TRAIN_DIR, "hub_root": hub_root}
-    with calibration_batches.open_batches(model, cfg, ctx, **source) as batches:
+    open_train = partial(split_reader.open_split, TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
+    with calibration_batches.open_batches(model, cfg, ctx, seed=seed, open_train=open_train) as batches:
         hessian_by_input, windows, forward_s = hessians.collect_hessians(
             model, inputs, islice(batches, cfg.batches), micro_rows=micro_rows, ctx=ctx, **options
         )
     sensitivity_windows = windows[: cfg.sensitivity_tokens // context_length]
-    backward_rows = max(1, micro_rows // BACKWARD_COST)
+    backward_rows = max(1, micro_rows // sensitivity.BACKWARD_COST)
     n_windows = len(sensitivity_windows[ctx.rank :: ctx.world_size])
     progress = Progress("calibrate", n_windows, "windows with gradients", quiet=not ctx.is_main)
     sensitivity_by_name, backward_s = sensitivity.estimate_output_fisher(

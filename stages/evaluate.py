@@ -13,7 +13,7 @@ from golf.evaluation.timer import EvalTimer
 from golf.pipeline import run_record, runner, timing
 
 ARTIFACT, CODE = "artifacts/compress/model.golf", "artifacts/compress/code.tar.xz"
-SIZES, PLAN = "artifacts/compress/sizes.json", "artifacts/ttt/plan.json"
+SIZES, BUNDLE, PLAN = "artifacts/compress/sizes.json", "artifacts/compress/bundle.pyz", "artifacts/ttt/plan.json"
 VAL, TRAIN_INDEX = "artifacts/fetch/val", "artifacts/fetch/train/index.json"
 DEV_INDEX, TOKENIZER = "artifacts/fetch/dev/index.json", "artifacts/fetch/tokenizer.model"
 MANIFEST = "artifacts/fetch/manifest.json"
@@ -27,14 +27,14 @@ USED_CODE = "artifacts/evaluate/code.tar.xz"  # what the sandbox ran: compress's
 
 
 def main() -> DistContext:
-    cfg, ttt_cfg, memory_cfg, prequant_epochs, context_length, vocab_size, limit_bytes, weights = loader.load_sections(
+    cfg, ttt_cfg, memory_cfg, epochs, context_length, vocab_size, limit_bytes, count, weights = loader.load_sections(
         "evaluate", "ttt", "memory", "prequant.epochs", "model.context_length", "model.vocab_size",
-        "compress.limit_bytes", "quantize.weights",
+        "compress.limit_bytes", "compress.count", "quantize.weights",
     )  # fmt: skip
     timing_paths = (*TIMINGS, TTT_TIMING) if weights == "ttt" else TIMINGS
-    consistency.check_same_inputs("evaluate", cfg.artifact, CODE, PLAN, SIZES, *VAL_DATA, *timing_paths)
+    consistency.check_same_inputs("evaluate", cfg.artifact, CODE, BUNDLE, PLAN, SIZES, *VAL_DATA, *timing_paths)
     if is_own := cfg.artifact == ARTIFACT:
-        artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, SIZES, PLAN, context_length, *timing_paths)
+        artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, BUNDLE, SIZES, PLAN, context_length, *timing_paths)
     else:
         artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (ttt_cfg, memory_cfg), context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
@@ -56,7 +56,7 @@ def main() -> DistContext:
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
         io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))
-        params = (limit_bytes, prequant_epochs)
+        params = (limit_bytes, epochs, BUNDLE if bundle_path and count == "bundle" else None)
         context = EvaluationContext(cfg, artifact, val_data, run, sandbox, entry, *params, LEDGERS, LOG)
         decision = verdict.decide(context)
         verdict.publish(context, decision, METRICS, VERDICT, USED_CODE)

@@ -42,7 +42,7 @@ EXTRA_ROOTS: Mapping[str, tuple[str, ...]] = {  # files that a stage uses withou
     "compress": (_READ_GUARD,),
 }
 WEIGHED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import closure a stage packs or runs elsewhere
-    "compress": ("golf/inference/predictor.py",),
+    "compress": ("golf/inference/predictor.py", "golf/submission/bundle/driver.py"),
     "evaluate": ("golf/inference/predictor.py", "golf/evaluation/sandbox/worker.py"),
 }
 

@@ -22,6 +22,7 @@ from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation import bpb, ledger
 from golf.quantization import report, sensitivity
+from golf.submission.bundle import packing
 
 __all__ = ["describe"]
 
@@ -48,6 +49,7 @@ def describe(path: Path | str) -> str:
         ".golf": _describe_golf_file,
         ".jsonl": _describe_evaluation_log,
         ".xz": _describe_code_bundle,
+        ".pyz": _describe_bundle,
     }
     if path.suffix not in readers:
         raise InputError(f"{path}: not an artifact; allowed are {', '.join(sorted(readers))} and folders")
@@ -299,3 +301,11 @@ def _describe_code_bundle(path: Path) -> list[str]:
     lines = [f"{path}: the code of the submission, {len(packed):,} bytes; {contents}"]
     by_size = sorted(sources.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return lines + [f"  {name:<40} {len(source):>8,} bytes" for name, source in by_size]
+
+
+def _describe_bundle(path: Path) -> list[str]:
+    """The modules in the script of a run with their sizes, in the order in which it runs them."""
+    packed = path.read_bytes()
+    modules = packing.read_modules(packed, path)
+    lines = [f"{path}: the script that also trains, {len(packed):,} bytes; {len(modules)} minified modules"]
+    return lines + [f"  {name:<40} {len(source.encode()):>8,} bytes" for name, source in modules.items()]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf.cli.commands import artifacts, campaigns, last_run, machine, model, submissions, text_codec
+from golf.cli.commands import artifacts, bundle, campaigns, last_run, machine, model, submissions, text_codec
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.cli.preflight import command as preflight
 from golf.cli.report import command as report
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = root_parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title=argparse.SUPPRESS, prog="golf"
     )
-    for group in (artifacts, preflight, last_run, campaigns, report, submissions, text_codec, model, machine):
+    for group in (artifacts, preflight, last_run, campaigns, report, submissions, bundle, text_codec, model, machine):
         group.add_commands(commands)
     return root_parser
 

@@ -46,7 +46,7 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
         f"{'clean text':<18}{clean_text:>10}  val's bytes that also occur in train: {contamination_text}",
         "",
         _format_versus_limit("artifact bytes", metrics, "artifact_bytes", "limit_bytes", ",.0f"),
-        f"{'':<18}model {payload_text}, code {code_text}",
+        f"{'':<18}model {payload_text}, code {code_text} ({metrics.get('code_counted', NOT_RUN)})",
         _format_versus_limit("train seconds", metrics, "train_seconds", "train_limit_seconds", ".1f"),
         _format_versus_limit("eval seconds", metrics, "eval_seconds", "eval_limit_seconds", ".1f"),
         f"{'':<18}and {_format_number(_sum_proof_seconds(metrics), '.1f')} for the proof and the probes",

@@ -25,6 +25,7 @@ METRICS_TYPES: dict[str, Any] = {  # of metrics.json; the names of modes are tho
     "headline": str,
     "verdict": str,
     "invalid_modes": str,
+    "code_counted": str,
     "comparable_with_fineweb": bool,
     **{f"val_bpb{suffix}": float for suffix in ("", "_plain", "_sliding", "_ttt")},
     **{f"val_bpb_{mode}_se": float | None for mode in ("plain", "sliding", "ttt")},
@@ -62,7 +63,8 @@ def verify_evaluation(path: str | Path = verdict.VERDICT_PATH) -> None:
     if metrics["headline"] not in ledgers:
         raise ArtifactError(metrics_path, f"headline: {metrics['headline']!r:.40} has no ledger", _HINT)
     expected = dict(_recompute_metrics(metrics["headline"], ledgers))
-    expected |= {"code_bytes": (path.parent / "code.tar.xz").stat().st_size}
+    bundle = next((name for name in digests if name.endswith(".pyz")), None)
+    expected |= {"code_bytes": (path.parent / (bundle or "code.tar.xz")).stat().st_size}
     expected |= {"artifact_bytes": metrics["payload_bytes"] + metrics["code_bytes"], "verdict": record["verdict"]}
     for key, value in expected.items():
         if not _agrees(metrics[key], value):

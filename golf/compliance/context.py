@@ -75,11 +75,15 @@ class ValidationData:
 
 @dataclass(frozen=True)
 class ArtifactSize:
-    """Bytes of what would be submitted, measured on the files themselves, and their limit."""
+    """Bytes of what would be submitted, measured on the files themselves, and their limit.
+
+    counted: whose code the code_bytes are, ``predictor`` or ``bundle``.
+    """
 
     payload_bytes: int
     code_bytes: int
     limit_bytes: int
+    counted: str
 
     @property
     def total_bytes(self) -> int:
@@ -91,7 +95,8 @@ class EvaluationContext:
     """One evaluation, as the checks see it.
 
     sandbox: closed, for the bundle that ran in it. log_entry: this evaluation's entry in the log, without val_bpb and
-    verdict. limit_bytes, prequant_epochs: the parameters compress.limit_bytes and prequant.epochs. ledger_dir: where
+    verdict. limit_bytes, prequant_epochs: the parameters compress.limit_bytes and prequant.epochs. counted_bundle: the
+    file whose bytes count as code; None where the code in the sandbox does. ledger_dir: where
     the ledgers are saved. log_path: the evaluation log.
     """
 
@@ -103,6 +108,7 @@ class EvaluationContext:
     log_entry: dict[str, Any]
     limit_bytes: int
     prequant_epochs: int
+    counted_bundle: str | None
     ledger_dir: str
     log_path: str
 
@@ -113,7 +119,10 @@ class EvaluationContext:
 
     @functools.cached_property
     def size(self) -> ArtifactSize:
-        return ArtifactSize(Path(self.cfg.artifact).stat().st_size, len(self.sandbox.bundle), self.limit_bytes)
+        payload_bytes = Path(self.cfg.artifact).stat().st_size
+        if self.counted_bundle is None:
+            return ArtifactSize(payload_bytes, len(self.sandbox.bundle), self.limit_bytes, "predictor")
+        return ArtifactSize(payload_bytes, Path(self.counted_bundle).stat().st_size, self.limit_bytes, "bundle")
 
     @property
     def headline_result(self) -> ModeResult:
@@ -166,6 +175,7 @@ class EvaluationContext:
             "val_contamination": measure_contamination(self.val_data.val.documents),
             "payload_bytes": size.payload_bytes,
             "code_bytes": size.code_bytes,
+            "code_counted": size.counted,
             "artifact_bytes": size.total_bytes,
             "limit_bytes": size.limit_bytes,
             "train_seconds": training_time and training_time.seconds,

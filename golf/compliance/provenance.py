@@ -119,7 +119,7 @@ class TrainingTime:
 
 
 def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> None:
-    """files: ``payload`` and ``code``. Raises ArtifactError when one is not the file whose sha256 is in sizes.json."""
+    """files: ``payload``, ``code``, ``bundle``. Raises ArtifactError for one without the sha256 in sizes.json."""
     recorded = json_records.read_sealed(sizes_path, **{f"{kind}_sha256": Sha256 for kind in files})
     for kind, path in files.items():
         if not Path(path).is_file():
@@ -153,6 +153,7 @@ class ArtifactProvenance:
         cls,
         artifact_path: str | Path,
         code_path: str | Path,
+        bundle_path: str | Path,
         sizes_path: str | Path,
         plan_path: str | Path,
         context_length: int,
@@ -160,7 +161,7 @@ class ArtifactProvenance:
     ) -> "ArtifactProvenance":
         """Read that of the pipeline's own artifact. Raises ArtifactError when these files do not belong together."""
         settings = read_plan(plan_path, context_length)
-        _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path)
+        _require_recorded_sha256(sizes_path, payload=artifact_path, code=code_path, bundle=bundle_path)
         return cls(
             *settings, Origin.from_file(artifact_path), Origin.from_file(plan_path), TrainingTime.read(*timing_paths)
         )

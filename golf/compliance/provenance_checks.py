@@ -118,7 +118,7 @@ def _check_seeds(context: EvaluationContext) -> Outcome:
 def _check_size(context: EvaluationContext) -> Outcome:
     size = context.size
     headroom_bytes = size.limit_bytes - size.total_bytes
-    measured, limit = f"{size.total_bytes:,} bytes", f"{size.limit_bytes:,}"
+    measured, limit = f"{size.total_bytes:,} bytes with the {size.counted}", f"{size.limit_bytes:,}"
     if 0 <= headroom_bytes < _LOW_HEADROOM_BYTES:
         return Outcome(PASS, measured, limit, "under 10,000 bytes of headroom (#1978)")
     note = f"{-headroom_bytes:,} bytes over; the limit is decimal (#1698)"

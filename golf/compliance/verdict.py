@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,14 +89,17 @@ def decide(context: EvaluationContext) -> Verdict:
 def publish(context: EvaluationContext, verdict: Verdict, metrics_path: str, verdict_path: str, code_path: str) -> None:
     """Log the score with the verdict, whatever that is; then write metrics.json and verdict.json.
 
-    verdict.json has ``files``: the sha256 of metrics.json, of the ledgers and of the code that ran, by their paths in
-    its folder. The log has the sha256 of verdict.json, so that an edit of any of them shows (golf.cli.verification).
+    verdict.json has ``files``: the sha256 of metrics.json, of the ledgers, of the code that ran, and of the bundle if
+    that counts, by their paths from its folder. The log has the sha256 of verdict.json, so that an edit of any of them
+    shows (golf.cli.verification).
     """
     folder = Path(verdict_path).parent
     io.write_bytes(code_path, context.sandbox.bundle)
     metrics_json = io.encode_json(context.metrics | {"verdict": verdict.summary})
     files = [Path(code_path), *sorted(Path(context.ledger_dir).iterdir())]
     digests = {path.relative_to(folder).as_posix(): io.sha256_file(path) for path in files}
+    if context.counted_bundle is not None:
+        digests[os.path.relpath(context.counted_bundle, folder)] = io.sha256_file(context.counted_bundle)
     digests[Path(metrics_path).relative_to(folder).as_posix()] = hashlib.sha256(metrics_json).hexdigest()
     verdict_json = io.encode_json(verdict.to_dict() | {"files": digests})
     outcome = {"val_bpb": context.metrics["val_bpb"], "verdict": verdict.summary}
@@ -164,6 +168,8 @@ def _list_record_blockers(results: tuple[CheckResult, ...], limits: dict[str, An
         if limits[key] != contest_limit:
             run_limit = "none" if limits[key] is None else f"{limits[key]:,.10g}"
             blockers.append(f"{key} {run_limit}, not {contest_limit:,.10g}")
+    if limits["code_counted"] != "bundle":
+        blockers.append(f"compress.count {limits['code_counted']}: a record counts the bundle, which also trains")
     required = [result for result in results if CHECKS[result.check].required_for_record]
     blockers += [f"{result.check} UNRULED" for result in required if result.status == UNRULED]
     missing = [result for result in required if result.status == NOT_RUN]

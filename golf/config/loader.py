@@ -80,6 +80,8 @@ class Config:
             )
         if self.quantize.grid == "row_column" and not self.calibrate.sensitivity_tokens:
             yield "calibrate.sensitivity_tokens", "must be above 0 with quantize.grid = row_column, got 0"
+        if self.compress.count == "bundle" and self.quantize.weights != "ema":
+            yield "compress.count", f"must be predictor with quantize.weights = {self.quantize.weights}"
         if self.train.recurrence_from == 1 and self.model.recur_passes > 1:
             yield (
                 "train.recurrence_from",

@@ -281,6 +281,9 @@ class CompressConfig:
     codec: Literal["brotli", "ans"]  # entropy coder: docs/references.md#brotli | docs/references.md#ans
     brotli_quality: Annotated[int, Range(low=0, high=11)]  # Brotli's quality; read when codec is brotli
     limit_bytes: Bytes  # largest size of model and code together
+    # the code that counts; predictor: what opens the model and scores | bundle: the one file that also trains,
+    # docs/submission.md
+    count: Literal["predictor", "bundle"]
     code_reserve_bytes: SizeOrZero  # of these, bytes that quantize leaves for the code when it fills the limit
 
     def validate(self) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """The batches of calibration: tokens of the train split, or tokens that the model draws itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from golf.config.sections import CalibrateConfig
-from golf.data import split_reader
 from golf.data.loader import TokenLoader
+from golf.data.split_reader import TokenSplit
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
@@ -18,12 +18,12 @@ __all__ = ["open_batches"]
 
 @contextmanager
 def open_batches(
-    model: GPT, cfg: CalibrateConfig, ctx: DistContext, *, seed: int, train_dir: str, hub_root: str | None
+    model: GPT, cfg: CalibrateConfig, ctx: DistContext, *, seed: int, open_train: Callable[[], TokenSplit]
 ) -> Iterator[Iterator[tuple[torch.Tensor, torch.Tensor]]]:
     """Iterate over this rank's (x, y), int64 [batch_tokens / T / ranks, T] each, y being x shifted by one token.
 
-    T: context_length. Source train gives batches without end, source self ``cfg.batches``, all generated at the start,
-    before the time that counts as training.
+    T: context_length. open_train: opens the train split, which source self does not read. Source train gives batches
+    without end, source self ``cfg.batches``, all generated at the start, before the time that counts as training.
     Raises InputError when train has too few tokens for one batch.
     """
     context_length = model.cfg.context_length
@@ -32,10 +32,9 @@ def open_batches(
         windows = _generate(model, cfg, ctx, seed=seed, n_windows=cfg.batches * rows)
         yield iter([(batch[:, :-1], batch[:, 1:]) for batch in windows.split(rows // ctx.world_size)])
         return
-    split = split_reader.open_split(train_dir, model.cfg.vocab_size, hub_root=hub_root)
     order = {"seed": seed, "rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
     param_name = "calibrate.batch_tokens"
-    with TokenLoader(split, rows=rows, context_length=context_length, param_name=param_name, **order) as loader:
+    with TokenLoader(open_train(), rows=rows, context_length=context_length, param_name=param_name, **order) as loader:
         yield loader
 
 

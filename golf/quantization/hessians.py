@@ -24,6 +24,7 @@ from golf.pipeline.progress import Progress, log_compiling
 from golf.quantization import param_kinds
 
 __all__ = [
+    "SEED_OFFSET",
     "TOKENS_KIND",
     "collect_hessians",
     "early_stop_note",
@@ -34,6 +35,7 @@ __all__ = [
     "save",
 ]
 
+SEED_OFFSET = 1  # with training's own seed, calibration would see training's first windows again
 _KIND, TOKENS_KIND = "hessians", "tokens"
 _RERUN_HINT = "run calibrate again"
 _QKV_MODULES = ("c_q", "c_k", "c_v")  # siblings that read the same input

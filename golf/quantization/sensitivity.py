@@ -29,9 +29,10 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import hessians
 
-__all__ = ["KIND", "estimate_output_fisher", "load", "save"]
+__all__ = ["BACKWARD_COST", "KIND", "estimate_output_fisher", "load", "save"]
 
 KIND = "sensitivity"
+BACKWARD_COST = 4  # forward and backward of a window, in forward passes; it also holds that much more memory
 _DIVERGED = "so the weights have diverged; retrain with lower learning rates"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from golf.artifacts import json_records
 from golf.errors import BudgetExceededError
 
-__all__ = ["TrainingBudget", "seconds_left"]
+__all__ = ["TrainingBudget", "seconds_left", "subtract_used"]
 
 
 @dataclass
@@ -48,6 +48,14 @@ def seconds_left(limit_s: float | None, path: str | Path) -> float | None:
     possible number of seconds.
     """
     used_s: float = json_records.read_sealed(path, train_seconds=json_records.Seconds)["train_seconds"]
+    return subtract_used(limit_s, used_s)
+
+
+def subtract_used(limit_s: float | None, used_s: float) -> float | None:
+    """Return the seconds of ``train.limit_s`` that are left after ``used_s``; None without a limit.
+
+    Raises BudgetExceededError when none are left.
+    """
     if limit_s is None:
         return None
     if used_s >= limit_s:

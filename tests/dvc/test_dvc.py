@@ -69,8 +69,8 @@ def test_new_clip_reruns_quantize_compress_and_evaluate_only(project_dir):
     ("file", "expected"),
     [
         ("golf/inference/scorer.py", ["ttt", "compress", "evaluate"]),
-        ("golf/quantization/gptq.py", ["quantize"]),
-        ("golf/evaluation/scoring_loop.py", ["ttt", "evaluate"]),
+        ("golf/quantization/gptq.py", ["quantize", "compress"]),
+        ("golf/evaluation/scoring_loop.py", ["ttt", "compress", "evaluate"]),
         ("golf/cli/results.py", []),
         ("texts/07.txt", ["fetch"]),
         ("texts/new.txt", ["fetch"]),

@@ -12,6 +12,7 @@ TRAINED = "artifacts/train/model.safetensors"
 ADAPTED = "artifacts/ttt/model.safetensors"
 GOLF = "artifacts/compress/model.golf"
 CODE = "artifacts/compress/code.tar.xz"
+BUNDLE = "artifacts/compress/bundle.pyz"
 SIZES = "artifacts/compress/sizes.json"
 VAL = "artifacts/fetch/val"
 
@@ -40,7 +41,9 @@ def write_run(stream: str) -> None:
     write_artifact(CODES, "quantize", {"weights": ADAPTED, "hessians": HESSIANS})
     io.write_bytes(GOLF, b"GOLF")
     io.write_bytes(CODE, b"code")
+    io.write_bytes(BUNDLE, b"bundle")
     record = lineage.make_lineage("compress", {"codes": CODES})
-    digests = {"payload_sha256": io.sha256_file(GOLF), "code_sha256": io.sha256_file(CODE)}
+    files = {"payload": GOLF, "code": CODE, "bundle": BUNDLE}
+    digests = {f"{kind}_sha256": io.sha256_file(path) for kind, path in files.items()}
     sizes = digests | {"splits_seen": record["splits_seen"], "lineage": record}
     io.write_json(SIZES, sizes)

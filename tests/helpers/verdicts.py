@@ -12,7 +12,12 @@ from golf.compliance.check_result import PASS, CheckResult
 from golf.evaluation import bpb
 from golf.evaluation.ledger import Ledger
 
-CONTEST_LIMITS = {"limit_bytes": 16_000_000, "train_limit_seconds": 600.0, "eval_limit_seconds": 600.0}
+CONTEST_LIMITS = {
+    "limit_bytes": 16_000_000,
+    "train_limit_seconds": 600.0,
+    "eval_limit_seconds": 600.0,
+    "code_counted": "bundle",
+}
 HEADER = {"probe_seed": "ab", "predictor": "own:Predictor", "artifact_sha256": "0123456789abcdef"}
 
 
@@ -22,7 +27,7 @@ def make_passing_verdict(
     comparable: bool = True,
     contamination: float | None = None,
     artifact_sha256: str = HEADER["artifact_sha256"],
-    **limits: float | None,
+    **limits: float | str | None,
 ) -> verdict.Verdict:
     """The verdict of a run that passes every check, with the results in ``changed`` in place of their checks'.
 
@@ -43,7 +48,9 @@ def make_passing_verdict(
 def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a model") -> None:
     """What an evaluation leaves below ``folder``: artifact, ledgers, code, metrics.json, verdict.json and the log."""
     out, artifact_path = folder / "artifacts/evaluate", folder / "artifacts/compress/model.golf"
+    bundle_path = folder / "artifacts/compress/bundle.pyz"
     io.write_bytes(artifact_path, artifact)
+    io.write_bytes(bundle_path, b"bundle")
     result = make_passing_verdict(*changed, artifact_sha256=lineage.artifact_sha256(artifact_path))
     rng = np.random.default_rng(0)
     metrics = CONTEST_LIMITS | {"headline": "ttt", "invalid_modes": "", "comparable_with_fineweb": True}
@@ -56,7 +63,7 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
         metrics |= {f"val_bpb_{mode}": score.bpb, f"val_bpb_{mode}_se": score.standard_error, f"seconds_{mode}": 1.5}
     metrics |= {"val_bpb": score.bpb, "val_bpb_clean": None, "val_contamination": None, "val_loss": score.loss}
     metrics |= {"val_tokens": score.n_tokens, "val_bytes": score.n_bytes, "implied_bytes": score.implied_bytes}
-    metrics |= {"payload_bytes": len(artifact), "code_bytes": 4, "artifact_bytes": len(artifact) + 4}
+    metrics |= {"payload_bytes": len(artifact), "code_bytes": 6, "artifact_bytes": len(artifact) + 6}
     metrics |= {
         "train_seconds": 588.1,
         "eval_seconds": 412.0,
@@ -76,6 +83,7 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
     context = SimpleNamespace(
         metrics=metrics,
         sandbox=SimpleNamespace(bundle=b"code"),
+        counted_bundle=str(bundle_path),
         ledger_dir=str(out / "ledgers"),
         log_path=str(out / "evaluation_log.jsonl"),
         log_entry=entry,

@@ -142,7 +142,7 @@ def test_adaptation_counts_as_training_where_it_is_upstream_of_the_artifact(proj
 )
 def test_epochs_of_prequant_count_where_their_weights_learned_from_val(method, stream, splits, epochs):
     artifact = SimpleNamespace(ttt_cfg=SimpleNamespace(method=method, stream=stream), origin=Origin(splits))
-    assert EvaluationContext(None, artifact, None, None, None, None, 0, 6, "", "").prequant_val_epochs == epochs
+    assert EvaluationContext(None, artifact, None, None, None, None, 0, 6, None, "", "").prequant_val_epochs == epochs
 
 
 def test_a_plan_that_was_tried_on_val_invalidates_only_a_headline_that_follows_it(project_dir, capsys):

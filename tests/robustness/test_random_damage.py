@@ -16,6 +16,7 @@ from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
 from golf.errors import GolfError
+from golf.submission.bundle import packing
 from golf.training import ema_io
 
 N_DAMAGES = 1000
@@ -81,6 +82,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "artifacts/compress/model.golf": read_artifact,
     "artifacts/compress/sizes.json": json_records.read_sealed,
     "artifacts/compress/code.tar.xz": read_code,
+    "artifacts/compress/bundle.pyz": lambda path: packing.read_modules(path.read_bytes(), path),
     "artifacts/evaluate/metrics.json": read_evaluation,
     "artifacts/evaluate/verdict.json": read_evaluation,
     "artifacts/evaluate/evaluation_log.jsonl": read_evaluation,

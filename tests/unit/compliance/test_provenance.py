@@ -12,7 +12,7 @@ from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
 from golf.compression import writer
 from golf.config import loader
 from golf.errors import ArtifactError, InputError
-from tests.helpers.lineage_files import CODE, GOLF, SIZES, VAL, write_run
+from tests.helpers.lineage_files import BUNDLE, CODE, GOLF, SIZES, VAL, write_run
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
@@ -45,7 +45,7 @@ def write_plan(inputs: dict) -> None:
 
 
 def read_own() -> ArtifactProvenance:
-    return ArtifactProvenance.from_pipeline(GOLF, CODE, SIZES, PLAN, 32, TRAIN_TIMING, OTHER_TIMING)
+    return ArtifactProvenance.from_pipeline(GOLF, CODE, BUNDLE, SIZES, PLAN, 32, TRAIN_TIMING, OTHER_TIMING)
 
 
 def test_the_pipelines_artifact_has_an_origin_a_plan_and_a_training_time(stream):
@@ -178,6 +178,7 @@ def test_a_file_with_a_mistyped_key_is_named_with_it(stream, path, change, words
     [
         (SIZES, "payload_sha256"),
         (SIZES, "code_sha256"),
+        (SIZES, "bundle_sha256"),
         (TRAIN_TIMING, "limit_seconds"),
         (OTHER_TIMING, "train_seconds"),
         (PLAN, "lineage"),

@@ -133,7 +133,7 @@ def check_accesses(*accesses: dict) -> dict:
     empty = {"files": [], "sockets": [], "commands": [], "opened": 4, "fence": WHOLE_FENCE}
     run = SimpleNamespace(access_reports=[empty | each for each in accesses])
     sandbox = SimpleNamespace(sources=["a.py"])
-    context = EvaluationContext(None, None, None, run, sandbox, None, 0, 0, "", "")
+    context = EvaluationContext(None, None, None, run, sandbox, None, 0, 0, None, "", "")
     return {check_id: CHECKS[check_id].run(context) for check_id in ("C1-g", "B-b")}
 
 
@@ -180,9 +180,9 @@ def test_a_file_that_two_processes_opened_is_counted_once():
     ],
 )
 def test_code_and_artifact_together_are_compared_with_the_limit(payload_bytes, status, note):
-    result = CHECKS["B-a"].run(SimpleNamespace(size=ArtifactSize(payload_bytes, 1000, 16_000_000)))
+    result = CHECKS["B-a"].run(SimpleNamespace(size=ArtifactSize(payload_bytes, 1000, 16_000_000, "bundle")))
     assert (result.status, result.note) == (status, note)
-    assert result.measured == f"{payload_bytes + 1000:,} bytes"
+    assert result.measured == f"{payload_bytes + 1000:,} bytes with the bundle"
 
 
 def check_time(train_s=599.0, train_limit=600.0, train_on=SXM, eval_s=500.0, eval_on=SXM, measured_here=True) -> dict:

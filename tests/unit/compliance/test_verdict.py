@@ -63,6 +63,7 @@ def test_a_check_that_a_record_does_not_need_may_be_not_run_but_its_failure_coun
         ({"limit_bytes": 16 << 20}, "limit_bytes 16,777,216, not 16,000,000"),
         ({"train_limit_seconds": None}, "train_limit_seconds none, not 600"),
         ({"eval_limit_seconds": 900.5}, "eval_limit_seconds 900.5, not 600"),
+        ({"code_counted": "predictor"}, "compress.count predictor: a record counts the bundle, which also trains"),
     ],
 )
 def test_what_keeps_a_valid_run_from_being_a_record_is_named(limits, words):

@@ -8,11 +8,12 @@ import torch
 from golf.artifacts import io, lineage
 from golf.compression import code_bundle, quantized_tensor, reader, size_budget
 from golf.compression.quantized_tensor import QuantizedTensor
-from golf.config import loader, sections
+from golf.config import loader
 from golf.errors import ArtifactError, BudgetExceededError, DivergenceError
 from golf.quantization import codes_io, report, row_scales
+from golf.submission.bundle import packing
 from stages import compress
-from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 MODEL_CONFIG = dataclasses.replace(
     TINY_MODEL_CONFIG,
@@ -23,6 +24,7 @@ MODEL_CONFIG = dataclasses.replace(
     recur_end=1,
     parallel_residual_from=1,
 )
+LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
 RECORD = lineage.with_digest(lineage.make_lineage("quantize", {}) | {"splits_seen": ["train"]})
 
 
@@ -44,12 +46,15 @@ def set_limit(tmp_path, monkeypatch):
     (tmp_path / "golf" / "inference").mkdir(parents=True)
     (tmp_path / "golf/inference/predictor.py").write_text("import golf.small\n")
     (tmp_path / "golf/small.py").write_text("x = 1\n")
+    driver = tmp_path / packing.DRIVER
+    driver.parent.mkdir(parents=True)
+    driver.write_text("def main(settings):\n    print(settings)\n")
 
-    def limit(limit_bytes: int, reserve: int = 10_000):
-        section = sections.CompressConfig(
-            codec="brotli", brotli_quality=11, limit_bytes=limit_bytes, code_reserve_bytes=reserve
-        )
-        monkeypatch.setattr(loader, "load_sections", lambda *_: (section, "score_first", (1,)))
+    def limit(limit_bytes: int, reserve: int = 10_000, count: str = "predictor"):
+        changes = {"codec": "brotli", "limit_bytes": limit_bytes, "code_reserve_bytes": reserve, "count": count}
+        configs = {name: getattr(LAPTOP, name) for name in packing.SECTIONS}
+        configs["compress"] = dataclasses.replace(LAPTOP.compress, **changes)
+        monkeypatch.setattr(loader, "load_sections", lambda *names: tuple(configs[name] for name in names))
         return tmp_path
 
     return limit
@@ -78,12 +83,34 @@ def test_sizes_add_up_and_the_artifact_opens(set_limit):
     )
 
 
+def test_the_code_that_counts_is_the_predictors_or_the_bundles_and_both_are_stated(set_limit):
+    folder = set_limit(100_000, count="bundle")
+    compress.main()
+    sizes, bundle = io.read_json(compress.SIZES_PATH), folder / compress.BUNDLE_PATH
+    assert (sizes["code_counted"], sizes["code_bytes"]) == ("bundle", bundle.stat().st_size)
+    assert sizes["artifact_bytes"] == sizes["payload_bytes"] + bundle.stat().st_size
+    assert sizes["bundle_sha256"] == io.sha256_file(bundle)
+    stated = {"predictor": compress.CODE_PATH, "bundle": compress.BUNDLE_PATH}
+    assert all(sizes[f"{kind}_code_bytes"] == (folder / path).stat().st_size for kind, path in stated.items())
+
+    set_limit(100_000)
+    compress.main()
+    other = io.read_json(compress.SIZES_PATH)
+    assert (other["code_counted"], other["code_bytes"]) == ("predictor", sizes["predictor_code_bytes"])
+
+
 def test_over_the_limit_the_error_says_by_how_much_and_nothing_is_written(set_limit):
     set_limit(100_000)
     compress.main()
     sizes = io.read_json(compress.SIZES_PATH)
     folder = set_limit(sizes["artifact_bytes"] - 7)
-    for name in (compress.ARTIFACT_PATH, compress.CODE_PATH, compress.SIZES_PATH, compress.BREAKDOWN_PATH):
+    for name in (
+        compress.ARTIFACT_PATH,
+        compress.CODE_PATH,
+        compress.BUNDLE_PATH,
+        compress.SIZES_PATH,
+        compress.BREAKDOWN_PATH,
+    ):
         (folder / name).unlink()
     with pytest.raises(BudgetExceededError, match=r"compress\.limit_bytes: .* 7 over .*quantize\.matrix_clip"):
         compress.main()

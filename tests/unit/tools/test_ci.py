@@ -12,6 +12,7 @@ VAL = "artifacts/fetch/val"
 EVALUATE_INPUTS = {
     "artifacts/compress/model.golf",
     "artifacts/compress/code.tar.xz",
+    "artifacts/compress/bundle.pyz",
     "artifacts/compress/sizes.json",
     "artifacts/fetch/train/index.json",
     "artifacts/fetch/dev/index.json",

@@ -1,0 +1,54 @@
+"""What the stages leave of a run that a submission folder is written from, without running them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from golf.artifacts import io, json_records
+from golf.config import loader
+from golf.submission.bundle import packing
+from tests.helpers.file_tree import write_files
+from tests.helpers.submission_folders import VAL_TOKENS, nats_per_token
+from tests.helpers.tiny_corpus import ROOT
+
+RECORD = dataclasses.asdict(loader.load_config(ROOT / "profiles" / "record.yaml"))
+SOURCES = {packing.DRIVER: "def main(settings):\n    print(settings)\n"}
+MODEL_BYTES = 15_900_000
+_BPB_BY_MODE = {"plain": 1.1005, "sliding": 1.0905}
+
+
+def write_run(folder: Path, seed: int, bpb: float, *, is_evaluated: bool = True, **changes: Any) -> Path:
+    """The artifacts of a record run below ``folder``; returns it. changes: of the settings, as train__steps."""
+    settings = {name: dict(RECORD[name]) for name in packing.SECTIONS}
+    settings["train"]["seed"] = seed
+    for dotted, value in changes.items():
+        section, _, key = dotted.partition("__")
+        settings[section][key] = value
+    out = folder / "artifacts"
+    script = packing.pack_bundle(settings, write_files(folder, SOURCES))
+    io.write_bytes(out / "compress/bundle.pyz", script)
+    sizes = {"payload_bytes": MODEL_BYTES, "payload_sha256": "a" * 64}
+    json_records.write_sealed(
+        out / "compress/sizes.json", sizes | {"bundle_sha256": io.sha256_file(out / "compress/bundle.pyz")}
+    )
+    hardware = "8 × NVIDIA H100 80GB HBM3"
+    json_records.write_sealed(out / "train/timing.json", {"train_seconds": 587.5, "hardware": hardware})
+    json_records.write_sealed(out / "calibrate/timing.json", {"train_seconds": 11.25})
+    io.write_json(out / "train/metrics.json", {"steps": 4550})
+    io.write_csv(out / "train/log.csv", [{"step": 10, "seconds": 1.5, "loss": 3.25}])
+    io.write_csv(out / "train/dev.csv", [{"step": 4550, "seconds": 587.5, "dev_loss": 2.5}])
+    for split in ("train", "val"):
+        io.write_json(out / f"fetch/{split}/index.json", {"shards": [{}] * 80})
+    if is_evaluated:
+        _write_evaluation(out / "evaluate", bpb)
+    return folder
+
+
+def _write_evaluation(folder: Path, bpb: float) -> None:
+    scores = {f"val_bpb_{mode}": score for mode, score in (_BPB_BY_MODE | {"ttt": bpb}).items()}
+    metrics = scores | {f"seconds_{mode}": 90.0 for mode in ("plain", "sliding", "ttt")}
+    metrics |= {"headline": "ttt", "val_bpb": bpb, "val_loss": nats_per_token(bpb), "val_tokens": VAL_TOKENS}
+    metrics |= {"comparable_with_fineweb": True, "eval_seconds": 366.5, "verdict": "record-eligible"}
+    io.write_json(folder / "metrics.json", metrics)
+    rows = [{"check": "C1-a", "status": "PASS"}, {"check": "B-e", "status": "NOT-RUN"}]
+    io.write_json(folder / "verdict.json", {"artifact_sha256": "a" * 64, "checks": rows})
