@@ -56,7 +56,8 @@ def test_muon_gets_the_dense_gate_alone_of_what_options_add(tiny_model_config):
         options = {"attn_gate": kind, "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
         names = {name for name, _ in GPT(dataclasses.replace(tiny_model_config, **options)).named_parameters()} - plain
         matrices = {name for name in names if get_param_group(name) == "matrix"}
-        assert matrices == (
+        gates = {f"blocks.{layer}.attn.gate.proj.weight" for layer in range(4)}
+        assert matrices == (gates if kind == "dense" else set())
             {f"blocks.{layer}.attn.gate.proj.weight" for layer in range(4)} if kind == "dense" else set()
         )
         assert {get_param_group(name) for name in names - matrices} == {"scalar"}
