@@ -187,6 +187,7 @@ def _restore_state(saved: _SavedState, model: GPT, optimizer: MuonAdamW, result:
         }
     result.log, result.dev_log = saved.metadata["log"], saved.metadata["dev_log"]
     result.recurrent_from = saved.metadata["recurrent_from"]
+    result.context_tokens, result.context_switched_at = saved.metadata["context"]
     torch.set_rng_state(saved.rank_tensors["rng"])
     if "rng_gpu" in saved.rank_tensors:
         torch.cuda.set_rng_state(saved.rank_tensors["rng_gpu"], ctx.device)

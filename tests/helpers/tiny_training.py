@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -28,6 +29,15 @@ TINY_TRAIN_CONFIG: sections.TrainConfig = dataclasses.replace(
     dev_every=5,
     log_every=1,
 )
+
+# every option of the model and of training that is off in the profiles
+TRAINING_OPTIONS: dict[str, Any] = {
+    "decay_schedule": "cautious",
+    "ema_nesterov_beta": 0.3,
+    "ema_nesterov_gamma": 0.9,
+    "norm_dropout_frac": 0.05,
+}
+MODEL_OPTIONS: dict[str, Any] = {"attn_gate": "dense", "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
 
 
 def make_windows(rows: int = 64) -> torch.Tensor:
