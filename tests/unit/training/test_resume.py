@@ -21,7 +21,7 @@ from golf.training import loop, resume, state_writer, step
 from golf.training.state_writer import StateWriter
 from tests.helpers.stage_errors import restore_signal_handlers
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
-from tests.helpers.tiny_training import TINY_TRAIN_CONFIG, make_windows
+from tests.helpers.tiny_training import MODEL_OPTIONS, TINY_TRAIN_CONFIG, TRAINING_OPTIONS, make_windows
 
 STEPS = 6
 SHOULD_SAVE = StateWriter.should_save
@@ -59,14 +59,14 @@ class Killed(BaseException):
     """Stands for SIGKILL: no handler of ours may catch it."""
 
 
-def train(cfg=CONFIG, *, kill_after=None, discard=False, **settings):
+def train(cfg=CONFIG, *, kill_after=None, discard=False, model_cfg=TINY_MODEL_CONFIG, **settings):
     """Train with a TokenLoader; ``kill_after``: die after so many steps. Returns (model, result, checkpoints).
 
     settings: of the context.
     """
     tokens = make_windows(64).flatten().numpy().astype(np.uint16)
     fields = {field.name: None for field in dataclasses.fields(TokenSplit)} | {"name": "train", "shards": [tokens]}
-    model = GPT(TINY_MODEL_CONFIG).init_weights(torch.Generator().manual_seed(0))
+    model = GPT(model_cfg).init_weights(torch.Generator().manual_seed(0))
     n_steps = 0
 
     def mortal_step(*arguments):
@@ -126,6 +126,28 @@ def test_a_run_killed_repeatedly_ends_in_the_same_bits_as_an_uninterrupted_one(u
     assert f"resuming from step 2 of {run_dir}" in stderr
     assert f"resuming from step 4 of {run_dir}" in stderr
     assert_same(uninterrupted, resumed)
+
+
+def test_a_run_with_every_option_continues_in_the_same_bits_before_and_after_the_context_grows(run_dir, monkeypatch):
+    schedule = {"context_schedule": ((16.0, 0.4), (32.0, 1.0)), "context_warmup_steps": 2}
+    cfg = dataclasses.replace(CONFIG, **TRAINING_OPTIONS | schedule)
+    model_cfg = dataclasses.replace(TINY_MODEL_CONFIG, **MODEL_OPTIONS)
+    kill(3, cfg, model_cfg=model_cfg)
+    kill(3, cfg, model_cfg=model_cfg)
+    resumed = train(cfg, model_cfg=model_cfg)
+    monkeypatch.setenv(lock.RESUME_DIR_ENV, str(run_dir.parents[1] / "uninterrupted"))
+    whole = train(cfg, model_cfg=model_cfg)
+
+    assert_same(whole, resumed)
+    assert [row["lr_multiplier"] for row in whole[1].log] == [
+        1.0,
+        1.0,
+        pytest.approx(0.925926),
+        0.347222,
+        0.462963,
+        0.231481,
+    ]
+    assert (whole[1].context_tokens, whole[1].context_switched_at) == (32, 3)
 
 
 def test_a_run_that_died_while_its_outputs_were_written_has_nothing_left_to_train(uninterrupted, run_dir):
