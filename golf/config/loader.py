@@ -80,11 +80,9 @@ class Config:
             )
         if self.quantize.grid == "row_column" and not self.calibrate.sensitivity_tokens:
             yield "calibrate.sensitivity_tokens", "must be above 0 with quantize.grid = row_column, got 0"
-        if self.train.context_schedule is not None and self.train.context_schedule[-1][0] != context:
-            yield (
-                "train.context_schedule",
-                f"must end with model.context_length = {context}, got {self.train.context_schedule[-1][0]:g}",
-            )
+        last_entry = (self.train.context_schedule or ((context,),))[-1]
+        if last_entry and last_entry[0] != context:
+            yield "train.context_schedule", f"must end with model.context_length = {context}, got {last_entry[0]:g}"
         if self.train.recurrence_from == 1 and self.model.recur_passes > 1:
             yield (
                 "train.recurrence_from",
