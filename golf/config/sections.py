@@ -18,6 +18,7 @@ from golf.config.value_types import (
     NonEmptyText,
     Seconds,
     SizeOrZero,
+    WeightDecay,
 )
 
 __all__ = [
@@ -126,7 +127,10 @@ class PrequantTTTConfig:
     sync: Literal["sequential", "federated"]
     epochs: Epochs  # passes over the stream
     lr: LearningRateOrZero  # learning rate of AdamW
-    min_lr_frac: Fraction  # share of lr in the last epoch
+    # epoch: the rate falls as a cosine over the epochs (#1735) | chunk: over the steps of each epoch, then starts anew
+    lr_schedule: Literal["epoch", "chunk"]
+    min_lr_frac: Fraction  # share of lr in the last epoch, or with lr_schedule: chunk in the last step of each
+    weight_decay: WeightDecay  # weight decay of AdamW
     freeze_blocks: CountOrZero  # first blocks that do not learn
     batch_tokens: Count  # sequential: tokens per step, over all ranks
     chunk_tokens: Count  # federated: tokens per step of one rank

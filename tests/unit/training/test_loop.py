@@ -41,6 +41,19 @@ def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimizer(tiny_model_co
     assert torch.equal(torch.get_rng_state(), rng_state)
 
 
+def test_warm_up_makes_steps_of_every_context_length_that_can_come(tiny_model_config, tiny_train_config):
+    model, ctx, came = GPT(tiny_model_config), context.single_process(), []
+    schedule = {"context_schedule": ((16.0, 0.4), (32.0, 1.0)), "recurrence_from": 0.5}
+    cfg = dataclasses.replace(tiny_train_config, compile_warmup_steps=1, micro_batch_tokens=64, **schedule)
+    loss_fn = step.make_loss_fn(model.init_weights(torch.Generator().manual_seed(0)), ctx)
+
+    step.compile_warmup(
+        model, lambda x, y, recurrent: came.append((*x.shape, recurrent)) or loss_fn(x, y, recurrent), cfg, ctx
+    )
+
+    assert came == [(4, 16, False), (2, 32, False), (2, 32, True)]
+
+
 def test_the_same_seed_trains_the_same_weights_bit_for_bit_with_warm_up_or_without(tiny_train_config):
     cold, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=0))
     warm, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=2))
