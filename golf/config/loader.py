@@ -12,16 +12,15 @@ from golf.config.model import ModelConfig
 from golf.config.sections import (
     CalibrateConfig,
     CompressConfig,
-    EMAConfig,
     EvaluateConfig,
     FetchConfig,
     HubConfig,
     MemoryConfig,
     PrequantTTTConfig,
     QuantizeConfig,
-    TrainConfig,
     TTTConfig,
 )
+from golf.config.training import EMAConfig, TrainConfig
 from golf.config.value_types import NonEmptyText
 from golf.errors import ConfigError
 

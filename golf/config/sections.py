@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from golf.config.execution import ExecutionConfig, RankCount, check_batch
-from golf.config.training import EMAConfig, TrainConfig
 from golf.config.validation import Decay, Fraction, Range
 from golf.config.value_types import (
     Bytes,
@@ -24,16 +23,13 @@ from golf.config.value_types import (
 __all__ = [
     "CalibrateConfig",
     "CompressConfig",
-    "EMAConfig",
     "EvaluateConfig",
-    "ExecutionConfig",
     "FetchConfig",
     "HubConfig",
     "MemoryConfig",
     "PrequantTTTConfig",
     "QuantizeConfig",
     "TTTConfig",
-    "TrainConfig",
 ]
 
 _BitWidth = Annotated[int, Range(low=2, high=8)]

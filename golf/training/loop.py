@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from golf.config.model import ModelConfig
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.data.loader import TokenLoader
 from golf.distributed.context import DistContext
 from golf.errors import DivergenceError

@@ -8,7 +8,7 @@ import itertools
 
 import torch
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed.context import DistContext
 from golf.training.grad_sharding import BankCollectives, assign_owners
 

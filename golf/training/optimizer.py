@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
 from golf.training import schedule

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.training.ema import EMATracker
 
 __all__ = ["TrainResult"]

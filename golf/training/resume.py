@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from golf.artifacts import io, json_records
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.data.loader import TokenLoader
 from golf.distributed import device
 from golf.distributed.context import DistContext

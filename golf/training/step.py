@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
 from golf.pipeline.progress import log_compiling

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from golf.config import loader, sections
+from golf.config import loader
+from golf.config.training import TrainConfig
 from golf.distributed import context
 from golf.model.gpt import GPT
 from golf.training import loop
@@ -14,7 +15,7 @@ from golf.training.result import TrainResult
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 # 12 steps of 8 rows in fp32, without a time limit
-TINY_TRAIN_CONFIG: sections.TrainConfig = dataclasses.replace(
+TINY_TRAIN_CONFIG: TrainConfig = dataclasses.replace(
     loader.load_config(ROOT / "profiles" / "laptop.yaml").train,
     device="cpu",
     compile="off",
@@ -58,7 +59,7 @@ def iter_batches(rank: int = 0, world_size: int = 1, rows: int = 8) -> Iterator[
 
 
 def train_tiny_model(
-    cfg: sections.TrainConfig,
+    cfg: TrainConfig,
     ctx: context.DistContext | None = None,
     save_checkpoint=lambda step, recurrent: None,
     model_cfg=TINY_MODEL_CONFIG,
