@@ -112,7 +112,8 @@ class MuonAdamW:
     @torch.no_grad()
     def _step_adamw_cautiously(self) -> None:
         """AdamW that decays a weight only where its update moves it towards 0 (docs/references.md#cautious-decay)."""
-        decays, before = [group["weight_decay"] for group in self._adamw.param_groups], {}
+        decays = [group["weight_decay"] for group in self._adamw.param_groups]
+        before: dict[torch.Tensor, torch.Tensor] = {}
         for group in self._adamw.param_groups:
             before |= {p: p.detach().clone() for p in group["params"] if p.grad is not None}
             group["weight_decay"] = 0.0
