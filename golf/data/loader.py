@@ -5,11 +5,13 @@ one random order. This is the sampler of PR #1493, made independent of the numbe
 (docs/references.md#sampler). ``golf.data.sampling`` has the other orders.
 """
 
+import functools
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +55,13 @@ def min_windows(lengths: list[int], context_length: int) -> int:
     )
 
 
+def _read_window(
+    shards: Sequence[np.ndarray | ShardReader], context_length: int, window: tuple[int, int]
+) -> np.ndarray:
+    shard, start = window
+    return shards[shard][start : start + context_length + 1]
+
+
 def _iter_batches(
     shards: Sequence[np.ndarray | ShardReader],
     context_length: int,
@@ -67,7 +76,7 @@ def _iter_batches(
     while True:
         if document_order is None:
             order = epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
-            read = lambda window: shards[window[0]][window[1] : window[1] + context_length + 1]  # noqa: E731
+            read: Callable[[Any], np.ndarray] = functools.partial(_read_window, shards, context_length)
         else:
             n_phases = count_phases(document_order.n_tokens, context_length)
             order, read = document_order.draw_epoch(epoch, context_length, n_phases)

@@ -57,7 +57,7 @@ class _LayerWeights:
         self.mlp_out = mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None]
         self.is_parallel, self.use_xsa = layer >= cfg.parallel_residual_from, layer >= cfg.xsa_from
         self.gate = None if attn.gate is None else _GateWeights(attn.gate, scale)
-        self.lanes = None
+        self.lanes: tuple[np.ndarray, np.ndarray] | None = None
         if block.lanes is not None:
             self.lanes = block.lanes.residual.detach().numpy(), block.lanes.posts.detach().numpy()
 
@@ -171,7 +171,7 @@ class KVCacheModel:
         torch.mv(self._embedding, self._normed.tensor, out=self._logits.tensor)
         logits, softcap = self._logits.array, self._softcaps[0]
         if len(self._softcaps) == 2:
-            softcap = np.where(logits >= 0, *np.float32(self._softcaps))
+            softcap = np.where(logits >= 0, np.float32(self._softcaps[0]), np.float32(self._softcaps[1]))
         np.multiply(logits, 1 / softcap, logits)
         np.tanh(logits, logits)
         np.multiply(logits, softcap, logits)
@@ -188,14 +188,14 @@ class KVCacheModel:
     def _run_block(self, layer: int, call: int, mixed_x0: np.ndarray) -> None:
         """Turn the row x into the block's output. call: its number, as a repeated layer keeps keys for each pass."""
         weights, x, x_tensor, normed = self._layers[layer], self._x.array, self._x.tensor, self._normed
-        lane0 = None if weights.lanes is None else x.copy()
+        lane0 = x if weights.lanes is None else x.copy()
         np.multiply(x, weights.mix, x)
         np.add(x, mixed_x0, x)
         np.multiply(x, _inverse_rms(x), normed.array)
         torch.mv(weights.qkv, normed.tensor, out=self._heads.tensor)
         self._attend(weights, call)
-        if lane0 is not None:
-            self._mix_lanes(weights, lane0)
+        if weights.lanes is not None:
+            self._mix_lanes(weights, *weights.lanes, lane0)
             return
         x_tensor.addmv_(weights.attn_out, self._y.tensor)
         if not weights.is_parallel:
@@ -211,9 +211,9 @@ class KVCacheModel:
         (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, out=hidden.array)
         np.multiply(hidden.array, hidden.array, hidden.array)
 
-    def _mix_lanes(self, weights: _LayerWeights, lane0: np.ndarray) -> None:
+    def _mix_lanes(self, weights: _LayerWeights, residual: np.ndarray, posts: np.ndarray, lane0: np.ndarray) -> None:
         """Run the MLP on the second lane, and write both outputs into both lanes; the first becomes the row x."""
-        (residual, posts), lane1, branches = weights.lanes, self._lane1, self._branches.array
+        lane1, branches = self._lane1, self._branches.array
         torch.mv(weights.attn_out, self._y.tensor, out=self._branches.tensor[: len(lane1)])
         np.multiply(lane1, _inverse_rms(lane1), self._normed.array)
         self._activate(weights)
