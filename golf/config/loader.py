@@ -9,6 +9,7 @@ from typing import Any
 
 from golf.config import renamed_keys, validation, yaml_reader
 from golf.config.model import ModelConfig
+from golf.config.model_options import check_options
 from golf.config.sections import (
     CalibrateConfig,
     CompressConfig,
@@ -62,7 +63,8 @@ class Config:
     evaluate: EvaluateConfig
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        """Yield contradictions between sections."""
+        """Yield contradictions between sections, and between the model's options."""
+        yield from ((f"model.{key}", message) for key, message in check_options(self.model))
         context = self.model.context_length
         for key in _CONTEXT_MULTIPLES:
             section, name = key.split(".")

@@ -85,24 +85,3 @@ class ModelConfig:
         for key in ("parallel_residual_from", "xsa_from"):
             if getattr(self, key) > self.n_layers:
                 yield key, f"must be at most n_layers = {self.n_layers}, got {getattr(self, key)}"
-        if self.smear_gate_bos_id is not None and self.smear_gate_bos_id >= self.vocab_size:
-            yield "smear_gate_bos_id", f"must be below vocab_size = {self.vocab_size}, got {self.smear_gate_bos_id}"
-        if self.doc_mask_bos_id is not None and self.smear_gate_bos_id not in (None, self.doc_mask_bos_id):
-            yield "smear_gate_bos_id", f"must be doc_mask_bos_id = {self.doc_mask_bos_id}, got {self.smear_gate_bos_id}"
-        if self.d_model < GATE_INPUTS:
-            for key, is_narrow in (
-                ("attn_gate", self.attn_gate in ("sparse", "output")),
-                ("smear_gate_bos_id", self.smear_gate_bos_id is not None),
-            ):
-                if is_narrow:
-                    yield key, f"reads the first {GATE_INPUTS} dimensions, but d_model is {self.d_model}"
-        if self.two_lane_from is not None and self.recur_end < self.n_layers:
-            first = 1 + max((*self.layer_order(False)[0], *self.layer_order(True)[0]), default=-1)
-            if self.recur_passes > 1:
-                first = max(first, self.recur_end + 1)
-            if not first <= self.two_lane_from < self.n_layers:
-                yield (
-                    "two_lane_from",
-                    f"must be a layer of the decoder half after the repeated ones, {first} to {self.n_layers - 1}, or "
-                    f"null, got {self.two_lane_from}",
-                )

@@ -107,26 +107,3 @@ def test_a_model_config_survives_a_round_trip_through_a_mapping(record_params):
     restored, problems = validation.from_mapping(ModelConfig, dataclasses.asdict(record_params.model), "model")
     assert problems == []
     assert restored == record_params.model
-
-
-@pytest.mark.parametrize(
-    ("changes", "key", "message"),
-    [
-        ({"two_lane_from": 5}, "two_lane_from", "6 to 10, or null, got 5"),
-        ({"two_lane_from": 11}, "two_lane_from", "6 to 10, or null, got 11"),
-        ({"two_lane_from": 4, "recur_passes": 1}, "two_lane_from", "5 to 10, or null, got 4"),
-        ({"smear_gate_bos_id": 8192}, "smear_gate_bos_id", "must be below vocab_size = 8192"),
-        ({"smear_gate_bos_id": 1, "doc_mask_bos_id": 2}, "smear_gate_bos_id", "must be doc_mask_bos_id = 2, got 1"),
-        ({"smear_gate_bos_id": 1, "d_model": 8, "rope_dims": 0}, "smear_gate_bos_id", "first 12 dimensions"),
-        ({"attn_gate": "output", "d_model": 8, "rope_dims": 0}, "attn_gate", "reads the first 12 dimensions"),
-    ],
-)
-def test_an_option_that_contradicts_the_dimensions_is_refused_by_its_key(record_params, changes, key, message):
-    ((found, text),) = dataclasses.replace(record_params.model, **changes).validate()
-    assert found == key
-    assert message in text
-
-
-def test_two_lanes_may_start_at_every_layer_after_the_repeated_ones(record_params):
-    for layer in range(6, 11):
-        assert not [*dataclasses.replace(record_params.model, two_lane_from=layer).validate()]
