@@ -1,5 +1,7 @@
 """Ema: choose the averaged weights and measure on dev what averaging gains."""
 
+from pathlib import Path
+
 from golf.artifacts import io, lineage
 from golf.config import loader
 from golf.data import split_reader
@@ -11,6 +13,7 @@ from golf.model import attention_backends, checkpoint
 from golf.pipeline import runner
 from golf.pipeline.progress import Progress, log_compiling
 from golf.training import ema_io
+from golf.training.ema import blend_with_last
 
 DEV_DIR = "artifacts/fetch/dev"
 TOKENIZER_PATH = "artifacts/fetch/tokenizer.model"
@@ -28,13 +31,18 @@ def main(ctx: DistContext) -> None:
     stream = EvalStream.from_split(split, Tokenizer.open(TOKENIZER_PATH))
     ema_weights, ema_info, ema_files = ema_io.load(EMA_DIR, ema_cfg.decay, model_cfg)
     raw_weights, raw_metadata = checkpoint.load(RAW_WEIGHTS_PATH, model_cfg)
+    if ema_cfg.share < 1:
+        ema_weights = blend_with_last(ema_weights, raw_weights, ema_cfg.share)
+        ema_info, ema_files = ema_info | {"share": ema_cfg.share}, [*ema_files, Path(RAW_WEIGHTS_PATH)]
     n_checkpoints = len(checkpoint.list_checkpoints(CHECKPOINT_DIR))
     log_compiling("ema", ctx)
     progress = Progress("ema", (2 + n_checkpoints) * stream.n_targets, "targets of dev")
     measure_bpb = quick_bpb.make_plain_bpb_fn(
         stream, model_cfg, ctx, eval_batch_tokens=ema_cfg.eval_batch_tokens, progress=progress
     )
-    run_lineage = lineage.make_lineage("ema", {path.name: path for path in ema_files}, model_cfg, ema_cfg.decay)
+    run_lineage = lineage.make_lineage(
+        "ema", {path.name: path for path in ema_files}, model_cfg, ema_cfg.decay, ema_cfg.share
+    )
     checkpoint.save(WEIGHTS_PATH, ema_weights, model_cfg, lineage=run_lineage, ema=ema_info)
     raw_bpb, ema_bpb = measure_bpb(raw_weights), measure_bpb(ema_weights)
     bpb_metrics = {"dev_bpb_raw": raw_bpb, "dev_bpb": ema_bpb, "gain": raw_bpb - ema_bpb}

@@ -15,8 +15,7 @@ from golf.training import ema_io, loop, resume
 
 TRAIN_DIR, DEV_DIR = "artifacts/fetch/train", "artifacts/fetch/dev"
 WEIGHTS_PATH = "artifacts/train/model.safetensors"
-EMA_DIR = "artifacts/train/ema"
-CHECKPOINT_DIR = "artifacts/train/checkpoints"
+EMA_DIR, CHECKPOINT_DIR = "artifacts/train/ema", "artifacts/train/checkpoints"
 TRAIN_LOG_PATH, DEV_LOG_PATH = "artifacts/train/log.csv", "artifacts/train/dev.csv"
 METRICS_PATH = "artifacts/train/metrics.json"
 
@@ -25,7 +24,7 @@ def main(ctx: DistContext) -> DistContext:
     model_cfg, train_cfg, hub_root = loader.load_sections("model", "train", "hub.root")
     consistency.check_same_inputs("train", TRAIN_DIR, DEV_DIR)
     train_split = split_reader.open_split(TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
-    dev_split = split_reader.open_split(DEV_DIR, model_cfg.vocab_size)
+    dev_split = split_reader.open_split(DEV_DIR, model_cfg.vocab_size, bos_id=model_cfg.smear_gate_bos_id)
     dev_windows = make_fixed_windows(dev_split, model_cfg.context_length, train_cfg.dev_tokens)
     if ctx.is_main:
         io.remove_dirs(EMA_DIR, CHECKPOINT_DIR)
@@ -49,6 +48,7 @@ def main(ctx: DistContext) -> DistContext:
             rank=ctx.rank,
             world_size=ctx.world_size,
             device=ctx.device,
+            data_order=train_cfg.data_order,
         ) as batches:
             result = loop.train(
                 model, batches, train_cfg, ctx, dev_windows=dev_windows, save_checkpoint=save_checkpoint, run=run

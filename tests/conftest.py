@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import torch
 
-from golf.config import sections
 from golf.config.model import ModelConfig
+from golf.config.training import TrainConfig
 from golf.distributed import launcher
 from tests.helpers import tiny_training
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
@@ -20,6 +20,7 @@ from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
 sys.path.append(str(ROOT / "tests"))  # sandboxes import the gallery as ``gallery``; last, as tests/dvc is not dvc
 pytest.register_assert_rewrite(
     "tests.helpers.committed_checks",
+    "tests.helpers.resumed_training",
     "tests.helpers.stage_processes",
     "tests.helpers.stage_errors",
     "tests.helpers.stage_metrics",
@@ -173,5 +174,5 @@ def tiny_model_config() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def tiny_train_config() -> sections.TrainConfig:
+def tiny_train_config() -> TrainConfig:
     return tiny_training.TINY_TRAIN_CONFIG

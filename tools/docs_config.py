@@ -83,7 +83,8 @@ def describe_type(type_hint: Any) -> tuple[str, str]:
         return f"{name} or null", allowed
     if origin is tuple:
         name, allowed = describe_type(arguments[0])
-        return f"list of {name}s", f"each {allowed}"
+        plural = name.replace("list of", "lists of", 1) if name.startswith("list of") else f"{name}s"
+        return f"list of {plural}", f"each {allowed.removeprefix('each ')}"
     return _TYPE_NAMES[type_hint], ""
 
 

@@ -28,6 +28,9 @@ OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the 
     "golf/compression/ans.py": lambda parts: "ans" in parts.codecs,
     "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
     "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method == "score_first",
+    "golf/model/gates.py": lambda parts: parts.model.attn_gate != "none",
+    "golf/model/residual_lanes.py": lambda parts: parts.model.two_lane_from is not None,
+    "golf/model/smear_gate.py": lambda parts: parts.model.smear_gate_bos_id is not None,
 }
 
 

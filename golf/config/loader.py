@@ -9,19 +9,19 @@ from typing import Any
 
 from golf.config import renamed_keys, validation, yaml_reader
 from golf.config.model import ModelConfig
+from golf.config.model_options import check_options
 from golf.config.sections import (
     CalibrateConfig,
     CompressConfig,
-    EMAConfig,
     EvaluateConfig,
     FetchConfig,
     HubConfig,
     MemoryConfig,
     PrequantTTTConfig,
     QuantizeConfig,
-    TrainConfig,
     TTTConfig,
 )
+from golf.config.training import EMAConfig, TrainConfig
 from golf.config.value_types import NonEmptyText
 from golf.errors import ConfigError
 
@@ -63,7 +63,8 @@ class Config:
     evaluate: EvaluateConfig
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        """Yield contradictions between sections."""
+        """Yield contradictions between sections, and between the model's options."""
+        yield from ((f"model.{key}", message) for key, message in check_options(self.model))
         context = self.model.context_length
         for key in _CONTEXT_MULTIPLES:
             section, name = key.split(".")
@@ -82,6 +83,9 @@ class Config:
             yield "calibrate.sensitivity_tokens", "must be above 0 with quantize.grid = row_column, got 0"
         if self.compress.count == "bundle" and self.quantize.weights != "ema":
             yield "compress.count", f"must be predictor with quantize.weights = {self.quantize.weights}"
+        last_entry = (self.train.context_schedule or ((context,),))[-1]
+        if last_entry and last_entry[0] != context:
+            yield "train.context_schedule", f"must end with model.context_length = {context}, got {last_entry[0]:g}"
         if self.train.recurrence_from == 1 and self.model.recur_passes > 1:
             yield (
                 "train.recurrence_from",

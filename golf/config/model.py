@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from golf.config.validation import Range
 
-__all__ = ["ModelConfig"]
+__all__ = ["GATE_INPUTS", "ModelConfig"]
 
 _Index = Annotated[int, Range(low=0, high=65535)]
 _Scale = Annotated[float, Range(low=1e-6, high=1_000_000)]
+GATE_INPUTS = 12  # dimensions that a narrow gate reads: SmearGate, and the attention gates sparse and output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,15 @@ class ModelConfig:
     xsa_from: _Index  # first layer with exclusive self-attention, docs/references.md#xsa; n_layers: none
     # id that starts a document, at which attention then ends; null: it crosses documents
     doc_mask_bos_id: _Index | None
+    # gate on each head's output, docs/references.md#attention-gates; dense: from all dimensions, starts at 0.95 |
+    # sparse: from the first 12, starts at 0.5 | output: from the first 12, starts at 1
+    attn_gate: Literal["none", "dense", "sparse", "output"]
+    # id that starts a document, at which the SmearGate is masked, docs/references.md#smear-gate; null: no SmearGate
+    smear_gate_bos_id: _Index | None
+    two_lane_from: _Index | None  # first layer with two residual lanes, docs/references.md#two-lanes; null: none
+    # soft cap of its own for positive and for negative logits, docs/references.md#asym-softcap; both start at softcap
+    # and learn from test-time training alone
+    asym_softcap: bool
 
     @property
     def head_dim(self) -> int:

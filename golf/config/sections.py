@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from golf.config.execution import ExecutionConfig, RankCount, check_batch
 from golf.config.validation import Decay, Fraction, Range
 from golf.config.value_types import (
     Bytes,
@@ -12,7 +13,6 @@ from golf.config.value_types import (
     CountOrZero,
     Epochs,
     GradClip,
-    LearningRate,
     LearningRateOrZero,
     NonEmptyText,
     Seconds,
@@ -23,39 +23,16 @@ from golf.config.value_types import (
 __all__ = [
     "CalibrateConfig",
     "CompressConfig",
-    "EMAConfig",
     "EvaluateConfig",
-    "ExecutionConfig",
     "FetchConfig",
     "HubConfig",
     "MemoryConfig",
     "PrequantTTTConfig",
     "QuantizeConfig",
     "TTTConfig",
-    "TrainConfig",
 ]
 
-_AttentionBackend = Literal["auto", "flash4", "flash3", "flash2", "sdpa"]
 _BitWidth = Annotated[int, Range(low=2, high=8)]
-_RankCount = Annotated[int, Range(low=1, high=4096)]
-_MAX_POLAR_EXPRESS_STEPS = 5  # the coefficients are known for this many iterations
-_MAX_EMA_DECAYS = 64  # each is a copy of the weights
-
-
-def _check_batch(batch_tokens: int, held_tokens: int) -> Iterator[tuple[str, str]]:
-    if batch_tokens % held_tokens:
-        yield "batch_tokens", f"must be a multiple of micro_batch_tokens x ranks = {held_tokens}, got {batch_tokens}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExecutionConfig:
-    """How a stage runs its model. Every stage has its own keys: changing one stage's device reruns only that stage."""
-
-    device: Literal["auto", "cpu", "cuda"]  # auto: a GPU where there is one
-    attention: _AttentionBackend  # attention kernel; auto: the fastest that the device has
-    compile: Literal["auto", "on", "off"]  # torch.compile; auto: where the compiler works, tried once
-    # of forward and backward passes; auto: bfloat16 on a GPU, and on a CPU that multiplies it 1.3 times as fast
-    dtype: Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,79 +76,10 @@ class HubConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(ExecutionConfig):
-    """The training run: budget, batch, optimizers, averages, logging and resuming."""
-
-    ranks: _RankCount  # processes, over all machines
-    seed: Annotated[int, Range(low=0, high=2**63 - 1)]  # of the initial weights and the data order
-    limit_s: Seconds | None  # seconds for training and calibration together; null: steps alone
-    reserve_s: Annotated[float, Range(low=0, high=100_000_000)]  # of these, seconds kept for calibration
-    steps: Count | None  # optimizer steps; null: seconds alone
-    batch_tokens: Count  # tokens per step, over all ranks
-    micro_batch_tokens: Count  # tokens that one rank holds at a time
-    recurrence_from: Fraction  # fraction of the run at which depth recurrence starts
-    warmdown_frac: Fraction  # last share of the run, over which the learning rates fall
-    min_lr_frac: Fraction  # share of the learning rates left at the end
-    muon_lr: LearningRate  # learning rate of Muon, for matrices
-    muon_weight_decay: WeightDecay  # weight decay of matrices
-    embed_lr: LearningRate  # learning rate of AdamW for the embedding
-    embed_weight_decay: WeightDecay  # weight decay of the embedding
-    scalar_lr: LearningRate  # learning rate of AdamW for vectors and scalars
-    scalar_weight_decay: WeightDecay  # weight decay of vectors and scalars
-    muon_momentum: Decay  # momentum of Muon, after its warm-up
-    muon_momentum_start: Decay  # momentum of Muon, at the first step
-    muon_momentum_warmup_steps: CountOrZero  # steps over which Muon's momentum rises
-    ns_steps: Annotated[int, Range(low=1, high=100)]  # Newton–Schulz iterations of Muon; polar_express has at most five
-    # of Newton–Schulz: docs/references.md#muon | docs/references.md#polar-express
-    ns_coefficients: Literal["quintic", "polar_express"]
-    normuon_beta2: Decay | None  # decay of the second moment of an update's rows, docs/references.md#normuon; null: off
-    beta1: Decay  # AdamW's decay of the first moment
-    beta2: Decay  # AdamW's decay of the second moment
-    eps: Annotated[float, Range(low=1e-30, high=1)]  # AdamW's epsilon
-    grad_clip: GradClip | None  # largest global gradient norm; null: no clipping
-    # steps of the compile warm-up on random tokens, undone before training
-    compile_warmup_steps: Annotated[int, Range(low=0, high=1000)]
-    ema_decays: tuple[Decay, ...]  # weight averages tracked exactly
-    # two basis decays whose snapshots give other decays afterwards, docs/references.md#ema-posthoc
-    ema_basis_decays: tuple[Decay, ...]
-    ema_snapshots: Annotated[int, Range(low=1, high=64)]  # of each basis average, 4 bytes per parameter each
-    ema_snapshot_every: Count  # steps between two snapshots
-    checkpoint_every: Count | None  # steps between two checkpoints; null: none
-    dev_every: Count | None  # steps between two measurements of dev's loss; null: none
-    dev_tokens: Count  # tokens of dev whose loss is measured
-    log_every: Count  # steps between two rows of log.csv
-    resume: bool  # continue an interrupted run with the same inputs; false: start afresh
-    resume_save_s: Seconds  # seconds between two saved states
-
-    def validate(self) -> Iterator[tuple[str, str]]:
-        if self.ns_coefficients == "polar_express" and self.ns_steps > _MAX_POLAR_EXPRESS_STEPS:
-            yield "ns_steps", f"must be at most {_MAX_POLAR_EXPRESS_STEPS} with polar_express, got {self.ns_steps}"
-        if self.limit_s is None and self.steps is None:
-            yield "steps", "steps and limit_s are both null, so training would never end; set one of them"
-        if self.limit_s is not None and self.reserve_s >= self.limit_s:
-            yield "reserve_s", f"must be below limit_s = {self.limit_s:g}, got {self.reserve_s:g}"
-        yield from _check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
-        if len(self.ema_basis_decays) != 2 or len(set(self.ema_basis_decays)) != 2:
-            yield "ema_basis_decays", f"must be two different decays, got {list(self.ema_basis_decays)}"
-        if len(self.ema_decays) > _MAX_EMA_DECAYS:
-            yield "ema_decays", f"must have at most {_MAX_EMA_DECAYS} decays, got {len(self.ema_decays):,}"
-        elif len(set(self.ema_decays)) != len(self.ema_decays):
-            yield "ema_decays", f"must not contain a decay twice, got {list(self.ema_decays)}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EMAConfig(ExecutionConfig):
-    """The average of the weights that the next stages use."""
-
-    decay: Decay  # of the weight average that the next stages use
-    eval_batch_tokens: Count  # tokens scored at a time
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TTTConfig(ExecutionConfig):
     """Test-time training. plan.json holds this section; evaluate applies it score-first, whatever ``method`` is."""
 
-    ranks: _RankCount  # processes, over all machines
+    ranks: RankCount  # processes, over all machines
     stream: Literal["dev", "val"]  # the split that this stage adapts to; val is disputed
     # how this stage adapts the full-precision weights; prequant: see the section prequant
     method: Literal["score_first", "prequant"]
@@ -215,7 +123,10 @@ class PrequantTTTConfig:
     sync: Literal["sequential", "federated"]
     epochs: Epochs  # passes over the stream
     lr: LearningRateOrZero  # learning rate of AdamW
-    min_lr_frac: Fraction  # share of lr in the last epoch
+    # epoch: the rate falls as a cosine over the epochs (#1735) | chunk: over the steps of each epoch, then starts anew
+    lr_schedule: Literal["epoch", "chunk"]
+    min_lr_frac: Fraction  # share of lr in the last epoch, or with lr_schedule: chunk in the last step of each
+    weight_decay: WeightDecay  # weight decay of AdamW
     freeze_blocks: CountOrZero  # first blocks that do not learn
     batch_tokens: Count  # sequential: tokens per step, over all ranks
     chunk_tokens: Count  # federated: tokens per step of one rank
@@ -227,7 +138,7 @@ class PrequantTTTConfig:
 class CalibrateConfig(ExecutionConfig):
     """The tokens from which Hessians and sensitivities are estimated."""
 
-    ranks: _RankCount  # processes, over all machines
+    ranks: RankCount  # processes, over all machines
     # train: tokens of the train split | self: tokens that the model draws itself, docs/references.md#self-calibration
     source: Literal["train", "self"]
     # of the distributions that source self draws from; 1: the model's own
@@ -238,7 +149,7 @@ class CalibrateConfig(ExecutionConfig):
     sensitivity_tokens: CountOrZero  # of these tokens, how many also give gradients; the row_column grid needs some
 
     def validate(self) -> Iterator[tuple[str, str]]:
-        yield from _check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
+        yield from check_batch(self.batch_tokens, self.micro_batch_tokens * self.ranks)
         if self.sensitivity_tokens > self.batches * self.batch_tokens:
             yield (
                 "sensitivity_tokens",
@@ -296,7 +207,7 @@ class EvaluateConfig(ExecutionConfig):
     """How the artifact is evaluated."""
 
     dtype: Literal["float32", "bfloat16"]  # of forward and backward passes; never auto: scores must not vary by machine
-    ranks: _RankCount  # processes, over all machines
+    ranks: RankCount  # processes, over all machines
     predictor: NonEmptyText  # package.module:Class that implements golf.inference.interface.Predictor
     artifact: NonEmptyText  # the one file that the predictor opens
     headline: Literal["plain", "sliding", "ttt"]  # scoring mode whose bpb is reported, named before anything is scored

@@ -2,18 +2,21 @@
 
 An epoch gives each shard a random phase and cuts it into adjacent windows; the windows of all shards are then drawn in
 one random order. This is the sampler of PR #1493, made independent of the number of ranks
-(docs/references.md#sampler).
+(docs/references.md#sampler). ``golf.data.sampling`` has the other orders.
 """
 
+import functools
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
 
+from golf.data.sampling.document_order import DataOrder, DocumentOrder
 from golf.data.shard_file import ShardReader
 from golf.data.split_reader import TokenSplit
 from golf.errors import InputError
@@ -52,6 +55,13 @@ def min_windows(lengths: list[int], context_length: int) -> int:
     )
 
 
+def _read_window(
+    shards: Sequence[np.ndarray | ShardReader], context_length: int, window: tuple[int, int]
+) -> np.ndarray:
+    shard, start = window
+    return shards[shard][start : start + context_length + 1]
+
+
 def _iter_batches(
     shards: Sequence[np.ndarray | ShardReader],
     context_length: int,
@@ -59,16 +69,21 @@ def _iter_batches(
     global_rows: int,
     seed: int,
     position: _Position,
+    document_order: DocumentOrder | None,
 ) -> Iterator[tuple[_Position, np.ndarray]]:
     """Endless: (position after the batch, int64 [2, own rows, context_length]) of each batch from ``position`` on."""
     epoch, batch = position
     while True:
-        order = epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
+        if document_order is None:
+            order = epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
+            read: Callable[[Any], np.ndarray] = functools.partial(_read_window, shards, context_length)
+        else:
+            n_phases = count_phases(document_order.n_tokens, context_length)
+            order, read = document_order.draw_epoch(epoch, context_length, n_phases)
         n_batches = len(order) // global_rows
         for batch_number in range(batch, n_batches):
             own_windows = order[batch_number * global_rows : (batch_number + 1) * global_rows][row_slice]
-            rows = [shards[shard][start : start + context_length + 1] for shard, start in own_windows]
-            block = np.stack(rows).astype(np.int64)
+            block = np.stack([read(window) for window in own_windows]).astype(np.int64)
             next_position = (epoch, batch_number + 1) if batch_number + 1 < n_batches else (epoch + 1, 0)
             yield next_position, np.stack([block[:, :-1], block[:, 1:]])
         epoch, batch = epoch + 1, 0
@@ -79,7 +94,8 @@ class TokenLoader:
 
     rows: of the global batch, of which rank r gets rows r, r + world_size, …; so the global batch does not depend on
     the number of ranks. position: (epoch, batch) of the next batch; a loader created with another's position continues
-    exactly there. param_name: the parameter that sets ``rows``, for the message.
+    exactly there. param_name: the parameter that sets ``rows``, for the message. data_order: shuffled, or an order of
+    ``DocumentOrder``.
     A thread prefetches: use as a context manager, or call close().
     Raises InputError when the split has too few tokens for one batch.
     """
@@ -97,21 +113,47 @@ class TokenLoader:
         prefetch: int = 2,
         position: tuple[int, int] = (0, 0),
         param_name: str = "train.batch_tokens",
+        data_order: DataOrder = "shuffled",
     ) -> None:
         if rows < 1 or rows % world_size or not 0 <= rank < world_size or prefetch < 1:
             raise ValueError(f"rows {rows}, rank {rank} of {world_size}, prefetch {prefetch}")
-        n_windows = min_windows([len(shard) for shard in split.shards], context_length)
-        if n_windows < rows:
-            raise InputError(
-                f"{param_name}: {rows * context_length:,} tokens are {rows} windows of {context_length}; {split.name} "
-                f"has {split.n_tokens:,} tokens in {len(split.shards)} shards, enough for {n_windows}; lower "
-                f"{param_name} or fetch more text"
-            )
+        self._split, self._seed, self._param_name = split, seed, param_name
+        self._rank, self._world_size, self._prefetch = rank, world_size, prefetch
+        self._batch_tokens = rows * context_length
         self.device = torch.device(device)
         self.position = position
-        self._queue: queue.Queue[_Item] = queue.Queue(maxsize=prefetch)
-        stop_event = threading.Event()
-        batches = _iter_batches(split.shards, context_length, slice(rank, None, world_size), rows, seed, self.position)
+        self._document_order = None
+        if data_order != "shuffled":
+            lengths = [row["tokens"] for row in split.documents]
+            self._document_order = DocumentOrder(split.shards, lengths, data_order, seed)
+        self.require_batch(context_length)
+        self._start(context_length)
+
+    def require_batch(self, context_length: int) -> None:
+        """Raise InputError when the split has too few windows of this length for one batch."""
+        rows, split = self._batch_tokens // context_length, self._split
+        lengths = [len(shard) for shard in split.shards]
+        n_windows = min_windows([sum(lengths)] if self._document_order else lengths, context_length)
+        if n_windows < rows:
+            raise InputError(
+                f"{self._param_name}: {self._batch_tokens:,} tokens are {rows} windows of {context_length}; "
+                f"{split.name} has {split.n_tokens:,} tokens in {len(split.shards)} shards, enough for {n_windows}; "
+                f"lower {self._param_name} or fetch more text"
+            )
+
+    def set_context_length(self, context_length: int) -> None:
+        """Go on at the same position with windows of another length, and as many tokens a batch.
+
+        The windows of an epoch are cut and drawn anew, so some tokens of the present epoch come again and others not.
+        """
+        self.close()
+        self._start(context_length)
+
+    def _start(self, context_length: int) -> None:
+        rows, self._queue = self._batch_tokens // context_length, queue.Queue[_Item](maxsize=self._prefetch)
+        stop_event, row_slice = threading.Event(), slice(self._rank, None, self._world_size)
+        shards, order = self._split.shards, self._document_order
+        batches = _iter_batches(shards, context_length, row_slice, rows, self._seed, self.position, order)
         # The thread holds no reference to the loader, so dropping an unclosed loader ends the thread too.
         self.thread = threading.Thread(
             target=_prefetch, args=(batches, self._queue, stop_event, self.device.type == "cuda"), daemon=True

@@ -94,11 +94,14 @@ class TokenSplit:
         return np.concatenate(self.shards)
 
 
-def open_split(folder: Path | str, vocab_size: int | None = None, *, hub_root: str | None = None) -> TokenSplit:
+def open_split(
+    folder: Path | str, vocab_size: int | None = None, *, hub_root: str | None = None, bos_id: int | None = None
+) -> TokenSplit:
     """Open a split and check every shard against the index: size, sha256, ids below the vocabulary size.
 
     vocab_size: the model's, which must equal the split's; None accepts any.
     hub_root: the parameter hub.root, needed when the split's shards lie there.
+    bos_id: model.smear_gate_bos_id, which must be the split's; None accepts any.
     Raises ArtifactError naming the file.
     """
     folder = Path(folder)
@@ -109,6 +112,9 @@ def open_split(folder: Path | str, vocab_size: int | None = None, *, hub_root: s
             f"the tokens are of a vocabulary of {index['vocab_size']}, model.vocab_size is {vocab_size}",
             "run fetch with this model.vocab_size",
         )
+    if bos_id not in (None, index["bos"]):
+        problem = f"documents start with the id {index['bos']}, model.smear_gate_bos_id is {bos_id}"
+        raise ArtifactError(folder / INDEX_FILE, problem, "set model.smear_gate_bos_id to the id of the split")
     shard_dir = resolve_shard_dir(folder, index, hub_root)
     hash_cache = HashCache(shard_dir) if "root" in index else None
     shards = [_open_checked_shard(shard_dir, row, hash_cache, index["vocab_size"]) for row in index["shards"]]

@@ -40,7 +40,7 @@ AttentionResolver = Callable[[str, str, torch.device, torch.dtype, bool], tuple[
 
 
 class ExecutionSettings(Protocol):
-    """The execution settings of a stage, as ``golf.config.sections.ExecutionConfig`` holds them."""
+    """The execution settings of a stage, as ``golf.config.execution.ExecutionConfig`` holds them."""
 
     @property
     def device(self) -> str: ...

@@ -18,7 +18,7 @@ __all__ = ["GPT", "apply_rope", "exclusive_self_attention", "rms_norm", "rope_ta
 
 
 class _Attention(nn.Module):
-    """Causal grouped-query attention: normalized queries and keys, partial RoPE, a gain per head, and XSA."""
+    """Causal grouped-query attention: normalized queries and keys, partial RoPE, a gain per head, XSA and a gate."""
 
     def __init__(self, model_cfg: ModelConfig, use_xsa: bool, backend: str) -> None:
         super().__init__()
@@ -29,6 +29,11 @@ class _Attention(nn.Module):
         self.c_v = nn.Linear(model_cfg.d_model, kv_dim, bias=False)
         self.proj = nn.Linear(model_cfg.d_model, model_cfg.d_model, bias=False)
         self.q_gain = nn.Parameter(torch.full((model_cfg.n_heads,), model_cfg.qk_gain))
+        self.gate: nn.Module | None = None
+        if model_cfg.attn_gate != "none":
+            from golf.model.gates import AttentionGate
+
+            self.gate = AttentionGate(model_cfg)
 
     def forward(
         self,
@@ -47,6 +52,8 @@ class _Attention(nn.Module):
         y = self.attention_fn(q.to(v.dtype), k.to(v.dtype), v, doc_ids)
         if self._use_xsa:
             y = exclusive_self_attention(y, v[:, n_tokens - last_n :])
+        if self.gate is not None:
+            y = y * self.gate(n_BTD[:, n_tokens - last_n :]).to(y.dtype)
         return self.proj(y.reshape(batch, last_n, d_model))
 
 
@@ -64,7 +71,7 @@ class _MLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """Mixes in the embedding, then runs attention and MLP in sequence, or both on the same input (parallel)."""
+    """Mixes in the embedding, then runs attention and MLP in sequence, on one input (parallel), or on two lanes."""
 
     def __init__(self, model_cfg: ModelConfig, layer: int, backend: str) -> None:
         super().__init__()
@@ -77,6 +84,11 @@ class _Block(nn.Module):
         self.attn_scale = nn.Parameter(torch.ones(model_cfg.d_model))
         self.mlp_scale = nn.Parameter(torch.ones(model_cfg.d_model))
         self.resid_mix = nn.Parameter(torch.stack([torch.ones(model_cfg.d_model), torch.zeros(model_cfg.d_model)]))
+        self.lanes: nn.Module | None = None
+        if model_cfg.two_lane_from is not None and layer >= model_cfg.two_lane_from:
+            from golf.model.residual_lanes import LaneMix
+
+            self.lanes = LaneMix()
 
     def forward(
         self,
@@ -85,17 +97,25 @@ class _Block(nn.Module):
         rope: tuple[torch.Tensor, torch.Tensor],
         doc_ids: torch.Tensor | None,
         last_n: int,
-    ) -> torch.Tensor:
-        """Return the block's output for the last ``last_n`` positions. x0_BTD is the normalized embedding."""
+        lane1_BTD: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the block's output and the second lane for the last ``last_n`` positions.
+
+        x0_BTD is the normalized embedding, lane1_BTD the lane that the MLP reads in a block with two lanes.
+        """
         mix, start = self.resid_mix.to(x_BTD.dtype), x_BTD.shape[1] - last_n
         x = mix[0] * x_BTD + mix[1] * x0_BTD
         normed = rms_norm(x) * self._depth_scale
         attn_out = self.attn_scale.to(x.dtype) * self.attn(normed, rope, doc_ids, last_n)
+        if self.lanes is not None and lane1_BTD is not None:
+            lane1 = lane1_BTD[:, start:]
+            mlp_out = self.mlp_scale.to(x.dtype) * self.mlp(rms_norm(lane1) * self._depth_scale)
+            return self.lanes(x_BTD[:, start:], lane1, attn_out, mlp_out)
         x, normed = x[:, start:], normed[:, start:]
         if self.is_parallel:
-            return x + attn_out + self.mlp_scale.to(x.dtype) * self.mlp(normed)
+            return x + attn_out + self.mlp_scale.to(x.dtype) * self.mlp(normed), None
         x = x + attn_out
-        return x + self.mlp_scale.to(x.dtype) * self.mlp(rms_norm(x) * self._depth_scale)
+        return x + self.mlp_scale.to(x.dtype) * self.mlp(rms_norm(x) * self._depth_scale), None
 
 
 class GPT(nn.Module):
@@ -108,6 +128,13 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(_Block(model_cfg, layer, attention) for layer in range(model_cfg.n_layers))
         self.skip_weights = nn.Parameter(torch.ones(model_cfg.n_skips, model_cfg.d_model))
         self.skip_gates = nn.Parameter(torch.zeros(model_cfg.n_skips, model_cfg.d_model))
+        self.smear: nn.Module | None = None
+        if model_cfg.smear_gate_bos_id is not None:
+            from golf.model.smear_gate import SmearGate
+
+            self.smear = SmearGate(model_cfg.smear_gate_bos_id)
+        if model_cfg.asym_softcap:
+            self.softcaps = nn.Parameter(torch.full((2,), model_cfg.softcap))  # of positive and of negative logits
         cos, sin = rope_tables(model_cfg)
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
@@ -134,23 +161,35 @@ class GPT(nn.Module):
         bos_id = self.cfg.doc_mask_bos_id
         doc_ids = None if bos_id is None else (tokens_BT == bos_id).cumsum(1)
         encoder, decoder = self.cfg.layer_order(recurrent)
-        x = x0 = rms_norm(self.tok_emb(tokens_BT)).to(matmul_dtype(tokens_BT.device, self.tok_emb.weight.dtype))
-        skips = []
+        rows_BTD = self.tok_emb(tokens_BT)
+        if self.smear is not None:
+            rows_BTD = self.smear(rows_BTD, tokens_BT)
+        x = x0 = rms_norm(rows_BTD).to(matmul_dtype(tokens_BT.device, self.tok_emb.weight.dtype))
+        skips, lane1 = [], None
         for layer in encoder:
-            x = self.blocks[layer](x, x0, rope, doc_ids, n_tokens)
+            x, _ = self.blocks[layer](x, x0, rope, doc_ids, n_tokens, None)
             skips.append(x)
         for position, layer in enumerate(decoder):
             if skips:
                 gate = torch.sigmoid(self.skip_gates[position]).to(x.dtype)
                 x = torch.lerp(self.skip_weights[position].to(x.dtype) * skips.pop(), x, gate)
             is_last = position == len(decoder) - 1
-            x = self.blocks[layer](x, x0, rope, doc_ids, last_n if is_last and last_n else n_tokens)
-        return rms_norm(x)
+            if layer == self.cfg.two_lane_from:  # the lanes are equal here; skips go into the first alone
+                lane1 = x
+            x, lane1 = self.blocks[layer](x, x0, rope, doc_ids, last_n if is_last and last_n else n_tokens, lane1)
+        return rms_norm(x if lane1 is None else (x + lane1) / 2)
+
+    def softcap_of(self, logits_BSV: torch.Tensor) -> float | torch.Tensor:
+        """Return the cap c of each logit: the one of the configuration, or that of the logit's sign."""
+        if not self.cfg.asym_softcap:
+            return self.cfg.softcap
+        return torch.where(logits_BSV >= 0, self.softcaps[0], self.softcaps[1])
 
     def logits(self, hidden_BSD: torch.Tensor) -> torch.Tensor:
         """Return the soft-capped logits c tanh(z / c) in fp32: [B, S, V]."""
         z = F.linear(hidden_BSD, self.tok_emb.weight.to(hidden_BSD.dtype)).float()
-        return self.cfg.softcap * torch.tanh(z / self.cfg.softcap)
+        softcap = self.softcap_of(z)
+        return softcap * torch.tanh(z / softcap)
 
     def nll(self, tokens_BT: torch.Tensor, targets_BS: torch.Tensor, *, recurrent: bool) -> torch.Tensor:
         """Return the nats of each target, fp32 [B, S]. The targets belong to the last S positions."""
@@ -158,8 +197,15 @@ class GPT(nn.Module):
         nll_flat = F.cross_entropy(logits.flatten(0, 1), targets_BS.flatten(), reduction="none")
         return nll_flat.view_as(targets_BS)
 
-    def nll_sum(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor, *, recurrent: bool) -> torch.Tensor:
-        """Return the training loss, the sum of nats in fp32, without holding the logits of all positions at once."""
+    def nll_sum(
+        self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor, *, recurrent: bool, fit_softcaps: bool = True
+    ) -> torch.Tensor:
+        """Return the loss to learn from, the sum of nats in fp32, without holding the logits of all positions at once.
+
+        With ``asym_softcap`` and ``fit_softcaps``, the caps learn too, and all logits are held. Training keeps one cap.
+        """
+        if self.cfg.asym_softcap and fit_softcaps:
+            return self.nll(tokens_BT, targets_BT, recurrent=recurrent).sum()
         hidden, weight = self(tokens_BT, recurrent=recurrent).flatten(0, 1), self.tok_emb.weight
         dtype = matmul_dtype(hidden.device, hidden.dtype)
         with torch.autocast(hidden.device.type, enabled=False):

@@ -25,7 +25,7 @@ from golf.errors import GolfError, PredictorError
 from golf.pipeline import cpu_load, lock, os_errors, read_guard, run_record, signals, text_streams, timing
 
 if TYPE_CHECKING:
-    from golf.config.sections import ExecutionConfig
+    from golf.config.execution import ExecutionConfig
     from golf.distributed.context import DistContext
     from golf.distributed.device import AttentionResolver
 
@@ -101,7 +101,7 @@ def _owns_stage() -> bool:
 
 def _run(stage: str, main: StageMain, resolve_attention: "AttentionResolver | None", model_in_subprocess: bool) -> None:
     from golf.artifacts import lineage
-    from golf.config import loader, renamed_keys, sections
+    from golf.config import execution, loader, renamed_keys
     from golf.distributed import consistency
 
     renamed_keys.refuse_renamed_env_vars()
@@ -119,7 +119,7 @@ def _run(stage: str, main: StageMain, resolve_attention: "AttentionResolver | No
     lineage.source_hashes(stage)  # hash the code as it was loaded; it may be edited while the stage runs
     consistency.check_same_setup(stage)
     with cpu_load.CpuLoadMonitor(stage, quiet=not is_main_process()) as load:
-        if isinstance(section, sections.ExecutionConfig) and not model_in_subprocess:
+        if isinstance(section, execution.ExecutionConfig) and not model_in_subprocess:
             assert resolve_attention is not None, "a stage that runs a model passes resolve_attention"
             ctx = _run_with_context(stage, main, section, resolve_attention)
         else:

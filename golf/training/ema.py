@@ -19,6 +19,7 @@ __all__ = [
     "PROFILE_ERROR_TOLERANCE",
     "EMATracker",
     "PosthocEMA",
+    "blend_with_last",
     "combine_snapshots",
     "describe_covered_decays",
     "require_posthoc",
@@ -152,6 +153,13 @@ def require_posthoc(
             f"again"
         )
     return posthoc
+
+
+def blend_with_last(
+    average: dict[str, torch.Tensor], last: dict[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Return share · average + (1 - share) · the last step's weights (docs/references.md#tail-ema), by name."""
+    return average if share == 1 else {name: torch.lerp(last[name], tensor, share) for name, tensor in average.items()}
 
 
 def combine_snapshots(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from golf.config.model import ModelConfig
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.data.loader import TokenLoader
 from golf.distributed.context import DistContext
 from golf.errors import DivergenceError
@@ -20,6 +20,7 @@ from golf.pipeline.progress import Progress
 from golf.pipeline.signals import DeferSignals
 from golf.training import schedule
 from golf.training.ema import EMATracker
+from golf.training.norm_dropout import norm_dropout
 from golf.training.optimizer import MuonAdamW
 from golf.training.result import TrainResult
 from golf.training.resume import ResumableRun
@@ -41,13 +42,29 @@ def train(
 ) -> TrainResult:
     """Train ``model`` in place until the seconds or the steps of ``cfg`` are used up.
 
-    ``batches`` yields (x, y), int64 [rows of this rank, context_length] each. ``dev_windows`` is int64
+    ``batches`` yields (x, y), int64 [rows of this rank, context_length] each; ``train.context_schedule`` changes its
+    context length, and the lengths that it needs are compiled before the clock starts. ``dev_windows`` is int64
     [rows, context_length + 1]; its loss is logged. ``save_checkpoint(step, recurrent)`` is called on rank 0 every
     ``checkpoint_every`` steps. With ``run``, training continues from its saved state and saves its own on the way; a
     termination signal then takes effect after the current step, with the state saved.
     Raises DivergenceError when the loss is not finite, or the gradient of a logged step is zero.
     """
+    with norm_dropout(model, cfg.norm_dropout_frac):
+        return _train(model, batches, cfg, ctx, dev_windows, save_checkpoint, run)
+
+
+def _train(
+    model: GPT,
+    batches: TokenLoader,
+    cfg: TrainConfig,
+    ctx: DistContext,
+    dev_windows: torch.Tensor,
+    save_checkpoint: Callable[[int, bool], None],
+    run: ResumableRun | None,
+) -> TrainResult:
     loss_fn = ctx.maybe_compile(make_loss_fn(model, ctx))
+    for tokens, _ in cfg.context_schedule or ():
+        batches.require_batch(int(tokens))
     started_at = time.perf_counter()
     compile_warmup(model, loss_fn, cfg, ctx)
     ctx.synchronize()
@@ -63,6 +80,8 @@ def train(
     result = TrainResult(ema, warmup_seconds=warmup_s)
     writer = None if run is None else run.restore(model, optimizer, result, batches)
     step, used_before_s = (0, 0.0) if run is None else (run.step, run.used_s)
+    if result.context_tokens is not None:
+        batches.set_context_length(result.context_tokens)
     limit_s = None if cfg.limit_s is None else cfg.limit_s - cfg.reserve_s  # calibration gets the rest
     budget = TrainingBudget(limit_s, cfg.steps, used_before_s)
     progress_line = Progress(
@@ -84,11 +103,13 @@ def train(
             if progress >= 1 or seconds == math.inf:
                 break
             recurrent = schedule.is_recurrence_active(progress, cfg.recurrence_from, model.cfg.recur_passes)
+            _follow_context_schedule(batches, result, cfg, step, progress)
             lr_multiplier = schedule.lr_multiplier(
                 progress, warmdown_frac=cfg.warmdown_frac, min_lr_frac=cfg.min_lr_frac
-            )
+            ) * schedule.warmup_multiplier(step, result.context_switched_at, cfg.context_warmup_steps)
+            decay_multiplier = schedule.decay_multiplier(progress, cfg.decay_schedule)
             batch_loss, grad_norm = train_step(
-                model, loss_fn, next(batches), optimizer, step, lr_multiplier, recurrent, ctx
+                model, loss_fn, next(batches), optimizer, step, lr_multiplier, recurrent, ctx, decay_multiplier
             )
             ema.update()
             step += 1
@@ -129,6 +150,19 @@ def train(
             f"the budget, but later stages run with it; raise train.steps or train.limit_s"
         )
     return result
+
+
+def _follow_context_schedule(
+    batches: TokenLoader, result: TrainResult, cfg: TrainConfig, step: int, progress: float
+) -> None:
+    """Give the batches the context length of this progress. ``step``: the number of steps made."""
+    if cfg.context_schedule is None:
+        return
+    tokens = schedule.choose_context(progress, cfg.context_schedule)
+    if tokens != result.context_tokens:
+        batches.set_context_length(tokens)
+        result.context_switched_at = None if result.context_tokens is None else step
+        result.context_tokens = tokens
 
 
 def _make_log_row(

@@ -8,7 +8,7 @@ import itertools
 
 import torch
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed.context import DistContext
 from golf.training.grad_sharding import BankCollectives, assign_owners
 
@@ -121,6 +121,16 @@ def _apply_update(
         weight.mul_(decay_factor).sub_(o_RC * (lr * max(1.0, rows / columns) ** 0.5))
 
 
+def _apply_cautious_update(
+    weights: list[torch.Tensor], updates: list[torch.Tensor], decay: torch.Tensor, lr: torch.Tensor
+) -> None:
+    """p ← p - decay · p [p o ≥ 0] - lr · sqrt(max(1, R / C)) · o, in place (docs/references.md#cautious-decay)."""
+    for weight, o_RC in zip(weights, updates, strict=True):
+        rows, columns = weight.shape
+        decayed = torch.where(weight * o_RC >= 0, decay * weight, 0)
+        weight.sub_(decayed + o_RC * (lr * max(1.0, rows / columns) ** 0.5))
+
+
 def _is_tall(matrix: torch.Tensor) -> bool:
     return matrix.shape[-2] > matrix.shape[-1]
 
@@ -179,9 +189,10 @@ class Muon:
     def __init__(self, parameters: dict[str, torch.nn.Parameter], cfg: TrainConfig, ctx: DistContext) -> None:
         self._ctx, self._weight_decay = ctx, cfg.muon_weight_decay
         self._iterations = get_ns_coefficients(cfg.ns_coefficients, cfg.ns_steps)
-        self._normuon_beta2 = cfg.normuon_beta2
+        self._normuon_beta2, self._is_cautious = cfg.normuon_beta2, cfg.decay_schedule == "cautious"
+        apply_update = _apply_cautious_update if self._is_cautious else _apply_update
         self._prepare_momentum, self._apply_normuon, self._apply_update = (
-            ctx.maybe_compile(function) for function in (_prepare_momentum, apply_normuon, _apply_update)
+            ctx.maybe_compile(function) for function in (_prepare_momentum, apply_normuon, apply_update)
         )
         grouped: dict[tuple[int, int], dict[str, torch.nn.Parameter]] = {}
         for name, parameter in parameters.items():
@@ -232,11 +243,12 @@ class Muon:
         return [o_RC for o_NRC in updates for o_RC in o_NRC]
 
     @torch.no_grad()
-    def apply_updates(self, lr: float) -> None:
-        """Apply the updates of all ranks to the weights."""
-        decay_factor, lr_tensor = self._scalar(1 - lr * self._weight_decay), self._scalar(lr)
+    def apply_updates(self, lr: float, decay_multiplier: float = 1.0) -> None:
+        """Apply the updates of all ranks to the weights, with the weight decay times ``decay_multiplier``."""
+        decay, lr_tensor = lr * self._weight_decay * decay_multiplier, self._scalar(lr)
+        decay_tensor = self._scalar(decay if self._is_cautious else 1 - decay)
         for bank in self.banks:
-            self._apply_update(bank.weights, bank.collectives.wait_updates(), decay_factor, lr_tensor)
+            self._apply_update(bank.weights, bank.collectives.wait_updates(), decay_tensor, lr_tensor)
 
     def _scalar(self, value: float) -> torch.Tensor:
         """Return a scalar tensor on the device, so that one compiled graph serves every value."""

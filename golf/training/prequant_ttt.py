@@ -56,9 +56,10 @@ def finetune_on_stream(
     chunks r, r + world_size, … of ``chunk_tokens``, one step a chunk; after every epoch the weights are averaged over
     ranks, but not the moments. Every rank joins every collective, even without windows of its own.
 
-    The learning rate is constant within an epoch and falls as a cosine from lr to min_lr_frac · lr in the last epoch;
-    CosineAnnealingLR(T_max=epochs) would reach that one epoch later. Weights stay fp32, so that small updates don't
-    round away. ``progress_name`` labels the progress line. Raises DivergenceError naming the epoch.
+    With ``lr_schedule: epoch`` the learning rate is constant within an epoch and falls as a cosine from lr to
+    min_lr_frac · lr in the last epoch; CosineAnnealingLR(T_max=epochs) would reach that one epoch later. With ``chunk``
+    it falls so over the steps of a rank within each epoch. Weights stay fp32, so that small updates don't round away.
+    ``progress_name`` labels the progress line. Raises DivergenceError naming the epoch.
     """
     losses = []
     with _freeze_blocks(model, cfg.freeze_blocks):
@@ -75,7 +76,7 @@ def finetune_on_stream(
             trainer.flat_weights.clone()
         )  # average of the weights after each epoch (docs/references.md#prequant-ttt)
         for epoch in range(cfg.epochs):
-            lr = cfg.lr * (cfg.min_lr_frac + (1 - cfg.min_lr_frac) * cosine_decay(epoch, cfg.epochs))
+            lr = cfg.lr if cfg.lr_schedule == "chunk" else _anneal(cfg, cfg.lr, epoch, cfg.epochs)
             nats = trainer.train_epoch(windows, lr)
             losses.append(nats / windows[:, 1:].numel())
             if not math.isfinite(nats):
@@ -90,7 +91,7 @@ def finetune_on_stream(
 
 
 class PrequantTrainer:
-    """AdamW over the weights that require a gradient: default betas, no decay, moments local to the rank.
+    """AdamW over the weights that require a gradient: default betas, moments local to the rank.
 
     It steps on ``flat_weights``, one fp32 buffer of all these weights, and copies the result back into the model, so a
     step takes few kernels however many tensors there are.
@@ -101,7 +102,7 @@ class PrequantTrainer:
         self._sync_per_step = cfg.sync == "sequential"
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.flat_weights = torch.cat([weight.detach().flatten() for weight in self._weights])
-        self._optimizer = torch.optim.AdamW([self.flat_weights], lr=cfg.lr, weight_decay=0.0, fused=True)
+        self._optimizer = torch.optim.AdamW([self.flat_weights], lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
         self._loss_fn = ctx.maybe_compile(self._nll_sum)
 
     def _nll_sum(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -122,11 +123,13 @@ class PrequantTrainer:
             torch._foreach_copy_(self._weights, unflatten_like(flat_weights, self._weights))
 
     def train_epoch(self, windows: torch.Tensor, lr: float) -> float:
-        """Make one pass over all windows; return the sum of nats over all ranks."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        """Make one pass over all windows, from the rate ``lr`` on; return the sum of nats over all ranks."""
         nats = torch.zeros((), dtype=torch.float64, device=self._ctx.device)
-        for local_windows, batch_rows in get_rank_batches(windows, self._cfg, self._ctx):
+        batches = get_rank_batches(windows, self._cfg, self._ctx)
+        for step, (local_windows, batch_rows) in enumerate(batches):
+            for group in self._optimizer.param_groups:
+                is_annealed = self._cfg.lr_schedule == "chunk"
+                group["lr"] = _anneal(self._cfg, lr, step, len(batches)) if is_annealed else lr
             nats += self._step(local_windows.to(self._ctx.device), batch_rows)
         if not self._sync_per_step:
             self.write_back(self._ctx.all_reduce(self.flat_weights).div_(self._ctx.world_size))
@@ -155,6 +158,11 @@ def get_rank_batches(windows: torch.Tensor, cfg: PrequantTTTConfig, ctx: DistCon
         return [(batch[ctx.rank :: ctx.world_size], len(batch)) for batch in batches]
     chunks = windows.split(cfg.chunk_tokens // context_length)
     return [(chunk, len(chunk)) for chunk in chunks[ctx.rank :: ctx.world_size]]
+
+
+def _anneal(cfg: PrequantTTTConfig, lr: float, index: int, n_steps: int) -> float:
+    """Return the rate at ``index``: a cosine from ``lr`` to min_lr_frac times that at the last step."""
+    return lr * (cfg.min_lr_frac + (1 - cfg.min_lr_frac) * cosine_decay(index, n_steps))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.training.ema import EMATracker
 
 __all__ = ["TrainResult"]
@@ -20,6 +20,8 @@ class TrainResult:
     seconds: float = 0.0
     warmup_seconds: float = 0.0  # compilation and the steps it ran, before the training clock starts
     recurrent_from: int | None = None  # first step with recurrence
+    context_tokens: int | None = None  # in force; None before the first step of a run with a context schedule
+    context_switched_at: int | None = None  # first step with it; None before any switch
 
     def metrics(self, cfg: TrainConfig) -> dict[str, Any]:
         """Return the run's totals for metrics.json."""

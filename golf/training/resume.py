@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from golf.artifacts import io, json_records
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.data.loader import TokenLoader
 from golf.distributed import device
 from golf.distributed.context import DistContext
@@ -187,6 +187,7 @@ def _restore_state(saved: _SavedState, model: GPT, optimizer: MuonAdamW, result:
         }
     result.log, result.dev_log = saved.metadata["log"], saved.metadata["dev_log"]
     result.recurrent_from = saved.metadata["recurrent_from"]
+    result.context_tokens, result.context_switched_at = saved.metadata["context"]
     torch.set_rng_state(saved.rank_tensors["rng"])
     if "rng_gpu" in saved.rank_tensors:
         torch.cuda.set_rng_state(saved.rank_tensors["rng_gpu"], ctx.device)

@@ -1,6 +1,16 @@
-"""Learning rate, momentum and recurrence as functions of the run's progress or step."""
+"""Learning rate, weight decay, momentum, recurrence and context as functions of the run's progress or step."""
 
-__all__ = ["is_recurrence_active", "lr_multiplier", "muon_momentum"]
+from collections.abc import Sequence
+
+__all__ = [
+    "choose_context",
+    "decay_multiplier",
+    "is_recurrence_active",
+    "list_training_graphs",
+    "lr_multiplier",
+    "muon_momentum",
+    "warmup_multiplier",
+]
 
 
 def lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) -> float:
@@ -23,3 +33,39 @@ def muon_momentum(step: int, *, start: float, end: float, warmup_steps: int) -> 
 def is_recurrence_active(progress: float, recurrence_from: float, n_passes: int) -> bool:
     """Return whether depth recurrence runs: from progress ``recurrence_from`` to the end (PR #1493)."""
     return n_passes > 1 and progress >= recurrence_from
+
+
+def decay_multiplier(progress: float, decay_schedule: str) -> float:
+    """Return the multiplier of every weight decay: linear falls from 1 to 0 over the run, the others stay at 1."""
+    return 1 - progress if decay_schedule == "linear" else 1.0
+
+
+def choose_context(progress: float, context_schedule: Sequence[tuple[float, ...]]) -> int:
+    """Return the context length in tokens: of the first entry (tokens, progress) that is not yet past (PR #2014)."""
+    return next(int(tokens) for tokens, until in context_schedule if progress <= until)
+
+
+def warmup_multiplier(step: int, switched_at: int | None, warmup_steps: int) -> float:
+    """Return the learning rates' further multiplier after a switch of the context, which rises linearly to 1.
+
+    switched_at: the first step with the new context; None before any switch.
+    """
+    if switched_at is None or not warmup_steps:
+        return 1.0
+    return min(1.0, (step - switched_at + 1) / warmup_steps)
+
+
+def list_training_graphs(
+    context_schedule: Sequence[tuple[float, ...]] | None, context_length: int, recurrence_from: float, n_passes: int
+) -> list[tuple[int, bool]]:
+    """Return (context length, with recurrence) of every kind of step that a run may make, in their order."""
+    if context_schedule is None:
+        return [(context_length, recurrent) for recurrent in ((False, True) if n_passes > 1 else (False,))]
+    graphs, begin = [], 0.0
+    for tokens, until in context_schedule:
+        if n_passes == 1 or begin < recurrence_from:
+            graphs.append((int(tokens), False))
+        if n_passes > 1 and until >= recurrence_from:
+            graphs.append((int(tokens), True))
+        begin = until
+    return graphs

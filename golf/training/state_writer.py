@@ -125,6 +125,7 @@ class StateWriter:
             "log": list(self._result.log),
             "dev_log": list(self._result.dev_log),
             "recurrent_from": self._result.recurrent_from,
+            "context": [self._result.context_tokens, self._result.context_switched_at],
             "snapshots": sorted(snapshots),
             "world_size": self._ctx.world_size,
             "dtype": str(self._ctx.dtype),

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import torch
 
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed.context import DistContext
 from golf.model.gpt import GPT
 from golf.pipeline.progress import log_compiling
+from golf.training import schedule
 from golf.training.optimizer import MuonAdamW
 
 __all__ = ["LossFn", "compile_warmup", "make_loss_fn", "train_step"]
@@ -21,7 +22,7 @@ def make_loss_fn(model: GPT, ctx: DistContext) -> LossFn:
 
     def loss_fn(x: torch.Tensor, y: torch.Tensor, recurrent: bool) -> torch.Tensor:
         with ctx.autocast():
-            return model.nll_sum(x, y, recurrent=recurrent) / y.numel()
+            return model.nll_sum(x, y, recurrent=recurrent, fit_softcaps=False) / y.numel()
 
     return loss_fn
 
@@ -35,6 +36,7 @@ def train_step(
     lr_multiplier: float,
     recurrent: bool,
     ctx: DistContext,
+    decay_multiplier: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Make one optimizer step on the gradient of the global batch's mean loss, clipped after the reduction.
 
@@ -43,6 +45,7 @@ def train_step(
     """
     cfg = optimizer.cfg
     x, y = batch
+    optimizer.look_ahead(lr_multiplier)
     micro_rows = cfg.micro_batch_tokens // x.shape[1]
     micro_batches = list(zip(x.split(micro_rows), y.split(micro_rows), strict=True))
     total_loss = torch.zeros((), device=ctx.device)
@@ -50,13 +53,15 @@ def train_step(
         micro_loss = loss_fn(tokens, targets, recurrent) / (len(micro_batches) * ctx.world_size)
         micro_loss.backward()
         total_loss += micro_loss.detach()
-    grad_norm = optimizer.step(step_index, lr_multiplier, total_loss)
+    grad_norm = optimizer.step(step_index, lr_multiplier, total_loss, decay_multiplier)
     model.zero_grad(set_to_none=True)
     return total_loss, grad_norm
 
 
 def compile_warmup(model: GPT, loss_fn: LossFn, cfg: TrainConfig, ctx: DistContext) -> None:
-    """Compile the graphs without and with recurrence by steps on random tokens, then restore the weights.
+    """Compile the graphs of every context length, without and with recurrence, by steps on random tokens.
+
+    Then the weights are restored.
 
     The steps use a separate optimizer and leave no state (docs/references.md#warmup).
     """
@@ -65,9 +70,11 @@ def compile_warmup(model: GPT, loss_fn: LossFn, cfg: TrainConfig, ctx: DistConte
     log_compiling("train", ctx, ", not counted as training time")
     initial_state = copy.deepcopy(model.state_dict())
     generator = torch.Generator().manual_seed(0)
-    rows, context_length = cfg.micro_batch_tokens // model.cfg.context_length, model.cfg.context_length
     scratch_optimizer = MuonAdamW(model, cfg, ctx)
-    for recurrent in (False, True) if model.cfg.recur_passes > 1 else (False,):
+    for context_length, recurrent in schedule.list_training_graphs(
+        cfg.context_schedule, model.cfg.context_length, cfg.recurrence_from, model.cfg.recur_passes
+    ):
+        rows = cfg.micro_batch_tokens // context_length
         for step_index in range(cfg.compile_warmup_steps):
             tokens = torch.randint(model.cfg.vocab_size, (rows, context_length + 1), generator=generator).to(ctx.device)
             batch = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()

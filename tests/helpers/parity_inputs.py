@@ -29,6 +29,10 @@ MODEL_CONFIG = ModelConfig(
     parallel_residual_from=4,
     xsa_from=0,
     doc_mask_bos_id=None,
+    attn_gate="none",
+    smear_gate_bos_id=None,
+    two_lane_from=None,
+    asym_softcap=False,
 )
 HESSIAN_LAYERS = ("blocks.3.attn.c_q", "blocks.3.mlp.fc", "blocks.3.mlp.proj")
 N_TOKENS = 801  # 25 windows, 5 chunks of 160 targets

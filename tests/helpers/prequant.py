@@ -17,7 +17,9 @@ BASE_CONFIG = PrequantTTTConfig(
     sync="sequential",
     epochs=3,
     lr=2e-3,
+    lr_schedule="epoch",
     min_lr_frac=0.1,
+    weight_decay=0.0,
     freeze_blocks=2,
     batch_tokens=64,  # two windows
     chunk_tokens=64,
@@ -28,6 +30,8 @@ CASES = {  # on seven windows, named by what makes each hard for ranks that must
     "batches that leave ranks empty": BASE_CONFIG,
     "chunks that no number of ranks divides": dataclasses.replace(BASE_CONFIG, sync="federated"),
     "an average over epochs": dataclasses.replace(BASE_CONFIG, sync="federated", ema_decay=0.7),
+    "a rate that falls over the chunks": dataclasses.replace(BASE_CONFIG, sync="federated", lr_schedule="chunk"),
+    "weight decay": dataclasses.replace(BASE_CONFIG, weight_decay=0.1),
     "one chunk for all ranks": dataclasses.replace(BASE_CONFIG, sync="federated", chunk_tokens=256),
 }
 ROWS = 7
@@ -62,7 +66,7 @@ class _SlowAdamW:
     """Kingma & Ba with the step and the moments in float64."""
 
     def __init__(self, model: GPT, cfg: PrequantTTTConfig):
-        self.model, self.grad_clip, self.steps = model, cfg.grad_clip, 0
+        self.model, self.grad_clip, self.decay, self.steps = model, cfg.grad_clip, cfg.weight_decay, 0
         frozen = tuple(f"blocks.{layer}." for layer in range(cfg.freeze_blocks))
         self.trained = {n: w for n, w in model.named_parameters() if not n.startswith(frozen)}
         self.first = {n: torch.zeros_like(w, dtype=torch.float64) for n, w in self.trained.items()}
@@ -78,7 +82,8 @@ class _SlowAdamW:
             self.first[name] = 0.9 * self.first[name] + 0.1 * g
             self.second[name] = 0.999 * self.second[name] + 0.001 * g * g
             mean, square = self.first[name] / (1 - 0.9**self.steps), self.second[name] / (1 - 0.999**self.steps)
-            weight.data = (weight.double() - lr * mean / (square.sqrt() + 1e-8)).float()
+            kept = weight.double() * (1 - lr * self.decay)
+            weight.data = (kept - lr * mean / (square.sqrt() + 1e-8)).float()
         return nll.sum().item()
 
 
@@ -89,10 +94,13 @@ def slow_finetune(cfg: PrequantTTTConfig, world_size: int) -> tuple[GPT, list[fl
     trainers = [_SlowAdamW(make_model(), cfg) for _ in range(world_size if is_federated else 1)]
     average, losses = {n: w.double() for n, w in trainers[0].trained.items()}, []
     for epoch in range(cfg.epochs):
-        decay = 0.5 * (1 + math.cos(math.pi * epoch / (cfg.epochs - 1)))
-        lr = cfg.lr * 0.1 + (cfg.lr - cfg.lr * 0.1) * decay
-        chunks = windows.split((cfg.chunk_tokens if is_federated else cfg.batch_tokens) // 32)
-        nats = sum(trainers[i % len(trainers)].step(chunk, lr) for i, chunk in enumerate(chunks))
+        chunks, nats = windows.split((cfg.chunk_tokens if is_federated else cfg.batch_tokens) // 32), 0.0
+        for i, chunk in enumerate(chunks):
+            rank = i % len(trainers)
+            own = len(range(rank, len(chunks), len(trainers)))
+            at, of = (epoch, cfg.epochs) if cfg.lr_schedule == "epoch" else (i // len(trainers), own)
+            decay = 0.5 * (1 + math.cos(math.pi * at / max(1, of - 1)))
+            nats += trainers[rank].step(chunk, cfg.lr * 0.1 + (cfg.lr - cfg.lr * 0.1) * decay)
         losses.append(nats / windows[:, 1:].numel())
         for name in average:
             mean = sum(trainer.trained[name].double() for trainer in trainers) / len(trainers)

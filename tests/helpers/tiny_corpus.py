@@ -27,6 +27,10 @@ TINY_MODEL_CONFIG = ModelConfig(
     parallel_residual_from=3,
     xsa_from=0,
     doc_mask_bos_id=None,
+    attn_gate="none",
+    smear_gate_bos_id=None,
+    two_lane_from=None,
+    asym_softcap=False,
 )
 
 _SUBJECTS = (

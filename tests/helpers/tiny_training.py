@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from golf.config import loader, sections
+from golf.config import loader
+from golf.config.training import TrainConfig
 from golf.distributed import context
 from golf.model.gpt import GPT
 from golf.training import loop
@@ -13,7 +15,7 @@ from golf.training.result import TrainResult
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 # 12 steps of 8 rows in fp32, without a time limit
-TINY_TRAIN_CONFIG: sections.TrainConfig = dataclasses.replace(
+TINY_TRAIN_CONFIG: TrainConfig = dataclasses.replace(
     loader.load_config(ROOT / "profiles" / "laptop.yaml").train,
     device="cpu",
     compile="off",
@@ -28,6 +30,15 @@ TINY_TRAIN_CONFIG: sections.TrainConfig = dataclasses.replace(
     dev_every=5,
     log_every=1,
 )
+
+# every option of the model and of training that is off in the profiles
+TRAINING_OPTIONS: dict[str, Any] = {
+    "decay_schedule": "cautious",
+    "ema_nesterov_beta": 0.3,
+    "ema_nesterov_gamma": 0.9,
+    "norm_dropout_frac": 0.05,
+}
+MODEL_OPTIONS: dict[str, Any] = {"attn_gate": "dense", "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
 
 
 def make_windows(rows: int = 64) -> torch.Tensor:
@@ -48,7 +59,7 @@ def iter_batches(rank: int = 0, world_size: int = 1, rows: int = 8) -> Iterator[
 
 
 def train_tiny_model(
-    cfg: sections.TrainConfig,
+    cfg: TrainConfig,
     ctx: context.DistContext | None = None,
     save_checkpoint=lambda step, recurrent: None,
     model_cfg=TINY_MODEL_CONFIG,

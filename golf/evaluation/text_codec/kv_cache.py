@@ -56,6 +56,24 @@ class _LayerWeights:
         self.mlp_in = mlp.fc.weight.detach() * scale
         self.mlp_out = mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None]
         self.is_parallel, self.use_xsa = layer >= cfg.parallel_residual_from, layer >= cfg.xsa_from
+        self.gate = None if attn.gate is None else _GateWeights(attn.gate, scale)
+        self.lanes: tuple[np.ndarray, np.ndarray] | None = None
+        if block.lanes is not None:
+            self.lanes = block.lanes.residual.detach().numpy(), block.lanes.posts.detach().numpy()
+
+
+class _GateWeights:
+    """An attention gate of inputs that are normalized but not yet scaled."""
+
+    def __init__(self, gate: torch.nn.Module, input_scale: float) -> None:
+        weight = gate.proj.weight if gate.is_dense else gate.narrow
+        self._weight = weight.detach().numpy() * np.float32(input_scale)
+        self._bias = gate.proj.bias.detach().numpy() if gate.is_dense else np.float32(0)
+        self._scale = np.float32(gate.scale)
+
+    def compute(self, normed: np.ndarray) -> np.ndarray:
+        """Return the gate of each query head: fp32 [H]."""
+        return self._scale / (1 + np.exp(-(self._weight @ normed[: self._weight.shape[1]] + self._bias)))
 
 
 class KVCacheModel:
@@ -79,12 +97,14 @@ class KVCacheModel:
         self._v = self._heads.array[n_qk:, None]
         self._rotated = self._qk[:, : cfg.rope_dims]
         self._x, self._normed, self._y = _Buffer(cfg.d_model), _Buffer(cfg.d_model), _Buffer(cfg.d_model)
+        self._lane1, self._branches = np.empty(cfg.d_model, np.float32), _Buffer(2, cfg.d_model)
         self._y_heads = self._y.array.reshape(self._queries.shape)
         self._hidden, self._leaked = _Buffer(cfg.d_ff), np.empty(cfg.d_ff, np.float32)
         self._logits = _Buffer(cfg.vocab_size)
         # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
         self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
         self._document_start = self._n_tokens = 0  # both in the window
+        self._last_token = 0  # of the window
         self.refresh()
 
     def refresh(self) -> None:
@@ -96,6 +116,9 @@ class KVCacheModel:
         self._mixes_of_x0 = torch.stack([block.resid_mix.detach()[1] for block in model.blocks]).numpy()  # [L, D]
         gates = torch.sigmoid(model.skip_gates.detach())
         self._skip_shares, self._gates = ((1 - gates) * model.skip_weights.detach()).numpy(), gates.numpy()
+        self._softcaps = model.softcaps.tolist() if self._cfg.asym_softcap else [self._cfg.softcap]
+        if model.smear is not None:
+            self._smear_inputs, self._smear_strength = model.smear.inputs.detach().numpy(), model.smear.strength.item()
         self._n_tokens = 0
 
     @torch.no_grad()
@@ -104,6 +127,7 @@ class KVCacheModel:
         self._document_start, self._n_tokens = 0, len(tokens)
         if not len(tokens):
             return
+        self._last_token = int(tokens[-1])
         if self._cfg.doc_mask_bos_id is not None:
             starts = np.flatnonzero(tokens == self._cfg.doc_mask_bos_id)
             self._document_start = int(starts[-1]) if len(starts) else 0
@@ -125,7 +149,7 @@ class KVCacheModel:
         if token == self._cfg.doc_mask_bos_id:
             self._document_start = self._n_tokens
         x = self._x.array
-        embedded = self._embedding_rows[token]
+        embedded = self._embed(token)
         np.multiply(embedded, _inverse_rms(embedded), x)
         mixed_x0 = self._mixes_of_x0 * x
         skips = []
@@ -136,34 +160,67 @@ class KVCacheModel:
             if skips:
                 np.multiply(x, self._gates[position], x)
                 np.add(x, self._skip_shares[position] * skips.pop(), x)
+            if layer == self._cfg.two_lane_from:
+                self._lane1[:] = x
             self._run_block(layer, len(self._encoder) + position, mixed_x0[layer])
-        self._n_tokens += 1
+        if self._cfg.two_lane_from is not None:
+            np.add(x, self._lane1, x)
+            np.multiply(x, 0.5, x)
+        self._n_tokens, self._last_token = self._n_tokens + 1, token
         np.multiply(x, _inverse_rms(x), self._normed.array)
         torch.mv(self._embedding, self._normed.tensor, out=self._logits.tensor)
-        logits, softcap = self._logits.array, self._cfg.softcap
+        logits, softcap = self._logits.array, self._softcaps[0]
+        if len(self._softcaps) == 2:
+            softcap = np.where(logits >= 0, np.float32(self._softcaps[0]), np.float32(self._softcaps[1]))
         np.multiply(logits, 1 / softcap, logits)
         np.tanh(logits, logits)
         np.multiply(logits, softcap, logits)
         return logits
 
+    def _embed(self, token: int) -> np.ndarray:
+        """Return the token's raw embedding row [D], with its share of the row before."""
+        row = self._embedding_rows[token]
+        if self._model.smear is None or not self._n_tokens or token == self._cfg.smear_gate_bos_id:
+            return row
+        z = float(np.dot(row[: len(self._smear_inputs)], self._smear_inputs))
+        return row + np.float32(self._smear_strength / (1 + math.exp(-z))) * self._embedding_rows[self._last_token]
+
     def _run_block(self, layer: int, call: int, mixed_x0: np.ndarray) -> None:
         """Turn the row x into the block's output. call: its number, as a repeated layer keeps keys for each pass."""
-        weights, x, x_tensor = self._layers[layer], self._x.array, self._x.tensor
-        normed, hidden, leaked = self._normed, self._hidden, self._leaked
+        weights, x, x_tensor, normed = self._layers[layer], self._x.array, self._x.tensor, self._normed
+        lane0 = x if weights.lanes is None else x.copy()
         np.multiply(x, weights.mix, x)
         np.add(x, mixed_x0, x)
         np.multiply(x, _inverse_rms(x), normed.array)
         torch.mv(weights.qkv, normed.tensor, out=self._heads.tensor)
         self._attend(weights, call)
+        if weights.lanes is not None:
+            self._mix_lanes(weights, *weights.lanes, lane0)
+            return
         x_tensor.addmv_(weights.attn_out, self._y.tensor)
         if not weights.is_parallel:
             np.multiply(x, _inverse_rms(x), normed.array)
-        torch.mv(weights.mlp_in, normed.tensor, out=hidden.tensor)
-        slope = self._cfg.leaky_slope
+        self._activate(weights)
+        x_tensor.addmv_(weights.mlp_out, self._hidden.tensor)
+
+    def _activate(self, weights: _LayerWeights) -> None:
+        """Compute the MLP's hidden row of the normalized row."""
+        hidden, leaked, slope = self._hidden, self._leaked, self._cfg.leaky_slope
+        torch.mv(weights.mlp_in, self._normed.tensor, out=hidden.tensor)
         np.multiply(hidden.array, slope, leaked)
         (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, out=hidden.array)
         np.multiply(hidden.array, hidden.array, hidden.array)
-        x_tensor.addmv_(weights.mlp_out, hidden.tensor)
+
+    def _mix_lanes(self, weights: _LayerWeights, residual: np.ndarray, posts: np.ndarray, lane0: np.ndarray) -> None:
+        """Run the MLP on the second lane, and write both outputs into both lanes; the first becomes the row x."""
+        lane1, branches = self._lane1, self._branches.array
+        torch.mv(weights.attn_out, self._y.tensor, out=self._branches.tensor[: len(lane1)])
+        np.multiply(lane1, _inverse_rms(lane1), self._normed.array)
+        self._activate(weights)
+        torch.mv(weights.mlp_out, self._hidden.tensor, out=self._branches.tensor[len(lane1) :])
+        written = posts.T @ branches
+        np.add(residual[0] * lane0, written[0], self._x.array)
+        np.add(residual[1] * lane1, written[1], lane1)
 
     def _attend(self, weights: _LayerWeights, call: int) -> None:
         """Replace y by the heads' outputs; the row's keys and values are kept."""
@@ -187,6 +244,8 @@ class KVCacheModel:
             along_v = np.vecdot(y_GRE, self._v) / np.maximum(squares[len(qk) :], _MIN_SQUARE)
             y_GRE -= along_v[:, :, None] * self._v
         np.divide(y_GRE, sums_GRE1[:, :, -1:], self._y_heads)
+        if weights.gate is not None:
+            self._y_heads *= weights.gate.compute(self._normed.array).reshape(*self._y_heads.shape[:2], 1)
 
 
 def _inverse_rms(x: np.ndarray) -> float:

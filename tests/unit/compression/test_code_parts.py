@@ -11,8 +11,12 @@ from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
 ROOT = Path(__file__).parents[3]
 PREDICTOR = "golf/inference/predictor.py"
+OPTIONAL_PARTS = {"attn_gate": "sparse", "two_lane_from": 3, "smear_gate_bos_id": 1}
 ALL_PARTS = RunParts(
-    model=TINY_MODEL_CONFIG, codecs=frozenset({"ans", "brotli"}), ttt_method="score_first", has_memory=True
+    model=dataclasses.replace(TINY_MODEL_CONFIG, **OPTIONAL_PARTS),
+    codecs=frozenset({"ans", "brotli"}),
+    ttt_method="score_first",
+    has_memory=True,
 )
 
 
@@ -26,6 +30,9 @@ def test_the_predictor_imports_every_optional_module():
         ({"codecs": frozenset({"brotli"})}, "golf/compression/ans.py"),
         ({"has_memory": False}, "golf/inference/ngram_memory.py"),
         ({"ttt_method": "prequant"}, "golf/inference/score_first_sgd.py"),
+        ({"model": TINY_MODEL_CONFIG}, "golf/model/gates.py"),
+        ({"model": TINY_MODEL_CONFIG}, "golf/model/residual_lanes.py"),
+        ({"model": TINY_MODEL_CONFIG}, "golf/model/smear_gate.py"),
     ],
 )
 def test_a_module_is_left_out_when_no_setting_names_it(change, module):

@@ -107,3 +107,29 @@ def test_the_precision_of_evaluate_is_never_left_to_the_machine(tmp_path):
     path.write_text(text.replace("  dtype: float32", "  dtype: auto"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"evaluate\.dtype: must be one of float32, bfloat16, got 'auto'"):
         loader.load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ([], "must be 1 to 4 pairs of tokens and progress, got []"),
+        ([[256.0]], "must be 1 to 4 pairs of tokens and progress, got [[256.0]]"),
+        ([[128.5, 0.5], [256.0, 1.0]], "its tokens must be whole numbers of at least 2 that divide"),
+        ([[96.0, 0.5], [256.0, 1.0]], "that divide micro_batch_tokens = 4096"),
+        ([[128.0, 0.5], [256.0, 0.9]], "its progress must rise from above 0 to 1"),
+        ([[128.0, 0.5], [256.0, 0.5]], "its progress must rise from above 0 to 1"),
+        ([[256.0, 0.5], [128.0, 1.0]], "must end with model.context_length = 256, got 128"),
+        ([[128.0, "x"], [256.0, 1.0]], "train.context_schedule[0][1]: must be a number"),
+        (256, "must be a list or null, got 256"),
+    ],
+)
+def test_a_context_schedule_that_can_not_be_followed_is_refused_by_its_key(schedule, message):
+    result = load_with("train.context_schedule", schedule)
+    assert isinstance(result, str)
+    assert message in result
+    assert result.startswith("train.context_schedule")
+
+
+def test_a_context_schedule_that_grows_is_accepted():
+    config = load_with("train.context_schedule", [[64, 0.2], [128, 0.5], [256, 1]])
+    assert config.train.context_schedule == ((64.0, 0.2), (128.0, 0.5), (256.0, 1.0))

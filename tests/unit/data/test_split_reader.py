@@ -87,6 +87,14 @@ def test_shards_of_another_vocabulary_are_rejected(tmp_path):
         split_reader.open_split(tmp_path / "train", 512)
 
 
+def test_documents_that_start_with_another_id_than_the_smear_gate_is_masked_at_are_refused(tmp_path):
+    write_train_split(tmp_path / "train")
+    bos = split_reader.open_split(tmp_path / "train").bos
+    assert split_reader.open_split(tmp_path / "train", bos_id=bos).bos == bos
+    with pytest.raises(ArtifactError, match=rf"start with the id {bos}, model\.smear_gate_bos_id is {bos + 1}"):
+        split_reader.open_split(tmp_path / "train", bos_id=bos + 1)
+
+
 @pytest.mark.parametrize("name", ["train_000003", "train_bytes_000001"])
 def test_a_missing_shard_or_sidecar_is_named(tmp_path, name):
     write_train_split(tmp_path / "train", sidecar=True)

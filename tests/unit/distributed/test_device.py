@@ -6,7 +6,8 @@ import types
 import pytest
 import torch
 
-from golf.config import loader, sections
+from golf.config import loader
+from golf.config.training import EMAConfig
 from golf.distributed import context, device, machine_probe
 from golf.errors import UnavailableError
 from golf.model.attention_backends import resolve_attention
@@ -19,7 +20,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
 @pytest.fixture
-def section() -> sections.EMAConfig:
+def section() -> EMAConfig:
     """A section that leaves every choice open."""
     ema = loader.load_config(ROOT / "profiles" / "laptop.yaml").ema
     return dataclasses.replace(ema, device="auto", attention="auto", compile="auto", dtype="auto")

@@ -5,79 +5,12 @@ import pytest
 import torch
 
 from golf.model.gpt import GPT, apply_rope, exclusive_self_attention, rms_norm, rope_tables
-
-TOKENS = torch.arange(48).view(2, 24) % 97
+from tests.helpers.slow_gpt import TOKENS, make_random_model, slow_forward
 
 
 @pytest.fixture
 def model(tiny_model_config):
-    """With every weight random, so that no part of the network is asleep."""
-    generator = torch.Generator().manual_seed(0)
-    model = GPT(tiny_model_config).init_weights(generator)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return model.double()
-
-
-def slow_forward(model, tokens, recurrent):
-    """The network position by position and head by head, in float64, from the formulas of PR #1493."""
-    cfg, state = model.cfg, model.state_dict()
-    rms = lambda x: x / (x.square().mean(-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()  # noqa: E731
-    length, width = len(tokens), cfg.head_dim
-
-    def turned(row, position):
-        row, half = row.clone(), cfg.rope_dims // 2
-        for j in range(half):
-            angle = position * cfg.rope_base ** (-2 * j / cfg.rope_dims)
-            a, b = row[j].clone(), row[j + half].clone()
-            row[j] = a * math.cos(angle) + b * math.sin(angle)
-            row[j + half] = -a * math.sin(angle) + b * math.cos(angle)
-        return row
-
-    def attention(layer, n):
-        w = lambda name: state[f"blocks.{layer}.attn.{name}"]  # noqa: E731
-        q, k, v = (n @ w(f"c_{c}.weight").T for c in "qkv")
-        out = torch.zeros(length, cfg.d_model, dtype=n.dtype)
-        for head in range(cfg.n_heads):
-            group = head * cfg.n_kv_heads // cfg.n_heads
-            mine, shared = slice(head * width, (head + 1) * width), slice(group * width, (group + 1) * width)
-            for t in range(length):
-                query = turned(rms(q[t, mine]), t) * w("q_gain")[head]
-                scores = torch.stack([query @ turned(rms(k[u, shared]), u) for u in range(t + 1)]) / math.sqrt(width)
-                y = scores.softmax(0) @ v[: t + 1, shared]
-                unit = v[t, shared] / v[t, shared].norm()
-                out[t, mine] = y - (y @ unit) * unit
-        return out @ w("proj.weight").T
-
-    def mlp(layer, n):
-        z = n @ state[f"blocks.{layer}.mlp.fc.weight"].T
-        return torch.where(z > 0, z, cfg.leaky_slope * z).square() @ state[f"blocks.{layer}.mlp.proj.weight"].T
-
-    def block(layer, x, x0):
-        mix, scale = state[f"blocks.{layer}.resid_mix"], 1 / math.sqrt(layer + 1)
-        attn_scale, mlp_scale = state[f"blocks.{layer}.attn_scale"], state[f"blocks.{layer}.mlp_scale"]
-        x = mix[0] * x + mix[1] * x0
-        attended = attn_scale * attention(layer, rms(x) * scale)
-        if layer >= cfg.parallel_residual_from:
-            return x + attended + mlp_scale * mlp(layer, rms(x) * scale)
-        h = x + attended
-        return h + mlp_scale * mlp(layer, rms(h) * scale)
-
-    order = [0, 1, 2, 1, 2, 3] if recurrent else [0, 1, 2, 3]
-    encoder, decoder = order[: len(order) // 2], order[len(order) // 2 :]
-    x = x0 = rms(state["tok_emb.weight"][tokens])
-    skips = []
-    for layer in encoder:
-        x = block(layer, x, x0)
-        skips.append(x)
-    for j, layer in enumerate(decoder):
-        if skips:
-            gate = 1 / (1 + torch.exp(-state["skip_gates"][j]))
-            x = (1 - gate) * (state["skip_weights"][j] * skips.pop()) + gate * x
-        x = block(layer, x, x0)
-    z = rms(x) @ state["tok_emb.weight"].T
-    return cfg.softcap * torch.tanh(z / cfg.softcap)
+    return make_random_model(tiny_model_config)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

@@ -14,6 +14,10 @@ from golf.quantization import param_kinds
         ("blocks.3.resid_mix", (2, 1000), "small"),
         ("blocks.3.attn_scale", (1000,), "small"),
         ("skip_weights", (8, 1000), "small"),
+        ("blocks.3.attn.gate.proj.weight", (10, 10), "small"),
+        ("blocks.3.attn.gate.proj.weight", (10, 11), "matrix"),
+        ("blocks.3.attn.gate.narrow", (10, 12), "small"),
+        ("smear.inputs", (1000,), "small"),
     ],
 )
 def test_matrices_of_more_than_min_weights_and_the_embedding_are_quantized(name, shape, expected):

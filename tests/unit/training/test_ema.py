@@ -105,3 +105,10 @@ def test_the_range_that_is_named_has_its_holes_named_too():
     for decay in (0.94, 0.95, 0.96):
         covers = ema.solve_posthoc(decay, (0.9, 0.98), [5, 10, 15, 20], 20).error <= ema.PROFILE_ERROR_TOLERANCE
         assert covers == any(low <= decay <= high for low, high in inside)
+
+
+def test_a_share_of_the_average_is_blended_with_the_last_weights():
+    average, last = ({"a": torch.randn(3, 4)} for _ in range(2))
+    blended = ema.blend_with_last(average, last, 0.6)["a"].double()
+    torch.testing.assert_close(blended, 0.6 * average["a"].double() + 0.4 * last["a"].double(), rtol=0, atol=1e-6)
+    assert ema.blend_with_last(average, last, 1.0) is average

@@ -12,7 +12,7 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.training import loop, step
 from golf.training.optimizer import MuonAdamW
-from tests.helpers.tiny_training import train_tiny_model
+from tests.helpers.tiny_training import MODEL_OPTIONS, TRAINING_OPTIONS, train_tiny_model
 
 
 def test_training_lowers_the_loss_and_activates_recurrence_at_its_share(tiny_model_config, tiny_train_config):
@@ -41,6 +41,19 @@ def test_warm_up_leaves_no_trace_in_any_weight_buffer_or_optimizer(tiny_model_co
     assert torch.equal(torch.get_rng_state(), rng_state)
 
 
+def test_warm_up_makes_steps_of_every_context_length_that_can_come(tiny_model_config, tiny_train_config):
+    model, ctx, came = GPT(tiny_model_config), context.single_process(), []
+    schedule = {"context_schedule": ((16.0, 0.4), (32.0, 1.0)), "recurrence_from": 0.5}
+    cfg = dataclasses.replace(tiny_train_config, compile_warmup_steps=1, micro_batch_tokens=64, **schedule)
+    loss_fn = step.make_loss_fn(model.init_weights(torch.Generator().manual_seed(0)), ctx)
+
+    step.compile_warmup(
+        model, lambda x, y, recurrent: came.append((*x.shape, recurrent)) or loss_fn(x, y, recurrent), cfg, ctx
+    )
+
+    assert came == [(4, 16, False), (2, 32, False), (2, 32, True)]
+
+
 def test_the_same_seed_trains_the_same_weights_bit_for_bit_with_warm_up_or_without(tiny_train_config):
     cold, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=0))
     warm, _ = train_tiny_model(dataclasses.replace(tiny_train_config, compile_warmup_steps=2))
@@ -55,6 +68,38 @@ def test_micro_batches_add_up_to_the_batch(tiny_train_config):
     for a, b in zip(whole.log, split.log, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=5e-4)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=5e-3)
+
+
+@pytest.mark.parametrize("changes", [*({key: value} for key, value in MODEL_OPTIONS.items()), MODEL_OPTIONS])
+def test_a_model_with_an_option_learns_its_weights_and_keeps_its_soft_caps(
+    tiny_model_config, tiny_train_config, changes
+):
+    model_cfg = dataclasses.replace(tiny_model_config, **changes)
+    model, result = train_tiny_model(dataclasses.replace(tiny_train_config, steps=25), model_cfg=model_cfg)
+    start = GPT(model_cfg).init_weights(torch.Generator().manual_seed(0)).state_dict()
+
+    assert result.log[-1]["loss"] < result.log[0]["loss"] - 0.5
+    moved = {name for name, weight in model.state_dict().items() if not torch.equal(weight, start[name])}
+    assert {name for name in start if start[name].numel()} - moved == ({"softcaps"} & set(start))
+
+
+def test_training_with_every_option_lowers_the_loss(tiny_model_config, tiny_train_config):
+    model_cfg = dataclasses.replace(tiny_model_config, **MODEL_OPTIONS)
+    cfg = dataclasses.replace(tiny_train_config, **TRAINING_OPTIONS, steps=25)
+    _, result = train_tiny_model(cfg, model_cfg=model_cfg)
+    assert result.log[-1]["loss"] < result.log[0]["loss"] - 0.5
+
+
+@pytest.mark.slow
+def test_compiled_training_with_every_option_is_the_eager_one(tiny_model_config, tiny_train_config):
+    model_cfg = dataclasses.replace(tiny_model_config, **MODEL_OPTIONS)
+    cfg = dataclasses.replace(tiny_train_config, **TRAINING_OPTIONS, steps=5)
+    eager, compiled = (
+        train_tiny_model(cfg, dataclasses.replace(context.single_process(), compile=on), model_cfg=model_cfg)[1].log
+        for on in (False, True)
+    )
+    assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in eager], abs=2e-3)
+    assert [row["grad_norm"] for row in compiled] == pytest.approx([row["grad_norm"] for row in eager], rel=2e-2)
 
 
 def test_checkpoints_and_dev_losses_come_at_their_steps(tiny_train_config):

@@ -50,6 +50,38 @@ def test_muon_gets_the_matrices_of_blocks_and_nothing_else(tiny_model_config):
     assert "skip_weights" in by_group["scalar"]
 
 
+def test_muon_gets_the_dense_gate_alone_of_what_options_add(tiny_model_config):
+    plain = {name for name, _ in GPT(tiny_model_config).named_parameters()}
+    for kind in ("dense", "sparse", "output"):
+        options = {"attn_gate": kind, "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
+        names = {name for name, _ in GPT(dataclasses.replace(tiny_model_config, **options)).named_parameters()} - plain
+        matrices = {name for name in names if get_param_group(name) == "matrix"}
+        gates = {f"blocks.{layer}.attn.gate.proj.weight" for layer in range(4)}
+        assert matrices == (gates if kind == "dense" else set())
+        assert {get_param_group(name) for name in names - matrices} == {"scalar"}
+
+
+@pytest.mark.parametrize("decay_schedule", ["constant", "cautious"])
+def test_weight_decay_is_the_one_of_its_formula(tiny_model_config, tiny_train_config, decay_schedule):
+    """Against the same steps without decay: p - lr · multiplier · decay · p, cautiously only where p u >= 0."""
+    decays = {"muon_weight_decay": 0.2, "embed_weight_decay": 0.3, "scalar_weight_decay": 0.4}
+    cfg = dataclasses.replace(tiny_train_config, decay_schedule=decay_schedule, grad_clip=None)
+    none = dataclasses.replace(cfg, **dict.fromkeys(decays, 0.0), decay_schedule="constant")
+    start, decayed, undecayed = (make_model(tiny_model_config) for _ in range(3))
+    for model, each in ((decayed, dataclasses.replace(cfg, **decays)), (undecayed, none)):
+        optimizer = MuonAdamW(with_gradients(model, 0), each, context.single_process())
+        optimizer.step(0, 0.5, torch.zeros(()), 0.5)
+
+    for name, before in start.named_parameters():
+        group = get_param_group(name)
+        lr, decay = {"matrix": (cfg.muon_lr, 0.2), "embed": (cfg.embed_lr, 0.3), "scalar": (cfg.scalar_lr, 0.4)}[group]
+        after = undecayed.get_parameter(name).detach().double()
+        update = before.double() - after
+        mask = torch.ones_like(update) if decay_schedule == "constant" else (before * update >= 0).double()
+        expected = after - 0.25 * lr * decay * before.double() * mask
+        torch.testing.assert_close(decayed.get_parameter(name).detach().double(), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_every_rate_follows_the_multiplier(tiny_model_config, tiny_train_config):
     full, none = make_model(tiny_model_config), make_model(tiny_model_config)
     for model, multiplier in ((full, 1.0), (none, 0.0)):

@@ -5,29 +5,22 @@ import shutil
 import signal
 import threading
 
-import numpy as np
 import pytest
 import torch
 
 from golf.artifacts import io, json_records
-from golf.data.loader import TokenLoader
-from golf.data.split_reader import TokenSplit
 from golf.distributed import context
 from golf.errors import ArtifactError, UnavailableError
 from golf.model import checkpoint
-from golf.model.gpt import GPT
 from golf.pipeline import lock, signals
-from golf.training import loop, resume, state_writer, step
+from golf.training import loop, resume, state_writer
 from golf.training.state_writer import StateWriter
+from tests.helpers.resumed_training import CONFIG, assert_same, kill, logged, train
 from tests.helpers.stage_errors import restore_signal_handlers
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
-from tests.helpers.tiny_training import TINY_TRAIN_CONFIG, make_windows
+from tests.helpers.tiny_training import MODEL_OPTIONS, TRAINING_OPTIONS
 
-STEPS = 6
 SHOULD_SAVE = StateWriter.should_save
-CONFIG = dataclasses.replace(
-    TINY_TRAIN_CONFIG, steps=STEPS, ema_snapshot_every=2, ema_snapshots=2, checkpoint_every=3, dev_every=3
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,69 +48,6 @@ def uninterrupted(tmp_path_factory):
         return train()
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of ours may catch it."""
-
-
-def train(cfg=CONFIG, *, kill_after=None, discard=False, **settings):
-    """Train with a TokenLoader; ``kill_after``: die after so many steps. Returns (model, result, checkpoints).
-
-    settings: of the context.
-    """
-    tokens = make_windows(64).flatten().numpy().astype(np.uint16)
-    fields = {field.name: None for field in dataclasses.fields(TokenSplit)} | {"name": "train", "shards": [tokens]}
-    model = GPT(TINY_MODEL_CONFIG).init_weights(torch.Generator().manual_seed(0))
-    n_steps = 0
-
-    def mortal_step(*arguments):
-        nonlocal n_steps
-        if n_steps == kill_after:
-            raise Killed
-        n_steps += 1
-        return step.train_step(*arguments)
-
-    ctx = dataclasses.replace(context.single_process(), **settings)
-    with pytest.MonkeyPatch.context() as patch, resume.open_run("key", cfg, ctx) as run:
-        patch.setattr(loop, "train_step", mortal_step)
-        save_checkpoint = checkpoint.CheckpointWriter(run.checkpoint_dir, model, lineage={})
-        with TokenLoader(TokenSplit(**fields), context_length=32, rows=8, seed=1, position=run.position) as batches:
-            result = loop.train(
-                model, batches, cfg, run.ctx, dev_windows=make_windows(8), save_checkpoint=save_checkpoint, run=run
-            )
-        checkpoints = {path.name: path.read_bytes() for path in run.checkpoint_dir.glob("*")}
-        if discard:
-            run.discard()
-    return model, result, checkpoints
-
-
-def kill(steps, cfg=CONFIG, **settings) -> None:
-    """Start or resume the run, and die after so many steps."""
-    with pytest.raises(Killed):
-        train(cfg, kill_after=steps, **settings)
-
-
-def logged(result) -> tuple:
-    """Everything that a run logs except times."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in [*result.log, *result.dev_log]]
-    return rows, result.steps, result.recurrent_from
-
-
-def assert_same(first, second) -> None:
-    """Two runs agree in every bit."""
-    (model, result, checkpoints), (other_model, other_result, other_checkpoints) = first, second
-    ema, other_ema = result.ema, other_result.ema
-    assert logged(result) == logged(other_result)
-    assert (ema.steps, ema.snapshots.keys()) == (other_ema.steps, other_ema.snapshots.keys())
-    assert checkpoints == other_checkpoints
-    pairs = [*zip(model.parameters(), other_model.parameters(), strict=True)]
-    for decay in ema.averages:
-        pairs += zip(ema.averages[decay], other_ema.averages[decay], strict=True)
-    for snapshot_step, by_decay in ema.snapshots.items():
-        for decay, weights in by_decay.items():
-            pairs += [(w, other_ema.snapshots[snapshot_step][decay][name]) for name, w in weights.items()]
-    assert all(torch.equal(a, b) for a, b in pairs)
-
-
 def test_a_run_killed_repeatedly_ends_in_the_same_bits_as_an_uninterrupted_one(uninterrupted, run_dir, capfd):
     kill(3)
     kill(3)
@@ -126,6 +56,28 @@ def test_a_run_killed_repeatedly_ends_in_the_same_bits_as_an_uninterrupted_one(u
     assert f"resuming from step 2 of {run_dir}" in stderr
     assert f"resuming from step 4 of {run_dir}" in stderr
     assert_same(uninterrupted, resumed)
+
+
+def test_a_run_with_every_option_continues_in_the_same_bits_before_and_after_the_context_grows(run_dir, monkeypatch):
+    schedule = {"context_schedule": ((16.0, 0.4), (32.0, 1.0)), "context_warmup_steps": 2}
+    cfg = dataclasses.replace(CONFIG, **TRAINING_OPTIONS | schedule)
+    model_cfg = dataclasses.replace(TINY_MODEL_CONFIG, **MODEL_OPTIONS)
+    kill(3, cfg, model_cfg=model_cfg)
+    kill(3, cfg, model_cfg=model_cfg)
+    resumed = train(cfg, model_cfg=model_cfg)
+    monkeypatch.setenv(lock.RESUME_DIR_ENV, str(run_dir.parents[1] / "uninterrupted"))
+    whole = train(cfg, model_cfg=model_cfg)
+
+    assert_same(whole, resumed)
+    assert [row["lr_multiplier"] for row in whole[1].log] == [
+        1.0,
+        1.0,
+        pytest.approx(0.925926),
+        0.347222,
+        0.462963,
+        0.231481,
+    ]
+    assert (whole[1].context_tokens, whole[1].context_switched_at) == (32, 3)
 
 
 def test_a_run_that_died_while_its_outputs_were_written_has_nothing_left_to_train(uninterrupted, run_dir):

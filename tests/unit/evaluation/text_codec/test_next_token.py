@@ -31,6 +31,11 @@ VARIANTS = {
     "steep": {"leaky_slope": 1.5, "softcap": 5.0},
     "negative slope": {"leaky_slope": -0.5},
     "scores beyond exp": {"qk_gain": 90.0},
+    "dense gate": {"attn_gate": "dense"},
+    "sparse gate, two lanes": {"attn_gate": "sparse", "two_lane_from": 3},
+    "output gate, two caps": {"attn_gate": "output", "asym_softcap": True, "softcap": 5.0},
+    "SmearGate": {"smear_gate_bos_id": 3},
+    "two lanes of two layers, no loop": {"two_lane_from": 2, "recur_passes": 1, "doc_mask_bos_id": 3},
 }
 
 
