@@ -195,7 +195,8 @@ def _check_url(check: str, url: str, cure: str) -> Finding:
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(parts.geturl(), method="HEAD"), timeout=_NETWORK_TIMEOUT_S):
+            request = urllib.request.Request(parts.geturl(), method="HEAD")
+            with urllib.request.urlopen(request, timeout=_NETWORK_TIMEOUT_S):
                 outcome.append("")
         except urllib.error.HTTPError:
             outcome.append("")  # it answers
