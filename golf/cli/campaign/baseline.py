@@ -10,7 +10,7 @@ from golf.cli.campaign import state
 from golf.cli.campaign.state import Campaign
 from golf.compliance.verdict import INVALID
 from golf.errors import InputError
-from golf.submission.contents import load_seed_scores
+from golf.submission.record_margin import load_seed_scores
 
 __all__ = ["Baseline", "bits_to_nats", "is_invalid", "load_baseline", "require_comparable"]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+from golf.config.execution import ExecutionConfig
 from golf.config.loader import Config
-from golf.config.sections import ExecutionConfig
 
 __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "list_execution_sections", "split_message"]
 

@@ -7,8 +7,9 @@ import torch
 
 from golf.cli.preflight import size_forecast, step_work
 from golf.cli.preflight.hardware import HARDWARE, Hardware, measure_cpu
+from golf.config.execution import ExecutionConfig
 from golf.config.loader import Config
-from golf.config.sections import ExecutionConfig, TrainConfig
+from golf.config.training import TrainConfig
 from golf.distributed import machine_probe
 from golf.model import flops
 

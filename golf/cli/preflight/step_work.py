@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from golf.cli.preflight.hardware import Hardware
 from golf.config.model import ModelConfig
-from golf.config.sections import TrainConfig
+from golf.config.training import TrainConfig
 from golf.model import flops
 from golf.model.fused_cross_entropy import chunk_rows
 from golf.model.gpt import GPT
