@@ -114,7 +114,7 @@ def read_run(folder: Path) -> RunRecord:
 
     Raises ArtifactError for a file that is missing, malformed, or not of this run.
     """
-    folder = folder / "artifacts" if (folder / "artifacts").is_dir() else folder
+    folder = folder if (folder / "compress").is_dir() else folder / "artifacts"
     sizes_path, script_path = folder / "compress/sizes.json", folder / "compress/bundle.pyz"
     types = {"payload_bytes": Count, "payload_sha256": Sha256, "bundle_sha256": Sha256}
     sizes = json_records.read_sealed(sizes_path, **types)

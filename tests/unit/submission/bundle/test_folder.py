@@ -39,7 +39,7 @@ def test_json_readme_and_logs_give_the_runs_figures(three_runs, tmp_path):
     assert (claims["seeds"], claims["track"]) == ([42, 314, 999], "10min_16mb")
     assert claims["seed_results"]["42"]["steps"] == 4550
     assert claims["checks"]["B-e"] == ["NOT-RUN"] * 3
-    readme = (tmp_path / "out/README.md").read_text()
+    readme = (tmp_path / "out" / "README.md").read_text()
     assert f"| 314 | 1.08030000 | {records[1].metrics['val_loss']:.8f} | 4550 | 587.5 | 11.2 | 366.5 |" in readme
     assert "Seed 42, NOT-RUN: B-e" in readme
     log = (tmp_path / "out/train_seed999.log").read_text()
@@ -50,7 +50,7 @@ def test_json_readme_and_logs_give_the_runs_figures(three_runs, tmp_path):
 def test_a_run_without_an_evaluation_has_no_score_anywhere(tmp_path):
     run = write_run(tmp_path / "run", 42, 1.08, is_evaluated=False)
     folder.write_folder(tmp_path / "out", [run], AUTHOR)
-    assert "NOT-RUN" in (tmp_path / "out/README.md").read_text()
+    assert "NOT-RUN" in (tmp_path / "out" / "README.md").read_text()
     assert json.loads((tmp_path / "out/submission.json").read_text())["val_bpb"] is None
     assert "val_bpb" not in (tmp_path / "out/train_seed42.log").read_text()
 
