@@ -244,8 +244,8 @@ ALARMS = [
     Alarm("M11", valid_with(lambda _: None, steps=4550, train_time_seconds=600, model_params="35.9M", eval_time_s=366)),
     Alarm(
         "M-e",
-        valid_with(lambda folder: (folder / ALL_LOGS[1]).unlink()),
-        ("claims scores of seed 314, of which no log has a score", "not all have a log"),
+        valid_with(lambda folder: (folder / ALL_LOGS[0]).unlink()),
+        ("claims scores of seed 42, of which no log has a score",),
     ),
     Alarm("std", valid_with(lambda _: None, val_bpb_std=0.00023)),
 ]

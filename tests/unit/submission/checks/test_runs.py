@@ -30,7 +30,10 @@ def test_a_script_that_a_log_prints_and_that_is_shipped_gives_no_finding(tmp_pat
 
 def test_seeds_that_only_json_or_only_logs_have_are_named_and_a_seed_twice_is_open(tmp_path):
     result = outcome(write_valid_submission(tmp_path, claims={"seeds": [42, 314, 2024]}), "C4-d")
-    assert (result.status, "seed 2024, of which no log has a score" in texts(result)) == ("FAIL", True)
+    assert "clerical: submission.json lists seed 2024, of which no log has a score" in texts(result)
+    unlisted = {"seeds": [42, 314], "seed_results": None}
+    result = outcome(write_valid_submission(tmp_path, {42: 1.08, 7: 1.09}, unlisted | {"val_bpb": 1.085}), "C4-d")
+    assert (result.status, "does not list seed 7" in texts(result)) == ("FAIL", True), texts(result)
     write_valid_submission(tmp_path)
     (tmp_path / "again.log").write_text(submission_folders.modern_log(42, 1.0799))
     result = outcome(tmp_path, "C4-c")

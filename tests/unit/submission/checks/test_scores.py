@@ -84,3 +84,11 @@ def test_without_a_score_on_both_sides_the_claim_was_not_checked(tmp_path):
     claims = {"val_bpb": 1.2, "seed_results": {"1": 1.3, "2": 1.5}}
     (tmp_path / "submission.json").write_text(json.dumps(claims))
     assert "val_bpb 1.2 is not the mean of its seeds 1, 2: 1.4" in texts(outcome(tmp_path, "M-e"))
+
+
+def test_a_mean_of_seeds_of_which_not_all_have_a_log_is_clerical(tmp_path):
+    seeds = {"seed_results": {"42": {"val_bpb": 1.08}, "7": {"val_bpb": 1.09}, "5": {"val_bpb": 1.15}}}
+    folder = write_valid_submission(tmp_path, {42: 1.08, 7: 1.09}, {**seeds, "val_bpb": 1.10666667, "seeds": None})
+    assert texts(outcome(folder, "M-e")).startswith(
+        "clerical: submission.json's val_bpb 1.10666667 is the mean of json"
+    )
