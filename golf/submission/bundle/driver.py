@@ -22,6 +22,7 @@ import torch.distributed as dist
 
 from golf.compression import size_budget, writer
 from golf.compression.quantized_tensor import QuantizedTensor
+from golf.config import validation
 from golf.config.model import ModelConfig
 from golf.data.loader import TokenLoader, make_fixed_windows
 from golf.distributed import device
@@ -52,8 +53,8 @@ def main(settings_json: str) -> None:
     sections = json.loads(settings_json)
     args = _parse_args(sections)
     sections["train"]["seed"] = args.seed
-    cfg = SimpleNamespace(**{name: SimpleNamespace(**keys) for name, keys in sections.items()})
-    cfg.model = ModelConfig(**sections["model"])
+    cfg = SimpleNamespace(**{name: SimpleNamespace(**_freeze(keys)) for name, keys in sections.items()})
+    cfg.model, _ = validation.from_mapping(ModelConfig, sections["model"], "model")
     try:
         _run(cfg, sections, args)
     except (GolfError, OSError) as error:
@@ -62,6 +63,11 @@ def main(settings_json: str) -> None:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _freeze(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with tuples for lists, as golf's sections have them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
 
 
 def _parse_args(sections: Mapping[str, Any]) -> argparse.Namespace:
@@ -100,7 +106,7 @@ def _run(cfg: SimpleNamespace, sections: Mapping[str, Any], args: argparse.Names
     out = Path(args.out)
     payload_path = out / _MODEL_FILE
     ctx = _open_context(cfg, "train")
-    data = shards.open_data(args.data, args.tokenizer, cfg.model.vocab_size, cfg.train.dev_tokens)
+    data = shards.open_data(args.data, args.tokenizer, cfg.model, cfg.train.dev_tokens)
     log = _Log(out / f"train_seed{args.seed}.log", ctx.is_main)
     log(*log_format.format_settings(sections, args.seed))
     result = _train(cfg, data, ctx, log)
@@ -145,7 +151,8 @@ def _train(cfg: SimpleNamespace, data: BundleData, ctx: DistContext, log: _Log) 
             is_export=data.is_export,
         )
     )
-    order = {"seed": seed, "rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
+    order: dict[str, Any] = {"seed": seed, "rank": ctx.rank, "world_size": ctx.world_size, "device": ctx.device}
+    order["data_order"] = train_cfg.data_order
     rows = train_cfg.batch_tokens // context_length
     with TokenLoader(data.train, context_length=context_length, rows=rows, **order) as batches:
         result = loop.train(
@@ -169,6 +176,7 @@ def _average(cfg: SimpleNamespace, result: TrainResult, ctx: DistContext) -> dic
     if ctx.world_size > 1:
         for name in sorted(weights):
             dist.broadcast(weights[name], 0)
+    weights = ema.blend_with_last(weights, _to_cpu(tracker.weights), cfg.ema.share)
     return {name: weights[name] for name in sorted(weights)}
 
 

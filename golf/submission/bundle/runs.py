@@ -9,6 +9,7 @@ import torch
 
 from golf.artifacts import io, json_records
 from golf.artifacts.json_records import Count, PositiveCount, Seconds, Sha256
+from golf.config import validation
 from golf.config.model import ModelConfig
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.scoring_loop import MODES
@@ -68,7 +69,7 @@ class RunRecord:
 
         Raises ArtifactError for a table that is missing or malformed.
         """
-        model_cfg = ModelConfig(**self.settings["model"])
+        model_cfg, _ = validation.from_mapping(ModelConfig, self.settings["model"], "model")
         with torch.device("meta"):
             state = GPT(model_cfg).state_dict()
         inputs = hessians.map_quantized_inputs(state, self.settings["quantize"]["min_weights"])
