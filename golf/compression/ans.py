@@ -25,7 +25,7 @@ column levels, then the residuals, block by block (``level_blocks``).
 import functools
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import constriction
 import numpy as np
@@ -37,8 +37,11 @@ __all__ = [
     "N_SIGMA_LEVELS",
     "PREAMBLE",
     "WORD_DTYPE",
+    "SectionDecoder",
+    "build_model",
     "decode",
     "gaussian_model",
+    "gaussian_weights",
     "level_blocks",
     "matrix_shape",
     "side_info_dtype",
@@ -53,29 +56,44 @@ WORD_DTYPE = np.dtype("<u4")
 
 @functools.cache
 def gaussian_model(level: int) -> tuple[int, constriction.stream.model.Categorical]:
-    """Return (radius R, distribution over 2R + 2 symbols): symbol 0 is the escape, symbol s the value s - R - 1.
+    """Return (radius R, distribution over 2R + 2 symbols): symbol 0 is the escape, symbol s the value s - R - 1."""
+    weights = gaussian_weights(level)
+    return len(weights) - 1, build_model([*weights[:0:-1], *weights], len(weights) - 1)
+
+
+@functools.cache
+def gaussian_weights(level: int) -> list[int]:
+    """Return exp(-x² / 2σ²) for x = 0, …, R, in 64-bit fixed point.
 
     R = ⌊8σ⌋ + 16: 8σ hold all but 1e-15 of a Gaussian, and 16 more let a nearly constant column hold outliers.
 
     The weights are computed in integers, so that every machine builds the same table: with q = exp(-1/2σ²) in 64-bit
     fixed point, exp(-x²/2σ²) = q^(x²), and each weight follows from the one before by a factor q^(2x+1). q itself is
-    (1 - 2^-20/2σ²) squared 20 times. The weights are scaled to a total of 2^28, which the library's floats represent
-    exactly. The library quantizes to 24 bits and gives each symbol at least 2^-24, so escapes are possible too.
+    (1 - 2^-20/2σ²) squared 20 times.
     """
     numerator, denominator = 5**level, 4**level
     ratio = _FIXED_POINT_ONE - (32 * denominator * _FIXED_POINT_ONE // numerator >> 20)
     for _ in range(20):
         ratio = ratio * ratio >> 64
     square = ratio * ratio
-    radius = math.isqrt(numerator // denominator) + 16
     weights = [_FIXED_POINT_ONE]
-    for _ in range(radius):
+    for _ in range(math.isqrt(numerator // denominator) + 16):
         weights.append(weights[-1] * ratio >> 64)
         ratio = ratio * square >> 128
-    total = 2 * sum(weights) - _FIXED_POINT_ONE
-    half_counts = [weight * _FREQUENCY_TOTAL // total for weight in weights[1:]]
-    counts = [0, *reversed(half_counts), _FREQUENCY_TOTAL - 2 * sum(half_counts), *half_counts]
-    return radius, constriction.stream.model.Categorical(np.array(counts, np.float64), perfect=False)
+    return weights
+
+
+def build_model(weights: Sequence[int], most_likely: int) -> constriction.stream.model.Categorical:
+    """Return the distribution of an escape, symbol 0, and of symbols 1, 2, … in proportion to integer weights.
+
+    The weights are scaled to a total of 2^28, which the library's floats represent exactly; what rounding leaves goes
+    to the symbol at index ``most_likely`` of ``weights``. The library quantizes to 24 bits and gives each symbol at
+    least 2^-24, so escapes are possible too.
+    """
+    total = sum(weights)
+    counts = [0, *(weight * _FREQUENCY_TOTAL // total for weight in weights)]
+    counts[most_likely + 1] += _FREQUENCY_TOTAL - sum(counts)
+    return constriction.stream.model.Categorical(np.array(counts, np.float64), perfect=False)
 
 
 def level_blocks(
@@ -107,40 +125,55 @@ def decode(packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> lis
     is bounded by the shapes, whatever the packed bytes claim. Raises DecodeError for any other dtype, and unless the
     packed bytes hold exactly these arrays.
     """
-    dtype = np.dtype(dtype)
-    if dtype.kind != "i":
-        raise DecodeError("the ans codec holds integers only")
-    matrix_shapes = [matrix_shape(shape) for shape in shapes]
-    max_side_info = 8 * sum((rows + 1) * (columns + 1) for rows, columns in matrix_shapes)
-    side_info, coder = _parse(packed, min(max_side_info, _MAX_SIDE_INFO), side_info_dtype(dtype))
-
-    def take_side_info(count: int, low: int = -1 << 31, high: int = 1 << 31) -> np.ndarray:
-        nonlocal side_info
-        values, side_info = side_info[:count], side_info[count:]
-        return _check_range(values, count, low, high)
-
-    def decode_gaussian(level: int, count: int) -> np.ndarray:
-        radius, model = gaussian_model(level)
-        residual = coder.decode(model, count) - (radius + 1)
-        is_escaped = residual < -radius
-        residual[is_escaped] = take_side_info(int(is_escaped.sum()))
-        return residual
-
-    arrays = []
-    for shape, (rows, columns) in zip(shapes, matrix_shapes, strict=True):
-        n_templates, center = take_side_info(2).tolist()
-        level = int(take_side_info(1, 0, N_SIGMA_LEVELS)[0])
-        templates_TI = take_side_info(n_templates * columns).reshape(n_templates, columns).astype(dtype)
-        template_index_O, row_level_O = take_side_info(rows, 0, n_templates), take_side_info(rows, 0, N_SIGMA_LEVELS)
-        column_level_I = _check_range(decode_gaussian(level, columns) + center, columns, 0, N_SIGMA_LEVELS)
-        residual_OI = np.empty((rows, columns), dtype)
+    section, arrays = SectionDecoder(packed, dtype, shapes), []
+    for shape in shapes:
+        templates_TI, template_index_O, row_level_O, column_level_I = section.read_fit(*matrix_shape(shape))
+        residual_OI = np.empty((len(row_level_O), len(column_level_I)), dtype)
         for level, block in level_blocks(row_level_O, column_level_I):
             block_shape = block[0].size, block[1].size
-            residual_OI[block] = decode_gaussian(level, math.prod(block_shape)).reshape(block_shape)
+            residual_OI[block] = section.read_gaussian(level, math.prod(block_shape)).reshape(block_shape)
         arrays.append((residual_OI + templates_TI[template_index_O]).reshape(shape))
-    if len(side_info) or not coder.is_empty():
-        raise DecodeError("holds more than was declared")
+    section.require_end()
     return arrays
+
+
+class SectionDecoder:
+    """What is left to read of a section: side information and ANS stream. Arguments as in ``decode``."""
+
+    def __init__(self, packed: bytes, dtype: np.dtype, shapes: list[tuple[int, ...]]):
+        self._dtype = np.dtype(dtype)
+        if self._dtype.kind != "i":
+            raise DecodeError("the ans and trellis codecs hold integers only")
+        matrix_shapes = [matrix_shape(shape) for shape in shapes]
+        max_side_info = 8 * sum((rows + 1) * (columns + 1) for rows, columns in matrix_shapes)
+        self._side_info, self.coder = _parse(packed, min(max_side_info, _MAX_SIDE_INFO), side_info_dtype(self._dtype))
+
+    def read_side_info(self, count: int, low: int = -1 << 31, high: int = 1 << 31) -> np.ndarray:
+        """The next ``count`` numbers, which must be in low <= number < high. Raises DecodeError."""
+        values, self._side_info = self._side_info[:count], self._side_info[count:]
+        return _check_range(values, count, low, high)
+
+    def read_gaussian(self, level: int, count: int) -> np.ndarray:
+        """The next ``count`` integers of the stream, under the Gaussian of ``level``. Raises DecodeError."""
+        radius, model = gaussian_model(level)
+        residual = self.coder.decode(model, count) - (radius + 1)
+        is_escaped = residual < -radius
+        residual[is_escaped] = self.read_side_info(int(is_escaped.sum()))
+        return residual
+
+    def read_fit(self, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """A matrix's templates [T, I], template index [O], row levels [O] and column levels [I]. Raises DecodeError."""
+        n_templates, center = self.read_side_info(2).tolist()
+        level = int(self.read_side_info(1, 0, N_SIGMA_LEVELS)[0])
+        templates_TI = self.read_side_info(n_templates * columns).reshape(n_templates, columns).astype(self._dtype)
+        template_index_O, row_level_O = (self.read_side_info(rows, 0, n) for n in (n_templates, N_SIGMA_LEVELS))
+        column_level_I = _check_range(self.read_gaussian(level, columns) + center, columns, 0, N_SIGMA_LEVELS)
+        return templates_TI, template_index_O, row_level_O, column_level_I
+
+    def require_end(self) -> None:
+        """Raise DecodeError unless everything was read."""
+        if len(self._side_info) or not self.coder.is_empty():
+            raise DecodeError("holds more than was declared")
 
 
 def _check_range(values: np.ndarray, count: int, low: int, high: int) -> np.ndarray:

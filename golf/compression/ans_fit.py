@@ -23,7 +23,16 @@ import numpy as np
 
 from golf.compression.ans import N_SIGMA_LEVELS
 
-__all__ = ["cap_outliers", "choose_levels", "fit_center_and_level", "fit_codes", "log2_partition"]
+__all__ = [
+    "MatrixFit",
+    "cap_outliers",
+    "choose_levels",
+    "fit_center_and_level",
+    "fit_codes",
+    "log2_parity_partitions",
+    "log2_partition",
+    "square_bits",
+]
 
 _TEMPLATE_COUNTS = (2, 4, 8)  # tried in turn, until one more saves nothing
 _TALL_ASPECT = 4  # rows per column from which several templates are tried; only the embedding is that tall
@@ -34,7 +43,7 @@ _BITS_PER_SQUARE_L = _HALF_PRECISION_L * np.log2(np.e)
 
 
 @dataclass(frozen=True, slots=True)
-class _MatrixFit:
+class MatrixFit:
     """Parameters under which a matrix is coded, all integers, and an estimate of the bits that it then takes."""
 
     templates_TI: np.ndarray
@@ -44,11 +53,15 @@ class _MatrixFit:
     bits: float
 
 
-def fit_codes(codes_OI: np.ndarray) -> _MatrixFit:
-    """Return the cheapest fit found for a non-empty integer matrix: one template of zeros, or learned templates."""
-    best = _fit_levels(codes_OI, np.zeros((1, codes_OI.shape[1]), codes_OI.dtype), np.zeros(len(codes_OI), np.int64))
+def fit_codes(codes_OI: np.ndarray, *, parity_known: bool = False) -> MatrixFit:
+    """Return the cheapest fit found for a non-empty integer matrix: one template of zeros, or learned templates.
+
+    parity_known: the decoder knows the parity of each residual beforehand (``golf.compression.trellis``).
+    """
+    zeros_1I, zeros_O = np.zeros((1, codes_OI.shape[1]), codes_OI.dtype), np.zeros(len(codes_OI), np.int64)
+    best = _fit_levels(codes_OI, zeros_1I, zeros_O, parity_known)
     for n_templates in _candidate_template_counts(codes_OI):
-        candidate = _fit_levels(codes_OI, *_kmeans_templates(codes_OI, n_templates))
+        candidate = _fit_levels(codes_OI, *_kmeans_templates(codes_OI, n_templates), parity_known)
         if candidate.bits >= best.bits:
             break
         best = candidate
@@ -68,21 +81,26 @@ def _subsample_rows(codes_OI: np.ndarray, max_rows: int) -> np.ndarray:
     return codes_OI[:: -(-len(codes_OI) // max_rows)].astype(np.float64)
 
 
-def _fit_levels(codes_OI: np.ndarray, templates_TI: np.ndarray, template_index_O: np.ndarray) -> _MatrixFit:
+def _fit_levels(
+    codes_OI: np.ndarray, templates_TI: np.ndarray, template_index_O: np.ndarray, parity_known: bool
+) -> MatrixFit:
     """Levels for given templates, by alternation: columns with all rows alike, then rows, then columns again."""
-    square_OI = cap_outliers((codes_OI - templates_TI[template_index_O]).astype(np.float64) ** 2)
+    residual_OI = codes_OI - templates_TI[template_index_O]
+    square_OI = cap_outliers(residual_OI.astype(np.float64) ** 2)
+    odd_OI = (residual_OI & 1).astype(np.float64) if parity_known else None
+    odd_IO = None if odd_OI is None else odd_OI.T
     row_level_O = np.zeros(len(codes_OI), np.int64)
-    column_level_I, bits = choose_levels(square_OI.T, row_level_O, _gaussian_level_bits)
-    level_O, _ = choose_levels(square_OI, column_level_I - column_level_I.min(), _brotli_level_bits)
+    column_level_I, bits = choose_levels(square_OI.T, row_level_O, _gaussian_level_bits, odd_IO)
+    level_O, _ = choose_levels(square_OI, column_level_I - column_level_I.min(), _brotli_level_bits, odd_OI)
     if (level_O != level_O[0]).any():
         row_level_O = level_O
-        column_level_I, bits = choose_levels(square_OI.T, row_level_O, _gaussian_level_bits)
+        column_level_I, bits = choose_levels(square_OI.T, row_level_O, _gaussian_level_bits, odd_IO)
     side_info_bits = (
         _brotli_level_bits(row_level_O)[row_level_O].sum()
         + _brotli_level_bits(template_index_O)[template_index_O].sum()
         + 8 * templates_TI.size
     )
-    return _MatrixFit(templates_TI, template_index_O, row_level_O, column_level_I, float(bits + side_info_bits))
+    return MatrixFit(templates_TI, template_index_O, row_level_O, column_level_I, float(bits + side_info_bits))
 
 
 def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
@@ -99,17 +117,26 @@ def cap_outliers(square_OI: np.ndarray) -> np.ndarray:
 
 
 def choose_levels(
-    square_AB: np.ndarray, other_level_B: np.ndarray, level_bits: Callable[[np.ndarray], np.ndarray]
+    square_AB: np.ndarray,
+    other_level_B: np.ndarray,
+    level_bits: Callable[[np.ndarray], np.ndarray],
+    odd_AB: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """Return (level int [A] to be added to the other side's, bits of all codes and level indices under it).
 
+    odd_AB: 1 where a residual is odd, if the decoder knows which are; None otherwise.
     level_bits: from the levels in use [A] to the bits of each level's index [L]. These bits and the choices depend on
     each other, so they alternate. One level for all of A, which needs no indices, wins where it is cheaper.
     """
     used_C, class_B, n_C = np.unique(other_level_B, return_inverse=True, return_counts=True)
     level_CL = np.minimum(used_C[:, None] + np.arange(N_SIGMA_LEVELS), N_SIGMA_LEVELS - 1)
     square_AC = square_AB @ np.eye(len(used_C))[class_B]
-    bits_AL = square_AC @ _BITS_PER_SQUARE_L[level_CL] + n_C @ log2_partition()[level_CL]
+    bits_AL = square_AC @ _BITS_PER_SQUARE_L[level_CL]
+    if odd_AB is None:
+        bits_AL += n_C @ log2_partition()[level_CL]
+    else:
+        even_L, odd_L = log2_parity_partitions().T
+        bits_AL += n_C @ even_L[level_CL] + odd_AB @ np.eye(len(used_C))[class_B] @ (odd_L - even_L)[level_CL]
     level_A = bits_AL.argmin(axis=1)
     for _ in range(_N_ITERATIONS):
         total_bits_AL = bits_AL + level_bits(level_A)
@@ -144,6 +171,20 @@ def log2_partition() -> np.ndarray:
     """Return log2 Z [L]: from the integral √(2π)σ where σ > 1, from the sum otherwise; both are exact to 1e-8."""
     partition_L = 1 + 2 * np.exp(-np.outer(_HALF_PRECISION_L, np.arange(1, 10) ** 2)).sum(axis=1)
     return np.log2(np.where(_HALF_PRECISION_L < 0.5, np.sqrt(np.pi / _HALF_PRECISION_L), partition_L))
+
+
+@functools.cache
+def log2_parity_partitions() -> np.ndarray:
+    """Return log2 of Σ exp(-x² / 2σ²) over the even and over the odd integers, [L, 2]: half of Z each where σ > 3."""
+    x = np.arange(-30, 31)
+    weights_XL = np.exp(-np.outer(x**2, _HALF_PRECISION_L))
+    sums_L2 = np.stack([weights_XL[x % 2 == parity].sum(axis=0) for parity in (0, 1)], axis=1)
+    return np.where(_HALF_PRECISION_L[:, None] < 0.05, log2_partition()[:, None] - 1, np.log2(sums_L2))
+
+
+def square_bits() -> np.ndarray:
+    """Return the bits [L] of a residual of 1 beyond those of 0, which grow with its square."""
+    return _BITS_PER_SQUARE_L
 
 
 def _kmeans_templates(codes_OI: np.ndarray, n_templates: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,8 @@ class RunParts:
 
 
 OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the condition under which a run uses it
-    "golf/compression/ans.py": lambda parts: "ans" in parts.codecs,
+    "golf/compression/ans.py": lambda parts: not parts.codecs.isdisjoint({"ans", "trellis"}),
+    "golf/compression/trellis.py": lambda parts: "trellis" in parts.codecs,
     "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
     "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method == "score_first",
     "golf/model/gates.py": lambda parts: parts.model.attn_gate != "none",

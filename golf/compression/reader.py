@@ -60,7 +60,7 @@ DTYPES: dict[str, np.dtype] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
 }
-CODECS = ("brotli", "ans")
+CODECS = ("brotli", "ans", "trellis")
 RERUN_HINT = "run compress again, or restore it with: dvc checkout compress"
 
 
@@ -157,6 +157,10 @@ def load_decoder(codec: str) -> Callable[[bytes, np.dtype, list[tuple[int, ...]]
         from golf.compression import ans
 
         return ans.decode
+    if codec == "trellis":
+        from golf.compression import trellis
+
+        return trellis.decode
     return brotli_planes.decode
 
 

@@ -13,7 +13,7 @@ import constriction
 import numpy as np
 import torch
 
-from golf.compression import ans
+from golf.compression import ans, trellis_writer
 from golf.compression.ans_fit import fit_center_and_level, fit_codes
 from golf.compression.reader import (
     DTYPES,
@@ -34,6 +34,7 @@ __all__ = [
     "TRY_BOTH_BELOW_BYTES",
     "encode_ans",
     "encode_brotli",
+    "encode_trellis",
     "group_tensors",
     "pack",
     "to_planes",
@@ -50,18 +51,20 @@ def pack(
     upstream_splits: Sequence[str],
     codec: str,
     brotli_quality: int,
+    trellis_states: int | None = None,
 ) -> bytes:
     """Return the bytes of a .golf file. The order of ``tensors`` does not affect them.
 
     tensors: int8, int16, int32, fp16 or fp32, none empty. codec: "brotli" or "ans". Floating-point tensors always go
     through Brotli, because their low bytes are noise, and so do small integer sections where Brotli is shorter.
+    trellis_states: with codec ans, the states of the trellis that all integer codes follow; None: they follow none.
     Raises BudgetExceededError for a model that the format cannot hold.
     """
     sections, bodies = [], []
     for dtype, groups in group_tensors(tensors):
         arrays = [tensors[name].detach().cpu().contiguous().numpy() for group in groups for name in group.names]
         arrays = [array.astype(DTYPES[dtype], copy=False) for array in arrays]
-        codec_used, body = _pack_section(arrays, codec, brotli_quality)
+        codec_used, body = _pack_section(arrays, codec, brotli_quality, trellis_states)
         bodies.append(body)
         sections.append(
             Section(codec=codec_used, dtype=dtype, packed_bytes=len(body), crc32=zlib.crc32(body), groups=tuple(groups))
@@ -78,16 +81,21 @@ def pack(
     return b"".join([preamble, struct.pack("<I", zlib.crc32(preamble + packed_header)), packed_header, *bodies])
 
 
-def _pack_section(arrays: list[np.ndarray], codec: str, brotli_quality: int) -> tuple[str, bytes]:
+def _pack_section(
+    arrays: list[np.ndarray], codec: str, brotli_quality: int, trellis_states: int | None
+) -> tuple[str, bytes]:
     """(codec used, packed bytes)."""
     if codec == "brotli" or arrays[0].dtype.kind != "i":
         return "brotli", encode_brotli(arrays, brotli_quality)
-    ans_bytes = encode_ans(arrays, brotli_quality)
+    if trellis_states is None:
+        codec, ans_bytes = "ans", encode_ans(arrays, brotli_quality)
+    else:
+        codec, ans_bytes = "trellis", encode_trellis(arrays, trellis_states, brotli_quality)
     if sum(array.nbytes for array in arrays) <= TRY_BOTH_BELOW_BYTES:
         brotli_bytes = encode_brotli(arrays, brotli_quality)
         if len(brotli_bytes) <= len(ans_bytes):
             return "brotli", brotli_bytes
-    return "ans", ans_bytes
+    return codec, ans_bytes
 
 
 def group_tensors(tensors: dict[str, torch.Tensor]) -> list[tuple[str, list[TensorGroup]]]:
@@ -137,20 +145,29 @@ def encode_ans(arrays: list[np.ndarray], brotli_quality: int) -> bytes:
         codes_OI = array.reshape(ans.matrix_shape(array.shape))
         matrix_fit = fit_codes(codes_OI)
         center, level = fit_center_and_level(matrix_fit.column_level_I)
-        side_info_parts += [
-            [len(matrix_fit.templates_TI), center, level],
-            matrix_fit.templates_TI.ravel(),
-            matrix_fit.template_index_O,
-            matrix_fit.row_level_O,
-        ]
+        side_info_parts += trellis_writer.fit_side_info(matrix_fit)
         add_gaussian(level, matrix_fit.column_level_I - center)
         residual_OI = codes_OI - matrix_fit.templates_TI[matrix_fit.template_index_O]
         for level, block in ans.level_blocks(matrix_fit.row_level_O, matrix_fit.column_level_I):
             add_gaussian(level, residual_OI[block])
+    return _join_stream(side_info_parts, symbol_runs, arrays[0].dtype, brotli_quality)
+
+
+def encode_trellis(arrays: list[np.ndarray], n_states: int, brotli_quality: int) -> bytes:
+    """Encode non-empty integer arrays of trellis codes, for ``trellis.decode``.
+
+    Raises NotOnTrellisError for codes that no path of the trellis has.
+    """
+    return _join_stream(*trellis_writer.encode(arrays, n_states), arrays[0].dtype, brotli_quality)
+
+
+def _join_stream(
+    side_info_parts: list[Any], symbol_runs: list[tuple[np.ndarray, Any]], dtype: np.dtype, brotli_quality: int
+) -> bytes:
     coder = constriction.stream.stack.AnsCoder()
     for symbols, model in reversed(symbol_runs):  # ANS is a stack: what the decoder reads first is pushed last
         coder.encode_reverse(symbols, model)
-    side_info = np.concatenate(side_info_parts).astype(ans.side_info_dtype(arrays[0].dtype))
+    side_info = np.concatenate(side_info_parts).astype(ans.side_info_dtype(dtype))
     packed_side_info = encode_brotli([side_info], brotli_quality)
     words = coder.get_compressed().astype(ans.WORD_DTYPE).tobytes()
     return ans.PREAMBLE.pack(len(side_info), len(packed_side_info)) + packed_side_info + words

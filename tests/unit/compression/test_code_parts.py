@@ -14,7 +14,7 @@ PREDICTOR = "golf/inference/predictor.py"
 OPTIONAL_PARTS = {"attn_gate": "sparse", "two_lane_from": 3, "smear_gate_bos_id": 1}
 ALL_PARTS = RunParts(
     model=dataclasses.replace(TINY_MODEL_CONFIG, **OPTIONAL_PARTS),
-    codecs=frozenset({"ans", "brotli"}),
+    codecs=frozenset({"ans", "brotli", "trellis"}),
     ttt_method="score_first",
     has_memory=True,
 )
@@ -28,6 +28,7 @@ def test_the_predictor_imports_every_optional_module():
     ("change", "module"),
     [
         ({"codecs": frozenset({"brotli"})}, "golf/compression/ans.py"),
+        ({"codecs": frozenset({"brotli", "ans"})}, "golf/compression/trellis.py"),
         ({"has_memory": False}, "golf/inference/ngram_memory.py"),
         ({"ttt_method": "prequant"}, "golf/inference/score_first_sgd.py"),
         ({"model": TINY_MODEL_CONFIG}, "golf/model/gates.py"),
