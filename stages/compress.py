@@ -24,9 +24,9 @@ PREDICTOR_SOURCE = "golf/inference/predictor.py"
 def main() -> None:
     sections = dict(zip(packing.SECTIONS, loader.load_sections(*packing.SECTIONS), strict=True))
     cfg, ttt_cfg, memory_cfg = sections["compress"], sections["ttt"], sections["memory"]
-    stored, model_cfg = codes_io.load(CODES_PATH)
+    stored, model_cfg, trellis_states = codes_io.load(CODES_PATH)
     record = lineage.make_lineage("compress", {"codes": CODES_PATH}, cfg)
-    options = {"codec": cfg.codec, "brotli_quality": cfg.brotli_quality}
+    options = {"codec": cfg.codec, "brotli_quality": cfg.brotli_quality, "trellis_states": trellis_states}
     payload = writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options)
     codecs = frozenset(section.codec for section in reader.parse(ARTIFACT_PATH, payload)[0].sections)
     parts = RunParts(model=model_cfg, codecs=codecs, ttt_method=ttt_cfg.method, has_memory=bool(memory_cfg.orders))

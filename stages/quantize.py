@@ -8,6 +8,7 @@ from golf.model import checkpoint
 from golf.pipeline import runner, timing
 from golf.pipeline.progress import log_line
 from golf.quantization import codes_io, hessians, rate_control, report, sensitivity
+from golf.quantization.trellis import Coding
 
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
@@ -30,11 +31,12 @@ def main() -> None:
     sensitivity_by_name = sensitivity.load(SENSITIVITY_PATH, weights, sensitivity_inputs, weights_path)
     paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
     params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
+    coding = Coding.from_config(cfg)
     record = lineage.make_lineage("quantize", paths, *params)
 
     def packed_size(candidate: dict[str, QuantizedTensor]) -> int:
         stored = codes_io.to_storage(candidate, small_tensors)
-        options = {"codec": codec, "brotli_quality": brotli_quality}
+        options = {"codec": codec, "brotli_quality": brotli_quality, "trellis_states": coding.trellis_states}
         return len(writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options))
 
     quantized, base_step = rate_control.quantize_to_budget(
@@ -46,10 +48,11 @@ def main() -> None:
         size_fn=packed_size,
         max_bytes=limit_bytes - code_reserve_bytes,
     )
-    rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg)
-    codes_io.save(CODES_PATH, codes_io.to_storage(quantized, small_tensors), model_cfg, lineage=record)
+    rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding)
+    stored = codes_io.to_storage(quantized, small_tensors)
+    codes_io.save(CODES_PATH, stored, model_cfg, trellis_states=coding.trellis_states, lineage=record)
     io.write_csv(TENSORS_PATH, rows)
-    io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs))
+    io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
     totals = report.compute_totals(rows, small_tensors)
     io.write_json(METRICS_PATH, {**totals, "base_step": base_step})
     timing.write_timing_json("quantize", train_seconds=0.0)

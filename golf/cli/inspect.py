@@ -186,11 +186,11 @@ def _describe_tensors(path: Path) -> list[str]:
     lines.append(f"  {len(loaded)} tensors, {n_values:,} values")
     if kind == sensitivity.KIND:
         return lines + [_format_sensitivity(name, tensor) for name, tensor in loaded.items()]
-    return lines + _format_tensors(loaded)
+    return lines + _format_tensors(loaded, set(loaded) if meta.get("trellis_states") else set())
 
 
-def _format_tensors(tensors_by_name: dict[str, torch.Tensor]) -> list[str]:
-    """One line for each tensor, where codes and their scales are one tensor."""
+def _format_tensors(tensors_by_name: dict[str, torch.Tensor], trellis_names: set[str]) -> list[str]:
+    """One line for each tensor, where codes and their scales are one tensor. trellis_names: of codes on a trellis."""
     names = [
         name.removesuffix(quantized_tensor.CODES_SUFFIX)
         for name in tensors_by_name
@@ -214,15 +214,17 @@ def _format_tensors(tensors_by_name: dict[str, torch.Tensor]) -> list[str]:
     other_lines = [
         _format_tensor(name, tensor) for name, tensor in tensors_by_name.items() if name not in quantized_parts
     ]
-    return [_format_quantized(name, tensors_by_name) for name in quantized_names] + other_lines
+    return [_format_quantized(name, tensors_by_name, trellis_names) for name in quantized_names] + other_lines
 
 
-def _format_quantized(name: str, tensors_by_name: dict[str, torch.Tensor]) -> str:
+def _format_quantized(name: str, tensors_by_name: dict[str, torch.Tensor], trellis_names: set[str]) -> str:
     codes = tensors_by_name[name + quantized_tensor.CODES_SUFFIX]
     row_scales = tensors_by_name[name + quantized_tensor.ROW_SCALES_SUFFIX]
     col_scales = tensors_by_name.get(name + quantized_tensor.COL_SCALES_SUFFIX)
     max_code = int(codes.int().abs().max())
-    text = f"{report.empirical_entropy(codes):5.2f} bits, |code| to {max_code}, row scales {_format_range(row_scales)}"
+    parity_known = name + quantized_tensor.CODES_SUFFIX in trellis_names
+    bits = report.empirical_entropy(codes, parity_known=parity_known)
+    text = f"{bits:5.2f} bits, |code| to {max_code}, row scales {_format_range(row_scales)}"
     text += "" if col_scales is None else f", column scales {_format_range(col_scales)}"
     return f"  {name:<28} {_format_shape(codes):>9} {_format_dtype(codes):<6} {text}"
 
@@ -289,7 +291,9 @@ def _describe_golf_file(path: Path) -> list[str]:
     lines.append(
         f"  codec {', '.join(codecs) or 'none'}; upstream splits: {', '.join(header.upstream_splits) or 'none'}"
     )
-    return lines + _format_tensors(tensors_by_name)
+    trellis_sections = (section for section in header.sections if section.codec == "trellis")
+    trellis_names = {name for section in trellis_sections for group in section.groups for name in group.names}
+    return lines + _format_tensors(tensors_by_name, trellis_names)
 
 
 def _describe_code_bundle(path: Path) -> list[str]:

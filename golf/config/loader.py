@@ -81,6 +81,8 @@ class Config:
             )
         if self.quantize.grid == "row_column" and not self.calibrate.sensitivity_tokens:
             yield "calibrate.sensitivity_tokens", "must be above 0 with quantize.grid = row_column, got 0"
+        if self.quantize.coding == "trellis" and self.compress.codec != "ans":
+            yield "quantize.coding", f"must be scalar with compress.codec = {self.compress.codec}, got trellis"
         if self.compress.count == "bundle" and self.quantize.weights != "ema":
             yield "compress.count", f"must be predictor with quantize.weights = {self.quantize.weights}"
         last_entry = (self.train.context_schedule or ((context,),))[-1]

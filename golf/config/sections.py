@@ -171,6 +171,11 @@ class QuantizeConfig:
     grid: Literal["row", "row_column"]
     # row_column: geometric mean step in standard deviations; null: the one that fills the limit
     base_step: Annotated[float, Range(low=1e-6, high=1000)] | None
+    # scalar: each code is rounded by itself | trellis: along a path of least cost, docs/references.md#trellis
+    coding: Literal["scalar", "trellis"]
+    trellis_states: Literal[4, 8, 16]  # trellis: states; more are slower to find the path of, and save bytes
+    # row_column: c of (error in steps)² + c x bits, which codes minimize; 0: the error alone
+    rate_weight: Annotated[float, Range(low=0, high=10)]
     min_weights: SizeOrZero  # matrices of at most this many weights stay fp16
     # share of the Hessian's mean diagonal that is added to the diagonal
     damping_frac: Annotated[float, Range(low=1e-9, high=100)]
@@ -183,6 +188,10 @@ class QuantizeConfig:
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.grid == "row" and self.base_step is not None:
             yield "base_step", f"must be null with quantize.grid = row, which uses clips, got {self.base_step:g}"
+        if self.grid == "row" and self.coding == "trellis":
+            yield "coding", "must be scalar with quantize.grid = row, got trellis"
+        if self.grid == "row" and self.rate_weight:
+            yield "rate_weight", f"must be 0 with quantize.grid = row, got {self.rate_weight:g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from golf.artifacts import io
+from golf.compression import trellis
 from golf.compression.quantized_tensor import CODES_SUFFIX, COL_SCALES_SUFFIX, ROW_SCALES_SUFFIX, QuantizedTensor
 from golf.config import validation
 from golf.config.model import ModelConfig
@@ -42,18 +43,32 @@ def to_storage(
     return stored
 
 
-def save(path: str | Path, stored: dict[str, torch.Tensor], model_cfg: ModelConfig, **metadata: Any) -> None:
-    """Write stored tensors with the model's config and ``metadata``, such as the lineage."""
-    io.save_tensors(path, stored, kind=KIND, meta={"model": dataclasses.asdict(model_cfg), **metadata})
+def save(
+    path: str | Path,
+    stored: dict[str, torch.Tensor],
+    model_cfg: ModelConfig,
+    *,
+    trellis_states: int | None = None,
+    **metadata: Any,
+) -> None:
+    """Write stored tensors with the model's config and ``metadata``, such as the lineage.
+
+    trellis_states: of the trellis that all codes follow; None if they follow none.
+    """
+    meta = {"model": dataclasses.asdict(model_cfg), "trellis_states": trellis_states, **metadata}
+    io.save_tensors(path, stored, kind=KIND, meta=meta)
 
 
-def load(path: str | Path) -> tuple[dict[str, torch.Tensor], ModelConfig]:
-    """Return the stored tensors and the model's config.
+def load(path: str | Path) -> tuple[dict[str, torch.Tensor], ModelConfig, int | None]:
+    """Return the stored tensors, the model's config and the states of the codes' trellis, as given to ``save``.
 
-    Raises ArtifactError: damaged, or without a valid model config.
+    Raises ArtifactError: damaged, without a valid model config, or of a trellis that does not exist.
     """
     stored, metadata = io.load_tensors(path, kind=KIND)
     model_cfg, problems = validation.from_mapping(ModelConfig, metadata.get("model"), "model")
     if model_cfg is None or problems:
         raise ArtifactError(path, f"its model config is not valid: {problems[0]}", "run quantize again")
-    return stored, model_cfg
+    trellis_states = metadata.get("trellis_states")
+    if trellis_states not in (None, *trellis.STATE_COUNTS):
+        raise ArtifactError(path, f"names {trellis_states!r} states of a trellis", "run quantize again")
+    return stored, model_cfg, trellis_states

@@ -31,6 +31,7 @@ nearest plane, arXiv:2507.18553). So one factorization is enough, and each colum
 
 # N matrices solved together, O output features, I input features, J columns of a block
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -62,10 +63,13 @@ def gptq(
     *,
     block_size: int,
     max_code: float = float("inf"),
+    round_column: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the codes, whole numbers in fp32 [N, O, I] within ±max_code; code · row scale · column scale ≈ w.
 
-    block_size: columns of a block; it affects speed, and codes by float rounding only. Dead columns get code 0.
+    block_size: columns of a block; it affects speed, and codes by float rounding only. Dead columns get code 0 by
+    rounding. round_column: from a column in steps [N, 1, O] and its place in the order to its codes; None rounds to
+    nearest.
     """
     n_columns = w_NOI.shape[2]
     # Transposed, so that a column is contiguous in memory: each is read and written whole.
@@ -96,7 +100,11 @@ def gptq(
                         factor.coupling[:, inner_start:j, j : j + 1].mT, error_NIO[:, inner_start:j]
                     )
                 torch.div(column_N1O, scales_N1O, out=code_N1O)
-                code_N1O.round_().clamp_(-max_code, max_code)
+                if round_column is None:
+                    code_N1O.round_()
+                else:
+                    code_N1O.copy_(round_column(code_N1O, j))
+                code_N1O.clamp_(-max_code, max_code)
                 torch.addcmul(w_NIO[:, j : j + 1], code_N1O, scales_N1O, value=-1, out=error_N1O)
     inverse_order_NI = factor.order.argsort(dim=1)
     return codes_NIO.gather(1, inverse_order_NI[:, :, None].expand_as(codes_NIO)).mT.contiguous()

@@ -25,6 +25,7 @@ from golf.errors import BudgetExceededError
 from golf.pipeline.progress import log_line
 from golf.quantization import report, solver
 from golf.quantization.column_scales import ColumnScales, StepTooSmallError
+from golf.quantization.trellis import Coding
 
 __all__ = [
     "MIN_BASE_STEP",
@@ -83,10 +84,13 @@ def quantize_to_budget(
         return solver.quantize_model(weights, hessians, inputs, cfg, sensitivity), base_step
     batches = solver.build_batches(weights, hessians, inputs, cfg.damping_frac)
     column_scales = solver.compute_column_scales(batches, weights, sensitivity)
+    coding = Coding.from_config(cfg)
 
     def solve(base_step: float) -> Attempt:
         try:
-            quantized = solver.quantize_with_column_scales(batches, weights, column_scales, base_step, cfg.block_size)
+            quantized = solver.quantize_with_column_scales(
+                batches, weights, column_scales, base_step, cfg.block_size, coding
+            )
         except StepTooSmallError as error:
             if base_step == _MAX_BASE_STEP:
                 raise

@@ -12,6 +12,7 @@ from golf.compression import quantized_tensor
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config.sections import QuantizeConfig
 from golf.quantization import param_kinds, row_scales
+from golf.quantization.trellis import ROUND_TO_NEAREST, Coding
 
 __all__ = [
     "column_rows",
@@ -27,12 +28,16 @@ _N_COLUMN_GROUPS = 16  # per tensor in columns.csv
 _MAX_BINS = 1 << 20  # of a histogram; codes with outliers may spread over int32, and are sorted instead
 
 
-def empirical_entropy(codes: torch.Tensor) -> float:
+def empirical_entropy(codes: torch.Tensor, *, parity_known: bool = False) -> float:
     """Return the order-0 entropy in bits per code: what an ideal coder that knows the histogram needs.
+
+    parity_known: the decoder knows beforehand whether a code is even, as on a trellis; histograms are of each parity.
 
     >>> empirical_entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
     1.5
     """
+    if parity_known:
+        return empirical_entropy(codes) - empirical_entropy(codes & 1)
     flat = codes.flatten().long()
     low, high = int(flat.min()), int(flat.max())
     is_sparse = high - low > _MAX_BINS
@@ -48,22 +53,30 @@ def output_error(w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Ten
 
 
 def tensor_row(
-    name: str, w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Tensor, bits: int | None
+    name: str,
+    w_OI: torch.Tensor,
+    quantized: QuantizedTensor,
+    h_II: torch.Tensor,
+    bits: int | None,
+    coding: Coding = ROUND_TO_NEAREST,
 ) -> dict[str, Any]:
     """Return a tensor's row of tensors.csv. bits: of a code; None on the row_column grid, which clips nothing.
 
-    bits_per_weight, entropy_bytes: order-0 entropy of the codes. mean_step_rms: geometric mean of the steps over the
-    rms of the weights; None where all weights are 0. error_vs_rtn: output error over that of rounding each weight to
-    nearest with the same scales. clipped_frac: share of codes at the end of their range.
+    bits_per_weight, entropy_bytes: order-0 entropy of the codes; on a trellis, given their parity. mean_step_rms:
+    geometric mean of the distance between levels over the rms of the weights; None where all weights are 0.
+    error_vs_rtn: output error over that of rounding each weight to the nearest of levels as far apart. clipped_frac:
+    share of codes at the end of their range.
     """
     if bits is None:
+        spacing = coding.spacing
         steps_OI = quantized_tensor.dequantize(dataclasses.replace(quantized, codes=torch.ones_like(w_OI)))
-        rtn_codes_OI = (w_OI / steps_OI).round()
+        rtn_codes_OI = (w_OI / (spacing * steps_OI)).round() * spacing
     else:
         rtn_codes_OI = row_scales.round_to_nearest(w_OI, quantized.row_scales, bits)
     gptq_error = output_error(w_OI, quantized, h_II)
     rtn_error = output_error(w_OI, dataclasses.replace(quantized, codes=rtn_codes_OI), h_II)
-    entropy, rms = empirical_entropy(quantized.codes), float(w_OI.double().square().mean().sqrt())
+    entropy = empirical_entropy(quantized.codes, parity_known=coding.trellis_states is not None)
+    rms = float(w_OI.double().square().mean().sqrt())
     is_clipped = quantized.codes.abs() == (row_scales.max_code(bits) if bits else torch.inf)
     return {
         "tensor": name,
@@ -71,7 +84,7 @@ def tensor_row(
         "weights": w_OI.numel(),
         "bits_per_weight": round(entropy, 4),
         "entropy_bytes": round(entropy * w_OI.numel() / 8),
-        "mean_step_rms": round(_geometric_mean_step(quantized) / rms, 4) if rms else None,
+        "mean_step_rms": round(coding.spacing * _geometric_mean_step(quantized) / rms, 4) if rms else None,
         "error_vs_rtn": round(gptq_error / rtn_error, 4) if rtn_error > 0 else 1.0,
         "clipped_frac": round(is_clipped.double().mean().item(), 6),
     }
@@ -83,13 +96,16 @@ def _geometric_mean_step(quantized: QuantizedTensor) -> float:
     return float((quantized.row_scales.double().log().mean() + col_scales_I.double().log().mean()).exp())
 
 
-def column_rows(name: str, quantized: QuantizedTensor, h_II: torch.Tensor) -> list[dict[str, Any]]:
+def column_rows(
+    name: str, quantized: QuantizedTensor, h_II: torch.Tensor, coding: Coding = ROUND_TO_NEAREST
+) -> list[dict[str, Any]]:
     """Return a tensor's rows of columns.csv: the order-0 entropy of up to 16 groups of columns, of equal size ± 1.
 
     Columns are sorted by falling column scale or, on the row grid, by falling diagonal of H, which is GPTQ's order.
     """
     sort_key_I = h_II.diagonal() if quantized.col_scales is None else quantized.col_scales
     order_I = sort_key_I.float().argsort(descending=True, stable=True)
+    parity_known = coding.trellis_states is not None
     groups = order_I.tensor_split(min(_N_COLUMN_GROUPS, len(order_I)))
     return [
         {
@@ -97,17 +113,22 @@ def column_rows(name: str, quantized: QuantizedTensor, h_II: torch.Tensor) -> li
             "kind": param_kinds.param_kind(name, quantized.codes.shape, 0),
             "group": number,
             "columns": len(group),
-            "bits_per_weight": round(empirical_entropy(quantized.codes[:, group]), 4),
+            "bits_per_weight": round(empirical_entropy(quantized.codes[:, group], parity_known=parity_known), 4),
         }
         for number, group in enumerate(groups, start=1)
     ]
 
 
 def column_table(
-    quantized: dict[str, QuantizedTensor], hessians: Mapping[str, torch.Tensor], inputs: dict[str, str]
+    quantized: dict[str, QuantizedTensor],
+    hessians: Mapping[str, torch.Tensor],
+    inputs: dict[str, str],
+    coding: Coding = ROUND_TO_NEAREST,
 ) -> list[dict[str, Any]]:
     """Return columns.csv: the rows of every quantized tensor."""
-    return [row for name, qtensor in quantized.items() for row in column_rows(name, qtensor, hessians[inputs[name]])]
+    return [
+        row for name, qtensor in quantized.items() for row in column_rows(name, qtensor, hessians[inputs[name]], coding)
+    ]
 
 
 def tensor_table(
@@ -116,12 +137,13 @@ def tensor_table(
     hessians: Mapping[str, torch.Tensor],
     inputs: dict[str, str],
     cfg: QuantizeConfig,
+    coding: Coding = ROUND_TO_NEAREST,
 ) -> list[dict[str, Any]]:
     """Return tensors.csv: a row for every quantized tensor."""
     rows = []
     for name, qtensor in quantized.items():
         bits = row_scales.code_bits(name, cfg) if qtensor.col_scales is None else None
-        rows.append(tensor_row(name, weights[name], qtensor, hessians[inputs[name]], bits))
+        rows.append(tensor_row(name, weights[name], qtensor, hessians[inputs[name]], bits, coding))
     return rows
 
 

@@ -18,6 +18,7 @@ from golf.errors import DivergenceError
 from golf.quantization import param_kinds, row_scales
 from golf.quantization.column_scales import ColumnScales, StepTooSmallError
 from golf.quantization.gptq import HessianFactor, NotPositiveDefiniteError, factorize, gptq
+from golf.quantization.trellis import ROUND_TO_NEAREST, Coding, ColumnRounder, RateModel
 
 __all__ = [
     "MAX_BATCH_ELEMENTS",
@@ -32,6 +33,7 @@ __all__ = [
 
 MAX_BATCH_ELEMENTS = 1 << 24  # of weights and Hessians in a batch; a larger one costs memory and saves no time
 _MAX_CODE = 2**31 - 128  # the largest int32 that is also a float32
+_MAX_TRELLIS_CODE = 2**24  # float32 holds no odd number beyond it
 _CODE_DTYPES = (torch.int8, torch.int16, torch.int32)
 _Tensors = Mapping[str, torch.Tensor]
 
@@ -61,7 +63,9 @@ def quantize_model(
     if cfg.base_step is None:
         raise ValueError("cfg.base_step is None: rate_control.quantize_to_budget finds one")
     column_scales = compute_column_scales(batches, weights, sensitivity)
-    return quantize_with_column_scales(batches, weights, column_scales, cfg.base_step, cfg.block_size)
+    return quantize_with_column_scales(
+        batches, weights, column_scales, cfg.base_step, cfg.block_size, Coding.from_config(cfg)
+    )
 
 
 def quantize_with_row_scales(
@@ -85,20 +89,68 @@ def quantize_with_row_scales(
 
 
 def quantize_with_column_scales(
-    batches: list[SolveBatch], weights: _Tensors, column_scales: ColumnScales, base_step: float, block_size: int
+    batches: list[SolveBatch],
+    weights: _Tensors,
+    column_scales: ColumnScales,
+    base_step: float,
+    block_size: int,
+    coding: Coding = ROUND_TO_NEAREST,
 ) -> dict[str, QuantizedTensor]:
-    """Quantize on the row_column grid at ``base_step``: scales by sensitivity, by row and by column; no clipping."""
+    """Quantize on the row_column grid at ``base_step``: scales by sensitivity, by row and by column; no clipping.
+
+    base_step is the distance between levels that may follow each other, on a trellis two steps. Rates are counted under
+    the coder's tables for the codes by round-to-nearest, so that codes depend on ``base_step`` alone.
+    """
     quantized: dict[str, QuantizedTensor] = {}
+    unit_step = base_step / coding.spacing
     for batch in batches:
-        scales = {
-            name: column_scales.compute_row_scales(name, base_step) for _, names in batch.members for name in names
-        }
-        codes = _solve_batch(batch, weights, scales, column_scales.col_scales, block_size=block_size)
+        batch_names = [name for _, names in batch.members for name in names]
+        scales = {name: column_scales.compute_row_scales(name, unit_step) for name in batch_names}
+        importances = {name: column_scales.compute_importance(name, unit_step, scales[name]) for name in batch_names}
+        rate_models = None
+        if coding.rate_weight:
+            nearest = {
+                name: _round_to_nearest(name, weights[name], scales[name], column_scales) for name in batch_names
+            }
+            rate_models = {name: RateModel.fit(nearest[name], coding) for name in batch_names}
+        round_column = _make_rounder(batch, coding, importances, rate_models)
+        col_scales = column_scales.col_scales
+        codes = _solve_batch(batch, weights, scales, col_scales, block_size=block_size, round_column=round_column)
+        max_code = _MAX_CODE if coding.trellis_states is None else _MAX_TRELLIS_CODE
         quantized |= {
-            name: QuantizedTensor(to_int_codes(name, codes[name]), scales[name], column_scales.col_scales[name])
+            name: QuantizedTensor(
+                to_int_codes(name, codes[name], max_code), scales[name], column_scales.col_scales[name]
+            )
             for name in codes
         }
     return {name: quantized[name] for name in weights if name in quantized}
+
+
+def _make_rounder(
+    batch: SolveBatch,
+    coding: Coding,
+    importances: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    rate_models: Mapping[str, RateModel] | None,
+) -> ColumnRounder | None:
+    """What rounds a batch's columns; None to round to nearest."""
+    if coding.trellis_states is None and rate_models is None:
+        return None
+    stacks = [names for _, names in batch.members]
+    return ColumnRounder(
+        coding,
+        [[len(importances[name][0]) for name in names] for names in stacks],
+        torch.stack([torch.cat([importances[name][0] for name in names]) for names in stacks]),
+        torch.stack([importances[names[0]][1] for names in stacks]),
+        None if rate_models is None else [[rate_models[name] for name in names] for names in stacks],
+        batch.factor.order,
+    )
+
+
+def _round_to_nearest(
+    name: str, w_OI: torch.Tensor, row_scales_O: torch.Tensor, column_scales: ColumnScales
+) -> torch.Tensor:
+    steps_OI = row_scales_O.float()[:, None] * column_scales.col_scales[name].float()
+    return to_int_codes(name, (w_OI / steps_OI).round())
 
 
 def compute_column_scales(batches: list[SolveBatch], weights: _Tensors, sensitivity: _Tensors) -> ColumnScales:
@@ -155,6 +207,7 @@ def _solve_batch(
     *,
     block_size: int,
     max_code: float = float("inf"),
+    round_column: ColumnRounder | None = None,
 ) -> dict[str, torch.Tensor]:
     """Codes fp32 [O, I] by tensor name. Row scales: [O]; column scales: [I], equal for tensors that share an input."""
     codes_NOI = gptq(
@@ -166,6 +219,7 @@ def _solve_batch(
         else torch.stack([col_scale_by_name[names[0]] for _, names in batch.members]),
         block_size=block_size,
         max_code=max_code,
+        round_column=round_column,
     )
     code_by_name: dict[str, torch.Tensor] = {}
     for (_, names), codes_OI in zip(batch.members, codes_NOI, strict=True):
@@ -173,15 +227,15 @@ def _solve_batch(
     return code_by_name
 
 
-def to_int_codes(name: str, codes_OI: torch.Tensor) -> torch.Tensor:
+def to_int_codes(name: str, codes_OI: torch.Tensor, max_code: int = _MAX_CODE) -> torch.Tensor:
     """Return the codes as int8, int16 or int32, the first that fits.
 
-    Raises StepTooSmallError, naming the tensor, if none.
+    Raises StepTooSmallError, naming the tensor, for a code beyond ±max_code.
     """
     max_abs = float(codes_OI.abs().max()) if codes_OI.numel() else 0.0
-    if not max_abs <= _MAX_CODE:
+    if not max_abs <= max_code:
         raise StepTooSmallError(
-            f"{name}: needs a code of {max_abs:.3g}, the largest is {_MAX_CODE:,}; raise quantize.base_step"
+            f"{name}: needs a code of {max_abs:.3g}, the largest is {max_code:,}; raise quantize.base_step"
         )
     return codes_OI.to(next(dtype for dtype in _CODE_DTYPES if max_abs <= torch.iinfo(dtype).max))
 

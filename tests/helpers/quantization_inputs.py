@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import torch
 
@@ -10,6 +11,14 @@ from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
 # Several passes of the loop, and an embedding that is not near zero.
 MODEL_CONFIG = dataclasses.replace(TINY_MODEL_CONFIG, vocab_size=300, context_length=16, embed_std=0.5, recur_passes=3)
+
+
+def make_quantize_config(**changes) -> SimpleNamespace:
+    """What GPTQ on the row_column grid reads of the section quantize; round to nearest unless changed."""
+    coding = {"coding": "scalar", "trellis_states": 8, "rate_weight": 0.0}
+    return SimpleNamespace(
+        **{"grid": "row_column", "base_step": None, "damping_frac": 0.01, "block_size": 128} | coding | changes
+    )
 
 
 def make_model() -> GPT:

@@ -179,7 +179,7 @@ def test_codes_without_their_scales_are_shown_as_plain_tensors(work_dir):
 
 
 def test_a_submission_of_many_tensors_shows_its_codes_before_small_tensors(work_dir, tiny_model_config):
-    stored, _ = codes_io.load(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=60))
+    stored, _, _ = codes_io.load(write_codes(work_dir / "codes.safetensors", tiny_model_config, n_small=60))
     packed = writer.pack(stored, tiny_model_config, upstream_splits=("train",), codec="ans", brotli_quality=5)
     io.write_bytes(work_dir / "model.golf", packed)
     lines = inspect.describe(work_dir / "model.golf").splitlines()

@@ -102,7 +102,20 @@ def test_all_problems_are_reported_in_one_message(params_file):
             {"quantize.grid": "row", "quantize.base_step": 0.5},
             "quantize.base_step: must be null with quantize.grid = row",
         ),
-        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 14500"),
+        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 15600"),
+        (
+            {"quantize.grid": "row", "quantize.rate_weight": 0.0},
+            "quantize.coding: must be scalar with quantize.grid = row, got trellis",
+        ),
+        (
+            {"quantize.grid": "row", "quantize.coding": "scalar"},
+            "quantize.rate_weight: must be 0 with quantize.grid = row, got 0.05",
+        ),
+        (
+            {"compress.codec": "brotli"},
+            "quantize.coding: must be scalar with compress.codec = brotli, got trellis",
+        ),
+        ({"quantize.trellis_states": 5}, "quantize.trellis_states: must be one of 4, 8, 16, got 5"),
         ({"calibrate.sensitivity_tokens": 0}, "calibrate.sensitivity_tokens: must be above 0 with quantize.grid"),
         ({"calibrate.sensitivity_tokens": 65792}, "calibrate.sensitivity_tokens: must be at most"),
         ({"model.d_model": 191}, "model.d_model: must be a multiple of n_heads = 6, got 191"),

@@ -141,6 +141,7 @@ def test_constant_and_zero_tensors_of_any_shape_come_back_within_half_a_step(val
 
 @pytest.mark.parametrize(("base_step", "message"), [(1e-9, "is 0 in fp16; raise it"), (1e9, "beyond fp16; lower it")])
 def test_a_base_step_whose_scales_fp16_cannot_hold_is_refused_by_name(base_step, message):
-    scales = make_scales(*random_problem())
+    weights, hessians, sensitivity = random_problem()
+    scales = make_scales({name: 1e-3 * w for name, w in weights.items()}, hessians, sensitivity)
     with pytest.raises(DivergenceError, match=rf"a: quantize\.base_step = .* {message}"):
         scales.compute_row_scales("a", base_step)

@@ -1,8 +1,8 @@
 """golf.quantization.rate_control: any budget is met in few solves, and one too small is refused."""
 
+import functools
 import math
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.compression import reader, writer
-from golf.errors import BudgetExceededError
+from golf.errors import BudgetExceededError, DivergenceError
 from golf.quantization import codes_io, rate_control, report
-from golf.quantization.column_scales import StepTooSmallError
-from tests.helpers.quantization_inputs import draw_hessian, draw_weights
+from tests.helpers.quantization_inputs import draw_hessian, draw_weights, make_quantize_config
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
 INPUTS = {"tok_emb.weight": "tok_emb", "blocks.0.mlp.fc.weight": "blocks.0.mlp.fc"}
@@ -24,15 +23,19 @@ SENSITIVITY = {name: torch.rand(len(w), generator=torch.Generator().manual_seed(
 OVERHEAD_BYTES = 9000
 
 
-def packed_size(quantized) -> int:
+def packed_size(quantized, parity_known: bool = False) -> int:
     """The size under a codec 2 % off the ideal."""
     return OVERHEAD_BYTES + round(
-        1.02 * sum(report.empirical_entropy(q.codes) * q.codes.numel() / 8 for q in quantized.values())
+        1.02
+        * sum(
+            report.empirical_entropy(q.codes, parity_known=parity_known) * q.codes.numel() / 8
+            for q in quantized.values()
+        )
     )
 
 
 def quantize_to(max_bytes: int):
-    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
+    cfg = make_quantize_config()
     return rate_control.quantize_to_budget(
         WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=max_bytes
     )
@@ -75,7 +78,7 @@ def test_a_filled_limit_needs_no_line(capfd):
 
 
 def test_a_given_base_step_is_kept_whatever_the_budget():
-    cfg = SimpleNamespace(grid="row_column", base_step=0.7, damping_frac=0.01, block_size=128)
+    cfg = make_quantize_config(base_step=0.7)
     quantized, base_step = rate_control.quantize_to_budget(
         WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=10
     )
@@ -109,36 +112,53 @@ def test_two_nearly_equal_base_steps_do_not_send_the_search_to_the_end_of_its_ra
     assert attempts[-1].base_step < 2 * attempts[0].base_step
 
 
-def quantize_with_outlier(outlier: float, max_bytes: int):
+def quantize_with_outlier(outlier: float, max_bytes: int, coding: str = "scalar"):
     weights = {name: w.clone() for name, w in WEIGHTS.items()}
     weights["blocks.0.mlp.fc.weight"][0, 0] = outlier
-    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
+    size_fn = functools.partial(packed_size, parity_known=coding == "trellis")
     return rate_control.quantize_to_budget(
-        weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=max_bytes
+        weights,
+        HESSIANS,
+        INPUTS,
+        make_quantize_config(coding=coding),
+        SENSITIVITY,
+        size_fn=size_fn,
+        max_bytes=max_bytes,
     )
 
 
-def test_an_outlier_that_stops_the_search_gives_the_largest_possible_file_and_is_named(capfd):
-    _, base_step = quantize_with_outlier(1e9, 150_000)
-    assert base_step > rate_control.MIN_BASE_STEP
-    assert "smaller steps fail: blocks.0.mlp.fc.weight: needs a code of" in capfd.readouterr().err
+@pytest.mark.parametrize("coding", ["scalar", "trellis"])
+@pytest.mark.parametrize("outlier", [1e4, 1e9])
+def test_an_outlier_leaves_no_large_limit_unfilled(coding, outlier):
+    quantized, _ = quantize_with_outlier(outlier, 150_000, coding=coding)
+    assert 150_000 * 0.999 <= packed_size(quantized, parity_known=coding == "trellis") <= 150_000
 
 
-def test_an_outlier_beyond_every_base_step_ends_in_an_error_that_names_its_tensor():
-    with pytest.raises(
-        StepTooSmallError, match=r"blocks\.0\.mlp\.fc\.weight: needs a code of .* raise quantize\.base_step"
-    ):
+def test_an_outlier_beyond_every_row_scale_ends_in_an_error_that_names_its_tensor():
+    with pytest.raises(DivergenceError, match=r"blocks\.0\.mlp\.fc\.weight: holds weights of about .* beyond fp16"):
         quantize_with_outlier(1e15, 50_000)
 
 
-@pytest.mark.parametrize("codec", ["brotli", "ans"])
+@pytest.mark.parametrize(
+    ("codec", "coding", "rate_weight"),
+    [("brotli", "scalar", 0.0), ("ans", "scalar", 0.0), ("ans", "scalar", 0.1)],
+)
 @pytest.mark.parametrize("max_bytes", [14_000, 30_000, 60_000])
-def test_real_files_fit_and_fill_their_budget(codec, max_bytes):
-    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
+def test_real_files_fit_and_fill_their_budget(codec, coding, rate_weight, max_bytes):
+    check_budget(codec, coding, rate_weight, max_bytes)
+
+
+def test_real_files_of_trellis_codes_fit_and_fill_their_budget():
+    check_budget("ans", "trellis", 0.1, 30_000)
+
+
+def check_budget(codec: str, coding: str, rate_weight: float, max_bytes: int) -> None:
+    cfg = make_quantize_config(coding=coding, rate_weight=rate_weight)
+    options = {"codec": codec, "brotli_quality": 5, "trellis_states": 8 if coding == "trellis" else None}
 
     def pack_size(quantized) -> int:
         stored = codes_io.to_storage(quantized, {})
-        return len(writer.pack(stored, TINY_MODEL_CONFIG, upstream_splits=("train",), codec=codec, brotli_quality=5))
+        return len(writer.pack(stored, TINY_MODEL_CONFIG, upstream_splits=("train",), **options))
 
     quantized, _ = rate_control.quantize_to_budget(
         WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=pack_size, max_bytes=max_bytes
@@ -150,7 +170,7 @@ def test_real_files_fit_and_fill_their_budget(codec, max_bytes):
 def test_weights_with_heavy_tails_fill_limits_that_need_codes_beyond_int16(max_bytes, tmp_path):
     rng = np.random.default_rng(0)
     weights = {name: torch.from_numpy(rng.standard_t(2, w.shape)).float() for name, w in WEIGHTS.items()}
-    cfg = SimpleNamespace(grid="row_column", base_step=None, damping_frac=0.01, block_size=128)
+    cfg = make_quantize_config()
 
     def pack(quantized) -> bytes:
         stored = codes_io.to_storage(quantized, {})

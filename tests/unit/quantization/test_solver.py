@@ -10,9 +10,9 @@ from golf.compression import quantized_tensor
 from golf.errors import DivergenceError
 from golf.quantization import codes_io, report, solver
 from golf.quantization.gptq import factorize, gptq
-from tests.helpers.quantization_inputs import draw_layers, draw_weights
+from tests.helpers.quantization_inputs import draw_layers, draw_weights, make_quantize_config
 
-QUANTIZE_CONFIG = SimpleNamespace(grid="row_column", base_step=0.4, damping_frac=0.01, block_size=128)
+QUANTIZE_CONFIG = make_quantize_config(base_step=0.4)
 PROJ = "blocks.0.mlp.proj.weight"
 
 
@@ -59,10 +59,12 @@ def test_codes_come_as_int8_where_that_holds_them_and_are_never_clipped():
     assert float(quantized_tensor.dequantize(quantized[PROJ])[0, 0]) == pytest.approx(500, abs=10)
 
 
-def test_a_code_beyond_int32_is_refused_by_name():
+def test_a_weight_beyond_every_row_scale_is_refused_by_name():
     weights, hessians, inputs, sensitivity = random_problem()
     weights[PROJ][0, 0] = 1e12
-    with pytest.raises(DivergenceError, match=r"proj\.weight: needs a code of .* the largest is 2,147,483,520; raise"):
+    with pytest.raises(
+        DivergenceError, match=r"proj\.weight: holds weights of about .*, whose row scale is beyond fp16"
+    ):
         quantize(weights, hessians, inputs, sensitivity)
 
 
