@@ -20,7 +20,7 @@ import torch
 import zstandard
 
 from golf.artifacts import io
-from golf.compression import ans, writer
+from golf.compression import ans, trellis, writer
 from golf.compression.ans_fit import fit_codes
 from golf.quantization import codes_io
 
@@ -50,23 +50,27 @@ def main() -> None:
     args = parser.parse_args()
     files = {path: load_sections(path) for path in args.codes}
     if args.record:
-        files["Gaussians of the record model's shapes"] = sample_record_codes()
-    tables = {file: [compare(name, arrays) for name, arrays in sections.items()] for file, sections in files.items()}
+        files["Gaussians of the record model's shapes"] = sample_record_codes(), None
+    tables = {
+        file: [compare(name, arrays, trellis_states) for name, arrays in sections.items()]
+        for file, (sections, trellis_states) in files.items()
+    }
     for file, rows in tables.items():
         print_table(file, rows)
     if args.json:
         io.write_json(args.json, {"threads": torch.get_num_threads(), "files": tables})
 
 
-def load_sections(path) -> dict[str, list[np.ndarray]]:
-    """The sections as ``writer.pack`` makes them."""
-    stored, _ = codes_io.load(path)
-    return {
+def load_sections(path) -> tuple[dict[str, list[np.ndarray]], int | None]:
+    """The sections as ``writer.pack`` makes them, and the states of the trellis that their codes follow."""
+    stored, _, trellis_states = codes_io.load(path)
+    sections = {
         f"{groups[0].pattern} {dtype}" if dtype.startswith("int") else dtype: [
             stored[name].numpy() for group in groups for name in group.names
         ]
         for dtype, groups in writer.group_tensors(stored)
     }
+    return sections, trellis_states
 
 
 def sample_record_codes() -> dict[str, list[np.ndarray]]:
@@ -81,7 +85,7 @@ def sample_record_codes() -> dict[str, list[np.ndarray]]:
     return sections
 
 
-def compare(name: str, arrays: list[np.ndarray]) -> dict:
+def compare(name: str, arrays: list[np.ndarray], trellis_states: int | None) -> dict:
     """Bytes, encoding and decoding seconds of each coder; bytes of each entropy model."""
     row = {"section": name, "values": sum(array.size for array in arrays)}
     raw = writer.to_planes(arrays)
@@ -95,8 +99,11 @@ def compare(name: str, arrays: list[np.ndarray]) -> dict:
         return row | {
             "high byte, order 0": round(order_0_bytes(writer.to_planes(arrays)[: len(raw) // 2])) + len(raw) // 2
         }
-    packed, encode_s = time_call(writer.encode_ans, arrays, 11)
-    decoded, decode_s = time_call(ans.decode, packed, arrays[0].dtype, [array.shape for array in arrays])
+    if trellis_states is None:
+        (packed, encode_s), decode = time_call(writer.encode_ans, arrays, 11), ans.decode
+    else:
+        (packed, encode_s), decode = time_call(writer.encode_trellis, arrays, trellis_states, 11), trellis.decode
+    decoded, decode_s = time_call(decode, packed, arrays[0].dtype, [array.shape for array in arrays])
     row["ours"] = {"bytes": len(packed), "encode_s": encode_s, "decode_s": decode_s}
     require_equal(all(np.array_equal(x, y) for x, y in zip(arrays, decoded, strict=True)), "ours", name)
     return row | {model: round(size) for model, size in ideal_bytes(arrays).items()}

@@ -121,7 +121,7 @@ class GolfCoder:
 
     def _measure_dev(self, work: Path, cfg: Config) -> float:
         """Plain bpb of dev with the packed weights."""
-        stored, model_cfg = codes_io.load(work / "artifacts/quantize/codes.safetensors")
+        stored, model_cfg, _ = codes_io.load(work / "artifacts/quantize/codes.safetensors")
         ctx = device.init_context(cfg.ema, "ema", attention_backends.resolve_attention)
         options = {"eval_batch_tokens": cfg.ema.eval_batch_tokens}
         measure_bpb = quick_bpb.make_plain_bpb_fn(self._data.dev.stream, model_cfg, ctx, **options)
