@@ -9,6 +9,7 @@ import sys
 import brotli  # noqa: F401 - packages that the modules import are imported before, as they may change the state
 import constriction  # noqa: F401
 import filelock  # noqa: F401
+import numba  # noqa: F401
 import numpy as np
 import psutil  # noqa: F401
 import safetensors.torch  # noqa: F401

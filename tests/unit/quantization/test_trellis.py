@@ -243,7 +243,7 @@ def test_without_the_compiler_scalar_coding_works_and_the_trellis_says_what_to_i
     trellis_coding._load_kernel.cache_clear()
 
 
-def test_the_table_of_a_trellis_counts_bits_given_parities_and_compares_with_levels_as_far_apart():
+def test_the_table_of_a_trellis_counts_bits_given_parities():
     weights, hessians, inputs, sensitivity = problem()
     cfg = make_quantize_config(base_step=0.5, coding="trellis")
     coding = Coding.from_config(cfg)
