@@ -166,7 +166,7 @@ def twice(tree):
         (claim(shape=[-1]), "at least 0"),
         (
             lambda tree: tree["sections"][1].update(codec="pickle"),
-            r"sections\[1\]\.codec: must be one of brotli, ans, got pickle",
+            r"sections\[1\]\.codec: must be one of brotli, ans, trellis, got pickle",
         ),
         (lambda tree: tree["model"].update(n_heads=5), "model.d_model"),
         (lambda tree: tree["model"].update(depth=5), "model.depth: unknown key"),
