@@ -23,6 +23,11 @@ REPLACEMENTS = {  # of the symbols in golf's own output; each is valid inside a 
     "├": "|",
     "└": "`",
     "─": "-",
+    "³": "^3",
+    "⁶": "^6",
+    "Δ": "delta",
+    "\ufeff": "",
+    "\ufffd": "?",
 }
 
 

@@ -22,7 +22,13 @@ _OUTS = {
     "ema": ("model.safetensors",),
     "compress": ("model.golf",),
 }
-_OTHER_METRICS = {"verdict": "valid", "invalid_modes": "", "headline": "ttt", "comparable_with_fineweb": True}
+_OTHER_METRICS = {
+    "verdict": "valid",
+    "invalid_modes": "",
+    "headline": "ttt",
+    "comparable_with_fineweb": True,
+    "code_counted": "predictor",
+}
 
 
 def create_project(folder: Path) -> Path:

@@ -15,7 +15,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="write the last run as a submission folder: one script, logs, README.md, submission.json",
         description="Write a submission folder in the contest's form. Its train_gpt.py is the file that compress "
         "weighed: it trains, compresses and scores without this repository.",
-        epilog="Example: golf bundle --out runs/submission --runs ../seed_42 ../seed_999",
+        epilog="example: golf bundle --out runs/submission --runs ../seed_42 ../seed_999",
     )
     bundle.add_argument(
         "--out", type=Path, default=Path("runs/submission"), metavar="FOLDER", help="new or empty (%(default)s)"
