@@ -3,6 +3,7 @@
 import dataclasses
 
 from golf.artifacts import io, lineage
+from golf.config.adaptation import TTTPlan
 from golf.config.loader import load_sections
 from golf.data import loader, split_reader
 from golf.data.eval_stream import EvalStream
@@ -25,7 +26,10 @@ RUNNING_BPB_PATH = "artifacts/ttt/running_bpb.csv"
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, cfg, memory_cfg, prequant_cfg = load_sections("model", "ttt", "memory", "prequant")
+    model_cfg, ttt_cfg, lora_cfg, phased_cfg, memory_cfg, prequant_cfg, order = load_sections(
+        "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
+    )
+    cfg = TTTPlan.of(ttt_cfg, lora_cfg, phased_cfg)
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)
@@ -37,11 +41,12 @@ def main(ctx: DistContext) -> None:
         predictor = GolfPredictor(model, ctx, eval_batch_tokens=cfg.eval_batch_tokens)
         options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride}
         options |= {"context_length": model_cfg.context_length, "quiet": not ctx.is_main, "stage": progress_name}
+        options |= {"order": order}
         return scoring_loop.evaluate_mode(predictor, stream, mode, **options)
 
     before = evaluate("sliding")
     bpb_before = before.score.bpb
-    if cfg.method == "score_first":
+    if cfg.method != "prequant":
         after, annotations, params = evaluate("ttt"), {}, [cfg, memory_cfg]
         metrics = {"bpb_sliding": bpb_before, "bpb_ttt": after.score.bpb, "gain": bpb_before - after.score.bpb}
         metrics["seconds"] = round(after.seconds, 3)

@@ -44,6 +44,10 @@ class DocumentMemory:
             [memory.mix_pair_nll(before, chunk[at], hints[at], nll[:, at]) for memory, before, at in parts], 1
         )
 
+    def mix_probs_(self, prefix: np.ndarray, probs_V: np.ndarray) -> np.ndarray:
+        ((memory, before, _),) = self._split(prefix, prefix[-1:])  # any token stands for the unknown one
+        return memory.mix_probs_(before, probs_V)
+
     def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         ((memory, before, _),) = self._split(prefix, prefix[-1:])  # any token stands for the unknown one
         return memory.mix_log_probs(before, log_probs)

@@ -86,7 +86,8 @@ class TokenTilt:
     def tilt_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Return the tilted log-probabilities of the token after ``prefix``: fp32 [V]. log_probs: the untilted ones."""
         sums = self._observe(prefix)
-        (hint,) = self._walk(np.append(prefix, prefix[:1]), len(prefix), _Table(self._recorded))  # read, not recorded
+        known = prefix[-self._order :]
+        hint = self._read_hint(known.astype("<u2").tobytes(), self._recorded)
         if hint == _NO_HINT:
             return log_probs
         (weights,) = _softmax(-self._rate * sums[None])
@@ -118,12 +119,14 @@ class TokenTilt:
                 yield _NO_HINT
                 continue
             key = id_bytes[2 * (index - self._order) : 2 * index]
-            top, counts = table[key] or (_NO_HINT, {})
-            is_sure = counts and counts[top] >= self._threshold * sum(counts.values())
-            yield top if is_sure else _NO_HINT
+            yield self._read_hint(key, table)
             table.record(key, ids[index])
             if self._is_within_documents and ids[index] == stream[0]:
                 table.forget()  # a context with a document's start inside occurs once, so none reaches beyond it
+
+    def _read_hint(self, key: bytes, table: _Table) -> int:
+        top, counts = table[key] or (_NO_HINT, {})
+        return top if counts and counts[top] >= self._threshold * sum(counts.values()) else _NO_HINT
 
     def _record(self, prefix: np.ndarray) -> None:
         """Record the tokens of ``prefix`` that are not learned, and keep their hints."""

@@ -54,6 +54,9 @@ def main(settings_json: str) -> None:
     sections["train"]["seed"] = args.seed
     cfg = SimpleNamespace(**{name: SimpleNamespace(**keys) for name, keys in sections.items()})
     cfg.model = ModelConfig(**sections["model"])
+    is_phased = cfg.ttt.method == "phased"  # as golf.config.adaptation.TTTPlan has it
+    cfg.ttt.phased = cfg.phased if is_phased else None
+    cfg.ttt.lora = cfg.lora if cfg.ttt.method == "lora" or (is_phased and cfg.phased.lora_lr is not None) else None
     try:
         _run(cfg, sections, args)
     except (GolfError, OSError) as error:
@@ -261,6 +264,7 @@ def _evaluate(cfg: SimpleNamespace, data: BundleData, payload_path: Path, modes:
             memory_cfg=cfg.memory,
             stride=cfg.evaluate.stride,
             context_length=cfg.model.context_length,
+            order=cfg.evaluate.order,
             quiet=not ctx.is_main,
             stage="evaluate",
             timer=timer if mode == headline else None,
