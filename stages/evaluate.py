@@ -28,19 +28,16 @@ USED_CODE = "artifacts/evaluate/code.tar.xz"  # what the sandbox ran: compress's
 
 
 def main() -> DistContext:
-    cfg, *ttt_sections, memory_cfg, epochs, context_length, vocab_size, limit_bytes, count, weights = (
-        loader.load_sections(
-            "evaluate", "ttt", "lora", "phased", "memory", "prequant.epochs", "model.context_length",
-            "model.vocab_size", "compress.limit_bytes", "compress.count", "quantize.weights",
-        )
+    cfg, *plan, memory_cfg, epochs, context_length, vocab_size, limit_bytes, count, weights = loader.load_sections(
+        "evaluate", "ttt", "lora", "phased", "memory", "prequant.epochs", "model.context_length",
+        "model.vocab_size", "compress.limit_bytes", "compress.count", "quantize.weights",
     )  # fmt: skip
     timing_paths = (*TIMINGS, TTT_TIMING) if weights == "ttt" else TIMINGS
     consistency.check_same_inputs("evaluate", cfg.artifact, CODE, BUNDLE, PLAN, SIZES, *VAL_DATA, *timing_paths)
     if is_own := cfg.artifact == ARTIFACT:
         artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, BUNDLE, SIZES, PLAN, context_length, *timing_paths)
     else:
-        settings = TTTPlan.of(*ttt_sections), memory_cfg
-        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, settings, context_length)
+        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (TTTPlan.of(*plan), memory_cfg), context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
@@ -56,7 +53,7 @@ def main() -> DistContext:
         ranks = {"world_size": ctx.world_size, "dtype": ctx.dtype}
         record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **ranks)
         header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "order": cfg.order}
-        header["lineage"] = record
+        header |= {"lineage": record}
         header["sha256"] = {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))

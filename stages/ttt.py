@@ -26,10 +26,9 @@ RUNNING_BPB_PATH = "artifacts/ttt/running_bpb.csv"
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, ttt_cfg, lora_cfg, phased_cfg, memory_cfg, prequant_cfg, order = load_sections(
-        "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
-    )
-    cfg = TTTPlan.of(ttt_cfg, lora_cfg, phased_cfg)
+    keys = "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
+    model_cfg, *plan, memory_cfg, prequant_cfg, order = load_sections(*keys)
+    cfg = TTTPlan.of(*plan)
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)
@@ -39,9 +38,8 @@ def main(ctx: DistContext) -> None:
     def evaluate(mode: str, progress_name: str = "ttt") -> scoring_loop.ModeResult:
         progress.log_compiling(progress_name, ctx)
         predictor = GolfPredictor(model, ctx, eval_batch_tokens=cfg.eval_batch_tokens)
-        options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride}
+        options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride, "order": order}
         options |= {"context_length": model_cfg.context_length, "quiet": not ctx.is_main, "stage": progress_name}
-        options |= {"order": order}
         return scoring_loop.evaluate_mode(predictor, stream, mode, **options)
 
     before = evaluate("sliding")
