@@ -53,8 +53,7 @@ def main() -> DistContext:
         ranks = {"world_size": ctx.world_size, "dtype": ctx.dtype}
         record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **ranks)
         header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "order": cfg.order}
-        header |= {"lineage": record}
-        header["sha256"] = {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}
+        header |= {"lineage": record, "sha256": {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
         io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))
