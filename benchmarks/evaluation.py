@@ -24,6 +24,7 @@ import torch.nn.functional as F
 
 from golf.artifacts import io
 from golf.config import loader
+from golf.config.adaptation import TTTPlan
 from golf.distributed.context import DistContext
 from golf.inference.interface import ScoredChunk
 from golf.inference.predictor import GolfPredictor
@@ -64,7 +65,8 @@ class EvaluationBenchmark:
 
     def __init__(self, args):
         cfg, self.n_repeats = loader.load_config(args.profile), args.repeat
-        ranks, ttt, rng = cfg.ttt.ranks, cfg.ttt, torch.Generator().manual_seed(0)
+        ttt = TTTPlan.of(dataclasses.replace(cfg.ttt, method="score_first"), cfg.lora, cfg.phased)
+        ranks, rng = ttt.ranks, torch.Generator().manual_seed(0)
         device, dtype = torch.device(args.device), getattr(torch, args.dtype)
         self.ctx = DistContext(0, 1, device, dtype, not args.eager, "sdpa")
         self.model_cfg, self.stride, context = cfg.model, ttt.stride, cfg.model.context_length

@@ -66,7 +66,16 @@ def collect_statistics(tokens: np.ndarray, orders: Sequence[int], max_successors
     """Run a memory over the whole stream, uint16 [N + 1]."""
     memory = NgramMemory(
         MemoryConfig(
-            orders=tuple(orders), escape_weights=(1.0,) * len(orders), max_successors=max_successors, recency_exponent=0
+            scope="stream",
+            orders=tuple(orders),
+            escape_weights=(1.0,) * len(orders),
+            max_successors=max_successors,
+            recency_exponent=0,
+            tilt_order=None,
+            tilt_beta=0,
+            tilt_threshold=0,
+            hedge=(),
+            hedge_rate=0,
         )
     )
     shape = len(tokens) - 1, len(orders)

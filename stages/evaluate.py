@@ -5,6 +5,7 @@ from golf.compliance import evaluation_log, evaluation_run, verdict
 from golf.compliance.context import EvaluationContext, ValidationData
 from golf.compliance.provenance import ArtifactProvenance
 from golf.config import loader
+from golf.config.adaptation import TTTPlan
 from golf.distributed import consistency, launcher
 from golf.distributed.context import DistContext
 from golf.evaluation import mode_results
@@ -27,16 +28,16 @@ USED_CODE = "artifacts/evaluate/code.tar.xz"  # what the sandbox ran: compress's
 
 
 def main() -> DistContext:
-    cfg, ttt_cfg, memory_cfg, epochs, context_length, vocab_size, limit_bytes, count, weights = loader.load_sections(
-        "evaluate", "ttt", "memory", "prequant.epochs", "model.context_length", "model.vocab_size",
-        "compress.limit_bytes", "compress.count", "quantize.weights",
+    cfg, *plan, memory_cfg, epochs, context_length, vocab_size, limit_bytes, count, weights = loader.load_sections(
+        "evaluate", "ttt", "lora", "phased", "memory", "prequant.epochs", "model.context_length",
+        "model.vocab_size", "compress.limit_bytes", "compress.count", "quantize.weights",
     )  # fmt: skip
     timing_paths = (*TIMINGS, TTT_TIMING) if weights == "ttt" else TIMINGS
     consistency.check_same_inputs("evaluate", cfg.artifact, CODE, BUNDLE, PLAN, SIZES, *VAL_DATA, *timing_paths)
     if is_own := cfg.artifact == ARTIFACT:
         artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, BUNDLE, SIZES, PLAN, context_length, *timing_paths)
     else:
-        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (ttt_cfg, memory_cfg), context_length)
+        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (TTTPlan.of(*plan), memory_cfg), context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
@@ -49,10 +50,10 @@ def main() -> DistContext:
     ctx = run.session.ctx
     if ctx.is_main:
         inputs = {"val": VAL} | ({"artifact": ARTIFACT, "plan": PLAN} if is_own else {})
-        settings = {"world_size": ctx.world_size, "dtype": ctx.dtype}
-        record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **settings)
-        header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "lineage": record}
-        header["sha256"] = {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}
+        ranks = {"world_size": ctx.world_size, "dtype": ctx.dtype}
+        record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **ranks)
+        header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "order": cfg.order}
+        header |= {"lineage": record, "sha256": {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
         io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))

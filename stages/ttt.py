@@ -3,6 +3,7 @@
 import dataclasses
 
 from golf.artifacts import io, lineage
+from golf.config.adaptation import TTTPlan
 from golf.config.loader import load_sections
 from golf.data import loader, split_reader
 from golf.data.eval_stream import EvalStream
@@ -25,7 +26,9 @@ RUNNING_BPB_PATH = "artifacts/ttt/running_bpb.csv"
 
 
 def main(ctx: DistContext) -> None:
-    model_cfg, cfg, memory_cfg, prequant_cfg = load_sections("model", "ttt", "memory", "prequant")
+    keys = "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
+    model_cfg, *plan, memory_cfg, prequant_cfg, order = load_sections(*keys)
+    cfg = TTTPlan.of(*plan)
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)
@@ -35,23 +38,21 @@ def main(ctx: DistContext) -> None:
     def evaluate(mode: str, progress_name: str = "ttt") -> scoring_loop.ModeResult:
         progress.log_compiling(progress_name, ctx)
         predictor = GolfPredictor(model, ctx, eval_batch_tokens=cfg.eval_batch_tokens)
-        options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride}
+        options = {"ttt_cfg": cfg, "memory_cfg": memory_cfg, "stride": cfg.stride, "order": order}
         options |= {"context_length": model_cfg.context_length, "quiet": not ctx.is_main, "stage": progress_name}
         return scoring_loop.evaluate_mode(predictor, stream, mode, **options)
 
     before = evaluate("sliding")
-    bpb_before = before.score.bpb
-    if cfg.method == "score_first":
+    if cfg.method != "prequant":
         after, annotations, params = evaluate("ttt"), {}, [cfg, memory_cfg]
-        metrics = {"bpb_sliding": bpb_before, "bpb_ttt": after.score.bpb, "gain": bpb_before - after.score.bpb}
-        metrics["seconds"] = round(after.seconds, 3)
+        metrics = mode_results.measure_gain(before, after)
     else:
         annotations, params = prequant_ttt.make_annotations(cfg.stream), [cfg, memory_cfg, prequant_cfg]
         name = prequant_ttt.make_progress_name(cfg.stream)
         windows = loader.make_fixed_windows(split, model_cfg.context_length, stream.n_targets)
         result = prequant_ttt.finetune_on_stream(model, windows, prequant_cfg, ctx, progress_name=name)
         after = evaluate("sliding", name)
-        metrics = prequant_ttt.make_metrics(cfg.stream, prequant_cfg, result, bpb_before, after.score.bpb)
+        metrics = prequant_ttt.make_metrics(cfg.stream, prequant_cfg, result, before.score.bpb, after.score.bpb)
     if ctx.is_main:
         inputs = {"weights": INPUT_WEIGHTS_PATH, "stream": split_dir}
         record = lineage.make_lineage("ttt", inputs, model_cfg, *params, world_size=cfg.ranks, dtype=ctx.dtype)

@@ -22,6 +22,7 @@ from golf.distributed.context import DistContext
 from golf.distributed.packages import installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger, scoring_loop
+from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
@@ -66,10 +67,12 @@ def prove_ledger(
     record = _require_same_evaluation(paths, meta, evaluate_cfg)
     tokenizer = Tokenizer.open(_FETCH_DIR / "tokenizer.model")
     stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
-    _require_rows_of(stream, ttt_cfg.chunk_tokens, sealed, paths.ledger)
+    chunk_ends = list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, evaluate_cfg.order)
+    _require_rows_of(stream, chunk_ends, sealed, paths.ledger)
     settings = scoring_loop.make_pass_settings(
         meta["mode"],
-        stream.n_targets,
+        len(chunk_ends),
+        order=evaluate_cfg.order,
         ttt_cfg=ttt_cfg,
         memory_cfg=memory_cfg,
         stride=evaluate_cfg.stride,
@@ -118,7 +121,8 @@ def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: Evalu
         if expected not in (None, actual):
             hint = "restore the split" if name == "val" else f"give the {name} of the same evaluation (--{name})"
             raise InputError(f"{path}: is {actual[:12]}, but {paths.ledger} was made with {expected[:12]}; {hint}")
-    settings = {"predictor": meta.get("predictor"), "stride": meta.get("stride"), "dtype": record.get("dtype")}
+    settings = {"predictor": meta.get("predictor"), "stride": meta.get("stride"), "order": meta.get("order")}
+    settings |= {"dtype": record.get("dtype")}
     for key, made_with in settings.items():
         if made_with != getattr(cfg, key):
             problem = f"evaluate.{key}: is {getattr(cfg, key)}, but {paths.ledger} was made with {made_with}"
@@ -126,13 +130,12 @@ def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: Evalu
     return record
 
 
-def _require_rows_of(stream: EvalStream, chunk_tokens: int, sealed: LedgerData, path: Path) -> None:
+def _require_rows_of(stream: EvalStream, chunk_ends: list[int], sealed: LedgerData, path: Path) -> None:
     """Raises InputError unless the rows, their bytes, documents and chunks are those of the stream."""
-    n_targets = stream.n_targets
     starts = np.flatnonzero(stream.tokens[1:] == stream.bos)
     expected = {
         "bytes": stream.target_bytes,
-        "chunk_ids": np.arange(n_targets) // chunk_tokens,
+        "chunk_ids": np.repeat(np.arange(len(chunk_ends)), np.diff(chunk_ends, prepend=0)),
         "document_starts": np.concatenate([[0], starts[starts > 0]]),
     }
     for name, rows in expected.items():

@@ -34,7 +34,9 @@ class CodecFiles:
 
     def open(self, mode: str | None, *, quiet: bool) -> tuple[TextCodec, PassConfig]:
         """Return the codec, and how its pass scores and learns. mode: None for the headline."""
-        headline, stride = loader.load_sections("evaluate.headline", "evaluate.stride")
+        headline, stride, order = loader.load_sections("evaluate.headline", "evaluate.stride", "evaluate.order")
+        if order != "stream":
+            raise InputError(f"evaluate.order: encode and decode follow the stream, got {order}; set it to stream")
         codec = TextCodec(
             self.artifact, Tokenizer.open(self.tokenizer), read_transform_name(self.tokenizer), quiet=quiet
         )

@@ -136,7 +136,10 @@ class EvaluationContext:
     @property
     def ttt_epochs(self) -> int:
         """Epochs that the headline makes over each scored chunk."""
-        return self.artifact.ttt_cfg.epochs if self.cfg.headline == "ttt" else 0
+        ttt_cfg = self.artifact.ttt_cfg
+        if self.cfg.headline != "ttt" or ttt_cfg.method in ("none", "prequant"):
+            return 0
+        return ttt_cfg.epochs * (ttt_cfg.phased.phases if ttt_cfg.phased else 1)
 
     @property
     def prequant_val_epochs(self) -> int:

@@ -76,7 +76,7 @@ def run_evaluation(
     rng = np.random.default_rng(list(bytes.fromhex(probe_seed)))
     ttt_cfg, timer = provenance.ttt_cfg, sandbox.timer
     pass_args: dict[str, Any] = {"ttt_cfg": ttt_cfg, "memory_cfg": provenance.memory_cfg}
-    pass_args |= {"stride": cfg.stride, "context_length": context_length}
+    pass_args |= {"stride": cfg.stride, "context_length": context_length, "order": cfg.order}
 
     def score_mode(session: SandboxSession, mode: str, **headline_args: Any) -> ModeResult:
         display: dict[str, Any] = {"disclaimer": provenance.disclaimer(mode), "quiet": not session.ctx.is_main}
@@ -96,7 +96,8 @@ def run_evaluation(
                 results[mode] = score_mode(session, mode)
             access_reports.append(session.access_report)
     proof_result = ablation_result = None
-    settings = scoring_loop.make_pass_settings(cfg.headline, stream.n_targets, **pass_args)
+    n_chunks = len(results[cfg.headline].ledger.chain_hashes)
+    settings = scoring_loop.make_pass_settings(cfg.headline, n_chunks, **pass_args)
     if cfg.proof_places is not None and headline_session.info["has_predict"]:
         sealed = results[cfg.headline].ledger.to_data()
         seed = proof.derive_seed(probe_seed, sealed)

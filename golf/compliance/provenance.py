@@ -11,6 +11,7 @@ from golf.artifacts import io, json_records, lineage, lineage_graph
 from golf.artifacts.json_records import Seconds, Sha256
 from golf.compression import reader
 from golf.config import sections, validation
+from golf.config.adaptation import TTTPlan
 from golf.errors import ArtifactError
 
 __all__ = ["ArtifactProvenance", "Origin", "TrainingTime", "read_plan"]
@@ -63,12 +64,12 @@ def _is_foreign(path: str | Path) -> bool:
 class _PlanFile:
     """plan.json without its lineage: how the ttt mode adapts, and the splits that these parameters were tried on."""
 
-    ttt: sections.TTTConfig
+    ttt: TTTPlan
     memory: sections.MemoryConfig
     splits_seen: tuple[str, ...]
 
 
-def read_plan(plan_path: str | Path, context_length: int) -> tuple[sections.TTTConfig, sections.MemoryConfig]:
+def read_plan(plan_path: str | Path, context_length: int) -> tuple[TTTPlan, sections.MemoryConfig]:
     """Read the sections ttt and memory in plan.json.
 
     Raises ArtifactError for a file of another form, one whose parameters are not those in its lineage, or one whose
@@ -84,7 +85,7 @@ def read_plan(plan_path: str | Path, context_length: int) -> tuple[sections.TTTC
     if origin["parameters"] != lineage.hash_parameters(plan.ttt, plan.memory):
         problem = "ttt and memory are not the parameters that its lineage has the digest of: the file was edited"
         raise ArtifactError(plan_path, problem, _PLAN_HINT)
-    ttt_cfg: sections.TTTConfig = plan.ttt
+    ttt_cfg: TTTPlan = plan.ttt
     for key in ("chunk_tokens", "batch_tokens"):
         if getattr(ttt_cfg, key) % context_length:
             problem = (
@@ -137,7 +138,7 @@ class ArtifactProvenance:
     None when the training was not measured here.
     """
 
-    ttt_cfg: sections.TTTConfig
+    ttt_cfg: TTTPlan
     memory_cfg: sections.MemoryConfig
     origin: Origin
     plan_origin: Origin
@@ -171,7 +172,7 @@ class ArtifactProvenance:
         cls,
         artifact_path: str | Path,
         plan_path: str | Path,
-        default_settings: tuple[sections.TTTConfig, sections.MemoryConfig],
+        default_settings: tuple[TTTPlan, sections.MemoryConfig],
         context_length: int,
     ) -> "ArtifactProvenance":
         """Read that of an artifact from elsewhere, which may have a lineage.

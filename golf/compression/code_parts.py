@@ -16,19 +16,30 @@ class RunParts:
     """The settings of a run that name parts of the predictor.
 
     codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_memory: ``memory.orders`` names an order.
+    has_adapters: the method, or ``phased.lora_lr``, names the section lora. order: ``evaluate.order``.
+    memory_scope: ``memory.scope``. has_tilt: ``memory.tilt_order`` is not null.
     """
 
     model: ModelConfig
     codecs: frozenset[str]
     ttt_method: str
+    has_adapters: bool
+    order: str
     has_memory: bool
+    memory_scope: str
+    has_tilt: bool
 
 
 OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the condition under which a run uses it
     "golf/compression/ans.py": lambda parts: not parts.codecs.isdisjoint({"ans", "trellis"}),
     "golf/compression/trellis.py": lambda parts: "trellis" in parts.codecs,
+    "golf/inference/document_memory.py": lambda parts: parts.has_memory and parts.memory_scope == "document",
+    "golf/inference/document_scorer.py": lambda parts: parts.order == "documents",
+    "golf/inference/lora.py": lambda parts: parts.has_adapters,
     "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
-    "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method == "score_first",
+    "golf/inference/phased_sgd.py": lambda parts: parts.ttt_method == "phased",
+    "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method in ("score_first", "phased"),
+    "golf/inference/token_tilt.py": lambda parts: parts.has_tilt,
     "golf/model/gates.py": lambda parts: parts.model.attn_gate != "none",
     "golf/model/residual_lanes.py": lambda parts: parts.model.two_lane_from is not None,
     "golf/model/smear_gate.py": lambda parts: parts.model.smear_gate_bos_id is not None,

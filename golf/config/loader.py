@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.config import renamed_keys, validation, yaml_reader
+from golf.config.adaptation import LoRAConfig, PhasedConfig
 from golf.config.model import ModelConfig
 from golf.config.model_options import check_options
 from golf.config.sections import (
@@ -55,6 +56,8 @@ class Config:
     train: TrainConfig
     ema: EMAConfig
     ttt: TTTConfig
+    lora: LoRAConfig
+    phased: PhasedConfig
     memory: MemoryConfig
     prequant: PrequantTTTConfig
     calibrate: CalibrateConfig
@@ -74,6 +77,9 @@ class Config:
         for key, stride in (("ttt.stride", self.ttt.stride), ("evaluate.stride", self.evaluate.stride)):
             if context % stride:
                 yield key, f"must divide model.context_length = {context}, got {stride}"
+        if self.ttt.method == "phased" and self.phased.chunk_tokens % self.ttt.batch_tokens:
+            needed = f"must be a multiple of ttt.batch_tokens = {self.ttt.batch_tokens}"
+            yield "phased.chunk_tokens", f"{needed}, got {self.phased.chunk_tokens}"
         if self.prequant.freeze_blocks > self.model.n_layers:
             yield (
                 "prequant.freeze_blocks",

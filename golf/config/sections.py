@@ -77,19 +77,20 @@ class HubConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TTTConfig(ExecutionConfig):
-    """Test-time training. plan.json holds this section; evaluate applies it score-first, whatever ``method`` is."""
+    """Test-time training. plan.json holds this section; evaluate learns as it says, from scored chunks alone."""
 
     ranks: RankCount  # processes, over all machines
     stream: Literal["dev", "val"]  # the split that this stage adapts to; val is disputed
-    # how this stage adapts the full-precision weights; prequant: see the section prequant
-    method: Literal["score_first", "prequant"]
+    # score_first: SGD on all weights | lora, phased, prequant: see their sections | none: no learning, memory alone
+    method: Literal["score_first", "lora", "phased", "prequant", "none"]
     stride: Count  # tokens between the sliding windows that score
     eval_batch_tokens: Count  # tokens that one rank scores at a time
     chunk_tokens: Count  # targets that are scored before the model may learn from them
     batch_tokens: Count  # tokens of a chunk in one optimizer step
     epochs: Epochs  # passes over a chunk after it is scored
-    lr: LearningRateOrZero  # learning rate of SGD at the first chunk; falls as a cosine over the chunks
-    momentum: Decay  # of SGD
+    # learning rate of the method, prequant's excepted; score_first, phased: at the first chunk, falls as a cosine
+    lr: LearningRateOrZero
+    momentum: Decay  # of SGD; lora does not read it, nor the next
     grad_clip: GradClip | None  # largest global gradient norm; null: no clipping
 
     def validate(self) -> Iterator[tuple[str, str]]:
@@ -101,18 +102,26 @@ class TTTConfig(ExecutionConfig):
 class MemoryConfig:
     """What the ttt mode mixes into the model's distribution: tokens that followed the same context earlier."""
 
+    scope: Literal["stream", "document"]  # what is remembered: all scored text | that of the same document
     orders: tuple[Annotated[int, Range(low=1, high=256)], ...]  # tokens of each context length; none: no memory
     # one for each order; larger: less trusted; read if there are orders
     escape_weights: tuple[Annotated[float, Range(low=0.001, high=1_000_000)], ...]
     max_successors: Annotated[int, Range(low=1, high=65536)]  # newest successors of a context that count
     # the successor seen a times before the newest weighs (a + 1)^-recency_exponent
     recency_exponent: Annotated[float, Range(low=0, high=100)]
+    tilt_order: Annotated[int, Range(low=1, high=256)] | None  # tokens of the tilt's context; null: no tilt
+    tilt_beta: Annotated[float, Range(low=0, high=20)]  # its strength: the hint's odds grow by e^tilt_beta
+    tilt_threshold: Fraction  # least share of the hint among what followed the context
+    hedge: tuple[Annotated[float, Range(low=0, high=10)], ...]  # multiples of tilt_beta, mixed; none: tilt_beta alone
+    hedge_rate: Annotated[float, Range(low=0, high=100)]  # of the mixture: a strength's weight falls by it for each nat
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if list(self.orders) != sorted(set(self.orders)):
             yield "orders", f"must rise, each order once, got {list(self.orders)}"
         if self.orders and len(self.escape_weights) != len(self.orders):
             yield "escape_weights", f"must be {len(self.orders)} numbers, one an order, got {len(self.escape_weights)}"
+        if len(set(self.hedge)) != len(self.hedge):
+            yield "hedge", f"must not contain a multiple twice, got {list(self.hedge)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,6 +226,8 @@ class EvaluateConfig(ExecutionConfig):
 
     dtype: Literal["float32", "bfloat16"]  # of forward and backward passes; never auto: scores must not vary by machine
     ranks: RankCount  # processes, over all machines
+    # stream: chunks of ttt.chunk_tokens as they come, a context may cross documents | documents: neither crosses them
+    order: Literal["stream", "documents"]
     predictor: NonEmptyText  # package.module:Class that implements golf.inference.interface.Predictor
     artifact: NonEmptyText  # the one file that the predictor opens
     headline: Literal["plain", "sliding", "ttt"]  # scoring mode whose bpb is reported, named before anything is scored

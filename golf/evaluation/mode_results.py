@@ -10,7 +10,7 @@ from golf.evaluation import bpb
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.scoring_loop import MODES, ModeResult
 
-__all__ = ["collect_metrics", "save_ledgers", "tabulate_loss_by_position", "tabulate_running_bpb"]
+__all__ = ["collect_metrics", "measure_gain", "save_ledgers", "tabulate_loss_by_position", "tabulate_running_bpb"]
 
 
 def collect_metrics(
@@ -67,3 +67,10 @@ def save_ledgers(
     for mode, result in results.items():
         annotations = {"verdict": text} if (text := disclaimer(mode)) else {}
         result.ledger.save(Path(folder) / f"{mode}.safetensors", **meta, **annotations)
+
+
+def measure_gain(sliding: ModeResult, ttt: ModeResult) -> dict[str, float]:
+    """Return the bpb of both modes, what the ttt mode gains, and its seconds."""
+    bpb_sliding, bpb_ttt = sliding.score.bpb, ttt.score.bpb
+    gain = bpb_sliding - bpb_ttt
+    return {"bpb_sliding": bpb_sliding, "bpb_ttt": bpb_ttt, "gain": gain, "seconds": round(ttt.seconds, 3)}

@@ -10,6 +10,7 @@ from golf.config.sections import MemoryConfig, TTTConfig
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
+from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.ledger import Ledger
 from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk, ScoringSession
@@ -43,12 +44,13 @@ def evaluate_mode(
     stage: str,
     timer: EvalTimer | None = None,
     disclaimer: str = "",
+    order: str = "stream",
 ) -> ModeResult:
     """Score all of ``stream`` in one mode.
 
     plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
-    predictor may learn and use the memory of ``memory_cfg``. All modes are scored in chunks of
-    ``ttt_cfg.chunk_tokens``.
+    predictor may learn and use the memory of ``memory_cfg``. All modes are scored in chunks of up to
+    ``ttt_cfg.chunk_tokens``, cut as ``order`` says (``chunks.list_chunk_ends``).
     timer: None starts one here. disclaimer: printed in parentheses beside the score.
     Raises DivergenceError when a score is not finite.
     """
@@ -57,7 +59,8 @@ def evaluate_mode(
     predictor.reset(
         **make_pass_settings(
             mode,
-            stream.n_targets,
+            len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
+            order=order,
             ttt_cfg=ttt_cfg,
             memory_cfg=memory_cfg,
             stride=stride,
@@ -71,7 +74,13 @@ def evaluate_mode(
     ledger = Ledger(mode, stream.bos)
     finished_s = begin_s
     for scored_chunk in score_stream(
-        predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=ttt_cfg.chunk_tokens, progress=progress
+        predictor,
+        stream.tokens,
+        stream.target_bytes,
+        ledger,
+        chunk_tokens=ttt_cfg.chunk_tokens,
+        order=order,
+        progress=progress,
     ):
         finished_s = timer.counted_s()
         if scored_chunk.is_last:
@@ -84,17 +93,21 @@ def evaluate_mode(
 
 def make_pass_settings(
     mode: str,
-    n_targets: int,
+    n_chunks: int,
     *,
     ttt_cfg: TTTConfig,
     memory_cfg: MemoryConfig | None = None,
     stride: int,
     context_length: int,
+    order: str = "stream",
 ) -> dict[str, Any]:
-    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_targets`` targets."""
+    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_chunks`` chunks.
+
+    ``order`` is among them if it is not the stream's, which a predictor need not know.
+    """
     strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
-    n_chunks = -(-n_targets // ttt_cfg.chunk_tokens)  # rounded up
-    settings = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}
+    settings: dict[str, Any] = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}
+    settings |= {"order": order} if order != "stream" else {}
     return settings | ({"ttt_cfg": ttt_cfg, "memory_cfg": memory_cfg} if mode == "ttt" else {})
 
 
@@ -106,10 +119,12 @@ def score_stream(
     *,
     chunk_tokens: int,
     progress: Progress,
+    order: str = "stream",
 ) -> Iterator[ScoredChunk]:
     """Score every token of ``tokens`` [N] after its first, once and in order; yield each chunk once it is sealed.
 
     target_bytes: [N - 1], the bytes of text that each target stands for.
+    chunk_tokens, order: of the chunks, see ``chunks.list_chunk_ends``.
     The predictor gets copies that hold nothing beyond the chunk. The update on a chunk is made when the next one is
     asked for, so exhaust the iterator.
     Raises DivergenceError when a score is not finite.
@@ -119,8 +134,8 @@ def score_stream(
     prefix_buffer[0] = tokens[0]
     total_nats, total_bytes = 0.0, 0
     begin_s = progress.elapsed_s()
-    for begin in range(0, n_targets, chunk_tokens):
-        end = min(n_targets, begin + chunk_tokens)
+    chunk_ends = list_chunk_ends(tokens, chunk_tokens, order)
+    for begin, end in zip([0, *chunk_ends], chunk_ends, strict=False):
         chunk = tokens[begin + 1 : end + 1].copy()
         nll = predictor.score(prefix_buffer[: begin + 1], chunk)
         scored_chunk = ledger.append(tokens[begin : end + 1], nll, target_bytes[begin:end], is_last=end == n_targets)

@@ -30,7 +30,15 @@ import numpy as np
 
 from golf.distributed.context import DistContext
 
-__all__ = ["MemorySettings", "Predictor", "ScoredChunk", "ScoringSession", "TTTSettings"]
+__all__ = [
+    "LoRASettings",
+    "MemorySettings",
+    "PhasedSettings",
+    "Predictor",
+    "ScoredChunk",
+    "ScoringSession",
+    "TTTSettings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,47 @@ class ScoredChunk:
     chain_hash: str
 
 
-class TTTSettings(Protocol):
-    """The keys of ``ttt`` in params.yaml that tell a predictor how to adapt."""
+class LoRASettings(Protocol):
+    """The section ``lora`` of params.yaml, see DocumentLoRA. q, k, v, o, mlp and head are read by name."""
 
+    @property
+    def rank(self) -> int: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def head(self) -> bool: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class PhasedSettings(Protocol):
+    """The section ``phased`` of params.yaml, see PhasedSGD."""
+
+    @property
+    def phases(self) -> int: ...
+    @property
+    def prefix_documents(self) -> int: ...
+    @property
+    def chunk_tokens(self) -> int: ...
+    @property
+    def lora_lr(self) -> float | None: ...
+
+
+class TTTSettings(Protocol):
+    """The keys of ``ttt`` in params.yaml that tell a predictor how to adapt, and the sections that ``method`` reads."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def lora(self) -> LoRASettings | None: ...
+    @property
+    def phased(self) -> PhasedSettings | None: ...
     @property
     def lr(self) -> float: ...
     @property
@@ -65,7 +111,13 @@ class TTTSettings(Protocol):
 
 
 class MemorySettings(Protocol):
-    """The section ``memory`` of params.yaml: what a predictor may keep of the text before a token, see NgramMemory."""
+    """The section ``memory`` of params.yaml: what a predictor may keep of the text before a token.
+
+    See NgramMemory, and TokenTilt for the keys from ``tilt_order`` on.
+    """
+
+    @property
+    def scope(self) -> str: ...
 
     @property
     def orders(self) -> Sequence[int]: ...
@@ -75,6 +127,16 @@ class MemorySettings(Protocol):
     def max_successors(self) -> int: ...
     @property
     def recency_exponent(self) -> float: ...
+    @property
+    def tilt_order(self) -> int | None: ...
+    @property
+    def tilt_beta(self) -> float: ...
+    @property
+    def tilt_threshold(self) -> float: ...
+    @property
+    def hedge(self) -> Sequence[float]: ...
+    @property
+    def hedge_rate(self) -> float: ...
 
 
 class ScoringSession(Protocol):
@@ -93,6 +155,8 @@ class ScoringSession(Protocol):
         stride: tokens by which scoring windows advance, at most the model's context. ttt_cfg: None means that the
         predictor must not learn in this pass, though ``update`` is called all the same. memory_cfg: how a score
         may use the prefix beyond the model's context; None where the mode has no memory. n_chunks: chunks of the pass.
+        With ``evaluate.order: documents``, ``order="documents"`` is given too: then a chunk holds tokens of one
+        document, and at most as its last the one that starts the next, and a score should use its document alone.
         """
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:

@@ -98,6 +98,20 @@ class NgramMemory:
         probs_V[list(shares)] += list(shares.values())
         return probs_V
 
+    def mix_pair_nll(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray, nll: np.ndarray) -> np.ndarray:
+        """Return the mixture's nll of ``chunk`` and, at its places, of ``hints``: fp32 [2, n]. nll: the model's."""
+        ids = self._pack_prefix(prefix)
+        self._extend_overlay(ids)
+        probs, pairs = np.exp(-nll.astype(np.float64)), np.stack([chunk, hints]).T.tolist()
+        for row, contexts in enumerate(self.iter_contexts(ids + _pack_ids(chunk))):
+            scales, model_share = self._weigh_contexts(contexts)
+            for column, token in enumerate(pairs[row]):
+                probs[column, row] *= model_share
+                for successors, scale in scales:
+                    for successor, weight in zip(successors, self._recency_weights, strict=False):
+                        probs[column, row] += scale * weight * (successor == token)
+        return -np.log(probs).astype(np.float32)
+
     def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Return the mixture's log-probabilities of the token after ``prefix``: fp32 [V]. log_probs: the model's."""
         return np.log(self.mix_probs_(prefix, np.exp(log_probs.astype(np.float64)))).astype(np.float32)

@@ -1,5 +1,6 @@
 """golf's own predictor, the default of ``evaluate.predictor``. Its import closure is the code that is weighed."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,14 +15,19 @@ from golf.inference.scorer import Scorer
 from golf.model.gpt import GPT
 
 if TYPE_CHECKING:
+    from golf.inference.document_memory import DocumentMemory
+    from golf.inference.document_scorer import DocumentScorer
+    from golf.inference.lora import DocumentLoRA
     from golf.inference.ngram_memory import NgramMemory
+    from golf.inference.phased_sgd import PhasedSGD
     from golf.inference.score_first_sgd import ScoreFirstSGD
+    from golf.inference.token_tilt import TokenTilt
 
 __all__ = ["GolfPredictor"]
 
 
 class GolfPredictor:
-    """A GPT scored in sliding windows, mixed with a memory of the text before, and adapted by score-first SGD.
+    """A GPT scored in sliding windows, mixed with a memory of the text before, and adapted to scored chunks.
 
     ``interface.Predictor`` has the contract.
     """
@@ -29,11 +35,15 @@ class GolfPredictor:
     def __init__(self, model: GPT, ctx: DistContext, *, eval_batch_tokens: int, header: reader.Header | None = None):
         """header: that of the file that the model was read from; None when it was not read from a file."""
         self.model, self._ctx, self.header = model, ctx, header
+        self._eval_batch_tokens = eval_batch_tokens
         self._scorer = Scorer(model, ctx, eval_batch_tokens=eval_batch_tokens)
+        self._source: Scorer | DocumentScorer | DocumentLoRA = self._scorer  # of the pass
         self.initial_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self._stride = model.cfg.context_length
-        self.learner: ScoreFirstSGD | None = None
-        self.memory: NgramMemory | None = None
+        self.learner: ScoreFirstSGD | PhasedSGD | None = None
+        self.adapters: DocumentLoRA | None = None
+        self.memory: NgramMemory | DocumentMemory | None = None
+        self.tilt: TokenTilt | None = None
 
     @classmethod
     def open(cls, path: str, ctx: DistContext, *, eval_batch_tokens: int) -> Self:
@@ -56,32 +66,78 @@ class GolfPredictor:
         ttt_cfg: TTTSettings | None = None,
         memory_cfg: MemorySettings | None = None,
         n_chunks: int = 1,
+        order: str = "stream",
     ) -> Self:
         self.model.load_state_dict(self.initial_weights)
         self._stride = stride
-        self._scorer.warm_up(stride=stride)
-        self.learner, self.memory = None, None
-        if ttt_cfg is not None:
+        has_tilt = memory_cfg is not None and memory_cfg.tilt_order is not None
+        self._scorer.warm_up(stride=stride, has_hints=has_tilt)
+        self.learner, self.adapters, self.memory, self.tilt = None, None, None, None
+        self._source = self._make_source(self._scorer, order)
+        if ttt_cfg is not None and ttt_cfg.method == "score_first":
             from golf.inference.score_first_sgd import ScoreFirstSGD
 
             self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
+        if ttt_cfg is not None and ttt_cfg.phased is not None:
+            from golf.inference.phased_sgd import PhasedSGD
+
+            self.learner = PhasedSGD(self.model, ttt_cfg, self._ctx)
+        if ttt_cfg is not None and ttt_cfg.lora is not None:
+            from golf.inference.lora import DocumentLoRA
+
+            eager = Scorer(
+                self.model, dataclasses.replace(self._ctx, compile=False), eval_batch_tokens=self._eval_batch_tokens
+            )
+            scorers = self._source, self._make_source(eager, order)
+            self._source = self.adapters = DocumentLoRA(self.model, ttt_cfg, self._ctx, *scorers)
         if memory_cfg is not None and memory_cfg.orders:
             from golf.inference.ngram_memory import NgramMemory
 
-            self.memory = NgramMemory(memory_cfg)
+            if memory_cfg.scope == "document":
+                from golf.inference.document_memory import DocumentMemory
+
+                self.memory = DocumentMemory(lambda: NgramMemory(memory_cfg))
+            else:
+                self.memory = NgramMemory(memory_cfg)
+        if memory_cfg is not None and has_tilt:
+            from golf.inference.token_tilt import TokenTilt
+
+            self.tilt = TokenTilt(memory_cfg, self._score_untilted)
         return self
 
+    def _make_source(self, scorer: Scorer, order: str) -> "Scorer | DocumentScorer":
+        if order == "stream":
+            return scorer
+        from golf.inference.document_scorer import DocumentScorer
+
+        return DocumentScorer(scorer)
+
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-        nll = self._scorer.score(prefix, chunk, stride=self._stride)
-        return nll if self.memory is None else self.memory.mix_nll(prefix, chunk, nll)
+        return self._score_untilted(prefix, chunk) if self.tilt is None else self.tilt.score(prefix, chunk)
+
+    def _score_untilted(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray | None = None) -> np.ndarray:
+        """The nll of each token of ``chunk`` by model and memory [n], with ``hints`` also theirs [2, n]."""
+        nll = self._source.score(prefix, chunk, stride=self._stride, hints=hints)
+        if self.memory is None:
+            return nll
+        if hints is None:
+            return self.memory.mix_nll(prefix, chunk, nll)
+        return self.memory.mix_pair_nll(prefix, chunk, hints, nll)
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        log_probs = self._scorer.log_probs(prefix, stride=self._stride)
-        return log_probs if self.memory is None else self.memory.mix_log_probs(prefix, log_probs)
+        log_probs = self._source.log_probs(prefix, stride=self._stride)
+        if self.memory is not None:
+            log_probs = self.memory.mix_log_probs(prefix, log_probs)
+        return log_probs if self.tilt is None else self.tilt.tilt_log_probs(prefix, log_probs)
 
     def update(self, scored_chunk: ScoredChunk) -> None:
-        if self.learner is not None:
-            self.learner.train_on_chunk(scored_chunk)
+        if self.tilt is not None:
+            self.tilt.learn(scored_chunk)  # before the rest: its hedge may have to score a part of the chunk
+        has_new_weights = self.learner is not None and self.learner.train_on_chunk(scored_chunk)
+        if self.adapters is not None:
+            if has_new_weights:
+                self.adapters.restart()
+            self.adapters.train_on_chunk(scored_chunk)
         if self.memory is not None:
             self.memory.learn(scored_chunk)
 

@@ -27,30 +27,48 @@ class Scorer:
         self._eval_batch_tokens = eval_batch_tokens
         self.compiled_nll = ctx.maybe_compile(self._window_nll)
 
-    def _window_nll(self, inputs_RT: torch.Tensor, targets_RS: torch.Tensor) -> torch.Tensor:
+    def _window_nll(
+        self, inputs_RT: torch.Tensor, targets_RS: torch.Tensor, hints_RS: torch.Tensor | None = None
+    ) -> torch.Tensor:
         with self.ctx.autocast():
-            return self._model.nll(inputs_RT, targets_RS, recurrent=self._recurrent)
+            if hints_RS is None:
+                return self._model.nll(inputs_RT, targets_RS, recurrent=self._recurrent)
+            hidden = self._model(inputs_RT, recurrent=self._recurrent, last_n=targets_RS.shape[1])
+            log_probs = self._model.logits(hidden).log_softmax(-1)
+            return -log_probs.gather(-1, torch.stack([targets_RS, hints_RS], -1)).movedim(-1, 0)
 
     def _batch_rows(self, tail: int) -> int:
         """Windows of a batch. One that scores all T targets needs T / stride times the logits, so fewer of these."""
         return max(1, self._eval_batch_tokens // self._context_length // (8 if tail == self._context_length else 1))
 
     @torch.no_grad()
-    def warm_up(self, *, stride: int) -> None:
-        """Compile the graphs of a pass on random tokens, before the first chunk. Does nothing without compilation."""
+    def warm_up(self, *, stride: int, has_hints: bool = False) -> None:
+        """Compile the graphs of a pass on random tokens, before the first chunk. Does nothing without compilation.
+
+        has_hints: compile also what ``score`` runs with hints.
+        """
         for tail in {self._context_length, stride} if self.ctx.compile else ():
             x_RT, y_RT = random_windows(self._model.cfg, self._batch_rows(tail), self.ctx)
-            self.compiled_nll(x_RT, y_RT[:, -tail:].contiguous())
+            targets_RS = y_RT[:, -tail:].contiguous()
+            self.compiled_nll(x_RT, targets_RS)
+            if has_hints:
+                self.compiled_nll(x_RT, targets_RS, targets_RS.clone())
 
     @torch.no_grad()
-    def score(self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int) -> np.ndarray:
+    def score(
+        self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int, hints: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the nll of every token of ``chunk``, in nats: fp32 [len(chunk)], the same on every rank.
 
         prefix: the stream from its first token up to the chunk, at least one token. Windows lie where one pass over the
-        whole stream would put them (``list_windows``).
+        whole stream would put them (``list_windows``). hints: other tokens at the chunk's places, whose nll are then
+        the second row of the result: [2, len(chunk)].
         """
         token_offset, begin, windows, tokens = self._load_chunk(prefix, chunk, stride)
-        nll = torch.zeros(len(chunk) + 1, device=self.ctx.device)  # the last entry collects positions that do not count
+        shape: tuple[int, ...] = (len(chunk) + 1,)  # the last entry collects positions that do not count
+        if hints is not None:
+            shape, hint_ids = (2, *shape), torch.from_numpy(np.append(hints, 0).astype(np.int64)).to(self.ctx.device)
+        nll = torch.zeros(shape, device=self.ctx.device)
         n_unscored = self._context_length - stride
         full_windows = [w for w in windows if w.score_from - w.start < n_unscored]
         tail_windows = [w for w in windows if w.score_from - w.start >= n_unscored]
@@ -67,10 +85,12 @@ class Scorer:
                 ids = torch.where(index < len(tokens), tokens[index.clamp_max(len(tokens) - 1)], 0)
                 positions = (index + token_offset)[:, self._context_length - tail : -1]
                 is_scored = (score_from <= positions) & (positions < score_to)
-                nll[torch.where(is_scored, positions - begin, len(chunk))] = self.compiled_nll(
-                    ids[:, :-1].contiguous(), ids[:, self._context_length + 1 - tail :].contiguous()
+                rows = torch.where(is_scored, positions - begin, len(chunk))
+                others = () if hints is None else (hint_ids[rows],)
+                nll[..., rows] = self.compiled_nll(
+                    ids[:, :-1].contiguous(), ids[:, self._context_length + 1 - tail :].contiguous(), *others
                 )
-        return self.ctx.all_reduce(nll[:-1]).cpu().numpy()
+        return self.ctx.all_reduce(nll[..., :-1].contiguous()).cpu().numpy()
 
     def _load_chunk(
         self, prefix: np.ndarray, chunk: np.ndarray, stride: int

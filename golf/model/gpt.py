@@ -5,6 +5,7 @@ V vocabulary
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -135,6 +136,8 @@ class GPT(nn.Module):
             self.smear = SmearGate(model_cfg.smear_gate_bos_id)
         if model_cfg.asym_softcap:
             self.softcaps = nn.Parameter(torch.full((2,), model_cfg.softcap))  # of positive and of negative logits
+        # adds to the logits: golf.inference.lora sets it
+        self.head_adapter: Callable[[torch.Tensor], torch.Tensor] | None = None
         cos, sin = rope_tables(model_cfg)
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
@@ -188,6 +191,8 @@ class GPT(nn.Module):
     def logits(self, hidden_BSD: torch.Tensor) -> torch.Tensor:
         """Return the soft-capped logits c tanh(z / c) in fp32: [B, S, V]."""
         z = F.linear(hidden_BSD, self.tok_emb.weight.to(hidden_BSD.dtype)).float()
+        if self.head_adapter is not None:
+            z = z + self.head_adapter(hidden_BSD).float()
         softcap = self.softcap_of(z)
         return softcap * torch.tanh(z / softcap)
 

@@ -1,6 +1,5 @@
 """stages/evaluate.py and golf/compliance/context.py: metrics and verdict of a tiny run, and of external artifacts"""
 
-import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,6 @@ from golf.compliance.catalog import CHECKS
 from golf.compliance.context import EvaluationContext, ValidationData
 from golf.compliance.provenance import Origin
 from golf.compression import reader, writer
-from golf.config import loader
 from golf.errors import ArtifactError
 from tests.helpers import tiny_project
 from tools import ci
@@ -199,7 +197,7 @@ def test_a_plan_edited_by_hand_is_refused_with_the_keys_file_and_the_cure(projec
 
 def test_several_epochs_are_unruled_where_the_headline_follows_the_plan(project_dir):
     plan = io.read_json("artifacts/ttt/plan.json")
-    ttt = dataclasses.asdict(loader.load_config().ttt) | {"epochs": 3}
+    ttt = plan["ttt"] | {"epochs": 3}
     parameters = {"parameters": lineage.hash_parameters(ttt, plan["memory"])}
     origin = lineage.with_digest(plan["lineage"] | parameters)
     io.write_json("artifacts/ttt/plan.json", plan | {"ttt": ttt, "lineage": origin})

@@ -107,9 +107,9 @@ class _PredictorServer:
 
     def reset(self, payload: dict[str, Any]) -> _Reply:
         """Start a pass: forget the tokens of the one before and reset the predictor."""
-        settings = {key: payload[key] and types.SimpleNamespace(**payload[key]) for key in ("ttt_cfg", "memory_cfg")}
+        settings = {key: _to_namespace(value) for key, value in payload.items()}
         self._tokens, self._n_tokens = None, 0
-        self._predictor.reset(stride=payload["stride"], n_chunks=payload["n_chunks"], **settings)
+        self._predictor.reset(**settings)
         return {"state_hash": state_hash.hash_state(self._predictor, self._modules)}, ()
 
     def _append_tokens(self, new_tokens: np.ndarray) -> None:
@@ -145,6 +145,13 @@ class _PredictorServer:
         self._append_tokens(new_tokens)
         self._predictor.update(ScoredChunk(payload["index"], tokens, payload["is_last"], payload["chain_hash"]))
         return {}, ()
+
+
+def _to_namespace(value: Any) -> Any:
+    """A section with its values as attributes; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    return types.SimpleNamespace(**{key: _to_namespace(item) for key, item in value.items()})
 
 
 def _check_declared(disputed: object) -> list[str]:

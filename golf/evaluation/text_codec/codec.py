@@ -25,7 +25,7 @@ from golf.evaluation.ledger import Ledger
 from golf.evaluation.scoring_loop import make_pass_settings
 from golf.evaluation.text_codec import container, fingerprint, patches
 from golf.evaluation.text_codec.container import Header
-from golf.evaluation.text_codec.next_token import IncrementalSource, NextTokenSource, PredictSource
+from golf.evaluation.text_codec.next_token import make_source
 from golf.evaluation.text_codec.range_coder import DivergedError, TokenCoder, TokenDecoder, TokenEncoder
 from golf.evaluation.text_codec.token_stream import code_stream
 from golf.inference.predictor import GolfPredictor
@@ -182,8 +182,7 @@ class TextCodec:
         begin_s = time.perf_counter()
         settings = self._pass_settings(pass_cfg, len(tokens) - 1)
         predictor = self._predictor.reset(**settings)
-        source: NextTokenSource
-        source = PredictSource(predictor) if uses_predict else IncrementalSource(predictor, stride=settings["stride"])
+        source = make_source(predictor, stride=settings["stride"], uses_predict=uses_predict)
         progress = Progress(name, len(tokens) - 1, f"tokens {pass_cfg.mode}", quiet=self._quiet)
         bits = code_stream(
             predictor,
@@ -202,7 +201,7 @@ class TextCodec:
     def _pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
         return make_pass_settings(
             pass_cfg.mode,
-            n_targets,
+            -(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
             ttt_cfg=pass_cfg.ttt_cfg,
             memory_cfg=pass_cfg.memory_cfg,
             stride=pass_cfg.stride,

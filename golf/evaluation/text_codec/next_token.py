@@ -15,7 +15,17 @@ from golf.evaluation.text_codec.kv_cache import KVCacheModel
 from golf.inference.predictor import GolfPredictor
 from golf.inference.windows import Window, list_windows
 
-__all__ = ["IncrementalSource", "NextTokenSource", "PredictSource"]
+__all__ = ["IncrementalSource", "NextTokenSource", "PredictSource", "make_source"]
+
+
+def make_source(predictor: GolfPredictor, *, stride: int, uses_predict: bool) -> "NextTokenSource":
+    """Return the faster source that serves the predictor's pass; with ``uses_predict``, the one that asks ``predict``.
+
+    Keys and values are not kept for adapters.
+    """
+    if uses_predict or predictor.adapters is not None:
+        return PredictSource(predictor)
+    return IncrementalSource(predictor, stride=stride)
 
 
 class NextTokenSource(Protocol):
@@ -75,4 +85,6 @@ class IncrementalSource:
         self._probs *= 1 / self._probs.sum()
         if self._predictor.memory is not None:
             self._predictor.memory.mix_probs_(tokens[:n], self._probs)
+        if self._predictor.tilt is not None:
+            np.exp(self._predictor.tilt.tilt_log_probs(tokens[:n], np.log(self._probs)), out=self._probs)
         return self._probs

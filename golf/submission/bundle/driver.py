@@ -36,6 +36,7 @@ from golf.model.gpt import GPT
 from golf.pipeline import timing
 from golf.pipeline.progress import Progress
 from golf.quantization import calibration_batches, codes_io, hessians, rate_control, sensitivity
+from golf.quantization.trellis import Coding
 from golf.submission.bundle import log_format, shards
 from golf.submission.bundle.shards import BundleData
 from golf.training import ema, loop, time_budget
@@ -55,6 +56,9 @@ def main(settings_json: str) -> None:
     sections["train"]["seed"] = args.seed
     cfg = SimpleNamespace(**{name: SimpleNamespace(**_freeze(keys)) for name, keys in sections.items()})
     cfg.model, _ = validation.from_mapping(ModelConfig, sections["model"], "model")
+    is_phased = cfg.ttt.method == "phased"  # as golf.config.adaptation.TTTPlan has it
+    cfg.ttt.phased = cfg.phased if is_phased else None
+    cfg.ttt.lora = cfg.lora if cfg.ttt.method == "lora" or (is_phased and cfg.phased.lora_lr is not None) else None
     try:
         _run(cfg, sections, args)
     except (GolfError, OSError) as error:
@@ -241,6 +245,7 @@ def _quantize(
             upstream_splits=("train",),
             codec=cfg.compress.codec,
             brotli_quality=cfg.compress.brotli_quality,
+            trellis_states=Coding.from_config(cfg.quantize).trellis_states,
         )
 
     quantized, _ = rate_control.quantize_to_budget(
@@ -269,6 +274,7 @@ def _evaluate(cfg: SimpleNamespace, data: BundleData, payload_path: Path, modes:
             memory_cfg=cfg.memory,
             stride=cfg.evaluate.stride,
             context_length=cfg.model.context_length,
+            order=cfg.evaluate.order,
             quiet=not ctx.is_main,
             stage="evaluate",
             timer=timer if mode == headline else None,

@@ -24,7 +24,8 @@ __all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules", "
 
 DRIVER = "golf/submission/bundle/driver.py"
 SCRIPT_NAME = "train_gpt.py"
-SECTIONS = ("model", "train", "ema", "calibrate", "quantize", "compress", "ttt", "memory", "evaluate")
+_TTT_SECTIONS = ("ttt", "lora", "phased", "memory")
+SECTIONS = ("model", "train", "ema", "calibrate", "quantize", "compress", *_TTT_SECTIONS, "evaluate")
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "lp": 0, "pb": 0}]
 _NEVER_CALLED = ("golf.evaluation.ledger.Ledger.save",)
 _SEPARATOR = "\f"  # before each module; what Python treats as white space, so that the text stays readable

@@ -19,9 +19,27 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
-_TTT_CONFIG = SimpleNamespace(lr=0.05, momentum=0.9, epochs=2, grad_clip=1.0, batch_tokens=96)  # 3 windows for 2 ranks
+_TTT_CONFIG = SimpleNamespace(
+    method="score_first", lora=None, phased=None, lr=0.05, momentum=0.9, epochs=2, grad_clip=1.0, batch_tokens=96
+)  # 3 windows for 2 ranks
 _STREAM = np.random.default_rng(0).integers(0, 260, 400).astype(np.uint16)
-MODES = {"plain": (32, None), "sliding": (8, None), "ttt": (8, _TTT_CONFIG)}
+_STREAM[[0, 70, 210]] = 1  # documents start
+_TARGETS = ("q", "k", "v", "o", "mlp", "head")
+_LORA = {"rank": 2, "alpha": 4.0, "beta1": 0.0, "beta2": 0.99, "weight_decay": 0.5, "seed": 1}
+_LORA_CONFIG = SimpleNamespace(**_LORA, **dict.fromkeys(_TARGETS, True))
+_PHASED_CONFIG = SimpleNamespace(phases=1, prefix_documents=2, chunk_tokens=96, lora_lr=0.003)
+_MEMORY = {"scope": "document", "orders": (1, 3), "escape_weights": (2.0, 0.5), "max_successors": 4}
+_MEMORY |= {"recency_exponent": 1.4, "tilt_order": 1, "tilt_beta": 2.625, "tilt_threshold": 0.5}
+_MEMORY_CONFIG = SimpleNamespace(**_MEMORY, hedge=(0.5, 1.0), hedge_rate=0.35)
+_ADAPTERS = SimpleNamespace(**vars(_TTT_CONFIG) | {"method": "lora", "lora": _LORA_CONFIG, "lr": 0.003})
+_PHASES = SimpleNamespace(**vars(_ADAPTERS) | {"method": "phased", "phased": _PHASED_CONFIG, "lr": 0.05})
+MODES = {
+    "plain": {"stride": 32},
+    "sliding": {"stride": 8},
+    "ttt": {"stride": 8, "ttt_cfg": _TTT_CONFIG},
+    "documents": {"stride": 8, "ttt_cfg": _ADAPTERS, "memory_cfg": _MEMORY_CONFIG, "order": "documents"},
+    "phased": {"stride": 8, "ttt_cfg": _PHASES},
+}
 
 
 def score(mode: str, ctx: context.DistContext) -> Ledger:
@@ -31,11 +49,12 @@ def score(mode: str, ctx: context.DistContext) -> Ledger:
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
-    stride, ttt_cfg = MODES[mode]
-    predictor = GolfPredictor(model, ctx, eval_batch_tokens=128).reset(stride=stride, ttt_cfg=ttt_cfg, n_chunks=5)
+    settings = MODES[mode]
+    predictor = GolfPredictor(model, ctx, eval_batch_tokens=128).reset(**settings, n_chunks=5)
     progress = Progress("t", 1, "x", quiet=True)
     ledger = Ledger(mode, bos=1)
-    for _ in scoring_loop.score_stream(predictor, _STREAM, np.ones(399), ledger, chunk_tokens=96, progress=progress):
+    options = {"chunk_tokens": 96, "order": settings.get("order", "stream"), "progress": progress}
+    for _ in scoring_loop.score_stream(predictor, _STREAM, np.ones(399), ledger, **options):
         pass
     return ledger
 

@@ -9,7 +9,18 @@ from benchmarks import memory
 from golf.config.sections import MemoryConfig
 from golf.inference.ngram_memory import NgramMemory
 
-CFG = MemoryConfig(orders=(1, 2, 4), escape_weights=(3.0, 1.5, 0.25), max_successors=4, recency_exponent=1.4)
+CFG = MemoryConfig(
+    scope="stream",
+    orders=(1, 2, 4),
+    escape_weights=(3.0, 1.5, 0.25),
+    max_successors=4,
+    recency_exponent=1.4,
+    tilt_order=None,
+    tilt_beta=0,
+    tilt_threshold=0,
+    hedge=(),
+    hedge_rate=0,
+)
 TOKENS = np.tile(np.random.default_rng(0).integers(0, 9, 60), 3).astype(np.uint16)
 MODEL_PROBS = torch.full((len(TOKENS) - 1,), 1 / 9, dtype=torch.float64)
 

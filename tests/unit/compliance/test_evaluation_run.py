@@ -11,6 +11,7 @@ from golf.compliance import evaluation_run
 from golf.compliance.catalog import CHECKS
 from golf.compliance.provenance import ArtifactProvenance, Origin
 from golf.config import loader
+from golf.config.adaptation import TTTPlan
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, GolfError
 from golf.evaluation.sandbox.channel import SandboxTimeoutError
@@ -19,7 +20,7 @@ from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams
 from tests.helpers.tiny_corpus import ROOT
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
-TTT_CONFIG = dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4)
+TTT_CONFIG = TTTPlan.of(dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4), LAPTOP.lora, LAPTOP.phased)
 PROVENANCE = ArtifactProvenance(TTT_CONFIG, LAPTOP.memory, Origin(("train",)), Origin(("dev",)), None)
 CHECK_IDS = ("C1-a", "C1-c", "C2-a", "C2-b", "C2-c", "C3-c", "C3-d", "C3-e")
 

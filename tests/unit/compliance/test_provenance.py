@@ -11,12 +11,14 @@ from golf.compliance import provenance
 from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
 from golf.compression import writer
 from golf.config import loader
+from golf.config.adaptation import TTTPlan
 from golf.errors import ArtifactError, InputError
 from tests.helpers.lineage_files import BUNDLE, CODE, GOLF, SIZES, VAL, write_run
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
-TTT, MEMORY = dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.memory
+TTT = TTTPlan.of(dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.lora, LAPTOP.phased)
+MEMORY = LAPTOP.memory
 PLAN, TRAIN_TIMING, OTHER_TIMING = (
     "artifacts/ttt/plan.json",
     "artifacts/train/timing.json",

@@ -15,8 +15,12 @@ OPTIONAL_PARTS = {"attn_gate": "sparse", "two_lane_from": 3, "smear_gate_bos_id"
 ALL_PARTS = RunParts(
     model=dataclasses.replace(TINY_MODEL_CONFIG, **OPTIONAL_PARTS),
     codecs=frozenset({"ans", "brotli", "trellis"}),
-    ttt_method="score_first",
+    ttt_method="phased",
+    has_adapters=True,
+    order="documents",
     has_memory=True,
+    memory_scope="document",
+    has_tilt=True,
 )
 
 
@@ -30,6 +34,12 @@ def test_the_predictor_imports_every_optional_module():
         ({"codecs": frozenset({"brotli"})}, "golf/compression/ans.py"),
         ({"codecs": frozenset({"brotli", "ans"})}, "golf/compression/trellis.py"),
         ({"has_memory": False}, "golf/inference/ngram_memory.py"),
+        ({"memory_scope": "stream"}, "golf/inference/document_memory.py"),
+        ({"has_tilt": False}, "golf/inference/token_tilt.py"),
+        ({"order": "stream"}, "golf/inference/document_scorer.py"),
+        ({"has_adapters": False}, "golf/inference/lora.py"),
+        ({"ttt_method": "score_first"}, "golf/inference/phased_sgd.py"),
+        ({"ttt_method": "none"}, "golf/inference/score_first_sgd.py"),
         ({"ttt_method": "prequant"}, "golf/inference/score_first_sgd.py"),
         ({"model": TINY_MODEL_CONFIG}, "golf/model/gates.py"),
         ({"model": TINY_MODEL_CONFIG}, "golf/model/residual_lanes.py"),

@@ -92,6 +92,16 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ({"ttt.batch_tokens": 1280}, "ttt.batch_tokens: must divide chunk_tokens = 2048, got 1280"),
         ({"memory.orders": [2, 1]}, "memory.orders: must rise, each order once, got [2, 1]"),
         ({"memory.escape_weights": [1.0]}, "memory.escape_weights: must be 7 numbers, one an order, got 1"),
+        ({"memory.hedge": [1.0, 1.0]}, "memory.hedge: must not contain a multiple twice, got [1.0, 1.0]"),
+        (
+            {f"lora.{name}": False for name in ("q", "k", "v", "o", "mlp", "head")},
+            "lora.head: q, k, v, o, mlp and head are all false, so nothing would learn; set one to true",
+        ),
+        ({"phased.phases": 41}, "phased.prefix_documents: must be at least phases = 41, got 40"),
+        (
+            {"ttt.method": "phased", "phased.chunk_tokens": 1024},
+            "phased.chunk_tokens: must be a multiple of ttt.batch_tokens = 2048, got 1024",
+        ),
         ({"ttt.stride": 100}, "ttt.stride: must divide model.context_length = 256, got 100"),
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
         ({"prequant.batch_tokens": 1000}, "prequant.batch_tokens: must be a multiple of model.context_length = 256"),

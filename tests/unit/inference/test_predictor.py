@@ -19,8 +19,13 @@ from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
 
-TTT_CONFIG = SimpleNamespace(lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64)
-MEMORY_CONFIG = SimpleNamespace(orders=(1, 3), escape_weights=(2.0, 0.5), max_successors=4, recency_exponent=1.4)
+TTT_CONFIG = SimpleNamespace(
+    method="score_first", lora=None, phased=None, lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64
+)
+MEMORY_CONFIG = SimpleNamespace(
+    scope="stream", orders=(1, 3), escape_weights=(2.0, 0.5), max_successors=4, recency_exponent=1.4, tilt_order=None
+)
+NO_MEMORY = SimpleNamespace(**{**vars(MEMORY_CONFIG), "orders": ()})
 STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
 
 
@@ -118,7 +123,7 @@ def test_memory_mixes_scores_and_predictions_alike_and_each_pass_forgets(predict
 
     assert not np.array_equal(fixed, mixed)
     np.testing.assert_array_equal(score_stream(predictor, stride=8, memory_cfg=MEMORY_CONFIG), mixed)
-    np.testing.assert_array_equal(score_stream(predictor, stride=8, memory_cfg=SimpleNamespace(orders=())), fixed)
+    np.testing.assert_array_equal(score_stream(predictor, stride=8, memory_cfg=NO_MEMORY), fixed)
     predictor.reset(stride=8, memory_cfg=MEMORY_CONFIG)
     predictor.update(ScoredChunk(0, STREAM[:65], False, ""))
     nll = predictor.score(STREAM[:65], STREAM[65:73])

@@ -64,11 +64,12 @@ def test_a_step_gives_the_logits_of_the_batched_pass(changes):
 
 
 @pytest.mark.parametrize("stride", [T, 8, 5, 1])
-@pytest.mark.parametrize("learns", [False, True])
-def test_both_sources_give_the_distributions_that_the_predictor_scores_with(stride, learns):
+@pytest.mark.parametrize(
+    "memory_cfg", [None, MEMORY_CONFIG, dataclasses.replace(MEMORY_CONFIG, scope="document", tilt_order=2)]
+)
+def test_both_sources_give_the_distributions_that_the_predictor_scores_with(stride, memory_cfg):
     predictor = GolfPredictor(make_model(), single_process(), eval_batch_tokens=8 * T)
-    ttt_cfg, memory_cfg = (TTT_CONFIG, MEMORY_CONFIG) if learns else (None, None)
-    predictor.reset(stride=stride, ttt_cfg=ttt_cfg, memory_cfg=memory_cfg, n_chunks=3)
+    predictor.reset(stride=stride, ttt_cfg=memory_cfg and TTT_CONFIG, memory_cfg=memory_cfg, n_chunks=3)
     stream = np.concatenate([STREAM[:90], STREAM[20:80]])  # repeats, for the memory to find
     sources = IncrementalSource(predictor, stride=stride), PredictSource(predictor)
     for index, begin in enumerate(range(0, len(stream) - 1, 2 * T)):

@@ -1,0 +1,32 @@
+"""Scoring with a context that ends at the document's start (``evaluate.order: documents``)."""
+
+import numpy as np
+
+from golf.inference.documents import find_document_start, split_documents
+from golf.inference.scorer import Scorer
+
+__all__ = ["DocumentScorer"]
+
+
+class DocumentScorer:
+    """A ``Scorer`` that takes each document for a stream of its own, windows included.
+
+    So a document's scores are the same, bit for bit, whatever stands before it.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def score(
+        self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int, hints: np.ndarray | None = None
+    ) -> np.ndarray:
+        """``Scorer.score``, document by document."""
+        parts = [
+            self._scorer.score(before, chunk[at], stride=stride, hints=None if hints is None else hints[at])
+            for before, at in split_documents(prefix, chunk)
+        ]
+        return np.concatenate(parts, -1)
+
+    def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:
+        """``Scorer.log_probs`` after the tokens of the document."""
+        return self._scorer.log_probs(prefix[find_document_start(prefix) :], stride=stride)
