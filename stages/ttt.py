@@ -18,16 +18,15 @@ from golf.training import prequant_ttt
 
 TOKENIZER_PATH = "artifacts/fetch/tokenizer.model"
 INPUT_WEIGHTS_PATH = "artifacts/ema/model.safetensors"
-WEIGHTS_PATH = "artifacts/ttt/model.safetensors"
-LEDGER_PATH = "artifacts/ttt/ledger.safetensors"
+WEIGHTS_PATH, LEDGER_PATH = "artifacts/ttt/model.safetensors", "artifacts/ttt/ledger.safetensors"
 PLAN_PATH = "artifacts/ttt/plan.json"
-METRICS_PATH = "artifacts/ttt/metrics.json"
-RUNNING_BPB_PATH = "artifacts/ttt/running_bpb.csv"
+METRICS_PATH, RUNNING_BPB_PATH = "artifacts/ttt/metrics.json", "artifacts/ttt/running_bpb.csv"
 
 
 def main(ctx: DistContext) -> None:
-    keys = "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
-    model_cfg, *plan, memory_cfg, prequant_cfg, order = load_sections(*keys)
+    model_cfg, *plan, memory_cfg, prequant_cfg, order = load_sections(
+        "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
+    )
     cfg = TTTPlan.of(*plan)
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)

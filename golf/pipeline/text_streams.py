@@ -26,8 +26,6 @@ REPLACEMENTS = {  # of the symbols in golf's own output; each is valid inside a 
     "³": "^3",
     "⁶": "^6",
     "Δ": "delta",
-    "\ufeff": "",
-    "\ufffd": "?",
 }
 
 

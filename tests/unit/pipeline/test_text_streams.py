@@ -75,10 +75,12 @@ def test_a_stage_prints_what_its_stream_can_carry(tmp_path, env):
 
 
 def test_every_symbol_in_a_message_of_golf_has_a_replacement():
-    """Docstrings and comments are not printed, plots are pictures, and golf.data handles characters as data."""
+    """Docstrings and comments are not printed, plots are pictures, and some modules handle characters as data."""
     missing = {}
     for path in sorted({*(ROOT / "golf").rglob("*.py"), *(ROOT / "stages").glob("*.py")}):
         if path.is_relative_to(ROOT / "golf" / "data") or path.name in ("plots.py", "text_streams.py"):
+            continue
+        if path.name in ("decoding.py", "safe_reader.py"):  # they look for these characters in what they read
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
