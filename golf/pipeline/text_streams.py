@@ -9,6 +9,9 @@ __all__ = ["REPLACEMENTS", "accept_all_text", "describe_encode_error"]
 
 _ERROR_HANDLER = "golf.replace"
 REPLACEMENTS = {  # of the symbols in golf's own output; each is valid inside a JSON string
+    "³": "^3",
+    "⁶": "^6",
+    "Δ": "delta",
     "±": "+/-",
     "×": "x",
     "·": "-",
@@ -23,9 +26,6 @@ REPLACEMENTS = {  # of the symbols in golf's own output; each is valid inside a 
     "├": "|",
     "└": "`",
     "─": "-",
-    "³": "^3",
-    "⁶": "^6",
-    "Δ": "delta",
 }
 
 

@@ -41,9 +41,9 @@ __all__ = [
 # At the smallest step, 12 bits per weight, codes add a hundredth to the divergence that the small tensors' fp16 causes.
 MIN_BASE_STEP, _MAX_BASE_STEP = 2.0**-10, 2.0**6  # at the largest all codes are 0
 _FINE_STEP, _MAX_SAMPLE_CODE = 2.0**-6, 2**15 - 1  # of the estimate; a sample does not show the entropy of finer steps
-SOLVE_BUDGET = 6  # solves, as long as sizes fall smoothly with the base step
+SOLVE_BUDGET = 4  # solves, as long as sizes fall smoothly with the base step
 _SIZE_TOLERANCE_FRAC = 1e-3  # of the budget that may stay unused
-_GIVE_UP_AFTER_SOLVES = 3 * SOLVE_BUDGET  # then only the largest base step is left to try
+_GIVE_UP_AFTER_SOLVES = 4 * SOLVE_BUDGET  # then only the largest base step is left to try
 _POOR_FIT_FRAC = 1e-2  # of the budget; as much unused is worth SOLVE_BUDGET more solves
 _SAMPLE_WEIGHTS = 1 << 17  # of a tensor, for the estimate
 _MIN_STEP_RATIO = 1.0005  # between base steps worth a solve; its logarithm doubles with each solve beyond SOLVE_BUDGET

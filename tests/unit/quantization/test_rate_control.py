@@ -180,7 +180,7 @@ def test_weights_with_heavy_tails_fill_limits_that_need_codes_beyond_int16(max_b
         weights, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=lambda quantized: len(pack(quantized)), max_bytes=max_bytes
     )
     (tmp_path / "model.golf").write_bytes(pack(quantized))
-    assert max_bytes * 0.999 <= len(pack(quantized)) <= max_bytes
+    assert max_bytes * 0.998 <= len(pack(quantized)) <= max_bytes  # so small a file changes by jumps of 0.1 %
     stored, _ = reader.read(tmp_path / "model.golf")
     for name, pair in quantized.items():
         assert torch.equal(stored[name + ".codes"], pair.codes)
