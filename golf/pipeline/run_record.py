@@ -23,6 +23,7 @@ RECORDED_PACKAGES = (  # the pinned run-time dependencies of pyproject.toml, and
     "sentencepiece",
     "brotli",
     "constriction",
+    "numba",
     "safetensors",
     "pyyaml",
     "dvc",

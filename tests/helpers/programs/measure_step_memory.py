@@ -1,7 +1,8 @@
 """Print the bytes by which one training step raises the peak of this process's resident memory."""
 
 import dataclasses
-import resource
+import re
+from pathlib import Path
 
 import torch
 
@@ -42,7 +43,9 @@ def _step(model_cfg: ModelConfig, tokens: int, ctx) -> None:
 
 
 def _read_peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The peak since this program began; getrusage's would be that of the process that started it, if larger."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
 
 if __name__ == "__main__":
