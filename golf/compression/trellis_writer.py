@@ -10,7 +10,7 @@ import numpy as np
 from golf.compression import ans, trellis
 from golf.compression.ans_fit import MatrixFit, fit_center_and_level, fit_codes
 
-__all__ = ["NotOnTrellisError", "encode", "follow_states"]
+__all__ = ["NotOnTrellisError", "encode", "fit_side_info", "follow_states"]
 
 
 class NotOnTrellisError(ValueError):
@@ -28,7 +28,7 @@ def encode(arrays: list[np.ndarray], n_states: int) -> tuple[list[Any], list[tup
     matrices = [array.reshape(ans.matrix_shape(array.shape)) for array in arrays]
     fits = [fit_codes(codes_OI, parity_known=True) for codes_OI in matrices]
     for fit in fits:
-        side_info += _fit_side_info(fit)
+        side_info += fit_side_info(fit)
         values = fit.column_level_I - fit_center_and_level(fit.column_level_I)[0]
         radius, model = ans.gaussian_model(fit_center_and_level(fit.column_level_I)[1])
         is_escaped = np.abs(values) > radius
@@ -59,7 +59,7 @@ def encode(arrays: list[np.ndarray], n_states: int) -> tuple[list[Any], list[tup
     return [*side_info, *escapes], runs
 
 
-def _fit_side_info(fit: MatrixFit) -> list[Any]:
+def fit_side_info(fit: MatrixFit) -> list[Any]:
     """The parts of the side information that describe a fit."""
     return [
         [len(fit.templates_TI), *fit_center_and_level(fit.column_level_I)],
