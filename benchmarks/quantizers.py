@@ -4,8 +4,9 @@
 
 RUN is the artifacts folder of fetch, train, ema and calibrate (``rate_distortion``). All quantizers get the same
 matrices and leave the same small tensors to fp16. KL(full precision ‖ quantized) is in nats per token over plain
-windows of val; the increase in bpb has its paired interval over documents. ``ratio`` is our bytes over the rival's at
-the rival's divergence; it is absent where our curve does not reach there.
+windows of val; the increase in bpb has its paired interval over documents. ``ratio`` is the bytes of golf's trellis
+codes over the smaller of the rival's two sizes, at the rival's divergence, with its interval over documents; it is
+absent where golf's points do not enclose that divergence.
 
 The libraries are in the extra ``rivals`` of pyproject.toml. A rival whose library is missing says NOT-RUN. ggml's
 K formats need rows of multiples of 256, which the default model does not have.
@@ -19,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from divergence import DivergenceScorer, PointCache
+from divergence import DivergenceScorer
 from rate_curves import Curve, compare_bytes, format_ratio
-from rate_distortion import BASE_STEPS, MeasuredRun
 from rival_quantizers import (
     Quantized,
     quantize_ggml,
@@ -31,12 +31,20 @@ from rival_quantizers import (
     quantize_nf4,
     quantize_nncodec,
 )
+from run_artifacts import RunArtifacts
 
 from golf.artifacts import io
-from golf.compression import writer
+from golf.compression import quantized_tensor, writer
 from golf.evaluation.significance import PairedDifference
-from golf.quantization import gptq
+from golf.quantization import codes_io, gptq, solver
+from golf.quantization.trellis import Coding
 
+BASE_STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+CODINGS = {  # those of the default profile, and scalar codes with the same rate term
+    "golf, trellis": Coding(trellis_states=8, rate_weight=0.05),
+    "golf, scalar": Coding(trellis_states=None, rate_weight=0.05),
+}
+DAMPING_FRAC, BLOCK_SIZE = 0.01, 128
 GROUP_SIZES = (32, 64)
 NNC_QPS = (-24, -20, -18, -16, -12)
 
@@ -44,39 +52,96 @@ NNC_QPS = (-24, -20, -18, -16, -12)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="artifacts folder; see the module's docstring")
-    parser.add_argument("--ours", default="rows", metavar="RECIPE", help="recipe of rate_distortion (%(default)s)")
-    parser.add_argument("--damping-frac", type=float, default=0.01, help="of the Hessian's mean diagonal (%(default)s)")
     parser.add_argument("--tokens", type=int, help="tokens of val to score (all)")
-    parser.add_argument("--device", default="cpu", help="for scoring (%(default)s)")
-    parser.add_argument("--cache", type=Path, default=Path("runs/quantizers.jsonl"), help="(%(default)s)")
     parser.add_argument("--json", help="also write the points here")
     parser.add_argument("--png", type=Path, help="also draw bytes against divergence here")
     args = parser.parse_args()
-    args.codecs = ["ans"]
-    run = MeasuredRun(args.run, PointCache(args.cache), args)
-    reference = run.measure("full precision", None, "val")
-    ours = [run.measure(args.ours, step, "val") for step in BASE_STEPS]
-    our_curve = Curve(np.array([p["bytes"]["ans"] for p in ours]), np.array([p["kl"] for p in ours]))
-    rows = [make_row("golf", p["setting"], {"ours": p["bytes"]["ans"]}, 0.0, p, reference, our_curve) for p in ours]
-    scorer = DivergenceScorer(run.artifacts, args.run, "val", args.tokens, args.device)
+    run = RunArtifacts.load(args.run)
+    scorer = DivergenceScorer(run, args.run, "val", args.tokens, "cpu")
+    table = Table(run, scorer)
+    for name in CODINGS:
+        table.add_golf(name)
     for name, setting, quantize in list_rivals(run):
+        table.add_rival(name, setting, quantize)
+    if args.json:
+        n_weights = sum(run.state_dict[name].numel() for name in run.input_names)
+        n_tokens = int(sum(table.reference["tokens"]))
+        io.write_json(args.json, {"weights": n_weights, "tokens": n_tokens, "rows": table.rows})
+    if args.png:
+        draw(table.rows, args.png)
+
+
+class Table:
+    """The points measured so far. Golf's trellis codes come first, as ratios are to their curve."""
+
+    def __init__(self, run: RunArtifacts, scorer: DivergenceScorer) -> None:
+        self._run, self._scorer, self.rows = run, scorer, list[dict]()
+        self.reference = scorer.score(run.state_dict)
+        self._curve: Curve | None = None
+        self._batches = solver.build_batches(run.state_dict, run.hessians, run.input_names, DAMPING_FRAC)
+        self._column_scales = solver.compute_column_scales(self._batches, run.state_dict, run.sensitivity)
+
+    def add_golf(self, name: str) -> None:
+        """Add golf's codes at each base step."""
+        points = []
+        for base_step in BASE_STEPS:
+            begin = time.perf_counter()
+            quantized = solver.quantize_with_column_scales(
+                self._batches, self._run.state_dict, self._column_scales, base_step, BLOCK_SIZE, CODINGS[name]
+            )
+            seconds = time.perf_counter() - begin
+            stored = codes_io.to_storage(quantized, self._run.unquantized)
+            size = self._pack(stored, CODINGS[name].trellis_states)
+            score = self._scorer.score(quantized_tensor.dequantize_state_dict(stored))
+            points.append((f"step {base_step:g}", {"own": size}, seconds, score))
+        if self._curve is None:
+            self._curve = Curve(np.array([p[1]["own"] for p in points]), np.array([p[3]["kl"] for p in points]))
+        for point in points:
+            self._add(name, *point)
+
+    def add_rival(self, name: str, setting: str, quantize: Callable[[], Quantized]) -> None:
+        """Quantize, pack in both ways, and score; NOT-RUN without the rival's library."""
+        begin = time.perf_counter()
         try:
-            rows.append(measure_rival(run, scorer, name, setting, quantize, reference, our_curve))
+            quantized = quantize()
         except ModuleNotFoundError as error:
             print(f"{name:<18} {setting:<10} NOT-RUN: {error.name} is not installed", flush=True)
-            rows.append({"quantizer": name, "setting": setting, "not_run": f"{error.name} is not installed"})
-    if args.json:
-        io.write_json(args.json, {"threads": torch.get_num_threads(), "weights": run.n_weights, "rows": rows})
-    if args.png:
-        draw(rows, args.png)
+            self.rows.append({"quantizer": name, "setting": setting, "not_run": f"{error.name} is not installed"})
+            return
+        seconds = time.perf_counter() - begin
+        small = {key: tensor.half() for key, tensor in self._run.unquantized.items()}
+        sizes = {"own": quantized.own_bytes + self._pack(small)}
+        if quantized.stored is not None:
+            sizes["our coder"] = self._pack(small | quantized.stored)
+        score = self._scorer.score(quantized.weights | {key: tensor.float() for key, tensor in small.items()})
+        self._add(name, setting, sizes, seconds, score)
+
+    def _pack(self, tensors: dict[str, torch.Tensor], trellis_states: int | None = None) -> int:
+        options = {"codec": "ans", "brotli_quality": 11, "trellis_states": trellis_states}
+        return len(writer.pack(tensors, self._run.model_cfg, upstream_splits=("train",), **options))
+
+    def _add(self, name: str, setting: str, sizes: dict[str, int], seconds: float, score: dict) -> None:
+        tokens_D = np.array(self.reference["tokens"])
+        bytes_D, kl_D = np.array(self.reference["target_bytes"], np.int64), np.array(score["kl"])
+        change = PairedDifference(np.array(score["bits"]) - np.array(self.reference["bits"]), bytes_D).bpb_difference
+        best = min(sizes.values())
+        rival = Curve(np.array([best, best + 1]), np.stack([kl_D, kl_D]))  # one point, met at its own divergence
+        assert self._curve is not None
+        ratio = compare_bytes(self._curve, rival, kl_D, tokens_D)
+        row = {"quantizer": name, "setting": setting, "bytes": sizes, "seconds": round(seconds, 2)}
+        row |= {"kl": float(kl_D.sum() / tokens_D.sum()), "ratio": dataclasses.asdict(ratio)}
+        self.rows.append(row | {"bpb_increase": change.value, "half_width": change.half_width})
+        text = ", ".join(f"{kind} {size:,}" for kind, size in sizes.items())
+        figures = f"KL {row['kl']:.3e}  bpb {change.value:+.4f}  ratio {format_ratio(ratio)}"
+        print(f"{name:<18} {setting:<10} {figures}  {text}", flush=True)
 
 
-def list_rivals(run: MeasuredRun) -> list[tuple[str, str, Callable[[], Quantized]]]:
+def list_rivals(run: RunArtifacts) -> list[tuple[str, str, Callable[[], Quantized]]]:
     """(name, setting, function) of each point."""
-    weights = {name: run.artifacts.state_dict[name].float() for name in run.artifacts.input_names}
+    weights = {name: run.state_dict[name].float() for name in run.input_names}
     factors = {
-        name: gptq.factorize(run.artifacts.hessians[input_name][None].clone(), run.args.damping_frac)
-        for name, input_name in run.artifacts.input_names.items()
+        name: gptq.factorize(run.hessians[input_name][None].clone(), DAMPING_FRAC)
+        for name, input_name in run.input_names.items()
     }
     rivals = [
         (f"nncodec {kind}", f"qp {qp}", lambda qp=qp, dq=dq: quantize_nncodec(weights, qp, dependent=dq))
@@ -100,57 +165,6 @@ def list_rivals(run: MeasuredRun) -> list[tuple[str, str, Callable[[], Quantized
     return rivals
 
 
-def measure_rival(
-    run: MeasuredRun,
-    scorer: DivergenceScorer,
-    name: str,
-    setting: str,
-    quantize: Callable[[], Quantized],
-    reference: dict,
-    our_curve: Curve,
-) -> dict:
-    """Quantize, pack in both ways, and score."""
-    begin = time.perf_counter()
-    quantized = quantize()
-    seconds = time.perf_counter() - begin
-    small = {key: tensor.half() for key, tensor in run.artifacts.unquantized.items()}
-    sizes = {"own": quantized.own_bytes + pack(run, small)}
-    if quantized.stored is not None:
-        sizes["ours"] = pack(run, small | quantized.stored)
-    point = scorer.score(quantized.weights | {key: tensor.float() for key, tensor in small.items()})
-    return make_row(name, setting, sizes, seconds, point, reference, our_curve)
-
-
-def pack(run: MeasuredRun, tensors: dict[str, torch.Tensor]) -> int:
-    options = {"upstream_splits": ("train",), "codec": "ans", "brotli_quality": 11}
-    return len(writer.pack(tensors, run.artifacts.model_cfg, **options))
-
-
-def make_row(
-    name: str, setting: str, sizes: dict[str, int], seconds: float, point: dict, reference: dict, our_curve: Curve
-) -> dict:
-    """Print and return one point. The ratio is that of our bytes to the smaller of the rival's two sizes."""
-    tokens_D, bytes_D = np.array(reference["tokens"]), np.array(reference["target_bytes"], np.int64)
-    kl_D = np.array(point["kl"])
-    change = PairedDifference(np.array(point["bits"]) - np.array(reference["bits"]), bytes_D).bpb_difference
-    best = min(sizes.values())
-    ratio = compare_bytes(our_curve, Curve(np.array([best, best + 1]), np.stack([kl_D, kl_D])), kl_D, tokens_D)
-    row = {
-        "quantizer": name,
-        "setting": setting,
-        "bytes": sizes,
-        "seconds": round(seconds, 2),
-        "kl": float(kl_D.sum() / tokens_D.sum()),
-        "bpb_increase": change.value,
-        "half_width": change.half_width,
-        "ratio": dataclasses.asdict(ratio),
-    }
-    text = ", ".join(f"{kind} {size:,}" for kind, size in sizes.items())
-    ratio_text = "" if name == "golf" else f"  ratio {format_ratio(ratio)}"
-    print(f"{name:<18} {setting:<10} KL {row['kl']:.3e}  bpb {change.value:+.4f}  {text}{ratio_text}", flush=True)
-    return row
-
-
 def draw(rows: list[dict], path: Path) -> None:
     """Draw the smaller size of each point against its divergence, both on log scales."""
     import matplotlib
@@ -162,7 +176,7 @@ def draw(rows: list[dict], path: Path) -> None:
     for name, points in io.group_by([row for row in rows if "bytes" in row], "quantizer").items():
         points = sorted(points, key=lambda row: min(row["bytes"].values()))
         sizes, kl = [min(row["bytes"].values()) for row in points], [row["kl"] for row in points]
-        axes.plot(sizes, kl, marker="o", linewidth=2.5 if name == "golf" else 1, label=name)
+        axes.plot(sizes, kl, marker="o", linewidth=2.5 if name in CODINGS else 1, label=name)
     axes.set(xscale="log", yscale="log", xlabel="bytes of the file", ylabel="KL from full precision, nats per token")
     axes.legend()
     figure.savefig(path, dpi=110, bbox_inches="tight")
