@@ -8,6 +8,7 @@ what a decoder needs: packed codes, scales and zero points in fp16, or the libra
 # O output features, I input features, G groups of a row, J = I / G
 
 import sys
+import tempfile
 import types
 from dataclasses import dataclass
 
@@ -154,7 +155,9 @@ def quantize_nncodec(weights: dict[str, torch.Tensor], qp: int, *, dependent: bo
     from nncodec import nnc
 
     arrays = {name: np.ascontiguousarray(w_OI.numpy()) for name, w_OI in weights.items()}
-    stream = nnc.compress(arrays, qp=qp, use_dq=dependent, return_bitstream=True)
+    with tempfile.TemporaryDirectory() as folder:  # it writes its stream to a file too
+        path = f"{folder}/stream.nnc"
+        stream = nnc.compress(arrays, bitstream_path=path, qp=qp, use_dq=dependent, return_bitstream=True)
     decoded = nnc.decompress(stream)
     return Quantized({name: torch.from_numpy(decoded[name]) for name in weights}, len(stream), None)
 
