@@ -92,3 +92,11 @@ def test_the_record_profiles_reserve_holds_its_bundle():
     assert RECORD["compress"]["count"] == "bundle"
     n_bytes, reserve_bytes = len(packing.pack_bundle(RECORD, ROOT)), RECORD["compress"]["code_reserve_bytes"]
     assert 0.8 * reserve_bytes < n_bytes <= reserve_bytes
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
+def test_a_profile_reserves_as_many_bytes_as_the_bundle_takes_where_the_bundle_counts(profile):
+    cfg = loader.load_config(ROOT / "profiles" / f"{profile}.yaml")
+    if cfg.compress.count == "bundle":
+        bundle = packing.pack_bundle(dataclasses.asdict(cfg), ROOT)
+        assert len(bundle) <= cfg.compress.code_reserve_bytes
