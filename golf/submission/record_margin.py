@@ -21,6 +21,8 @@ from golf.submission.headline import find_headline
 from golf.submission.safe_reader import SubmissionDir
 
 __all__ = [
+    "MIN_GAIN_NATS",
+    "SAME_TOKENIZER_RATIO",
     "GainTest",
     "RecordMargin",
     "SeedScore",
@@ -30,10 +32,10 @@ __all__ = [
     "load_seed_scores",
 ]
 
-_MIN_GAIN_NATS = 0.005
+MIN_GAIN_NATS = 0.005
 _WRITTEN_RULE_P = 0.01
 _APPLIED_RULE_P = 0.25
-_SAME_TOKENIZER_RATIO = 1.001  # of the largest to the smallest loss / bpb, which is proportional to bytes per token
+SAME_TOKENIZER_RATIO = 1.001  # of the largest to the smallest loss / bpb, which is proportional to bytes per token
 _UNITS_NOTE = "0.005 nats per byte is 0.00721 bpb; per token it is only 0.002 to 0.003 bpb"
 
 SeedScore = tuple[ReportedNumber, ReportedNumber | None]  # bpb and loss
@@ -116,7 +118,7 @@ def _nats_per_byte(scores: Sequence[SeedScore]) -> list[float]:
 
 def _test_gain(ours: Sequence[float], baseline: Sequence[float]) -> GainTest | None:
     above_zero: WelchTest | None = welch_test(ours, baseline)
-    above_minimum = welch_test([score + _MIN_GAIN_NATS for score in ours], baseline)
+    above_minimum = welch_test([score + MIN_GAIN_NATS for score in ours], baseline)
     if above_zero is None or above_minimum is None:
         return None
     return GainTest(above_zero.gain, above_zero.t, above_zero.df, above_zero.p, above_minimum.p)
@@ -128,7 +130,7 @@ def _test_nats_per_token(ours: Sequence[SeedScore], baseline: Sequence[SeedScore
     if len(pairs[0]) < len(ours) or len(pairs[1]) < len(baseline):
         return None
     ratios = [loss / bpb for bpb, loss in pairs[0] + pairs[1]]  # claims of 0 are no scores: contents leaves them out
-    if min(ratios) <= 0 or max(ratios) > min(ratios) * _SAME_TOKENIZER_RATIO:
+    if min(ratios) <= 0 or max(ratios) > min(ratios) * SAME_TOKENIZER_RATIO:
         return None
     return _test_gain([loss for _, loss in pairs[0]], [loss for _, loss in pairs[1]])
 
@@ -145,10 +147,10 @@ def check_margin(submission: Submission, margin: RecordMargin | None) -> CheckOu
         counts = f"there are {margin.ours.n} and {margin.baseline.n}"
         return CheckOutcome("record margin", (), "", f"Welch's test needs two different scores on each side; {counts}")
     test = margin.per_byte
-    measured = f"{test.gain:.5f} nats per byte, p = {test.p_above_minimum:.2g} that it exceeds {_MIN_GAIN_NATS}"
+    measured = f"{test.gain:.5f} nats per byte, p = {test.p_above_minimum:.2g} that it exceeds {MIN_GAIN_NATS}"
     if test.p_above_minimum < _WRITTEN_RULE_P:
         return CheckOutcome("record margin", (), measured)
-    shown = f"a gain over {_MIN_GAIN_NATS} nats per byte is not shown, p = {test.p_above_minimum:.2g}"
+    shown = f"a gain over {MIN_GAIN_NATS} nats per byte is not shown, p = {test.p_above_minimum:.2g}"
     if margin.per_token and margin.per_token.p_above_minimum < _WRITTEN_RULE_P:
         text = f"{shown}; per token it is, p = {margin.per_token.p_above_minimum:.2g}"
         return CheckOutcome("record margin", (Finding(NO_RULING, text),), measured)
@@ -176,7 +178,7 @@ def format_margin(margin: RecordMargin | None) -> list[str]:
         f"{'baseline':<16}{_format_stats(margin.baseline)}",
         f"{'nats per byte':<16}{_format_test(margin.per_byte)}",
         f"{'nats per token':<16}{_format_test(margin.per_token)}",
-        f"{'rule':<16}{_MIN_GAIN_NATS} nats at p < {_WRITTEN_RULE_P}; {_UNITS_NOTE}",
+        f"{'rule':<16}{MIN_GAIN_NATS} nats at p < {_WRITTEN_RULE_P}; {_UNITS_NOTE}",
     ]
 
 
@@ -190,5 +192,5 @@ def _format_test(test: GainTest | None) -> str:
         return "NOT-RUN: too few seeds, no spread, no losses, or another tokenizer"
     return (
         f"gain {test.gain:.5f}: p = {test.p_above_zero:.2g} that it is above 0, "
-        f"p = {test.p_above_minimum:.2g} above {_MIN_GAIN_NATS} (t {test.t:.2f}, df {test.df:.1f})"
+        f"p = {test.p_above_minimum:.2g} above {MIN_GAIN_NATS} (t {test.t:.2f}, df {test.df:.1f})"
     )

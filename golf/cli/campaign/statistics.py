@@ -16,12 +16,11 @@ from golf.cli.campaign.collection import MODES
 from golf.cli.campaign.state import Campaign
 from golf.evaluation import significance
 from golf.evaluation.significance import PairedDifference, PairedTest, WelchTest
+from golf.submission.record_margin import MIN_GAIN_NATS, SAME_TOKENIZER_RATIO
 
-__all__ = ["MIN_GAIN_NATS", "REPORT_VERSION", "build_report"]
+__all__ = ["REPORT_VERSION", "build_report"]
 
-MIN_GAIN_NATS = 0.005
 REPORT_VERSION = 1
-_SAME_TOKENIZER_RATIO = 1.001  # of the largest to the smallest loss / bpb, which is proportional to bytes per token
 _BUSY_CORES = 0.1  # cores used by other programs
 _Test = Callable[[Sequence[float], Sequence[float], float], WelchTest | PairedTest | None]
 
@@ -114,7 +113,7 @@ def _has_same_tokenizer(bpb: list[float], loss: list[float], baseline: Baseline)
     """Whether both sides have the same number of bytes per token, without which nats per token do not compare."""
     sides = ((bpb, loss), (baseline.bpb, baseline.loss or []))
     ratios = [token / byte for bytes_, tokens in sides for byte, token in zip(bytes_, tokens, strict=True)]
-    return max(ratios) <= min(ratios) * _SAME_TOKENIZER_RATIO
+    return max(ratios) <= min(ratios) * SAME_TOKENIZER_RATIO
 
 
 def _run_tests(method: _Test, ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any] | None:
