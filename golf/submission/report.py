@@ -93,19 +93,21 @@ def render_review(reviewed: SubmissionReview, *, show_all: bool = False) -> str:
     note_lines = [line for note in notes for line in _wrap(note if show_all else _cut(note), "note: ")]
     tail = [*_render_states(reviewed, show_all), "", *_render_statistics(reviewed), *_wrap(summarize(reviewed))]
     if not show_all:
-        room = MAX_LINES - len(head) - len(tail) - 3  # blank lines between the blocks
-        findings = _fit(findings, room, "findings")
-        rules = rules if len(rules) <= room - len(findings) else []
-        note_lines = _fit(note_lines, room - len(findings) - len(rules), "notes")
+        n_free = MAX_LINES - len(head) - len(tail) - 3  # blank lines between the blocks
+        findings = _fit(findings, n_free, "findings")
+        rules = rules if len(rules) <= n_free - len(findings) else []
+        note_lines = _fit(note_lines, n_free - len(findings) - len(rules), "notes")
     blocks = [head, findings, [*rules, *note_lines], tail]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _fit(lines: list[str], room: int, what: str) -> list[str]:
-    """The lines, cut to fit, the last one saying how many are left out; [] without room."""
-    if len(lines) <= room:
+def _fit(lines: list[str], n_free: int, what: str) -> list[str]:
+    """At most ``n_free`` lines, the last one saying how many are left out; [] where none is free."""
+    if len(lines) <= n_free:
         return lines
-    return [*lines[: room - 1], f"  ... {len(lines) - room + 1:,} more lines of {what}: --all"] if room > 0 else []
+    return (
+        [*lines[: n_free - 1], f"  ... {len(lines) - n_free + 1:,} more lines of {what}: --all"] if n_free > 0 else []
+    )
 
 
 def _wrap(text: str, initial: str = "", indent: str = "    ") -> list[str]:

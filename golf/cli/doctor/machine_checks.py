@@ -114,9 +114,9 @@ def check_fence(cfg: Config | None) -> Finding:
     """Raise the walls around a predictor's process, in a process of their own."""
     if sys.platform == "win32":
         return Finding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_CURE)
-    from golf.evaluation.fence import trial
+    from golf.evaluation.fence import availability
 
-    record = trial.try_fence()
+    record = availability.find_walls()
     walls = ", ".join(record.walls) or "no wall"
     if record.missing:
         return Finding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_CURE)

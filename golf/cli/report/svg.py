@@ -61,7 +61,7 @@ class Bar:
 def linear_axis(label: str, values: Sequence[float], *, from_zero: bool = False) -> Axis:
     """Return an axis over finite ``values``, which must not be empty, with at most 6 round ticks.
 
-    from_zero: start at 0, as bars must. Equal values get some room on both sides.
+    from_zero: start at 0, as bars must. Equal values get a margin on both sides.
     """
     low, high = min(values), max(values)
     low, high = (min(low, 0.0), max(high, 0.0)) if from_zero else (low, high)

@@ -10,13 +10,13 @@ from golf.errors import UnavailableError
 from golf.evaluation.fence.landlock import FileRights
 from golf.evaluation.fence.walls import Fence, FenceRecord
 
-__all__ = ["main", "try_fence"]
+__all__ = ["find_walls", "main"]
 
 _TIMEOUT_S = 60.0
 _ROOT = Path(__file__).resolve().parents[3]  # the folder of golf/
 
 
-def try_fence() -> FenceRecord:
+def find_walls() -> FenceRecord:
     """Return the walls that a predictor's process would have here, and why others are missing.
 
     Raises UnavailableError when the process does not answer.
@@ -30,9 +30,9 @@ def try_fence() -> FenceRecord:
         return FenceRecord.from_payload(json.loads(done.stdout))
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
-        raise UnavailableError(f"the process that tries the fence failed: {reason}") from None
+        raise UnavailableError(f"the process that raises the fence failed: {reason}") from None
     except (subprocess.TimeoutExpired, ValueError) as error:
-        raise UnavailableError(f"the process that tries the fence gave no answer: {error}") from None
+        raise UnavailableError(f"the process that raises the fence gave no answer: {error}") from None
 
 
 def main() -> None:

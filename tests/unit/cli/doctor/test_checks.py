@@ -14,7 +14,7 @@ from golf.cli.doctor import machine_checks, project_checks
 from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
 from golf.config import loader
 from golf.distributed import machine_probe
-from golf.evaluation.fence import landlock, trial
+from golf.evaluation.fence import availability, landlock
 from golf.evaluation.fence.walls import FenceRecord
 from golf.pipeline import cpu_load
 from golf.pipeline.cpu_load import CpuTimes
@@ -160,14 +160,14 @@ def test_the_precision_is_the_one_that_auto_takes(monkeypatch, speedup, dtype):
 
 
 def test_the_fence_is_raised_in_a_process_of_its_own():
-    record = trial.try_fence()
+    record = availability.find_walls()
     assert any(wall.startswith("Landlock") for wall in record.walls) == (landlock.query_abi() > 0)
-    assert trial.try_fence() == record, "this process is still free to start others"
+    assert availability.find_walls() == record, "this process is still free to start others"
 
 
 @pytest.mark.parametrize(("missing", "status"), [((), OK), (("no seccomp (refused)",), NOTE)])
 def test_a_missing_wall_is_a_note(monkeypatch, missing, status):
-    monkeypatch.setattr(trial, "try_fence", lambda: FenceRecord(("Landlock (ABI 7)",), missing))
+    monkeypatch.setattr(availability, "find_walls", lambda: FenceRecord(("Landlock (ABI 7)",), missing))
     finding = machine_checks.check_fence(CONFIG)
     assert finding.status == status
     assert all(part in finding.found for part in ("Landlock", *missing))
