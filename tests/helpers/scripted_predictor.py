@@ -1,5 +1,6 @@
 """Somebody else's predictor, whose ``score`` behaves as its TTT config says. Tests copy it into a project."""
 
+import fcntl
 import os
 import sys
 import time
@@ -129,6 +130,23 @@ class ScriptedPredictor:
     def prints(self, prefix, chunk, zeros):
         print("3.5")
         return zeros
+
+    def floods(self, prefix, chunk, zeros):
+        for _ in range(1 << 9):
+            os.write(2, b"\x1b[31m no end\n" * (1 << 12))
+        return zeros
+
+    def says_why_it_dies(self, prefix, chunk, zeros):
+        print("first word\n" * 99, "out of luck\n\x1b[2J", sep="")
+        print("last word", file=sys.stderr)
+        os._exit(4)
+
+    def marks_streams(self, prefix, chunk, zeros):
+        """Whether a mark was found on a stream, which is then left there."""
+        marks = [fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND for fd in range(3)]
+        for fd in range(3):
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+        return zeros + any(marks)
 
     def opens(self, prefix, chunk, zeros):
         try:

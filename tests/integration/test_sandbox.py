@@ -8,6 +8,7 @@ from golf.errors import ArtifactError
 from golf.evaluation.sandbox import counted_sources
 from golf.evaluation.sandbox.channel import SandboxTimeoutError
 from golf.evaluation.sandbox.host import Sandbox
+from golf.evaluation.sandbox.output import SHOWN_BYTES
 from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk
 from tests.helpers.external_predictors import ScriptedTTTConfig, evaluate_settings, score_once, token_array
@@ -91,7 +92,22 @@ def test_a_predictor_can_reach_no_token_that_it_was_not_given(sandbox, behavior)
 
 def test_what_a_predictor_prints_is_no_answer(sandbox, capfd):
     assert score_once(sandbox, "prints").tolist() == [0, 0]
-    assert capfd.readouterr().out == ""
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "3.5" in captured.err
+
+
+def test_a_predictor_that_prints_without_end_is_answered_and_shown_up_to_a_limit(sandbox, capfd):
+    assert score_once(sandbox, "floods").tolist() == [0, 0]
+    shown = capfd.readouterr().err
+    assert SHOWN_BYTES <= len(shown) < SHOWN_BYTES + 200
+    assert "[31m no end" in shown
+    assert "\x1b" not in shown, "it cannot steer the terminal"
+    assert shown.count("is not shown") == 1
+
+
+def test_no_session_finds_what_another_left_on_its_streams(sandbox):
+    assert [score_once(sandbox, "marks_streams").tolist() for _ in range(2)] == [[0, 0]] * 2
 
 
 def test_accesses_are_reported_by_the_session_that_made_them(sandbox):

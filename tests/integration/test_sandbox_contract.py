@@ -24,7 +24,11 @@ from tests.helpers.tiny_corpus import ROOT
         ("writes_chunk", "score must not change the chunk that it is given"),
         ("returns_none", "score must return an array of floats, got NoneType"),
         ("returns_ints", "score must return an array of floats, got ndarray of int64"),
-        ("dies", r"its process exited with code 0 during score"),
+        ("dies", r"its process exited with code 0 during score; docs/"),
+        (
+            "says_why_it_dies",
+            r"exited with code 4 during score; its output ends: .*first word / out of luck / \?\[2J / last word; docs/",
+        ),
         ("killed", "was killed by SIGKILL during score; if memory ran out, lower evaluate.eval_batch_tokens"),
         ("segfaults", "was killed by SIGSEGV during score"),
     ],

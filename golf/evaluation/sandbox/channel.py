@@ -16,10 +16,9 @@ from golf.errors import GolfError, PredictorError
 from golf.evaluation.sandbox import protocol
 from golf.evaluation.timer import EvalTimer
 
-__all__ = ["EXIT_HINT", "INTERFACE_HINT", "SandboxTimeoutError", "SessionChannel", "is_readable"]
+__all__ = ["INTERFACE_HINT", "SandboxTimeoutError", "SessionChannel", "is_readable"]
 
 INTERFACE_HINT = "docs/evaluation-rules.md shows the predictor interface"
-EXIT_HINT = f"see its output above, {INTERFACE_HINT}"
 _NO_FIELDS: Mapping[str, type] = MappingProxyType({})
 _MAX_POLL_S = 86_400.0  # poll() overflows for waits of some weeks
 _STALL_S = 60.0  # within which a message that has begun goes on
@@ -65,9 +64,7 @@ class SessionChannel:
         try:
             protocol.send(self._conn, kind, payload, *arrays)
         except protocol.ConnectionClosedError:
-            raise PredictorError(
-                f"{self.predictor}: its process exited unexpectedly before {kind}; {EXIT_HINT}"
-            ) from None
+            raise self._explain_end(kind) from None
 
     def expect_reply(
         self, call: str, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
@@ -103,6 +100,9 @@ class SessionChannel:
     def _refuse(self, call: str, problem: str) -> PredictorError:
         return PredictorError(f"{self.predictor}: the reply to {call} is malformed: {problem}; {INTERFACE_HINT}")
 
+    def _explain_end(self, call: str) -> PredictorError:
+        return PredictorError(f"{self.predictor}: its process {self._describe_end(call)}; {INTERFACE_HINT}")
+
     def _receive(self, call: str) -> protocol.Message:
         """The next message, complete."""
         sent_at = time.monotonic()
@@ -126,7 +126,7 @@ class SessionChannel:
         try:
             return protocol.receive(self._conn, wait)
         except protocol.ConnectionClosedError:
-            raise PredictorError(f"{self.predictor}: its process {self._describe_end(call)}; {EXIT_HINT}") from None
+            raise self._explain_end(call) from None
         except ValueError as error:
             raise self._refuse(call, str(error)[:_MAX_MESSAGE_CHARS]) from None
 

@@ -37,9 +37,10 @@ from golf.evaluation.fence.corpus_sources import CorpusSources, read_corpus_sour
 from golf.evaluation.fence.packages import InstalledPackages, list_imports
 from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.sandbox import protocol
-from golf.evaluation.sandbox.channel import EXIT_HINT, SessionChannel, is_readable
+from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel, is_readable
 from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name, source_path
 from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
+from golf.evaluation.sandbox.output import SessionOutput
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.timer import EvalTimer
 
@@ -96,6 +97,7 @@ class Sandbox:
             "eval_batch_tokens": cfg.eval_batch_tokens,
         }
         self._n_sessions = 0
+        self._exit_code: int | None = None  # of the session's process
 
     def __enter__(self) -> "Sandbox":
         self._stack = contextlib.ExitStack()
@@ -140,7 +142,7 @@ class Sandbox:
             cwd=self.folder,
             env=environment.make_environment(str(self.folder)),
             stdin=subprocess.DEVNULL,
-            stdout=2,  # stderr: what the predictor prints must not mix with the stage's output
+            stdout=2,  # stderr: what is printed must not mix with the stage's output; a session has its own pipe
             pass_fds=[child_control.fileno()],
             start_new_session=True,  # one signal ends it with its children, and Ctrl-C reaches the host alone
         )
@@ -198,12 +200,13 @@ class Sandbox:
             self._populate()
         self._n_sessions += 1
         conn, child_conn = Pipe()
-        self._exit_code: int | None = None
+        self._output, self._exit_code = SessionOutput(), None
         channel = SessionChannel(self, conn, self._call_limit_s, self._describe_end, self._externalize_paths)
         try:
-            with child_conn:
+            with child_conn, self._output.write_end() as output_fd:
                 protocol.send(self._control, "open", {"name": f"session {self._n_sessions}"})
-                reduction.send_handle(self._control, child_conn.fileno(), self.process.pid)
+                for fd in (child_conn.fileno(), output_fd):
+                    reduction.send_handle(self._control, fd, self.process.pid)
             ctx, record = self._check_context(channel)
             info, _ = channel.expect_reply("open", fields=_INFO_FIELDS)
             session = SandboxSession(channel, ctx, info)
@@ -215,10 +218,12 @@ class Sandbox:
             self._await_exit()
             session.access_report = report | {"fence": record}
         except protocol.ConnectionClosedError:
-            raise PredictorError(f"{self.predictor}: its process {self._describe_end('open')}; {EXIT_HINT}") from None
+            problem = f"its process {self._describe_end('open')}"
+            raise PredictorError(f"{self.predictor}: {problem}; {INTERFACE_HINT}") from None
         finally:
             conn.close()
             self._end_session()
+            self._output.wait()
 
     @property
     def _expected_context(self) -> DistContext:
@@ -253,7 +258,8 @@ class Sandbox:
 
     def _describe_end(self, call: str) -> str:
         exit_code = self._await_exit()
-        return f"closed its connection during {call}" if exit_code is None else _describe_exit(call, exit_code)
+        end = f"closed its connection during {call}" if exit_code is None else _describe_exit(call, exit_code)
+        return end + self._externalize_paths(self._output.describe_tail())
 
     def _externalize_paths(self, text: str) -> str:
         """A message from inside the sandbox with paths as the user knows them."""

@@ -8,6 +8,7 @@ and only then turns to the folder with the predictor's code.
 import contextlib
 import ctypes
 import importlib
+import io
 import json
 import os
 import select
@@ -62,12 +63,14 @@ def main(settings: dict[str, Any]) -> None:
             kind, payload, _ = protocol.receive(control)
             if kind != "open":  # to end a session that has ended by itself
                 continue
-            session_fd = reduction.recv_handle(control)
+            session_fd, output_fd = (reduction.recv_handle(control) for _ in range(2))
             child_pid = os.fork()
             if child_pid == 0:
                 control.close()
+                _replace_streams(output_fd)
                 _run_session(Connection(session_fd), settings, payload["name"])
             os.close(session_fd)
+            os.close(output_fd)
             exit_code = _wait_for_child(child_pid, control)
             _kill_remaining_children()
             protocol.send(control, "exited", {"exit_code": exit_code})
@@ -110,6 +113,16 @@ def _kill_remaining_children() -> None:
 def _read_text(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
+
+
+def _replace_streams(output_fd: int) -> None:
+    """Give a session streams that no other one shares: nothing to read, and its own pipe for output and errors."""
+    null_fd = os.open(os.devnull, os.O_RDONLY)
+    for fd, stream_fd in ((null_fd, 0), (output_fd, 1), (output_fd, 2)):
+        os.dup2(fd, stream_fd)
+    os.close(null_fd)
+    os.close(output_fd)
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(line_buffering=True)  # the process ends without a flush
 
 
 def _run_session(conn: Connection, settings: dict[str, Any], name: str) -> NoReturn:
