@@ -69,6 +69,8 @@ def run_ablations(
         return None
     session.reset(**settings)
     state_hash = session.initial_state_hash
+    # Half a context, with the other half seen before it: small strides would make the slice cost as much as a pass.
+    settings = settings | {"stride": max(settings["stride"], probe_slice.chunk_tokens // 2)}
     full_nll = _score_slice(session, probe_slice, settings)
     without_second_update = _score_slice(session, probe_slice, settings, updated_chunks=(0,))
     without_updates = _score_slice(session, probe_slice, settings, updated_chunks=())

@@ -136,6 +136,21 @@ def test_a_stream_of_one_document_cannot_show_independence():
     assert results["C3-c"].status == "PASS"
 
 
+@pytest.mark.parametrize(("stride", "slice_stride"), [(1, CONTEXT_LENGTH // 2), (6, 6)])
+def test_a_slice_is_scored_in_steps_of_at_least_half_a_context(stride, slice_stride):
+    strides = []
+
+    class Recorder(FixedBigrams):
+        def reset(self, *, stride, **settings):
+            strides.append(stride)
+
+    stream = random_stream(200, VOCAB_SIZE, n_documents=8)
+    probe_slice = ProbeSlice.sample(stream.tokens, stream.bos, CONTEXT_LENGTH, np.random.default_rng(0))
+    ablations.run_ablations(FakeSession(Recorder(VOCAB_SIZE)), probe_slice, PASS_SETTINGS | {"stride": stride}, "")
+    assert strides[0] == stride, "the state that is hashed is that of the pass"
+    assert {*strides[1:]} == {slice_stride}
+
+
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_stream_too_short_for_three_chunks_is_not_run(targets):
     results = run_checks(FixedBigrams(VOCAB_SIZE), stream=random_stream(targets, VOCAB_SIZE, n_documents=1))
