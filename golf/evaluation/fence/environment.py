@@ -25,6 +25,13 @@ _ALLOWED_PREFIXES = (
     "NCCL_",
     "GLOO_",
 )  # of arithmetic, ranks
+# glibc gives large blocks back to the kernel, which then clears the same pages again and again: a tenth of the time of
+# test-time training on a CPU. Here it keeps up to 8 GiB, and no result changes.
+_KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 
 def make_environment(folder: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -47,6 +54,7 @@ def make_environment(folder: str, environment: Mapping[str, str] | None = None) 
         "TRITON_CACHE_DIR": f"{cache_dir}/triton",
         "TRITON_HOME": cache_dir,
         "CUDA_CACHE_PATH": f"{cache_dir}/cuda",
+        **_KEPT_MEMORY,
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # worker processes of the compiler would count as commands
         "NCCL_RUNTIME_CONNECT": "0",  # ranks connect at once, as they cannot once the fence stands
     }
