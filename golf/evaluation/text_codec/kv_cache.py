@@ -1,9 +1,8 @@
 """One token at a time through a GPT whose keys and values are kept: the same network as ``golf.model.gpt``, faster.
 
 A window's first tokens run through the model itself, whose attention is watched for keys and values. Each later token
-is one row: its products with weights are torch's, on the threads that torch is set to. What lies between them is
-NumPy's on the same memory, in buffers that are reused, because for one row starting an operator takes longer than its
-arithmetic.
+is one row of NumPy's on the weights' own memory, in buffers that are reused, because for one row starting an operator
+of torch takes longer than its arithmetic. All of it runs on one thread: two would wait for each other at every product.
 
 The result equals the batched forward pass up to rounding, for every ModelConfig. It is for a CPU in fp32.
 """
@@ -25,14 +24,26 @@ __all__ = ["KVCacheModel"]
 _EPS = float(np.finfo(np.float32).eps)  # what torch's rms_norm adds to the mean square
 _MIN_SQUARE = 1e-24  # the square of the least norm by which torch's normalize divides
 _SAFE_SCORE = 60.0  # exp of it and sums of that are finite in fp32
+_MAX_BLOCK_WEIGHTS = 6144  # OpenBLAS multiplies a matrix of 9,216 weights or more with a row on several threads
 
 
-class _Buffer:
-    """A row in memory, as torch's matrix products and as NumPy's functions see it."""
+class _Matrix:
+    """A weight [N, D] as blocks of rows, so small that each product with a row is made on one thread."""
 
-    def __init__(self, *shape: int) -> None:
-        self.tensor = torch.zeros(math.prod(shape))
-        self.array: np.ndarray = self.tensor.numpy().reshape(shape)
+    def __init__(self, weight: torch.Tensor) -> None:
+        n_rows, width = weight.shape
+        fitting = (n for n in range(1, n_rows + 1) if n_rows % n == 0 and n * width <= _MAX_BLOCK_WEIGHTS)
+        self._blocks: np.ndarray = weight.detach().contiguous().numpy().reshape(-1, max(fitting, default=1), width)
+
+    def multiply(self, row_D: np.ndarray, out_N: np.ndarray) -> None:
+        """Write the product with a row into ``out_N``, which must be contiguous."""
+        np.matmul(self._blocks, row_D, out=out_N.reshape(self._blocks.shape[:2]))
+
+
+def _zeros(*shape: int) -> np.ndarray:
+    """Zeros in memory of torch's, which begins at a cache line in every process."""
+    zeros: np.ndarray = torch.zeros(shape).numpy()
+    return zeros
 
 
 class _LayerWeights:
@@ -47,14 +58,14 @@ class _LayerWeights:
         scale, attn, mlp = 1 / math.sqrt(layer + 1), block.attn, block.mlp
         self.mix = block.resid_mix.detach()[0].numpy()
         qk = torch.cat([attn.c_q.weight, attn.c_k.weight]).detach().view(-1, cfg.head_dim, cfg.d_model)
-        self.qkv = torch.cat([qk[:, order].flatten(0, 1), attn.c_v.weight.detach()]) * scale
+        self.qkv = _Matrix(torch.cat([qk[:, order].flatten(0, 1), attn.c_v.weight.detach()]) * scale)
         gains = attn.q_gain.detach()
         key_gains = torch.full((cfg.n_kv_heads,), math.sqrt(cfg.head_dim))  # heads are divided by their norm alone
         self.qk_gains = torch.cat([gains, key_gains])[:, None].numpy()
         self.is_safe = float(gains.abs().max()) * math.sqrt(cfg.head_dim) < _SAFE_SCORE
-        self.attn_out = attn.proj.weight.detach() * block.attn_scale.detach()[:, None]
-        self.mlp_in = mlp.fc.weight.detach() * scale
-        self.mlp_out = mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None]
+        self.attn_out = _Matrix(attn.proj.weight.detach() * block.attn_scale.detach()[:, None])
+        self.mlp_in = _Matrix(mlp.fc.weight.detach() * scale)
+        self.mlp_out = _Matrix(mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None])
         self.is_parallel, self.use_xsa = layer >= cfg.parallel_residual_from, layer >= cfg.xsa_from
         self.gate = None if attn.gate is None else _GateWeights(attn.gate, scale)
         self.lanes: tuple[np.ndarray, np.ndarray] | None = None
@@ -91,16 +102,15 @@ class KVCacheModel:
         self._order = np.concatenate([pairs, np.arange(cfg.rope_dims, cfg.head_dim)])
         self._turns = (model.rope_cos - 1j * model.rope_sin).numpy()  # complex [T, rope_dims / 2]
         n_qk, n_calls = cfg.n_heads + cfg.n_kv_heads, len(self._encoder) + len(self._decoder)
-        self._heads = _Buffer(n_qk + cfg.n_kv_heads, cfg.head_dim)
-        self._qk, self._keys_and_values = self._heads.array[:n_qk], self._heads.array[cfg.n_heads :]
-        self._queries = self._heads.array[: cfg.n_heads].reshape(cfg.n_kv_heads, -1, cfg.head_dim)
-        self._v = self._heads.array[n_qk:, None]
+        self._heads = _zeros(n_qk + cfg.n_kv_heads, cfg.head_dim)
+        self._qk, self._keys_and_values = self._heads[:n_qk], self._heads[cfg.n_heads :]
+        self._queries = self._heads[: cfg.n_heads].reshape(cfg.n_kv_heads, -1, cfg.head_dim)
+        self._v = self._heads[n_qk:, None]
         self._rotated = self._qk[:, : cfg.rope_dims]
-        self._x, self._normed, self._y = _Buffer(cfg.d_model), _Buffer(cfg.d_model), _Buffer(cfg.d_model)
-        self._lane1, self._branches = np.empty(cfg.d_model, np.float32), _Buffer(2, cfg.d_model)
-        self._y_heads = self._y.array.reshape(self._queries.shape)
-        self._hidden, self._leaked = _Buffer(cfg.d_ff), np.empty(cfg.d_ff, np.float32)
-        self._logits = _Buffer(cfg.vocab_size)
+        self._x, self._normed, self._y, self._lane1 = (_zeros(cfg.d_model) for _ in range(4))
+        self._branches = _zeros(2, cfg.d_model)  # of attention and of the MLP
+        self._y_heads = self._y.reshape(self._queries.shape)
+        self._hidden, self._leaked, self._logits = _zeros(cfg.d_ff), _zeros(cfg.d_ff), _zeros(cfg.vocab_size)
         # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
         self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
         self._document_start = self._n_tokens = 0  # both in the window
@@ -111,8 +121,7 @@ class KVCacheModel:
         """Take over the model's present weights. The window must be begun anew."""
         model = self._model
         self._layers = [_LayerWeights(model, layer, self._order) for layer in range(self._cfg.n_layers)]
-        self._embedding = model.tok_emb.weight.detach()
-        self._embedding_rows = self._embedding.numpy()
+        self._embedding, self._embedding_rows = _Matrix(model.tok_emb.weight), model.tok_emb.weight.detach().numpy()
         self._mixes_of_x0 = torch.stack([block.resid_mix.detach()[1] for block in model.blocks]).numpy()  # [L, D]
         gates = torch.sigmoid(model.skip_gates.detach())
         self._skip_shares, self._gates = ((1 - gates) * model.skip_weights.detach()).numpy(), gates.numpy()
@@ -148,7 +157,7 @@ class KVCacheModel:
             raise IndexError(f"the window of {self._cfg.context_length} tokens is full")
         if token == self._cfg.doc_mask_bos_id:
             self._document_start = self._n_tokens
-        x = self._x.array
+        x = self._x
         embedded = self._embed(token)
         np.multiply(embedded, _inverse_rms(embedded), x)
         mixed_x0 = self._mixes_of_x0 * x
@@ -167,9 +176,9 @@ class KVCacheModel:
             np.add(x, self._lane1, x)
             np.multiply(x, 0.5, x)
         self._n_tokens, self._last_token = self._n_tokens + 1, token
-        np.multiply(x, _inverse_rms(x), self._normed.array)
-        torch.mv(self._embedding, self._normed.tensor, out=self._logits.tensor)
-        logits, softcap = self._logits.array, self._softcaps[0]
+        np.multiply(x, _inverse_rms(x), self._normed)
+        logits, softcap = self._logits, self._softcaps[0]
+        self._embedding.multiply(self._normed, logits)
         if len(self._softcaps) == 2:
             softcap = np.where(logits >= 0, np.float32(self._softcaps[0]), np.float32(self._softcaps[1]))
         np.multiply(logits, 1 / softcap, logits)
@@ -187,44 +196,44 @@ class KVCacheModel:
 
     def _run_block(self, layer: int, call: int, mixed_x0: np.ndarray) -> None:
         """Turn the row x into the block's output. call: its number, as a repeated layer keeps keys for each pass."""
-        weights, x, x_tensor, normed = self._layers[layer], self._x.array, self._x.tensor, self._normed
+        weights, x, normed, (attn_out, mlp_out) = self._layers[layer], self._x, self._normed, self._branches
         lane0 = x if weights.lanes is None else x.copy()
         np.multiply(x, weights.mix, x)
         np.add(x, mixed_x0, x)
-        np.multiply(x, _inverse_rms(x), normed.array)
-        torch.mv(weights.qkv, normed.tensor, out=self._heads.tensor)
+        np.multiply(x, _inverse_rms(x), normed)
+        weights.qkv.multiply(normed, self._heads)
         self._attend(weights, call)
+        weights.attn_out.multiply(self._y, attn_out)
         if weights.lanes is not None:
             self._mix_lanes(weights, *weights.lanes, lane0)
             return
-        x_tensor.addmv_(weights.attn_out, self._y.tensor)
+        np.add(x, attn_out, x)
         if not weights.is_parallel:
-            np.multiply(x, _inverse_rms(x), normed.array)
-        self._activate(weights)
-        x_tensor.addmv_(weights.mlp_out, self._hidden.tensor)
+            np.multiply(x, _inverse_rms(x), normed)
+        self._run_mlp(weights)
+        np.add(x, mlp_out, x)
 
-    def _activate(self, weights: _LayerWeights) -> None:
-        """Compute the MLP's hidden row of the normalized row."""
+    def _run_mlp(self, weights: _LayerWeights) -> None:
+        """Compute the MLP's branch of the normalized row."""
         hidden, leaked, slope = self._hidden, self._leaked, self._cfg.leaky_slope
-        torch.mv(weights.mlp_in, self._normed.tensor, out=hidden.tensor)
-        np.multiply(hidden.array, slope, leaked)
-        (np.maximum if slope <= 1 else np.minimum)(hidden.array, leaked, out=hidden.array)
-        np.multiply(hidden.array, hidden.array, hidden.array)
+        weights.mlp_in.multiply(self._normed, hidden)
+        np.multiply(hidden, slope, leaked)
+        (np.maximum if slope <= 1 else np.minimum)(hidden, leaked, out=hidden)
+        np.multiply(hidden, hidden, hidden)
+        weights.mlp_out.multiply(hidden, self._branches[1])
 
     def _mix_lanes(self, weights: _LayerWeights, residual: np.ndarray, posts: np.ndarray, lane0: np.ndarray) -> None:
         """Run the MLP on the second lane, and write both outputs into both lanes; the first becomes the row x."""
-        lane1, branches = self._lane1, self._branches.array
-        torch.mv(weights.attn_out, self._y.tensor, out=self._branches.tensor[: len(lane1)])
-        np.multiply(lane1, _inverse_rms(lane1), self._normed.array)
-        self._activate(weights)
-        torch.mv(weights.mlp_out, self._hidden.tensor, out=self._branches.tensor[len(lane1) :])
-        written = posts.T @ branches
-        np.add(residual[0] * lane0, written[0], self._x.array)
+        lane1 = self._lane1
+        np.multiply(lane1, _inverse_rms(lane1), self._normed)
+        self._run_mlp(weights)
+        written = posts.T @ self._branches
+        np.add(residual[0] * lane0, written[0], self._x)
         np.add(residual[1] * lane1, written[1], lane1)
 
     def _attend(self, weights: _LayerWeights, call: int) -> None:
         """Replace y by the heads' outputs; the row's keys and values are kept."""
-        heads, qk, n_keys = self._heads.array, self._qk, self._cfg.n_kv_heads
+        heads, qk, n_keys = self._heads, self._qk, self._cfg.n_kv_heads
         n, cache = self._n_tokens, self._cache[call]
         squares = np.vecdot(heads, heads)[:, None]
         qk_squares = squares[: len(qk)] + self._cfg.head_dim * _EPS
@@ -245,7 +254,7 @@ class KVCacheModel:
             y_GRE -= along_v[:, :, None] * self._v
         np.divide(y_GRE, sums_GRE1[:, :, -1:], self._y_heads)
         if weights.gate is not None:
-            self._y_heads *= weights.gate.compute(self._normed.array).reshape(*self._y_heads.shape[:2], 1)
+            self._y_heads *= weights.gate.compute(self._normed).reshape(*self._y_heads.shape[:2], 1)
 
 
 def _inverse_rms(x: np.ndarray) -> float:
