@@ -2,14 +2,18 @@
 
 import contextlib
 import importlib
+import os
 import shutil
 import signal
+import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from golf.cli import inspect
 from golf.compliance import evaluation_log
+from golf.distributed import launcher
 from golf.model.attention_backends import resolve_attention
 from golf.pipeline import runner
 from tests.helpers.tiny_corpus import ROOT
@@ -31,10 +35,14 @@ def restore_signal_handlers():
 
 
 def run_failing_stage(name: str, capfd, exit_code: int = 1) -> str:
-    """Run a stage that must fail with one message and leave no partial file; returns its stderr."""
+    """Run a stage that must fail with one message and leave no partial file; returns its stderr.
+
+    The evaluation's clock starts now, not when the test session did.
+    """
     _clear_outputs(name)
     capfd.readouterr()
-    with pytest.raises(SystemExit) as exit_info:
+    clock = mock.patch.dict(os.environ, {launcher.STARTED_AT_ENV: str(time.time())})
+    with clock, pytest.raises(SystemExit) as exit_info:
         runner.run_stage(
             name,
             importlib.import_module(f"stages.{name}").main,
