@@ -15,6 +15,7 @@ from tests.helpers import tiny_project
 
 REPRESENTATIVES = {*choose_representatives(), "golf_predictor"}
 NEVER_FAIL = {"C1-d", "C2-e", "C4-d", "B-e"}
+N_RUNS = 20  # with places of the proof, and a forged chunk, that are drawn anew
 CHECKS_OF_EVALUATOR = {"C4-b"}  # of the evaluator's own records, which no submission writes
 
 
@@ -104,6 +105,23 @@ def test_sandbox_that_starts_cold_gives_the_same_verdict(gallery_dir, monkeypatc
         assert result.status == warm.results[check].status
         if check not in ("B-d", "C1-g", "C4-c"):  # seconds, files that imports opened, evaluations so far
             assert result == warm.results[check]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["memo_in_default_argument", "one_forged_chunk"])
+def test_violation_that_a_few_places_could_miss_fails_in_every_run(gallery_dir, name):
+    expected = {*VIOLATIONS[name].expected_checks}
+    runs = [harness.run_case(name, gallery_dir) for _ in range(N_RUNS)]
+    missed = [outcome.headline for outcome in runs if not expected <= {row.check for row in outcome.with_status(FAIL)}]
+    assert missed == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", COMPLIANT)
+def test_compliant_predictor_is_reported_in_no_run(gallery_dir, name):
+    runs = [harness.run_case(name, gallery_dir) for _ in range(N_RUNS)]
+    assert [row for outcome in runs for row in (*outcome.with_status(FAIL), *outcome.with_status(UNRULED))] == []
+    assert all(outcome.headline.startswith(f"{verdict.VALID}: ") for outcome in runs)
 
 
 def test_gallery_covers_the_families_and_the_checks():
