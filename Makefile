@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: run test test-all soak lint types gpu-check report-check clean-venv help
+.PHONY: run test test-all soak lint types gpu-check record-check report-check clean-venv help
 
 help:
 	@echo "make run        the whole pipeline with params.yaml, then the result table"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-all   every test but the soak; make test-PART runs tests/PART: make test-dvc"
 	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones, ten times the property examples"
 	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
+	@echo "make record-check  on one GPU, 15 minutes: the record's model from text to its file, beside the forecast"
 	@echo "make report-check  golf report's page of the last run in headless Chromium; NOT-RUN without one"
 
 $(READY): pyproject.toml
@@ -50,6 +51,9 @@ soak: lint
 
 gpu-check:
 	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py
+
+record-check:
+	@PYTHONPATH=. $(PYTHON) benchmarks/record_check.py
 
 report-check: $(READY)
 	$(BIN)/python -m golf report --out artifacts/plots/report.html

@@ -8,11 +8,13 @@ same weights.
 """
 
 import argparse
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import hardware
@@ -53,9 +55,11 @@ PARAM_OVERRIDES = {
     "calibrate.sensitivity_tokens": 98_304,
     "quantize.grid": "row_column",
     "compress.codec": "ans",
+    "compress.code_reserve_bytes": 50_000,  # of the bundle, with the code of this grid and this coder
     "evaluate.ranks": 1,
     "evaluate.limit_s": None,
 }
+NOT_RUN_ROW = {"status": "NOT-RUN", "seconds": 0.0}
 RECIPES = ("row", "rows")  # with our coder: Brotli 11 would take a minute for each setting
 
 
@@ -84,26 +88,42 @@ def main() -> int:
 
 def run_pipeline(args, work_dir: Path) -> dict:
     """Status, seconds and metrics of all stages. A stage that fails ends the run; the stages after it are NOT-RUN."""
-    for name in COPIED_PATHS:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work_dir / name)
-    params_tree = make_params(args.profile, param_overrides(args))
-    with open(work_dir / "params.yaml", "w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(params_tree, file)
-    cfg = loader.load_config(work_dir / "params.yaml")
+    cfg = copy_project(work_dir, make_params(args.profile, param_overrides(args)))
     device = torch.device("cuda" if cfg.train.device != "cpu" and torch.cuda.is_available() else "cpu")
-    stage_results = {name: {"status": "NOT-RUN", "seconds": 0.0} for name in (*STAGES, "rate-distortion")}
-    for stage in STAGES:
-        stage_results[stage] = run_timed([sys.executable, "-m", f"stages.{stage}"], work_dir, None)
+    stage_results = {}
+    for stage, row in run_stages(work_dir, math.inf):
+        stage_results[stage] = row
         collect_files(work_dir, args.out)
-        if stage_results[stage]["status"] != "ok":
-            break
-    else:
-        if args.curve_tokens:
-            stage_results["rate-distortion"] = run_rate_distortion(args, work_dir, device)
-        else:
-            del stage_results["rate-distortion"]
+    if args.curve_tokens:
+        is_complete = all(row["status"] == "ok" for row in stage_results.values())
+        curve = run_rate_distortion(args, work_dir, device) if is_complete else NOT_RUN_ROW
+        stage_results["rate-distortion"] = curve
     metadata = hardware.describe_machine(device) | {"profile": cfg.profile, "text": args.text.name}
     return metadata | collect_metrics(work_dir) | {"stages": stage_results}
+
+
+def copy_project(work_dir: Path, params_tree: dict) -> loader.Config:
+    """Copy the code of this working tree into ``work_dir`` with these params; return them, checked."""
+    for name in COPIED_PATHS:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work_dir / name)
+    with open(work_dir / "params.yaml", "w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(params_tree, file)
+    return loader.load_config(work_dir / "params.yaml")
+
+
+def run_stages(work_dir: Path, deadline_s: float) -> Iterator[tuple[str, dict]]:
+    """Run the stages in order; yield the name of each with its status and seconds, NOT-RUN after one that failed.
+
+    deadline_s: of ``time.monotonic``, at which the stage that runs is ended.
+    """
+    row = {"status": "ok"}
+    for stage in STAGES:
+        row = (
+            run_timed([sys.executable, "-m", f"stages.{stage}"], work_dir, deadline_s - time.monotonic())
+            if row["status"] == "ok"
+            else NOT_RUN_ROW
+        )
+        yield stage, row
 
 
 def param_overrides(args) -> dict[str, object]:
@@ -131,10 +151,14 @@ def make_params(profile: Path, overrides: dict[str, object]) -> dict:
     return params_tree
 
 
-def run_timed(command: list[str], folder: Path, limit_s: float | None) -> dict:
+def run_timed(command: list[str], folder: Path, limit_s: float) -> dict:
+    """Status and seconds of a command, which is killed after ``limit_s``; infinity is no limit."""
     start_s = time.monotonic()
+    if limit_s <= 0:
+        return NOT_RUN_ROW | {"status": "NOT-RUN, no time was left"}
     try:
-        exit_code = subprocess.run(command, cwd=folder, timeout=limit_s, check=False).returncode
+        timeout_s = None if math.isinf(limit_s) else limit_s
+        exit_code = subprocess.run(command, cwd=folder, timeout=timeout_s, check=False).returncode
         status = "ok" if exit_code == 0 else f"failed, exit code {exit_code}"
     except subprocess.TimeoutExpired:
         status = f"NOT-RUN, exceeded {limit_s:.0f} s"

@@ -1,5 +1,6 @@
 """The forecast of a run from params.yaml: step, budget, memory, stages, file, disk and price."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,16 @@ class Forecast:
     record: dict[str, Any]
 
 
-def make_forecast(cfg: Config, hardware_name: str, price_per_hour: float | None = None) -> Forecast:
-    """Return the forecast for a machine of ``HARDWARE``, or "cpu" for this one. It takes seconds and runs no model."""
+def make_forecast(
+    cfg: Config,
+    hardware_name: str,
+    price_per_hour: float | None = None,
+    split_tokens: Mapping[str, int] | None = None,
+) -> Forecast:
+    """Return the forecast for a machine of ``HARDWARE``, or "cpu" for this one. It takes seconds and runs no model.
+
+    split_tokens: of dev and val; None: those that are known before fetch.
+    """
     if hardware_name == "cpu":
         is_fast = cfg.train.dtype == "auto" and machine_probe.measure_bf16_speedup() >= _MIN_BF16_SPEEDUP
         dtype = torch.bfloat16 if cfg.train.dtype == "bfloat16" or is_fast else torch.float32
@@ -54,7 +63,9 @@ def make_forecast(cfg: Config, hardware_name: str, price_per_hour: float | None 
     steps, train_s = count_steps(cfg.train, step_s[0], step_s[-1])
     memory = step_work.predict_memory(cfg.model, cfg.train, hardware, list(works.values())[-1])
     size = size_forecast.predict_size(shapes, cfg.quantize, cfg.compress)
-    stages = _predict_stages(cfg, hardware, dtype, (steps, train_s), shapes)
+    tokens = _find_split_tokens(cfg) if split_tokens is None else split_tokens
+    modes = _predict_modes(cfg, hardware, dtype, tokens.get("val"))
+    stages = _predict_stages(cfg, hardware, dtype, (steps, train_s), shapes, tokens.get("dev"), modes)
     known_s = sum(row["seconds"] for row in stages.values() if row["seconds"] is not None)
     n_parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
     artifact_bytes = size.payload_bytes + cfg.compress.code_reserve_bytes
@@ -79,6 +90,7 @@ def make_forecast(cfg: Config, hardware_name: str, price_per_hour: float | None 
         "memory_bytes": {name: round(size) for name, size in memory.items()} | {"total": round(sum(memory.values()))},
         "device_memory_bytes": None if hardware.memory_bytes is None else round(hardware.memory_bytes),
         "stages": stages,
+        "mode_seconds": {name: None if seconds is None else round(seconds, 2) for name, seconds in modes.items()},
         "payload_bytes": size.payload_bytes,
         "code_bytes": cfg.compress.code_reserve_bytes,
         "artifact_bytes": artifact_bytes,
@@ -111,29 +123,64 @@ def count_steps(cfg: TrainConfig, step_s: float, recurrent_step_s: float) -> tup
     return int(budget_s * (share / step_s + (1 - share) / recurrent_step_s)), budget_s
 
 
+def _find_split_tokens(cfg: Config) -> Mapping[str, int]:
+    """Tokens of dev and val where they are known before fetch."""
+    if cfg.fetch.source == "hub":
+        dev_tokens = round(cfg.fetch.dev_percent / 100 * cfg.hub.train_shards * _SHARD_TOKENS)
+        return _CORPUS_TOKENS.get(cfg.hub.variant, {}) | {"dev": dev_tokens}
+    return _CORPUS_TOKENS.get(cfg.fetch.source, {})
+
+
+def _predict_forward_s(cfg: Config, hardware: Hardware, dtype: torch.dtype, stage_cfg: ExecutionConfig) -> float:
+    """Seconds of the forward pass of one token on all devices together."""
+    recurrent = cfg.model.recur_passes > 1
+    kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
+    is_compiled = stage_cfg.compile != "off" and (hardware.is_gpu or stage_cfg.compile == "on")
+    one = step_work.predict_forward_seconds(cfg.model, hardware, kept, recurrent=recurrent, is_compiled=is_compiled)
+    return one / hardware.n_devices
+
+
+def _count_ttt_passes(cfg: Config) -> float:
+    """Work of the ttt mode over that of the sliding mode, in forward passes; method none does not learn."""
+    epochs = cfg.ttt.epochs if cfg.ttt.method != "none" else 0
+    return 1 + 3 * epochs * cfg.ttt.stride / cfg.model.context_length
+
+
+def _memory_s_per_token(cfg: Config) -> float:
+    return _MEMORY_S_PER_TOKEN if cfg.memory.orders else 0.0
+
+
+def _predict_modes(
+    cfg: Config, hardware: Hardware, dtype: torch.dtype, val_tokens: int | None
+) -> dict[str, float | None]:
+    """Seconds of each scoring mode over val, without proof; None where val's tokens are known only after fetch."""
+    if val_tokens is None:
+        return dict.fromkeys(("plain", "sliding", "ttt"))
+    plain_s = val_tokens * _predict_forward_s(cfg, hardware, dtype, cfg.evaluate)
+    sliding_s = plain_s * cfg.model.context_length / cfg.evaluate.stride
+    learning_s = val_tokens / cfg.ttt.batch_tokens * cfg.ttt.epochs * hardware.fixed_s
+    ttt_s = sliding_s * _count_ttt_passes(cfg) + learning_s + _memory_s_per_token(cfg) * val_tokens
+    return {"plain": plain_s, "sliding": sliding_s, "ttt": ttt_s}
+
+
 def _predict_stages(
-    cfg: Config, hardware: Hardware, dtype: torch.dtype, training: tuple[int, float], shapes: dict[str, tuple[int, ...]]
+    cfg: Config,
+    hardware: Hardware,
+    dtype: torch.dtype,
+    training: tuple[int, float],
+    shapes: dict[str, tuple[int, ...]],
+    dev_tokens: int | None,
+    modes: Mapping[str, float | None],
 ) -> dict[str, dict[str, float | None]]:
     """Seconds of each stage against its limit; None where the split's tokens are known only after fetch.
 
-    training: its steps and seconds.
+    training: its steps and seconds. modes: seconds of each scoring mode.
     """
     steps, train_s = training
-    recurrent = cfg.model.recur_passes > 1
-    kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
 
     def forward_s(stage_cfg: ExecutionConfig) -> float:
-        """One token on all devices together."""
-        is_compiled = stage_cfg.compile != "off" and (hardware.is_gpu or stage_cfg.compile == "on")
-        one = step_work.predict_forward_seconds(cfg.model, hardware, kept, recurrent=recurrent, is_compiled=is_compiled)
-        return one / hardware.n_devices
+        return _predict_forward_s(cfg, hardware, dtype, stage_cfg)
 
-    corpus = _CORPUS_TOKENS.get(cfg.hub.variant if cfg.fetch.source == "hub" else cfg.fetch.source, {})
-    if cfg.fetch.source == "hub":
-        corpus = corpus | {"dev": round(cfg.fetch.dev_percent / 100 * cfg.hub.train_shards * _SHARD_TOKENS)}
-    overlap = cfg.model.context_length
-    ttt_work = 1 + 3 * cfg.ttt.epochs * cfg.ttt.stride / overlap  # forward passes over those of the sliding mode
-    dev, val = corpus.get("dev"), corpus.get("val")
     checkpoints = _count_checkpoints(cfg, steps)
     n_weights = sum(torch.Size(shape).numel() for shape in shapes.values() if len(shape) == 2)
     n_solves = _N_SOLVES if cfg.quantize.grid == "row_column" and cfg.quantize.base_step is None else 1
@@ -141,31 +188,23 @@ def _predict_stages(
     calibrate_tokens = cfg.calibrate.batches * cfg.calibrate.batch_tokens + 2 * cfg.calibrate.sensitivity_tokens
     hessian_flop = 2 * sum(shape[1] ** 2 for shape in shapes.values() if len(shape) == 2)
     hessian_s = hessian_flop / (hardware.matmul_frac * hardware.peak_flops) / hardware.n_devices
-    sliding_s = None if val is None else val * forward_s(cfg.evaluate) * overlap / cfg.evaluate.stride
-    n_ttt_steps = 0 if val is None else val / cfg.ttt.batch_tokens * cfg.ttt.epochs
-    memory_s = _MEMORY_S_PER_TOKEN if cfg.memory.orders else 0.0
-    learning_s = n_ttt_steps * hardware.fixed_s + memory_s * (val or 0)
-    headline_s = sliding_s
-    if sliding_s is not None and cfg.evaluate.headline == "ttt":
-        headline_s = sliding_s * ttt_work + learning_s
-    plain_s = None if val is None else val * forward_s(cfg.evaluate)
-    if cfg.evaluate.headline == "plain":
-        headline_s = plain_s
-    whole_s = None if sliding_s is None or plain_s is None else plain_s + sliding_s * (1 + ttt_work) + learning_s
+    headline_s = modes[cfg.evaluate.headline]
+    other_s = [seconds for name, seconds in modes.items() if name != cfg.evaluate.headline and seconds is not None]
     ttt_s = None
-    if dev is not None and cfg.ttt.stream == "dev" and cfg.ttt.method == "score_first":
-        ttt_s = dev * (forward_s(cfg.ttt) * overlap / cfg.ttt.stride * (1 + ttt_work) + memory_s)
+    if dev_tokens is not None and cfg.ttt.stream == "dev" and cfg.ttt.method == "score_first":
+        windows = cfg.model.context_length / cfg.ttt.stride
+        ttt_s = dev_tokens * (forward_s(cfg.ttt) * windows * (1 + _count_ttt_passes(cfg)) + _memory_s_per_token(cfg))
     calibrate_s = calibrate_tokens * (forward_s(cfg.calibrate) + hessian_s)
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),
-        "ema": (None if dev is None else (2 + checkpoints) * dev * forward_s(cfg.ema), None),
+        "ema": (None if dev_tokens is None else (2 + checkpoints) * dev_tokens * forward_s(cfg.ema), None),
         "ttt": (ttt_s, None),
         "calibrate": (calibrate_s if cfg.calibrate.source == "train" else None, cfg.train.reserve_s),
         "quantize": (n_solves * (n_weights * _GPTQ_S_PER_WEIGHT + pack_s), None),
         "compress": (pack_s, None),
         "evaluate, headline": (headline_s, cfg.evaluate.limit_s),
-        "evaluate, other modes": (None if whole_s is None or headline_s is None else whole_s - headline_s, None),
+        "evaluate, other modes": (None if headline_s is None else sum(other_s), None),
     }
     return {
         name: {"seconds": None if seconds is None else round(seconds, 2), "limit_seconds": limit}

@@ -1,5 +1,6 @@
 """benchmarks/record_run.py: its configuration is valid"""
 
+import dataclasses
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ from ruamel.yaml import YAML
 
 from golf.config import loader
 from golf.errors import ConfigError
+from golf.submission.bundle import packing
 from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -22,6 +24,8 @@ def test_the_record_profile_with_the_overrides_is_valid(tmp_path):
     cfg = loader.load_config(tmp_path / "params.yaml")
     assert (cfg.quantize.grid, cfg.compress.limit_bytes, cfg.quantize.base_step) == ("row_column", 16_000_000, None)
     assert [cfg.train.ranks, cfg.ttt.ranks, cfg.calibrate.ranks, cfg.evaluate.ranks] == [1, 1, 1, 1]
+    n_bytes = len(packing.pack_bundle(dataclasses.asdict(cfg), ROOT))
+    assert 0.8 * cfg.compress.code_reserve_bytes < n_bytes <= cfg.compress.code_reserve_bytes
 
 
 def test_a_key_that_no_profile_has_is_refused():

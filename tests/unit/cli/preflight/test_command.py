@@ -15,8 +15,9 @@ from tests.helpers.tiny_corpus import ROOT
 RECORD = ["preflight", "--params", "profiles/record.yaml", "--hardware", "h100x8"]
 KEYS = {
     "hardware", "devices", "calibration", "profile", "dtype", "parameters", "train_ranks", "step", "steps", "tokens",
-    "memory_bytes", "device_memory_bytes", "stages", "payload_bytes", "code_bytes", "artifact_bytes", "limit_bytes",
-    "bits_per_weight", "size_reason", "disk_bytes", "download_bytes", "known_seconds", "price_per_hour", "price",
+    "memory_bytes", "device_memory_bytes", "stages", "mode_seconds", "payload_bytes", "code_bytes", "artifact_bytes",
+    "limit_bytes", "bits_per_weight", "size_reason", "disk_bytes", "download_bytes", "known_seconds",
+    "price_per_hour", "price",
 }  # fmt: skip
 
 
@@ -124,6 +125,20 @@ def test_the_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["preflight", "--help"])
     assert "example: golf preflight --params profiles/record.yaml" in capsys.readouterr().out
+
+
+def test_the_modes_that_are_no_headline_are_summed_and_given_tokens_replace_the_known_ones():
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    record = forecast.make_forecast(cfg, "h100").record
+    modes, stages = record["mode_seconds"], record["stages"]
+    assert stages["evaluate, headline"]["seconds"] == modes["ttt"]
+    assert stages["evaluate, other modes"]["seconds"] == pytest.approx(modes["plain"] + modes["sliding"], abs=0.02)
+    assert modes["plain"] < modes["sliding"] < modes["ttt"]
+    twice = forecast.make_forecast(cfg, "h100", split_tokens={"dev": 2 * 78_840, "val": 2 * 210_194}).record
+    assert twice["mode_seconds"]["ttt"] == pytest.approx(2 * modes["ttt"], rel=0.01)
+    assert twice["stages"]["ema"]["seconds"] == pytest.approx(2 * stages["ema"]["seconds"], rel=0.01, abs=0.02)
+    unlearned = dataclasses.replace(cfg, ttt=dataclasses.replace(cfg.ttt, method="none"))
+    assert forecast.make_forecast(unlearned, "h100").record["mode_seconds"]["ttt"] < modes["ttt"]
 
 
 def test_a_method_without_a_forecast_and_a_corpus_before_fetch_are_not_run():
