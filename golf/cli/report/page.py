@@ -81,7 +81,8 @@ a{color:var(--s0)}.score{font-size:1.7rem;font-weight:650;margin:.3rem 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));gap:1rem 1.5rem}
 figure{margin:.5rem 0;min-width:0}figcaption{margin-top:.2rem;max-width:40rem}
 svg.chart{display:block;width:100%;max-width:30rem;height:auto}
-svg text{fill:var(--text);font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+svg text{fill:var(--text);paint-order:stroke;stroke:var(--page);stroke-width:3px;
+font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 svg .axis{fill:var(--muted)}svg .grid{stroke:var(--rule);fill:none}svg .line{fill:none;stroke-width:2}
 svg.key{width:2rem;height:.7rem;vertical-align:baseline;margin-right:.3rem}
 .legend{display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.9rem}

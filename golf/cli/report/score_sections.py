@@ -52,16 +52,14 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         parts.append(page.not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT))
     rows = [
         [
-            escape(_MODE_NAMES[mode]) + (" <strong>(headline)</strong>" if mode == headline else ""),
+            _name_mode(mode, metrics, record),
             f"{metrics[f'val_bpb_{mode}']:.4f}",
             _format_optional(metrics[f"val_bpb_{mode}_se"], ".4f"),
             f"{metrics[f'seconds_{mode}']:.1f}",
-            _label_mode(mode, metrics, record) or "none",
         ]
         for mode in MODES
     ]
-    header = ("scoring mode", "bpb of val", "± s.e.", "seconds", "disputed or invalid")
-    parts.append(page.table(header, rows, numbers=(1, 2, 3)))
+    parts.append(page.table(("scoring mode", "bpb of val", "± s.e.", "seconds"), rows, numbers=(1, 2, 3)))
     rows = [
         _format_limit("artifact and code, bytes", metrics["artifact_bytes"], metrics["limit_bytes"], ",.0f"),
         _format_limit(
@@ -76,6 +74,13 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         page.paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
     )
     return Section("result", "Result", "".join(parts))
+
+
+def _name_mode(mode: str, metrics: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """HTML of a mode's name with what must stand beside its score."""
+    headline = " <strong>(headline)</strong>" if mode == metrics["headline"] else ""
+    labels = _label_mode(mode, metrics, record)
+    return escape(_MODE_NAMES[mode]) + headline + (f"<br />{labels}" if labels else "")
 
 
 def _describe_comparison(metrics: Mapping[str, Any]) -> str:
