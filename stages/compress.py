@@ -7,7 +7,6 @@ from golf.artifacts.source_deps import import_closure
 from golf.compression import code_bundle, reader, size_budget, writer
 from golf.compression.code_parts import RunParts, list_unused_modules
 from golf.config import loader
-from golf.config.adaptation import TTTPlan
 from golf.pipeline import runner
 from golf.pipeline.progress import log_line
 from golf.quantization import codes_io
@@ -24,26 +23,17 @@ PREDICTOR_SOURCE = "golf/inference/predictor.py"
 
 def main() -> None:
     sections = dict(zip(packing.SECTIONS, loader.load_sections(*packing.SECTIONS), strict=True))
-    cfg, memory_cfg = sections["compress"], sections["memory"]
-    plan = TTTPlan.of(sections["ttt"], sections["lora"], sections["phased"])
+    settings = {name: dataclasses.asdict(section) for name, section in sections.items()}
+    cfg = sections["compress"]
     stored, model_cfg, trellis_states = codes_io.load(CODES_PATH)
     record = lineage.make_lineage("compress", {"codes": CODES_PATH}, cfg)
     options = {"codec": cfg.codec, "brotli_quality": cfg.brotli_quality, "trellis_states": trellis_states}
     payload = writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options)
     codecs = frozenset(section.codec for section in reader.parse(ARTIFACT_PATH, payload)[0].sections)
-    parts = RunParts(
-        model=model_cfg,
-        codecs=codecs,
-        ttt_method=plan.method,
-        has_adapters=plan.lora is not None,
-        order=sections["evaluate"].order,
-        has_memory=bool(memory_cfg.orders),
-        memory_scope=memory_cfg.scope,
-        has_tilt=memory_cfg.tilt_order is not None,
-    )
+    parts = RunParts.from_settings(settings, model_cfg, codecs)
     code_files = import_closure(PREDICTOR_SOURCE, excluded=list_unused_modules(parts))
     code = code_bundle.pack(code_files)
-    bundle = packing.pack_bundle({name: dataclasses.asdict(section) for name, section in sections.items()})
+    bundle = packing.pack_bundle(settings)
     code_bytes = {"predictor": len(code), "bundle": len(bundle)}
     limits = cfg.limit_bytes, cfg.code_reserve_bytes
     sizes = size_budget.require_within_limit(len(payload), code_bytes[cfg.count], *limits)

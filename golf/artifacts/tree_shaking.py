@@ -23,14 +23,32 @@ def shake_sources(sources: Mapping[str, str], root: str, *, excluded: Collection
 
     sources: by dotted module name. What is imported from other modules, of installed packages, is kept where it is
     used. root: the module that is kept whole. Imports inside functions count. Two modules must not import each other.
-    excluded: methods, ``package.module.Class.method``, that are never called although code that is kept has their name.
+    excluded: modules, functions and classes ``package.module.name``, and methods ``package.module.Class.method``, that
+    nothing uses although code that is kept has their name. A module's own imports of them go.
     Raises SyntaxError for a source that does not parse.
     """
-    modules = {name: _Module.index(ast.parse(source), sources.keys()) for name, source in sources.items()}
+    own_modules = sources.keys() - set(excluded)
+    trees = {name: _drop_excluded(ast.parse(sources[name]), name, excluded) for name in own_modules}
+    modules = {name: _Module.index(tree, own_modules) for name, tree in trees.items()}
     shaker = _Shaker(modules, excluded)
     shaker.keep_all(root)
     trees = shaker.reduce()
     return {name: ast.unparse(ast.fix_missing_locations(trees[name])) for name in _sort_by_imports(trees)}
+
+
+def _drop_excluded(tree: ast.Module, name: str, excluded: Collection[str]) -> ast.Module:
+    """The module ``name`` without definitions that are excluded, and without imports of what is."""
+    body: list[ast.stmt] = []
+    for statement in tree.body:
+        if isinstance(statement, _Import):
+            base = f"{statement.module}." if isinstance(statement, ast.ImportFrom) else ""
+            is_kept = base.rstrip(".") not in excluded
+            statement.names = [alias for alias in statement.names if is_kept and base + alias.name not in excluded]
+            body += [statement] * bool(statement.names)
+        elif not any(f"{name}.{bound}" in excluded for bound in _bound_names(statement)):
+            body.append(statement)
+    tree.body = body
+    return tree
 
 
 @dataclass

@@ -3,8 +3,9 @@
 The function that needs an optional module imports it. compress leaves the others out of the bundle.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from golf.config.model import ModelConfig
 
@@ -28,6 +29,23 @@ class RunParts:
     has_memory: bool
     memory_scope: str
     has_tilt: bool
+
+    @classmethod
+    def from_settings(
+        cls, settings: Mapping[str, Mapping[str, Any]], model: ModelConfig, codecs: Collection[str]
+    ) -> Self:
+        """Return the parts of a run. settings: the keys of ttt, phased, memory and evaluate, by section."""
+        method, memory = settings["ttt"]["method"], settings["memory"]
+        return cls(
+            model=model,
+            codecs=frozenset(codecs),
+            ttt_method=method,
+            has_adapters=method == "lora" or (method == "phased" and settings["phased"]["lora_lr"] is not None),
+            order=settings["evaluate"]["order"],
+            has_memory=bool(memory["orders"]),
+            memory_scope=memory["scope"],
+            has_tilt=memory["tilt_order"] is not None,
+        )
 
 
 OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the condition under which a run uses it

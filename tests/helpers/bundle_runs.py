@@ -1,18 +1,25 @@
-"""What the stages leave of a run that a submission folder is written from, without running them."""
+"""What the stages leave of a run that a submission folder is written from, and how its script is run alone."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from golf.artifacts import io, json_records
 from golf.config import loader
+from golf.evaluation import ledger
 from golf.submission.bundle import packing
 from tests.helpers.file_tree import write_files
+from tests.helpers.programs import run_script_alone
 from tests.helpers.submission_folders import VAL_TOKENS, nats_per_token
 from tests.helpers.tiny_corpus import ROOT
 
 RECORD = dataclasses.asdict(loader.load_config(ROOT / "profiles" / "record.yaml"))
-SOURCES = {packing.DRIVER: "def main(settings):\n    print(settings)\n"}
+SOURCES = {packing.DRIVER: "import torch\ndef main(settings):\n    print(torch, settings)\n"}
 MODEL_BYTES = 15_900_000
 _BPB_BY_MODE = {"plain": 1.1005, "sliding": 1.0905}
 
@@ -52,3 +59,19 @@ def _write_evaluation(folder: Path, bpb: float) -> None:
     io.write_json(folder / "metrics.json", metrics)
     rows = [{"check": "C1-a", "status": "PASS"}, {"check": "B-e", "status": "NOT-RUN"}]
     io.write_json(folder / "verdict.json", {"artifact_sha256": "a" * 64, "checks": rows})
+
+
+def run_script(folder: Path, fetched: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run the script in ``folder``, where golf and the packages that it must not need can't be imported."""
+    paths = {"DATA_PATH": str(fetched), "TOKENIZER_PATH": str(fetched / "tokenizer.model")}
+    command = [sys.executable, "-I", run_script_alone.__file__, packing.SCRIPT_NAME, *arguments]
+    env = os.environ | paths | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def list_different_columns(saved: Path, ledger_path: Path) -> list[str]:
+    """The columns of a ledger of a stage that a script's ledger_<mode>.npz has not bit for bit."""
+    expected, _ = ledger.read(ledger_path)
+    with np.load(saved) as columns:
+        assert set(columns.files) == set(vars(expected))
+        return [name for name in columns.files if columns[name].tobytes() != getattr(expected, name).tobytes()]

@@ -59,7 +59,13 @@ def write_unmeasured_folder(out: Path, settings: dict[str, dict[str, Any]], root
     _require_bundled_path(settings)
     script = packing.pack_bundle(settings, root)
     claims = {"author": author.author, "github_id": author.github_id, "name": author.name, "val_bpb": None}
-    text = [f"# {author.name}", "", f"Score, seconds and bytes of the model: {NOT_RUN}.", "", *_iter_usage(settings)]
+    text = [
+        f"# {author.name}",
+        "",
+        f"Score, seconds and bytes of the model: {NOT_RUN}.",
+        "",
+        *_iter_usage(settings, script),
+    ]
     files = {"README.md": "\n".join(text).encode(), packing.SCRIPT_NAME: script}
     _write_files(out, files | {"submission.json": io.encode_json(claims | {"bytes_code": len(script)})})
     return len(script)
@@ -157,7 +163,7 @@ def _iter_readme(records: list[RunRecord], author: Author) -> Iterator[str]:
     yield f"The limit of the run is {_limit_bytes(records)} bytes, the contest's {_CONTEST_LIMIT_BYTES}."
     yield ""
     yield from _iter_evidence(records)
-    yield from _iter_usage(first.settings)
+    yield from _iter_usage(first.settings, first.script)
 
 
 def _iter_evidence(records: list[RunRecord]) -> Iterator[str]:
@@ -173,14 +179,14 @@ def _iter_evidence(records: list[RunRecord]) -> Iterator[str]:
     yield ""
 
 
-def _iter_usage(settings: Any) -> Iterator[str]:
+def _iter_usage(settings: Any, script: bytes) -> Iterator[str]:
     n_ranks = settings["train"]["ranks"]
     command = f"torchrun --standalone --nproc_per_node={n_ranks} train_gpt.py" if n_ranks > 1 else _DEFAULT_COMMAND
     yield from [
         "## Run it",
         "",
         "```sh",
-        "pip install torch numpy sentencepiece brotli constriction",
+        f"pip install {' '.join(packing.list_packages(script))}",
         f"DATA_PATH=data/datasets/fineweb10B TOKENIZER_PATH=data/tokenizers/fineweb.model SEED=42 {command}",
         "```",
         "",

@@ -1,8 +1,8 @@
 """Pack the script of a bundle: one file that trains, compresses and scores without this repository.
 
 The file is a zip archive, which ``python train_gpt.py`` and torchrun run by its ``__main__.py``. That unpacks the
-member ``code`` with LZMA: the driver and what it uses of golf, minified, and the settings as JSON. A text file would
-need base 85, a quarter more bytes (docs/submission.md#format).
+member ``code`` with LZMA: the driver and what it uses of golf with its settings, minified, and the settings as JSON. A
+text file would need base 85, a quarter more bytes (docs/submission.md#format).
 """
 
 import ast
@@ -10,24 +10,32 @@ import io
 import json
 import lzma
 import struct
+import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from golf.artifacts import source_deps, tree_shaking
 from golf.compression import code_bundle
 from golf.errors import ArtifactError
+from golf.submission.bundle import unused_code
 
-__all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "pack_bundle", "read_modules", "read_settings"]
+__all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "list_packages", "pack_bundle", "read_modules", "read_settings"]
 
 DRIVER = "golf/submission/bundle/driver.py"
 SCRIPT_NAME = "train_gpt.py"
 _TTT_SECTIONS = ("ttt", "lora", "phased", "memory")
 SECTIONS = ("model", "train", "ema", "calibrate", "quantize", "compress", *_TTT_SECTIONS, "evaluate")
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "lp": 0, "pb": 0}]
-_NEVER_CALLED = ("golf.evaluation.ledger.Ledger.save",)
+_NEVER_CALLED = (  # methods that a script never calls although something else of the same name is called
+    "golf.evaluation.ledger.Ledger.save",
+    "golf.training.muon.Muon.load_state_dict",
+    "golf.training.muon.Muon.state_dict",
+    "golf.training.optimizer.MuonAdamW.load_state_dict",
+    "golf.training.optimizer.MuonAdamW.state_dict",
+)
 _SEPARATOR = "\f"  # before each module; what Python treats as white space, so that the text stays readable
 _MEMBER = "code"
 _MAIN = f"""import lzma
@@ -53,7 +61,8 @@ def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".
     root: the folder of golf's sources. One Python version always gives equal bytes.
     """
     settings = json.dumps({name: sections[name] for name in SECTIONS}, separators=(",", ":"))
-    parts = [_LOADER, *(f"{name}\n{source}" for name, source in _reduce_sources(Path(root)).items())]
+    unused = [*_NEVER_CALLED, *unused_code.list_unused_code(sections)]
+    parts = [_LOADER, *(f"{name}\n{source}" for name, source in _reduce_sources(Path(root), unused).items())]
     parts.append(f"__main__\nimport golf.submission.bundle.driver as d\nS={settings!r}\nd.main(S)\n")
     payload = lzma.compress(_SEPARATOR.join(parts).encode(), format=lzma.FORMAT_ALONE, filters=_LZMA_FILTERS)
     archive = io.BytesIO()
@@ -63,7 +72,7 @@ def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".
     return archive.getvalue()
 
 
-def _reduce_sources(root: Path) -> dict[str, str]:
+def _reduce_sources(root: Path, unused: Collection[str]) -> dict[str, str]:
     """The minified source of each module that the driver uses, by dotted name, each after what it imports."""
     sources = {
         file.removesuffix(".py").replace("/", "."): code_bundle.minify((root / file).read_bytes(), file).decode()
@@ -71,7 +80,7 @@ def _reduce_sources(root: Path) -> dict[str, str]:
         if not file.endswith("__init__.py")
     }
     driver = DRIVER.removesuffix(".py").replace("/", ".")
-    shaken = tree_shaking.shake_sources(sources, driver, excluded=_NEVER_CALLED)
+    shaken = tree_shaking.shake_sources(sources, driver, excluded=unused)
     return {name: code_bundle.minify(source.encode(), name).decode() for name, source in shaken.items()}
 
 
@@ -99,3 +108,14 @@ def read_settings(packed: bytes) -> dict[str, dict[str, Any]]:
     line = next(line for line in read_modules(packed)["__main__"].splitlines() if line.startswith("S="))
     sections: dict[str, dict[str, Any]] = json.loads(ast.literal_eval(line[2:]))
     return sections
+
+
+def list_packages(packed: bytes) -> list[str]:
+    """Return the packages that a bundle's file imports, of neither the standard library nor golf, sorted."""
+    imported = set()
+    for source in read_modules(packed).values():
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.partition(".")[0] for name in names}
+    return sorted(imported - sys.stdlib_module_names - {"golf"})

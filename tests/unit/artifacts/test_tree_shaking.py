@@ -71,6 +71,20 @@ def test_an_excluded_method_goes_although_its_name_is_used():
     assert "p.base" not in shaken
 
 
+def test_excluded_modules_and_functions_go_with_their_imports_and_what_only_they_use():
+    tools = SOURCES["p.tools"].replace("def triple", "import p.late as late\ndef triple")
+    main = "from p.tools import double, triple\nfrom p import late\nfrom p.late import unused\n"
+    main += "def run():\n    return double(2)\ndef never():\n    return triple(unused(late))\n"
+    sources = SOURCES | {"p.main": main, "p.tools": tools}
+    assert "p.late" in shake_sources(sources, "p.main")
+    shaken = shake_sources(sources, "p.main", excluded=["p.late", "p.tools.triple"])
+    assert run_main(shaken) == 4
+    assert list(shaken) == ["p.tools", "p.main"]
+    assert "import double\n" in shaken["p.main"]
+    assert "late" not in shaken["p.tools"]
+    assert "OTHER" not in shaken["p.tools"]
+
+
 def test_a_module_used_as_a_value_stays_whole():
     shaken = shake(main="from p import tools\ndef run():\n    return vars(tools)\n")
     assert "triple" in shaken["p.tools"]
