@@ -1,4 +1,4 @@
-"""golf campaign over a tiny project: two seeds end to end, an interrupt, and a share of another machine."""
+"""golf campaign over a tiny project: two seeds end to end, an interrupt, their bundle, another machine's share."""
 
 import json
 import signal
@@ -65,6 +65,11 @@ def test_two_seeds_end_to_end_with_an_interrupt_and_their_transfer_to_another_cl
     assert report["statistics"]["bpb"]["sd"] > 0
     assert tiny_project.git(project_dir, "status", "--porcelain") == "", "the workspace stays as it was"
     assert list((project_dir / ".dvc/tmp/exps/standalone").glob("tmp*")) == []
+
+    bundled = tiny_project.run_command(project_dir, *GOLF, "bundle", "--campaign", "two", "--out", "bundled").stdout
+    assert "logs of seed 42, 314" in bundled
+    reviewed = tiny_project.run_command(project_dir, *GOLF, "check-submission", "bundled", "--strict").stdout
+    assert "nothing found" in reviewed
 
     refused = tiny_project.run_command(project_dir, *command, "--set", "ttt.lr=0.02", exit_code=1).stdout
     assert "is not mixed with other settings, code or data: setting ttt.lr: 0.01 and 0.02" in refused

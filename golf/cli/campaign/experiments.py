@@ -56,7 +56,7 @@ class DvcExperiments:
     def __init__(self) -> None:
         """Raises UnavailableError outside of a Git repository with a commit that DVC manages."""
         if not Path(".dvc").is_dir():
-            raise UnavailableError(".dvc: not found; run golf campaign in the project's folder, which holds dvc.yaml")
+            raise UnavailableError(".dvc: not found; run this command in the project's folder, which holds dvc.yaml")
         try:
             _run_git("rev-parse", "--verify", "--quiet", "HEAD")
         except (FileNotFoundError, subprocess.CalledProcessError):

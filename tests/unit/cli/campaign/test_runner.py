@@ -303,7 +303,7 @@ def test_a_campaign_that_does_not_exist_is_one_message(fake, option, capsys):
 def test_a_folder_without_dvc_or_git_is_one_message(project, capsys):
     assert main(["campaign", "--seeds", "42"]) == 1
     assert capsys.readouterr().err.startswith(
-        "golf campaign: .dvc: not found; run golf campaign in the project's folder"
+        "golf campaign: .dvc: not found; run this command in the project's folder"
     )
     (project / ".dvc").mkdir()
     assert main(["campaign", "--seeds", "42"]) == 1
