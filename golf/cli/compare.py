@@ -1,6 +1,7 @@
 """``golf compare``: whether one run is better than another on the same text, or the difference is within noise."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from golf.evaluation.significance import ConfidenceInterval, PairedDifference
 
 __all__ = ["compare_ledgers"]
 
+_JSON_VERSION = 1
 _N_SHOWN_DOCUMENTS = 5  # the documents that changed most
 _N_SHOWN_RUNS = 20  # of each side
 
 _Ledger = tuple[LedgerData, dict[str, Any]]  # rows and metadata
 
 
-def compare_ledgers(before: list[Path], after: list[Path]) -> str:
+def compare_ledgers(before: list[Path], after: list[Path], *, as_json: bool = False) -> str:
     """Return a report on ledgers of the same text: one for each seed, with the seeds in the same order on both sides.
 
+    as_json: as one object, whose keys docs/cli.md#json lists.
     Raises InputError if the sides differ in number, the ledgers differ in text, those of one side differ in mode or
     predictor, or one run stands for two seeds; ArtifactError if a ledger was changed.
     """
@@ -38,18 +41,35 @@ def compare_ledgers(before: list[Path], after: list[Path]) -> str:
     before_rows, after_rows = rows[: len(before)], rows[len(before) :]
     change = significance.compute_paired_difference(before_rows, after_rows)
     before_scores, after_scores = ([bpb.compute_score(data).bpb for data in side] for side in (before_rows, after_rows))
+    seeds = significance.compute_paired_interval(before_scores, after_scores) if len(before) > 1 else None
+    welch = significance.compute_welch_interval(before_scores, after_scores) if len(before) > 1 else None
+    is_identical = all(np.array_equal(one.nll, other.nll) for one, other in zip(before_rows, after_rows, strict=True))
+    if as_json:
+        report = {
+            "version": _JSON_VERSION,
+            "documents": len(rows[0].document_starts),
+            "targets": len(rows[0].nll),
+            "bytes": int(change.bytes.sum()),
+            "before": _describe_side(before, ledgers[: len(before)], before_scores),
+            "after": _describe_side(after, ledgers[len(before) :], after_scores),
+            "identical": is_identical,
+            "over_documents": _describe_interval(change.bpb_difference),
+            "over_seeds_paired": _describe_interval(seeds),
+            "over_seeds_welch": _describe_interval(welch),
+            "improved_frac": change.improved_fraction,
+            "improved_bytes_frac": change.improved_bytes_fraction,
+        }
+        return json.dumps(report, indent=2)
     lines = [
         f"{len(rows[0].document_starts):,} documents, {len(rows[0].nll):,} targets, {change.bytes.sum():,} bytes",
         *_format_side("before", before, ledgers[: len(before)], before_scores),
         *_format_side("after", after, ledgers[len(before) :], after_scores),
         "",
     ]
-    if all(np.array_equal(one.nll, other.nll) for one, other in zip(before_rows, after_rows, strict=True)):
+    if is_identical:
         return "\n".join([*lines, "Identical: every target has the same score on both sides"])
     lines.append(_format_interval("difference over documents", change.bpb_difference, "fewer than two documents"))
-    seeds = significance.compute_paired_interval(before_scores, after_scores) if len(before) > 1 else None
-    if seeds is not None:
-        welch = significance.compute_welch_interval(before_scores, after_scores)
+    if seeds is not None and welch is not None:
         lines += [_format_interval("over seeds, paired", seeds), _format_interval("over seeds, Welch", welch)]
     else:
         lines.append("difference over seeds:     not measured; give several runs before and after")
@@ -58,6 +78,17 @@ def compare_ledgers(before: list[Path], after: list[Path]) -> str:
     )
     lines += [f"better: {improved}", "", *_format_largest_changes(change, before_rows[0]), ""]
     return "\n".join([*lines, _format_conclusion(change.bpb_difference, seeds)])
+
+
+def _describe_side(paths: list[Path], ledgers: list[_Ledger], scores: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"ledger": str(path), "mode": metadata["mode"], "invalid": "verdict" in metadata, "bpb": score}
+        for path, (_, metadata), score in zip(paths, ledgers, scores, strict=True)
+    ]
+
+
+def _describe_interval(interval: ConfidenceInterval | None) -> dict[str, float | None] | None:
+    return None if interval is None else {"bpb_difference": interval.value, "half_width": interval.half_width}
 
 
 def _require_same_text(paths: list[Path], ledgers: list[_Ledger]) -> None:

@@ -44,6 +44,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--before", nargs="+", type=Path, default=[], metavar="LEDGER", help="one ledger for each seed"
     )
     compare.add_argument("--after", nargs="+", type=Path, default=[], metavar="LEDGER", help="as many ledgers")
+    compare.add_argument("--json", action="store_true", help="print the figures as JSON")
     compare.set_defaults(run=_run_compare)
 
 
@@ -79,4 +80,4 @@ def _run_compare(args: argparse.Namespace) -> str:
     if bool(args.ledgers) == has_sides or (args.ledgers and len(args.ledgers) != 2):
         raise UsageError("expected two ledgers, or several as --before A1 A2 … --after B1 B2 …")
     before, after = (args.before, args.after) if has_sides else (args.ledgers[:1], args.ledgers[1:])
-    return compare.compare_ledgers(before, after)
+    return compare.compare_ledgers(before, after, as_json=args.json)

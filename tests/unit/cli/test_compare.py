@@ -1,5 +1,6 @@
 """golf/cli/compare.py: the report of golf compare"""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ def test_the_report_gives_both_scores_their_difference_its_interval_and_the_shar
     assert "of the documents, with" in text
     assert "difference over seeds:     not measured" in text
     assert text.splitlines()[-1] == "Larger than noise over documents"
+
+
+def test_json_has_the_figures_of_the_report(tmp_path):
+    before, after = write(tmp_path / "a.safetensors", 1), write(tmp_path / "b.safetensors", 2, better=0.3)
+    report = json.loads(compare_ledgers([before], [after], as_json=True))
+    scores = [bpb.compute_score(ledger.read(path)[0]).bpb for path in (before, after)]
+    assert [report[side][0]["bpb"] for side in ("before", "after")] == scores
+    assert report["over_documents"]["bpb_difference"] == pytest.approx(scores[1] - scores[0])
+    assert (report["documents"], report["targets"], report["identical"]) == (80, 960, False)
+    assert report["over_seeds_paired"] is report["over_seeds_welch"] is None
+    same = json.loads(compare_ledgers([before], [before], as_json=True))
+    assert (same["identical"], same["over_documents"]["bpb_difference"]) == (True, 0)
 
 
 def test_the_five_documents_that_changed_most_are_named_with_where_they_start(tmp_path):
