@@ -8,7 +8,6 @@ import torch
 
 from golf.cli.preflight import size_forecast, step_work
 from golf.cli.preflight.hardware import HARDWARE, Hardware, measure_cpu
-from golf.config.execution import ExecutionConfig
 from golf.config.loader import Config
 from golf.config.training import TrainConfig
 from golf.distributed import machine_probe
@@ -25,9 +24,12 @@ _CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch: the exports
 }
 _GPTQ_S_PER_WEIGHT = 2.77 / 35.9e6  # one solve on two cores, and one packing by each codec: benchmarks/README.md
 _PACK_S_PER_WEIGHT = {"brotli": 65 / 35.9e6, "ans": 0.89 / 35.9e6}
-_MEMORY_S_PER_TOKEN = 2.6e-4  # of the n-gram memory's mixture, as in the committed run on two cores
+_MEMORY_S_PER_TOKEN = 1e-5  # of the n-gram memory with the laptop profile's orders: 0.79 s for the 78,839 of dev
 _N_SOLVES = 3  # of rate control, until the file fits
 _RESUME_COPIES = 5  # of the weights: weights, moments and averages that runs/ keeps to resume from
+
+
+_Machines = Mapping[str, tuple[Hardware, torch.dtype]]  # of each stage
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def make_forecast(
     memory = step_work.predict_memory(cfg.model, cfg.train, hardware, list(works.values())[-1])
     size = size_forecast.predict_size(shapes, cfg.quantize, cfg.compress)
     tokens = _find_split_tokens(cfg) if split_tokens is None else split_tokens
-    modes = _predict_modes(cfg, hardware, dtype, tokens.get("val"))
-    stages = _predict_stages(cfg, hardware, dtype, (steps, train_s), shapes, tokens.get("dev"), modes)
+    machines = _measure_stages(cfg, hardware, dtype)
+    modes = _predict_modes(cfg, machines, tokens.get("val"))
+    stages = _predict_stages(cfg, machines, (steps, train_s), shapes, tokens.get("dev"), modes)
     known_s = sum(row["seconds"] for row in stages.values() if row["seconds"] is not None)
     n_parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
     artifact_bytes = size.payload_bytes + cfg.compress.code_reserve_bytes
@@ -131,8 +134,22 @@ def _find_split_tokens(cfg: Config) -> Mapping[str, int]:
     return _CORPUS_TOKENS.get(cfg.fetch.source, {})
 
 
-def _predict_forward_s(cfg: Config, hardware: Hardware, dtype: torch.dtype, stage_cfg: ExecutionConfig) -> float:
-    """Seconds of the forward pass of one token on all devices together."""
+def _measure_stages(cfg: Config, hardware: Hardware, dtype: torch.dtype) -> _Machines:
+    """The machine and the type in which each stage but train computes. dtype: train's, and that of dtype: auto."""
+    machines = {dtype: hardware}
+    found = {}
+    for stage in ("ema", "ttt", "calibrate", "evaluate"):
+        name = getattr(cfg, stage).dtype
+        stage_dtype = dtype if name == "auto" else getattr(torch, name)
+        if stage_dtype not in machines:
+            machines[stage_dtype] = hardware if hardware.is_gpu else measure_cpu(stage_dtype)
+        found[stage] = machines[stage_dtype], stage_dtype
+    return found
+
+
+def _predict_forward_s(cfg: Config, machines: _Machines, stage: str) -> float:
+    """Seconds of the forward pass of one token in a stage on all devices together."""
+    (hardware, dtype), stage_cfg = machines[stage], getattr(cfg, stage)
     recurrent = cfg.model.recur_passes > 1
     kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
     is_compiled = stage_cfg.compile != "off" and (hardware.is_gpu or stage_cfg.compile == "on")
@@ -150,23 +167,20 @@ def _memory_s_per_token(cfg: Config) -> float:
     return _MEMORY_S_PER_TOKEN if cfg.memory.orders else 0.0
 
 
-def _predict_modes(
-    cfg: Config, hardware: Hardware, dtype: torch.dtype, val_tokens: int | None
-) -> dict[str, float | None]:
+def _predict_modes(cfg: Config, machines: _Machines, val_tokens: int | None) -> dict[str, float | None]:
     """Seconds of each scoring mode over val, without proof; None where val's tokens are known only after fetch."""
     if val_tokens is None:
         return dict.fromkeys(("plain", "sliding", "ttt"))
-    plain_s = val_tokens * _predict_forward_s(cfg, hardware, dtype, cfg.evaluate)
+    plain_s = val_tokens * _predict_forward_s(cfg, machines, "evaluate")
     sliding_s = plain_s * cfg.model.context_length / cfg.evaluate.stride
-    learning_s = val_tokens / cfg.ttt.batch_tokens * cfg.ttt.epochs * hardware.fixed_s
+    learning_s = val_tokens / cfg.ttt.batch_tokens * cfg.ttt.epochs * machines["evaluate"][0].fixed_s
     ttt_s = sliding_s * _count_ttt_passes(cfg) + learning_s + _memory_s_per_token(cfg) * val_tokens
     return {"plain": plain_s, "sliding": sliding_s, "ttt": ttt_s}
 
 
 def _predict_stages(
     cfg: Config,
-    hardware: Hardware,
-    dtype: torch.dtype,
+    machines: _Machines,
     training: tuple[int, float],
     shapes: dict[str, tuple[int, ...]],
     dev_tokens: int | None,
@@ -176,10 +190,10 @@ def _predict_stages(
 
     training: its steps and seconds. modes: seconds of each scoring mode.
     """
-    steps, train_s = training
+    (steps, train_s), hardware = training, machines["calibrate"][0]
 
-    def forward_s(stage_cfg: ExecutionConfig) -> float:
-        return _predict_forward_s(cfg, hardware, dtype, stage_cfg)
+    def forward_s(stage: str) -> float:
+        return _predict_forward_s(cfg, machines, stage)
 
     checkpoints = _count_checkpoints(cfg, steps)
     n_weights = sum(torch.Size(shape).numel() for shape in shapes.values() if len(shape) == 2)
@@ -193,12 +207,12 @@ def _predict_stages(
     ttt_s = None
     if dev_tokens is not None and cfg.ttt.stream == "dev" and cfg.ttt.method == "score_first":
         windows = cfg.model.context_length / cfg.ttt.stride
-        ttt_s = dev_tokens * (forward_s(cfg.ttt) * windows * (1 + _count_ttt_passes(cfg)) + _memory_s_per_token(cfg))
-    calibrate_s = calibrate_tokens * (forward_s(cfg.calibrate) + hessian_s)
+        ttt_s = dev_tokens * (forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _memory_s_per_token(cfg))
+    calibrate_s = calibrate_tokens * (forward_s("calibrate") + hessian_s)
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),
-        "ema": (None if dev_tokens is None else (2 + checkpoints) * dev_tokens * forward_s(cfg.ema), None),
+        "ema": (None if dev_tokens is None else (2 + checkpoints) * dev_tokens * forward_s("ema"), None),
         "ttt": (ttt_s, None),
         "calibrate": (calibrate_s if cfg.calibrate.source == "train" else None, cfg.train.reserve_s),
         "quantize": (n_solves * (n_weights * _GPTQ_S_PER_WEIGHT + pack_s), None),
