@@ -18,7 +18,7 @@ from scoreboard_data import ScoreboardData
 from scoreboard_jobs import Job, Stopwatch, UnavailableRowError
 
 from golf.artifacts import io, json_records, lineage
-from golf.compression import quantized_tensor
+from golf.compression import stored_weights
 from golf.config import loader
 from golf.config.loader import Config
 from golf.distributed import device
@@ -125,7 +125,7 @@ class GolfCoder:
         ctx = device.init_context(cfg.ema, "ema", attention_backends.resolve_attention)
         options = {"eval_batch_tokens": cfg.ema.eval_batch_tokens}
         measure_bpb = quick_bpb.make_plain_bpb_fn(self._data.dev.stream, model_cfg, ctx, **options)
-        return measure_bpb(quantized_tensor.dequantize_state_dict(stored))
+        return measure_bpb(stored_weights.to_state_dict(stored))
 
     def score(self, job: Job, folder: Path) -> dict[str, dict[str, Any]]:
         work, val = folder / io.read_json(folder / "chosen.json")["run"], self._data.val

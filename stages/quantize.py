@@ -1,7 +1,9 @@
 """Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians, on the CPU; no text is read."""
 
+import torch
+
 from golf.artifacts import io, lineage
-from golf.compression import writer
+from golf.compression import stored_weights_writer, writer
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import loader
 from golf.model import checkpoint
@@ -32,12 +34,17 @@ def main() -> None:
     paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
     params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
     coding = Coding.from_config(cfg)
+    rotated = stored_weights_writer.rotate_inputs(weights, hessian_by_input, inputs, cfg.rotate)
+    weights, hessian_by_input, stored_rotation = rotated
     record = lineage.make_lineage("quantize", paths, *params)
 
+    def store(candidate: dict[str, QuantizedTensor]) -> dict[str, torch.Tensor]:
+        repairs = stored_weights_writer.fit_repairs(weights, candidate, cfg.lqer, cfg.lqer_tensors)
+        return codes_io.to_storage(candidate, small_tensors | stored_rotation) | repairs
+
     def packed_size(candidate: dict[str, QuantizedTensor]) -> int:
-        stored = codes_io.to_storage(candidate, small_tensors)
         options = {"codec": codec, "brotli_quality": brotli_quality, "trellis_states": coding.trellis_states}
-        return len(writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options))
+        return len(writer.pack(store(candidate), model_cfg, upstream_splits=record["splits_seen"], **options))
 
     quantized, base_step = rate_control.quantize_to_budget(
         weights,
@@ -49,8 +56,7 @@ def main() -> None:
         max_bytes=limit_bytes - code_reserve_bytes,
     )
     rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding)
-    stored = codes_io.to_storage(quantized, small_tensors)
-    codes_io.save(CODES_PATH, stored, model_cfg, trellis_states=coding.trellis_states, lineage=record)
+    codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
     io.write_csv(TENSORS_PATH, rows)
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
     totals = report.compute_totals(rows, small_tensors)

@@ -18,7 +18,8 @@ class RunParts:
 
     codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_memory: ``memory.orders`` names an order.
     has_adapters: the method, or ``phased.lora_lr``, names the section lora. order: ``evaluate.order``.
-    memory_scope: ``memory.scope``. has_tilt: ``memory.tilt_order`` is not null.
+    memory_scope: ``memory.scope``. has_tilt: ``memory.tilt_order`` is not null. has_low_rank, has_rotation:
+    ``quantize.lqer`` and ``quantize.rotate`` are not null.
     """
 
     model: ModelConfig
@@ -29,12 +30,15 @@ class RunParts:
     has_memory: bool
     memory_scope: str
     has_tilt: bool
+    has_low_rank: bool
+    has_rotation: bool
 
     @classmethod
     def from_settings(
         cls, settings: Mapping[str, Mapping[str, Any]], model: ModelConfig, codecs: Collection[str]
     ) -> Self:
-        """Return the parts of a run. settings: the keys of ttt, phased, memory and evaluate, by section."""
+        """Return the parts of a run. settings: the keys of ttt, phased, memory, quantize and evaluate, by
+        section."""
         method, memory = settings["ttt"]["method"], settings["memory"]
         return cls(
             model=model,
@@ -45,11 +49,16 @@ class RunParts:
             has_memory=bool(memory["orders"]),
             memory_scope=memory["scope"],
             has_tilt=memory["tilt_order"] is not None,
+            has_low_rank=settings["quantize"]["lqer"] is not None,
+            has_rotation=settings["quantize"]["rotate"] is not None,
         )
 
 
 OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the condition under which a run uses it
     "golf/compression/ans.py": lambda parts: not parts.codecs.isdisjoint({"ans", "trellis"}),
+    "golf/compression/low_rank.py": lambda parts: parts.has_low_rank,
+    "golf/compression/rotation.py": lambda parts: parts.has_rotation,
+    "golf/compression/stored_weights.py": lambda parts: parts.has_low_rank or parts.has_rotation,
     "golf/compression/trellis.py": lambda parts: "trellis" in parts.codecs,
     "golf/inference/document_memory.py": lambda parts: parts.has_memory and parts.memory_scope == "document",
     "golf/inference/document_scorer.py": lambda parts: parts.order == "documents",

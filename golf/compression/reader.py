@@ -32,6 +32,7 @@ from golf.errors import ArtifactError
 __all__ = [
     "CODECS",
     "DTYPES",
+    "EXTRA_PREFIX",
     "FORMAT_VERSION",
     "MAGIC",
     "MAX_HEADER_BYTES",
@@ -61,6 +62,7 @@ DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype("<f4"),
 }
 CODECS = ("brotli", "ans", "trellis")
+EXTRA_PREFIX = "extra."  # of tensors that are no part of the model's state: golf.compression.stored_weights
 RERUN_HINT = "run compress again, or restore it with: dvc checkout compress"
 
 

@@ -193,6 +193,11 @@ class QuantizeConfig:
     matrix_clip: Clip  # row: clip of matrices in standard deviations
     embed_bits: _BitWidth  # row: bits of an embedding code
     embed_clip: Clip  # row: clip of the embedding in standard deviations
+    # seed of a rotation of the matrices' inputs, docs/references.md#rotation; null: none
+    rotate: Annotated[int, Range(low=0, high=2048)] | None
+    # rank of a repair of what quantization changed, docs/references.md#lqer; null: none
+    lqer: Annotated[int, Range(low=1, high=256)] | None
+    lqer_tensors: Annotated[int, Range(low=1, high=10_000)]  # with lqer: how many tensors, those of the largest error
 
     def validate(self) -> Iterator[tuple[str, str]]:
         if self.grid == "row" and self.base_step is not None:

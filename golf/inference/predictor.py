@@ -52,11 +52,18 @@ class GolfPredictor:
         Raises ArtifactError when it is damaged, or when its tensors are not those of the model that its header names.
         """
         tensors, header = reader.read(path)
+        extras = {name: tensors.pop(name) for name in [*tensors] if name.startswith(reader.EXTRA_PREFIX)}
         mismatch = _state_mismatch(tensors, header.model)
         if mismatch:
             raise ArtifactError(path, f"its tensors are not those of the model it names: {mismatch}", reader.RERUN_HINT)
         model = GPT(header.model, ctx.attention)
-        model.load_state_dict(quantized_tensor.dequantize_state_dict(tensors))
+        if extras:
+            from golf.compression import stored_weights
+
+            state_dict = stored_weights.restore(path, tensors, extras)
+        else:
+            state_dict = quantized_tensor.dequantize_state_dict(tensors)
+        model.load_state_dict(state_dict)
         return cls(model.to(ctx.device), ctx, eval_batch_tokens=eval_batch_tokens, header=header)
 
     def reset(

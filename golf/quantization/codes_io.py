@@ -24,7 +24,7 @@ def to_storage(
     """Return the tensors by the names under which they are stored.
 
     A quantized tensor becomes ``<name>.codes``, ``<name>.row_scales`` and, with column scales, ``<name>.col_scales``.
-    Small tensors become fp16 under their own names. ``quantized_tensor.dequantize_state_dict`` is the inverse.
+    Small tensors become fp16 under their own names. ``stored_weights.to_state_dict`` is the inverse.
 
     Raises DivergenceError, naming the tensor, when a small one is beyond fp16.
     """

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from golf.compression import size_budget, writer
+from golf.compression import size_budget, stored_weights_writer, writer
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import validation
 from golf.config.model import ModelConfig
@@ -237,10 +237,13 @@ def _quantize(
     """Return the bytes of the .golf file."""
     inputs = hessians.map_quantized_inputs(weights, cfg.quantize.min_weights)
     small_tensors = {name: tensor for name, tensor in weights.items() if name not in inputs}
+    rotated = stored_weights_writer.rotate_inputs(weights, hessian_by_input, inputs, cfg.quantize.rotate)
+    weights, hessian_by_input, stored_rotation = rotated
 
     def pack(quantized: dict[str, QuantizedTensor]) -> bytes:
         return writer.pack(
-            codes_io.to_storage(quantized, small_tensors),
+            codes_io.to_storage(quantized, small_tensors | stored_rotation)
+            | stored_weights_writer.fit_repairs(weights, quantized, cfg.quantize.lqer, cfg.quantize.lqer_tensors),
             cfg.model,
             upstream_splits=("train",),
             codec=cfg.compress.codec,

@@ -21,6 +21,8 @@ ALL_PARTS = RunParts(
     has_memory=True,
     memory_scope="document",
     has_tilt=True,
+    has_low_rank=True,
+    has_rotation=True,
 )
 
 
@@ -33,6 +35,9 @@ def test_the_predictor_imports_every_optional_module():
     [
         ({"codecs": frozenset({"brotli"})}, "golf/compression/ans.py"),
         ({"codecs": frozenset({"brotli", "ans"})}, "golf/compression/trellis.py"),
+        ({"has_low_rank": False}, "golf/compression/low_rank.py"),
+        ({"has_rotation": False}, "golf/compression/rotation.py"),
+        ({"has_low_rank": False, "has_rotation": False}, "golf/compression/stored_weights.py"),
         ({"has_memory": False}, "golf/inference/ngram_memory.py"),
         ({"memory_scope": "stream"}, "golf/inference/document_memory.py"),
         ({"has_tilt": False}, "golf/inference/token_tilt.py"),

@@ -1,6 +1,7 @@
 """golf.inference.predictor: opening an artifact, passes with and without adaptation, refused artifacts."""
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from golf.compression import quantized_tensor, writer
+from golf.compression import quantized_tensor, stored_weights, writer
 from golf.distributed import context
 from golf.errors import ArtifactError
 from golf.evaluation import scoring_loop
@@ -64,6 +65,19 @@ def score_stream(predictor, **settings) -> np.ndarray:
     for _ in scoring_loop.score_stream(predictor, STREAM, np.ones(320), ledger, chunk_tokens=64, progress=progress):
         pass
     return ledger.to_data().nll
+
+
+def test_an_artifact_with_rotation_and_repair_scores_like_its_weights(tmp_path, stored_tensors, tiny_model_config):
+    stored_tensors |= {
+        stored_weights.ROTATION_SEED: torch.tensor([5.0]).half(),
+        "extra.low_rank.blocks.0.mlp.fc.weight": torch.linspace(-0.1, 0.1, 2 * (64 + 32 + 1)).half(),
+    }
+    opened = open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
+    model = GPT(tiny_model_config)
+    model.load_state_dict(stored_weights.to_state_dict(stored_tensors))
+    in_memory = GolfPredictor(model, context.single_process(), eval_batch_tokens=128)
+
+    np.testing.assert_array_equal(score_stream(opened, stride=8), score_stream(in_memory, stride=8))
 
 
 @pytest.mark.parametrize("codec", ["brotli", "ans"])
@@ -211,6 +225,22 @@ def test_an_artifact_whose_tensors_are_not_its_models_is_refused_by_name(
 ):
     change(stored_tensors)
     with pytest.raises(ArtifactError, match=r"m\.golf: its tensors are not those of the model it names: " + message):
+        open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("extra.rotation_seed", 2),
+        ("extra.low_rank.blocks.0.mlp.fc.weight", 98),
+        ("extra.low_rank.skip_gates", 36),
+        ("extra.other", 1),
+    ],
+)
+def test_an_extra_that_does_not_fit_is_refused_by_name(tmp_path, stored_tensors, tiny_model_config, name, shape):
+    stored_tensors[name] = torch.ones(shape)
+    message = rf"m\.golf: {re.escape(name)}, \[{shape}\], does not fit its tensors"
+    with pytest.raises(ArtifactError, match=message):
         open_predictor(write_artifact(tmp_path / "m.golf", stored_tensors, tiny_model_config))
 
 
