@@ -54,6 +54,13 @@ def render_scoreboard() -> str:
     return scoreboard_report.render_table(ROOT / "benchmarks" / "results")
 
 
+def render_techniques() -> str:
+    """The table of what each technique is worth, in ``benchmarks/results``."""
+    from benchmarks import techniques_report
+
+    return techniques_report.render_table(ROOT / "benchmarks" / "results")
+
+
 CODE_BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/configuration.md", "configuration", docs_config.render_sections),
     ("docs/cli.md", "cli", docs_cli.render_commands),
@@ -62,6 +69,7 @@ CODE_BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/gallery.md", "gallery", render_gallery),
     ("docs/performance.md", "performance", render_performance),
     ("docs/results.md", "scoreboard", render_scoreboard),
+    ("docs/results.md", "techniques", render_techniques),
 )
 RESULT_BLOCKS: tuple[tuple[str, str, Callable[[Metrics], str]], ...] = (
     ("README.md", "results", docs_results.render_summary),
