@@ -1,4 +1,4 @@
-"""The whole pipeline with every optional technique of model and training on."""
+"""The whole pipeline with every optional technique of model, training and quantization on."""
 
 import pytest
 
@@ -7,7 +7,10 @@ from golf.compression import reader
 from tests.helpers import tiny_project
 from tests.helpers.tiny_training import MODEL_OPTIONS, TRAINING_OPTIONS
 
-MODULES = {"golf/model/gates.py", "golf/model/residual_lanes.py", "golf/model/smear_gate.py"}
+MODULES = {
+    *(f"golf/model/{name}.py" for name in ("gates", "residual_lanes", "smear_gate")),
+    *(f"golf/compression/{name}.py" for name in ("low_rank", "rotation", "stored_weights")),
+}
 
 
 @pytest.mark.slow
@@ -19,6 +22,8 @@ def test_a_run_with_every_technique_is_valid_and_packs_their_modules(tmp_path, m
         "train.context_schedule": [[16, 0.4], [32, 1.0]],
         "train.data_order": "documents",
         "ema.share": 0.6,
+        "quantize.rotate": 7,
+        "quantize.lqer": 2,
         "quantize.min_weights": 100,  # so that the gates' matrices are quantized too
     }
     tiny_project.set_params(folder, params)
@@ -32,5 +37,7 @@ def test_a_run_with_every_technique_is_valid_and_packs_their_modules(tmp_path, m
     assert metrics["val_bpb_plain"] < 6
     assert set(io.read_json(folder / "artifacts/compress/sizes.json")["code_files"]) >= MODULES
     assert "blocks.0.attn.gate.proj.weight.codes" in tensors or "blocks.0.attn.gate.proj.weight" not in tensors
+    assert tensors["extra.rotation_seed"].tolist() == [7]
+    assert sum(name.startswith("extra.low_rank.") for name in tensors) == 3
     assert header.model.asym_softcap
     assert tensors["softcaps"].tolist() == [30.0, 30.0]
