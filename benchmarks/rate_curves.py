@@ -68,19 +68,48 @@ def bytes_at(curve_bytes_P: np.ndarray, kl_P: np.ndarray, target_kl: float) -> f
     return min(crossings, default=None)
 
 
-def compare_bytes(ours: Curve, theirs: Curve, target_kl_D: np.ndarray, tokens_D: np.ndarray) -> ByteRatio:
-    """Our bytes over theirs at the divergence of a measured point.
+@dataclass(frozen=True)
+class Comparison:
+    """Two curves of one run, which meet at the divergence of a measured point.
 
     target_kl_D: that point's row of ``Curve.kl``. tokens_D: targets of each document. All are of the same documents.
     """
-    resampled = [
-        _byte_ratio(ours, theirs, target_kl_D, tokens_D, weight_D) for weight_D in _draw_document_counts(len(tokens_D))
-    ]
-    value = _byte_ratio(ours, theirs, target_kl_D, tokens_D, np.ones(len(tokens_D)))
-    ratios = [ratio for ratio in resampled if ratio is not None]
-    if value is None or len(ratios) < len(resampled) or len(tokens_D) < 2:
+
+    ours: Curve
+    theirs: Curve
+    target_kl_D: np.ndarray
+    tokens_D: np.ndarray
+
+
+def compare_bytes(ours: Curve, theirs: Curve, target_kl_D: np.ndarray, tokens_D: np.ndarray) -> ByteRatio:
+    """Our bytes over theirs; the arguments are those of ``Comparison``."""
+    return pool_over_documents([Comparison(ours, theirs, target_kl_D, tokens_D)])
+
+
+def pool_over_documents(comparisons: Sequence[Comparison]) -> ByteRatio:
+    """The geometric mean of our bytes over theirs over several runs, with its interval over documents.
+
+    Runs of equally many documents are taken to be of the same documents and are drawn the same ones. No value where a
+    run has none.
+    """
+    value = _mean_ratio(comparisons, [np.ones(len(run.tokens_D)) for run in comparisons])
+    if value is None or min(len(run.tokens_D) for run in comparisons) < 2:
+        return ByteRatio(value)
+    draws = zip(*(_draw_document_counts(len(run.tokens_D)) for run in comparisons), strict=True)
+    ratios = [_mean_ratio(comparisons, weights) for weights in draws]
+    if None in ratios:
         return ByteRatio(value)
     return ByteRatio(value, *np.quantile(ratios, _QUANTILES).tolist())
+
+
+def _mean_ratio(comparisons: Sequence[Comparison], weights: Sequence[np.ndarray]) -> float | None:
+    logs = []
+    for run, weight_D in zip(comparisons, weights, strict=True):
+        ratio = _byte_ratio(run.ours, run.theirs, run.target_kl_D, run.tokens_D, weight_D)
+        if ratio is None:
+            return None
+        logs.append(math.log(ratio))
+    return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 @functools.cache

@@ -41,15 +41,14 @@ import numpy as np
 import torch
 from divergence import DivergenceScorer, PointCache
 from rate_curves import ByteRatio, Curve, compare_bytes, format_ratio, lower_hull, pool_over_seeds
-from run_artifacts import RunArtifacts
+from run_artifacts import RunArtifacts, identify_run
 
-from golf.artifacts import io, source_deps
+from golf.artifacts import io
 from golf.compression import quantized_tensor, writer
 from golf.evaluation.significance import PairedDifference
 from golf.quantization import codes_io, report, solver
 from golf.quantization.column_scales import ColumnScales
 
-ROOT = Path(__file__).parents[1]
 CLIPS = (12.85, 20.0)  # PR #1493: of matrices and of the embedding, in standard deviations
 CLIP_FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)
 TUNED_CLIPS = tuple(
@@ -66,7 +65,6 @@ STEPS = (  # what is compared with the one before it: name, recipe, codec
     ("rows", "rows", "ans"),
 )
 OWN_SOURCES = ("benchmarks/divergence.py", "benchmarks/rate_distortion.py")
-CODE_ROOTS = ("golf/quantization/solver.py", "golf/compression/writer.py", "golf/model/gpt.py")
 
 
 def main() -> None:
@@ -117,16 +115,8 @@ class MeasuredRun:
         )
         self._scorers: dict[str, DivergenceScorer] = {}
         self._row_codes: dict[tuple[bool, float], dict] = {}
-        inputs = ("ema/model", "calibrate/hessians", "calibrate/sensitivity")
-        files = [folder / f"{name}.safetensors" for name in inputs]
-        files += [folder / f"fetch/{split}/index.json" for split in ("val", "dev")]
-        sources = [*source_deps.import_closure(*CODE_ROOTS, root=ROOT), *OWN_SOURCES]
-        self._identity = {
-            "run": io.sha256_json([io.sha256_file(path) for path in files]),
-            "code": io.sha256_json([io.sha256_file(ROOT / path) for path in sources]),
-            "damping_frac": args.damping_frac,
-            "tokens": args.tokens,
-        }
+        settings = {"damping_frac": args.damping_frac, "tokens": args.tokens}
+        self._identity = identify_run(folder, *OWN_SOURCES) | settings
 
     def settings(self, recipe: str) -> list:
         """The clips or base steps at which a recipe is measured on val."""

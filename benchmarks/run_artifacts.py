@@ -5,10 +5,13 @@ from pathlib import Path
 
 import torch
 
-from golf.artifacts import io
+from golf.artifacts import io, source_deps
 from golf.config.model import ModelConfig
 
-__all__ = ["RunArtifacts"]
+__all__ = ["ROOT", "RunArtifacts", "identify_run"]
+
+ROOT = Path(__file__).parents[1]
+_CODE_ROOTS = ("golf/quantization/solver.py", "golf/compression/writer.py", "golf/model/gpt.py")
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,15 @@ class RunArtifacts:
     def unquantized(self) -> dict[str, torch.Tensor]:
         """The tensors that stay fp16, in fp32."""
         return {name: tensor for name, tensor in self.state_dict.items() if name not in self.input_names}
+
+
+def identify_run(folder: Path, *own_sources: str) -> dict[str, str]:
+    """Digests of a run's files, and of the code that quantizes, packs and scores; own_sources: a benchmark's own."""
+    inputs = ("ema/model", "calibrate/hessians", "calibrate/sensitivity")
+    files = [folder / f"{name}.safetensors" for name in inputs]
+    files += [folder / f"fetch/{split}/index.json" for split in ("val", "dev")]
+    sources = [*source_deps.import_closure(*_CODE_ROOTS, root=ROOT), *own_sources]
+    return {
+        "run": io.sha256_json([io.sha256_file(path) for path in files]),
+        "code": io.sha256_json([io.sha256_file(ROOT / path) for path in sources]),
+    }
