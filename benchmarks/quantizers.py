@@ -8,14 +8,22 @@ windows of val; the increase in bpb has its paired interval over documents. ``ra
 codes over the smaller of the rival's two sizes, at the rival's divergence, with its interval over documents; it is
 absent where golf's points do not enclose that divergence.
 
-The libraries are in the extra ``rivals`` of pyproject.toml. A rival whose library is missing says NOT-RUN. ggml's
-K formats need rows of multiples of 256, which the default model does not have.
+The libraries are in the extra ``rivals`` of pyproject.toml. A rival whose library is missing says NOT-RUN.
+
+ggml's K formats need ggml's C functions: with --ggml LIBRARY the script compares these formats alone, with and without
+an importance matrix (the Hessian's diagonal), each matrix as one long row, as the default model's rows are no multiples
+of 256. Any build of ggml has the functions in its base library; two files of the source package ggml-python suffice:
+
+    gcc -O3 -shared -fPIC -D_GNU_SOURCE -DGGML_VERSION='""' -DGGML_COMMIT='""' -Iinclude -Isrc \\
+        src/ggml-quants.c src/ggml.c -lm -Wl,--defsym=ggml_critical_section_start=ggml_abort \\
+        -Wl,--defsym=ggml_critical_section_end=ggml_abort -Wl,--defsym=ggml_backend_tensor_set=ggml_abort \\
+        -Wl,--defsym=ggml_backend_tensor_memset=ggml_abort -o libggml.so
 """
 
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +31,10 @@ import torch
 from divergence import DivergenceScorer
 from rate_curves import Curve, compare_bytes, format_ratio
 from rival_quantizers import (
+    GGML_K_BLOCK_BYTES,
     Quantized,
     quantize_ggml,
+    quantize_ggml_k,
     quantize_gptq,
     quantize_hqq,
     quantize_int_zstd,
@@ -52,16 +62,21 @@ NNC_QPS = (-24, -20, -18, -16, -12)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="artifacts folder; see the module's docstring")
-    parser.add_argument("--tokens", type=int, help="tokens of val to score (all)")
+    parser.add_argument("--tokens", type=int, help="tokens of the split to score (all)")
+    parser.add_argument("--split", choices=("dev", "val"), default="val", help="to score (%(default)s)")
+    parser.add_argument(
+        "--base-steps", nargs="+", type=float, default=BASE_STEPS, metavar="STEP", help="of golf's codes"
+    )
+    parser.add_argument("--ggml", type=Path, metavar="LIBRARY", help="compare ggml's K formats alone")
     parser.add_argument("--json", help="also write the points here")
     parser.add_argument("--png", type=Path, help="also draw bytes against divergence here")
     args = parser.parse_args()
     run = RunArtifacts.load(args.run)
-    scorer = DivergenceScorer(run, args.run, "val", args.tokens, "cpu")
+    scorer = DivergenceScorer(run, args.run, args.split, args.tokens, "cpu")
     table = Table(run, scorer)
-    for name in CODINGS:
-        table.add_golf(name)
-    for name, setting, quantize in list_rivals(run):
+    for name in CODINGS if args.ggml is None else ["golf, trellis"]:
+        table.add_golf(name, args.base_steps)
+    for name, setting, quantize in list_ggml_k(run, args.ggml) if args.ggml else list_rivals(run):
         table.add_rival(name, setting, quantize)
     if args.json:
         n_weights = sum(run.state_dict[name].numel() for name in run.input_names)
@@ -81,10 +96,10 @@ class Table:
         self._batches = solver.build_batches(run.state_dict, run.hessians, run.input_names, DAMPING_FRAC)
         self._column_scales = solver.compute_column_scales(self._batches, run.state_dict, run.sensitivity)
 
-    def add_golf(self, name: str) -> None:
+    def add_golf(self, name: str, base_steps: Sequence[float]) -> None:
         """Add golf's codes at each base step."""
         points = []
-        for base_step in BASE_STEPS:
+        for base_step in base_steps:
             begin = time.perf_counter()
             quantized = solver.quantize_with_column_scales(
                 self._batches, self._run.state_dict, self._column_scales, base_step, BLOCK_SIZE, CODINGS[name]
@@ -163,6 +178,17 @@ def list_rivals(run: RunArtifacts) -> list[tuple[str, str, Callable[[], Quantize
         ("int + zstd", f"int{bits}", lambda bits=bits: quantize_int_zstd(weights, bits)) for bits in (8, 6, 5, 4)
     ]
     return rivals
+
+
+def list_ggml_k(run: RunArtifacts, library_path: Path) -> list[tuple[str, str, Callable[[], Quantized]]]:
+    """(name, setting, function) of each K format, without and with an importance matrix."""
+    weights = {name: run.state_dict[name].float() for name in run.input_names}
+    diagonals = {name: run.hessians[input_name].diagonal() for name, input_name in run.input_names.items()}
+    return [
+        (name, type_name, lambda t=type_name, i=importance: quantize_ggml_k(weights, t, library_path, i))
+        for name, importance in (("ggml", None), ("ggml, importance", diagonals))
+        for type_name in GGML_K_BLOCK_BYTES
+    ]
 
 
 def draw(rows: list[dict], path: Path) -> None:

@@ -7,10 +7,13 @@ what a decoder needs: packed codes, scales and zero points in fp16, or the libra
 
 # O output features, I input features, G groups of a row, J = I / G
 
+import ctypes
 import sys
 import tempfile
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +22,11 @@ import zstandard
 from golf.quantization.gptq import HessianFactor
 
 __all__ = [
+    "GGML_K_BLOCK_BYTES",
     "NF4_LEVELS",
     "Quantized",
     "quantize_ggml",
+    "quantize_ggml_k",
     "quantize_gptq",
     "quantize_hqq",
     "quantize_int_zstd",
@@ -35,6 +40,8 @@ NF4_LEVELS = (
     0.0795803, 0.1609302, 0.2461123, 0.3379152, 0.4407098, 0.5626170, 0.7229568, 1.0,
 )  # fmt: skip
 _ZSTD_LEVEL = 22
+_GGML_K_BLOCK = 256  # weights
+GGML_K_BLOCK_BYTES = {"Q6_K": 210, "Q5_K": 176, "Q4_K": 144, "Q3_K": 110, "Q2_K": 84}  # ggml-common.h
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,43 @@ def quantize_ggml(weights: dict[str, torch.Tensor], type_name: str) -> Quantized
         packed = quants.quantize(w_OI.numpy(), ggml_type)
         result[name] = torch.from_numpy(quants.dequantize(packed, ggml_type).astype(np.float32))
         own_bytes += packed.nbytes
+    return Quantized(result, own_bytes, None)
+
+
+def quantize_ggml_k(
+    weights: dict[str, torch.Tensor],
+    type_name: str,
+    library_path: Path,
+    importance: Mapping[str, torch.Tensor] | None = None,
+) -> Quantized:
+    """ggml's K formats by ggml's own C functions. A matrix is one row of I · O weights, a multiple of 256.
+
+    ggml's kernels need rows of multiples of 256. In one long row, super-blocks of 256 run on from row to row; their
+    blocks of 16 or 32, which have a scale of their own, end where a row ends if that divides I.
+
+    type_name: of GGML_K_BLOCK_BYTES. library_path: a shared library that exports quantize_q4_K and the like
+    (``quantizers.py``). importance: by name the mean square of each input feature [I], llama.cpp's importance matrix;
+    None for the quantizer without one. Raises OSError for a library that cannot be loaded, ValueError for a matrix of
+    another size.
+    """
+    for name, w_OI in weights.items():
+        if w_OI.numel() % _GGML_K_BLOCK:
+            raise ValueError(f"{name}: has {w_OI.numel():,} weights, K formats need a multiple of {_GGML_K_BLOCK}")
+    library, suffix = ctypes.CDLL(str(library_path)), type_name.lower().replace("_k", "_K")
+    quantize, dequantize = library[f"quantize_{suffix}"], library[f"dequantize_row_{suffix}"]
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    quantize.restype, quantize.argtypes = ctypes.c_size_t, [pointer, pointer, size, size, pointer]
+    dequantize.restype, dequantize.argtypes = None, [pointer, pointer, size]
+    result, own_bytes = {}, 0
+    for name, w_OI in weights.items():
+        w, back = np.ascontiguousarray(w_OI.numpy(), np.float32), np.empty(tuple(w_OI.shape), np.float32)
+        packed = np.empty(w.size // _GGML_K_BLOCK * GGML_K_BLOCK_BYTES[type_name], np.uint8)
+        weight = None if importance is None else np.tile(importance[name].float().numpy(), len(w))
+        address = None if weight is None else weight.ctypes.data
+        if quantize(w.ctypes.data, packed.ctypes.data, 1, w.size, address) != packed.nbytes:
+            raise ValueError(f"{library_path}: packs {type_name} into another number of bytes than {packed.nbytes:,}")
+        dequantize(packed.ctypes.data, back.ctypes.data, w.size)
+        result[name], own_bytes = torch.from_numpy(back), own_bytes + packed.nbytes
     return Quantized(result, own_bytes, None)
 
 

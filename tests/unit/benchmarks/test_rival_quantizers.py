@@ -62,3 +62,8 @@ def test_nf4_takes_the_nearest_level_of_each_block():
     distance = ((WEIGHTS["a"] / scales)[..., None] - levels).abs()
     chosen = (WEIGHTS["a"] - quantized.weights["a"]).abs() / scales
     torch.testing.assert_close(chosen, distance.amin(-1), atol=1e-5, rtol=0)
+
+
+def test_k_formats_of_matrices_that_fill_no_whole_blocks_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"b: has 300 weights, K formats need a multiple of 256"):
+        rival_quantizers.quantize_ggml_k({"b": torch.ones(3, 100)}, "Q4_K", ROOT / "libggml.so")
