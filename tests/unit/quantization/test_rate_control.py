@@ -34,10 +34,10 @@ def packed_size(quantized, parity_known: bool = False) -> int:
     )
 
 
-def quantize_to(max_bytes: int):
-    cfg = make_quantize_config()
+def quantize_to(max_bytes: int, coding: str = "scalar"):
+    cfg, size_fn = make_quantize_config(coding=coding), functools.partial(packed_size, parity_known=coding == "trellis")
     return rate_control.quantize_to_budget(
-        WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=max_bytes
+        WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=size_fn, max_bytes=max_bytes
     )
 
 
@@ -59,15 +59,17 @@ def test_a_limit_too_small_for_any_base_step_names_the_smallest_file_and_what_fi
         quantize_to(7000)
 
 
-def test_a_limit_that_only_the_coarsest_codes_would_meet_is_never_exceeded():
+@pytest.mark.parametrize("coding", ["scalar", "trellis"])
+def test_a_limit_that_only_the_coarsest_codes_would_meet_is_never_exceeded(coding):
     with pytest.raises(BudgetExceededError, match=r"leaves 9,001 bytes for the model, which takes"):
-        quantize_to(9001)
+        quantize_to(9001, coding)
 
 
-def test_bytes_beyond_the_smallest_base_step_stay_unused_and_a_line_says_why(capfd):
-    quantized, base_step = quantize_to(1_000_000)
+@pytest.mark.parametrize("coding", ["scalar", "trellis"])
+def test_bytes_beyond_the_smallest_base_step_stay_unused_and_a_line_says_why(coding, capfd):
+    quantized, base_step = quantize_to(1_000_000, coding)
     assert base_step == rate_control.MIN_BASE_STEP
-    unused_bytes = 1_000_000 - packed_size(quantized)
+    unused_bytes = 1_000_000 - packed_size(quantized, parity_known=coding == "trellis")
     line = f"{unused_bytes:,} of 1,000,000 bytes ({unused_bytes / 1e6:.1%}) stay unused: at base step 0.000977"
     assert line in capfd.readouterr().err
 

@@ -220,6 +220,16 @@ def test_a_step_too_fine_or_too_coarse_is_refused_by_name(base_step, message):
         quantize({name: 1e-3 * w for name, w in weights.items()}, *others, base_step=base_step)
 
 
+def test_codes_of_a_trellis_end_where_float32_holds_no_odd_numbers(monkeypatch):
+    assert solver._MAX_TRELLIS_CODE == 2**24
+    assert np.float32(2**24 - 1) + 1 == np.float32(2**24) == np.float32(2**24) + np.float32(1)
+    monkeypatch.setattr(solver, "_MAX_TRELLIS_CODE", 3)
+    with pytest.raises(
+        DivergenceError, match=r"weight: needs a code of .*, the largest is 3; raise quantize\.base_step"
+    ):
+        quantize(*problem())
+
+
 def test_a_compiler_that_fails_ends_in_the_same_message(monkeypatch):
     def fail() -> None:
         raise RuntimeError("no target for this machine")
