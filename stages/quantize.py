@@ -1,4 +1,4 @@
-"""Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians, on the CPU; no text is read."""
+"""Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians; reads no text but its tokens."""
 
 import torch
 
@@ -9,19 +9,22 @@ from golf.config import loader
 from golf.model import checkpoint
 from golf.pipeline import runner, timing
 from golf.pipeline.progress import log_line
-from golf.quantization import codes_io, hessians, rate_control, report, sensitivity
+from golf.quantization import codes_io, hessians, rate_control, refinement, report, sensitivity
 from golf.quantization.trellis import Coding
+from golf.training import time_budget
 
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
+TOKENS_PATH = "artifacts/calibrate/tokens.safetensors"
+TRAIN_TIMING, CALIBRATE_TIMING = "artifacts/train/timing.json", "artifacts/calibrate/timing.json"
 CODES_PATH = "artifacts/quantize/codes.safetensors"
 TENSORS_PATH, COLUMNS_PATH = "artifacts/quantize/tensors.csv", "artifacts/quantize/columns.csv"
 METRICS_PATH = "artifacts/quantize/metrics.json"
 
 
 def main() -> None:
-    model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes = loader.load_sections(
-        "model", "quantize", "compress.codec", "compress.brotli_quality", "compress.limit_bytes",
+    model_cfg, cfg, limit_s, codec, brotli_quality, limit_bytes, code_reserve_bytes = loader.load_sections(
+        "model", "quantize", "train.limit_s", "compress.codec", "compress.brotli_quality", "compress.limit_bytes",
         "compress.code_reserve_bytes",
     )  # fmt: skip
     weights_path = f"artifacts/{cfg.weights}/model.safetensors"
@@ -29,11 +32,12 @@ def main() -> None:
     inputs = hessians.map_quantized_inputs(weights, cfg.min_weights)
     small_tensors = {name: tensor for name, tensor in weights.items() if name not in inputs}
     hessian_by_input = hessians.load(HESSIANS_PATH, inputs, weights_path)
-    sensitivity_inputs = inputs if cfg.grid == "row_column" else ()
-    sensitivity_by_name = sensitivity.load(SENSITIVITY_PATH, weights, sensitivity_inputs, weights_path)
+    readers = inputs if cfg.grid == "row_column" else ()
+    sensitivities = sensitivity.load(SENSITIVITY_PATH, weights, readers, weights_path)
     paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
-    params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
+    paths |= {"tokens": TOKENS_PATH} if cfg.refine_steps else {}
     coding = Coding.from_config(cfg)
+    params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
     rotated = stored_weights_writer.rotate_inputs(weights, hessian_by_input, inputs, cfg.rotate)
     weights, hessian_by_input, stored_rotation = rotated
     record = lineage.make_lineage("quantize", paths, *params)
@@ -46,22 +50,24 @@ def main() -> None:
         options = {"codec": codec, "brotli_quality": brotli_quality, "trellis_states": coding.trellis_states}
         return len(writer.pack(store(candidate), model_cfg, upstream_splits=record["splits_seen"], **options))
 
+    max_bytes = limit_bytes - code_reserve_bytes - (refinement.RESERVE_BYTES if cfg.refine_steps else 0)
     quantized, base_step = rate_control.quantize_to_budget(
-        weights,
-        hessian_by_input,
-        inputs,
-        cfg,
-        sensitivity_by_name,
-        size_fn=packed_size,
-        max_bytes=limit_bytes - code_reserve_bytes,
+        weights, hessian_by_input, inputs, cfg, sensitivities, size_fn=packed_size, max_bytes=max_bytes
     )
+    refine_s = 0.0
+    if cfg.refine_steps:
+        windows = refinement.load_tokens(TOKENS_PATH, weights_path)
+        time_left_s = time_budget.seconds_left(time_budget.seconds_left(limit_s, TRAIN_TIMING), CALIBRATE_TIMING)
+        options = {"steps": cfg.refine_steps, "time_left_s": time_left_s}
+        refined = refinement.refine_scalars(weights, quantized, small_tensors, model_cfg, windows, **options)
+        quantized, small_tensors, refine_s = refined.quantized, refined.small_tensors, refined.seconds
     rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding)
     codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
     io.write_csv(TENSORS_PATH, rows)
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
-    totals = report.compute_totals(rows, small_tensors)
-    io.write_json(METRICS_PATH, {**totals, "base_step": base_step})
-    timing.write_timing_json("quantize", train_seconds=0.0)
+    totals = report.compute_totals(rows, small_tensors) | {"base_step": base_step}
+    io.write_json(METRICS_PATH, totals)
+    timing.write_timing_json("quantize", train_seconds=refine_s)
     note = f" at base step {base_step:.3g}" if base_step else ""
     log_line("quantize", f"{totals['bits_per_weight']} bits per weight{note}")
 

@@ -91,6 +91,13 @@ class Config:
             yield "quantize.coding", f"must be scalar with compress.codec = {self.compress.codec}, got trellis"
         if self.compress.count == "bundle" and self.quantize.weights != "ema":
             yield "compress.count", f"must be predictor with quantize.weights = {self.quantize.weights}"
+        if self.compress.count == "bundle" and self.quantize.refine_steps:
+            yield "quantize.refine_steps", f"must be 0 with compress.count = bundle, got {self.quantize.refine_steps}"
+        if self.quantize.refine_steps and (self.quantize.rotate is not None or self.quantize.lqer is not None):
+            yield (
+                "quantize.refine_steps",
+                (f"must be 0 with quantize.rotate or quantize.lqer, got {self.quantize.refine_steps}"),
+            )
         last_entry = (self.train.context_schedule or ((context,),))[-1]
         if last_entry and last_entry[0] != context:
             yield "train.context_schedule", f"must end with model.context_length = {context}, got {last_entry[0]:g}"

@@ -185,6 +185,9 @@ class QuantizeConfig:
     trellis_states: Literal[4, 8, 16]  # trellis: states; more are slower to find the path of, and save bytes
     # row_column: c of (error in steps)² + c x bits, which codes minimize; 0: the error alone
     rate_weight: Annotated[float, Range(low=0, high=10)]
+    # steps of distillation on calibrate's tokens that refine norms, gates and a factor of each tensor, codes frozen;
+    # their seconds count as training; 0: none
+    refine_steps: CountOrZero
     min_weights: SizeOrZero  # matrices of at most this many weights stay fp16
     # share of the Hessian's mean diagonal that is added to the diagonal
     damping_frac: Annotated[float, Range(low=1e-9, high=100)]

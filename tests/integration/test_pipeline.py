@@ -6,16 +6,25 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from golf.artifacts import io
 from golf.compression import reader
 from golf.config import loader
+from golf.quantization import codes_io
 from tests.helpers import stage_metrics, tiny_project
 from tools import ci
 
 STAGES = tiny_project.STAGES
 VAL = "artifacts/fetch/val"
-READ_IF_CHOSEN = ["artifacts/ttt/timing.json"]  # by evaluate, where quantize.weights is ttt
+READ_IF_CHOSEN = {
+    "quantize": [  # where quantize.refine_steps is not 0
+        "artifacts/calibrate/tokens.safetensors",
+        "artifacts/calibrate/timing.json",
+        "artifacts/train/timing.json",
+    ],
+    "evaluate": ["artifacts/ttt/timing.json"],  # where quantize.weights is ttt
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def test_stage_reads_exactly_the_artifacts_and_params_that_it_declares(project_d
     declared = [dep for dep in stage.deps if dep.startswith("artifacts/")]
     opened = [os.path.relpath(path, project_dir) for path in opened_paths]
     unread = [dep for dep in declared if not any(ci.is_within(path, dep) for path in opened)]
-    assert unread == (READ_IF_CHOSEN if name == "evaluate" else [])
+    assert unread == READ_IF_CHOSEN.get(name, [])
     written_by_runner = {f"artifacts/{name}/run.json"}
     assert [out for out in stage.outs if not (project_dir / out).exists() and out not in written_by_runner] == []
 
@@ -78,6 +87,20 @@ def test_stages_before_evaluate_run_without_val_and_give_the_same_artifact(proje
     for name in STAGES[1:-1]:
         tiny_project.run_stage_in_process(name)
     assert artifact.read_bytes() == expected
+
+
+def test_refinement_changes_scalars_alone_and_its_seconds_count_as_training(project_dir):
+    stored = []
+    for refine_steps in (0, 4):
+        tiny_project.set_params(project_dir, {"quantize.base_step": 0.8, "quantize.refine_steps": refine_steps})
+        tiny_project.run_stage_in_process("quantize")
+        stored.append(codes_io.load("artifacts/quantize/codes.safetensors")[0])
+    before, after = stored
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not [name for name in changed if name.endswith((".codes", ".col_scales"))]
+    assert io.read_json("artifacts/quantize/timing.json")["train_seconds"] > 0
+    tiny_project.run_stage_in_process("compress")
 
 
 def test_adapting_on_val_before_quantization_makes_the_verdict_invalid(project_dir):

@@ -73,7 +73,8 @@ def write_unmeasured_folder(out: Path, settings: dict[str, dict[str, Any]], root
 
 def _require_bundled_path(settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise ConfigError unless a run of these settings does what the script does."""
-    for section, key, bundled in (("quantize", "weights", "ema"), ("evaluate", "predictor", OWN_PREDICTOR)):
+    required = [("quantize", "weights", "ema"), ("quantize", "refine_steps", 0)]
+    for section, key, bundled in (*required, ("evaluate", "predictor", OWN_PREDICTOR)):
         if settings[section][key] != bundled:
             raise ConfigError(f"{section}.{key}: a bundle has {bundled}, got {settings[section][key]}")
 

@@ -126,6 +126,11 @@ def test_all_problems_are_reported_in_one_message(params_file):
             "quantize.coding: must be scalar with compress.codec = brotli, got trellis",
         ),
         ({"quantize.trellis_states": 5}, "quantize.trellis_states: must be one of 4, 8, 16, got 5"),
+        ({"quantize.refine_steps": -1}, "quantize.refine_steps: must be at least 0 and at most"),
+        (
+            {"quantize.refine_steps": 8, "compress.count": "bundle"},
+            "quantize.refine_steps: must be 0 with compress.count = bundle, got 8",
+        ),
         ({"calibrate.sensitivity_tokens": 0}, "calibrate.sensitivity_tokens: must be above 0 with quantize.grid"),
         ({"calibrate.sensitivity_tokens": 65792}, "calibrate.sensitivity_tokens: must be at most"),
         ({"model.d_model": 191}, "model.d_model: must be a multiple of n_heads = 6, got 191"),

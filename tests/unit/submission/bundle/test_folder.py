@@ -94,6 +94,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused_and_nothing_is_writt
     ("changes", "words"),
     [
         ({"quantize__weights": "ttt"}, r"quantize\.weights: a bundle has ema, got ttt"),
+        ({"quantize__refine_steps": 4}, r"quantize\.refine_steps: a bundle has 0, got 4"),
         ({"evaluate__predictor": "mine:Predictor"}, r"evaluate\.predictor: a bundle has golf\..*, got mine:Predictor"),
     ],
 )
