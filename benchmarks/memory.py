@@ -1,8 +1,9 @@
-"""Fit the n-gram memory to dev and show what its parts are worth. ``PYTHONPATH=. python benchmarks/memory.py --help``
+"""Fit the memory to dev and show what its parts are worth. ``PYTHONPATH=. python benchmarks/memory.py --help``
 
-Scores dev once with the full-precision weights of a finished run, in sliding windows without memory, and then computes
-every mixture from these scores: the settings of params.yaml; those fitted on dev by gradient (escape weights, recency
-exponent); the same without one order each; other values of max_successors; and the memory alone, over a uniform
+Scores dev twice with the full-precision weights of a finished run, in sliding windows: by the model alone, and with the
+neural cache of params.yaml. Every mixture with the n-gram memory is then computed from the second scores: the settings
+of params.yaml; those fitted on dev by gradient (escape weights, recency exponent); the same without one order each;
+other values of max_successors; from the first scores, without the cache; and the n-grams alone, over a uniform
 distribution in place of the model.
 A paired interval over dev's documents stands beside each difference from the model alone.
 """
@@ -18,6 +19,7 @@ import torch
 
 from golf.artifacts import io
 from golf.config import loader
+from golf.config.adaptation import TTTPlan
 from golf.config.sections import MemoryConfig
 from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
@@ -71,6 +73,11 @@ def collect_statistics(tokens: np.ndarray, orders: Sequence[int], max_successors
             escape_weights=(1.0,) * len(orders),
             max_successors=max_successors,
             recency_exponent=0,
+            cache_tokens=None,
+            cache_theta=0,
+            cache_decay_tokens=1,
+            cache_exponent=0,
+            cache_escape_weight=1,
             tilt_order=None,
             tilt_beta=0,
             tilt_threshold=0,
@@ -103,16 +110,21 @@ def fit(statistics: ContextStatistics, model_probs: torch.Tensor, cfg: MemoryCon
 
 
 class MemoryBenchmark:
-    """Mixtures over one set of model scores. rows: what was measured, in order."""
+    """Mixtures over the scores of the model, and of the model with its neural cache.
 
-    def __init__(self, scores: LedgerData, tokens: np.ndarray) -> None:
+    rows: what was measured, in order.
+    """
+
+    def __init__(self, scores: LedgerData, cached_scores: LedgerData, tokens: np.ndarray) -> None:
         self.scores, self.tokens = scores, tokens
-        self.model_probs = torch.from_numpy(np.exp(-scores.nll.astype(np.float64)))
+        self.model_probs, self.cached_probs = (
+            torch.from_numpy(np.exp(-each.nll.astype(np.float64))) for each in (scores, cached_scores)
+        )
         self.rows: list[dict] = []
 
-    def add(self, name: str, cfg: MemoryConfig | None, model_probs: torch.Tensor | None = None) -> None:
-        """Print and keep one row; ``cfg`` None: the model alone."""
-        probs = self.model_probs if model_probs is None else model_probs
+    def add(self, name: str, cfg: MemoryConfig | None, base_probs: torch.Tensor | None = None) -> None:
+        """Print and keep one row; ``cfg`` None: no n-grams. base_probs: None: those of the model with its cache."""
+        probs = self.cached_probs if base_probs is None else base_probs
         if cfg is not None:
             statistics = collect_statistics(self.tokens, cfg.orders, cfg.max_successors)
             escape_weights = torch.tensor(cfg.escape_weights, dtype=torch.float64)
@@ -129,7 +141,9 @@ class MemoryBenchmark:
         """All rows, with ``cfg`` as the settings of params.yaml. Raises ConfigError when it has no memory."""
         if not cfg.orders:
             raise ConfigError("memory.orders: is empty, so there is nothing to fit; give the orders to start from")
-        self.add("model alone", None)
+        self.add("model alone", None, self.model_probs)
+        if cfg.cache_tokens is not None:
+            self.add("neural cache alone", None)
         self.add("params.yaml", cfg)
         fitted = self._fit(cfg)
         self.add("fitted", fitted)
@@ -141,15 +155,18 @@ class MemoryBenchmark:
             )))  # fmt: skip
         for window in _WINDOWS:
             self.add(f"fitted, window {window}", self._fit(dataclasses.replace(fitted, max_successors=window)))
+        if cfg.cache_tokens is not None:
+            self.add("fitted, without the cache", self._fit(cfg, self.model_probs), self.model_probs)
         uniform = torch.full_like(self.model_probs, 1 / vocab_size)
-        self.add("memory alone", fitted, uniform)
+        self.add("n-grams alone", fitted, uniform)
 
-    def _fit(self, cfg: MemoryConfig) -> MemoryConfig:
-        return fit(collect_statistics(self.tokens, cfg.orders, cfg.max_successors), self.model_probs, cfg)
+    def _fit(self, cfg: MemoryConfig, base_probs: torch.Tensor | None = None) -> MemoryConfig:
+        probs = self.cached_probs if base_probs is None else base_probs
+        return fit(collect_statistics(self.tokens, cfg.orders, cfg.max_successors), probs, cfg)
 
 
-def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, np.ndarray]:
-    """dev's ledger in sliding windows without memory, and its tokens."""
+def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, LedgerData, np.ndarray]:
+    """dev's ledgers in sliding windows, by the model alone and with the neural cache, and its tokens."""
     artifacts = f"{run}/artifacts"
     split = split_reader.open_split(f"{artifacts}/fetch/dev", cfg.model.vocab_size)
     stream = EvalStream.from_split(split, Tokenizer.open(f"{artifacts}/fetch/tokenizer.model"))
@@ -158,9 +175,16 @@ def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, np.ndarray]:
     predictor = GolfPredictor(
         checkpoint.build_model(cfg.model, weights, ctx), ctx, eval_batch_tokens=cfg.ttt.eval_batch_tokens
     )
-    options = {"ttt_cfg": cfg.ttt, "stride": cfg.ttt.stride, "context_length": cfg.model.context_length}
-    result = scoring_loop.evaluate_mode(predictor, stream, "sliding", **options, quiet=False, stage="memory")
-    return result.ledger.to_data(), stream.tokens
+    ttt_cfg = TTTPlan.of(dataclasses.replace(cfg.ttt, method="none"), cfg.lora, cfg.phased)
+    options = {"ttt_cfg": ttt_cfg, "stride": cfg.ttt.stride, "context_length": cfg.model.context_length}
+    ledgers = []
+    for cache_tokens in (None, cfg.memory.cache_tokens):
+        cache_cfg = dataclasses.replace(cfg.memory, orders=(), tilt_order=None, cache_tokens=cache_tokens)
+        result = scoring_loop.evaluate_mode(
+            predictor, stream, "ttt", **options, memory_cfg=cache_cfg, quiet=False, stage="memory"
+        )
+        ledgers.append(result.ledger.to_data())
+    return ledgers[0], ledgers[1], stream.tokens
 
 
 def main() -> None:

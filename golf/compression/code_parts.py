@@ -18,8 +18,8 @@ class RunParts:
 
     codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_memory: ``memory.orders`` names an order.
     has_adapters: the method, or ``phased.lora_lr``, names the section lora. order: ``evaluate.order``.
-    memory_scope: ``memory.scope``. has_tilt: ``memory.tilt_order`` is not null. has_low_rank, has_rotation:
-    ``quantize.lqer`` and ``quantize.rotate`` are not null.
+    memory_scope: ``memory.scope``. has_cache, has_tilt, has_low_rank, has_rotation: ``memory.cache_tokens``,
+    ``memory.tilt_order``, ``quantize.lqer`` and ``quantize.rotate`` are not null.
     """
 
     model: ModelConfig
@@ -29,6 +29,7 @@ class RunParts:
     order: str
     has_memory: bool
     memory_scope: str
+    has_cache: bool
     has_tilt: bool
     has_low_rank: bool
     has_rotation: bool
@@ -37,8 +38,7 @@ class RunParts:
     def from_settings(
         cls, settings: Mapping[str, Mapping[str, Any]], model: ModelConfig, codecs: Collection[str]
     ) -> Self:
-        """Return the parts of a run. settings: the keys of ttt, phased, memory, quantize and evaluate, by
-        section."""
+        """Return the parts of a run. settings: the keys of each section."""
         method, memory = settings["ttt"]["method"], settings["memory"]
         return cls(
             model=model,
@@ -48,6 +48,7 @@ class RunParts:
             order=settings["evaluate"]["order"],
             has_memory=bool(memory["orders"]),
             memory_scope=memory["scope"],
+            has_cache=memory["cache_tokens"] is not None,
             has_tilt=memory["tilt_order"] is not None,
             has_low_rank=settings["quantize"]["lqer"] is not None,
             has_rotation=settings["quantize"]["rotate"] is not None,
@@ -63,6 +64,7 @@ OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the 
     "golf/inference/document_memory.py": lambda parts: parts.has_memory and parts.memory_scope == "document",
     "golf/inference/document_scorer.py": lambda parts: parts.order == "documents",
     "golf/inference/lora.py": lambda parts: parts.has_adapters,
+    "golf/inference/neural_cache.py": lambda parts: parts.has_cache,
     "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
     "golf/inference/phased_sgd.py": lambda parts: parts.ttt_method == "phased",
     "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method in ("score_first", "phased"),

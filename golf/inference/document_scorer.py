@@ -18,11 +18,23 @@ class DocumentScorer:
         self._scorer = scorer
 
     def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int, hints: np.ndarray | None = None
+        self,
+        prefix: np.ndarray,
+        chunk: np.ndarray,
+        *,
+        stride: int,
+        hints: np.ndarray | None = None,
+        states: np.ndarray | None = None,
     ) -> np.ndarray:
         """``Scorer.score``, document by document."""
         parts = [
-            self._scorer.score(before, chunk[at], stride=stride, hints=None if hints is None else hints[at])
+            self._scorer.score(
+                before,
+                chunk[at],
+                stride=stride,
+                hints=None if hints is None else hints[at],
+                states=None if states is None else states[at],
+            )
             for before, at in split_documents(prefix, chunk)
         ]
         return np.concatenate(parts, -1)

@@ -125,18 +125,28 @@ class DocumentLoRA:
         self.optimizer: torch.optim.AdamW | None = None  # None: the document has not been learned from
 
     def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int, hints: np.ndarray | None = None
+        self,
+        prefix: np.ndarray,
+        chunk: np.ndarray,
+        *,
+        stride: int,
+        hints: np.ndarray | None = None,
+        states: np.ndarray | None = None,
     ) -> np.ndarray:
         """``Scorer.score``, with the adapters for the tokens of their document."""
         n_own = self._count_own(prefix, chunk)
         if not n_own:
-            return self._scorer.score(prefix, chunk, stride=stride, hints=hints)
-        own_hints, other_hints = (None, None) if hints is None else (hints[:n_own], hints[n_own:])
+            return self._scorer.score(prefix, chunk, stride=stride, hints=hints, states=states)
+        (own_hints, own_states), (other_hints, other_states) = (
+            [None if rows is None else rows[at] for rows in (hints, states)]
+            for at in (slice(n_own), slice(n_own, None))
+        )
         with self.adapters.applied():
-            nll = self._adapted_scorer.score(prefix, chunk[:n_own], stride=stride, hints=own_hints)
+            nll = self._adapted_scorer.score(prefix, chunk[:n_own], stride=stride, hints=own_hints, states=own_states)
         if n_own == len(chunk):
             return nll
-        others = self._scorer.score(np.append(prefix, chunk[:n_own]), chunk[n_own:], stride=stride, hints=other_hints)
+        before, rest = np.append(prefix, chunk[:n_own]), chunk[n_own:]
+        others = self._scorer.score(before, rest, stride=stride, hints=other_hints, states=other_states)
         return np.concatenate([nll, others], -1)
 
     def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from golf.inference.document_memory import DocumentMemory
     from golf.inference.document_scorer import DocumentScorer
     from golf.inference.lora import DocumentLoRA
+    from golf.inference.neural_cache import NeuralCache
     from golf.inference.ngram_memory import NgramMemory
     from golf.inference.phased_sgd import PhasedSGD
     from golf.inference.score_first_sgd import ScoreFirstSGD
@@ -42,6 +43,7 @@ class GolfPredictor:
         self._stride = model.cfg.context_length
         self.learner: ScoreFirstSGD | PhasedSGD | None = None
         self.adapters: DocumentLoRA | None = None
+        self.cache: NeuralCache | None = None
         self.memory: NgramMemory | DocumentMemory | None = None
         self.tilt: TokenTilt | None = None
 
@@ -79,7 +81,7 @@ class GolfPredictor:
         self._stride = stride
         has_tilt = memory_cfg is not None and memory_cfg.tilt_order is not None
         self._scorer.warm_up(stride=stride, has_hints=has_tilt)
-        self.learner, self.adapters, self.memory, self.tilt = None, None, None, None
+        self.learner, self.adapters, self.cache, self.memory, self.tilt = None, None, None, None, None
         self._source = self._make_source(self._scorer, order)
         if ttt_cfg is not None and ttt_cfg.method == "score_first":
             from golf.inference.score_first_sgd import ScoreFirstSGD
@@ -97,6 +99,10 @@ class GolfPredictor:
             )
             scorers = self._source, self._make_source(eager, order)
             self._source = self.adapters = DocumentLoRA(self.model, ttt_cfg, self._ctx, *scorers)
+        if memory_cfg is not None and memory_cfg.cache_tokens is not None:
+            from golf.inference.neural_cache import NeuralCache
+
+            self.cache = NeuralCache(memory_cfg, self.model.cfg.d_model, self._compute_states)
         if memory_cfg is not None and memory_cfg.orders:
             from golf.inference.ngram_memory import NgramMemory
 
@@ -124,15 +130,26 @@ class GolfPredictor:
 
     def _score_untilted(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray | None = None) -> np.ndarray:
         """The nll of each token of ``chunk`` by model and memory [n], with ``hints`` also theirs [2, n]."""
-        nll = self._source.score(prefix, chunk, stride=self._stride, hints=hints)
+        states = None if self.cache is None else np.empty((len(chunk), self.model.cfg.d_model), np.float32)
+        nll = self._source.score(prefix, chunk, stride=self._stride, hints=hints, states=states)
+        if self.cache is not None and states is not None:
+            nll = self.cache.mix_nll(prefix, chunk, nll, states, hints)
         if self.memory is None:
             return nll
         if hints is None:
             return self.memory.mix_nll(prefix, chunk, nll)
         return self.memory.mix_pair_nll(prefix, chunk, hints, nll)
 
+    def _compute_states(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+        """The states that predict each token of ``chunk``: fp32 [n, D]."""
+        states = np.empty((len(chunk), self.model.cfg.d_model), np.float32)
+        self._source.score(prefix, chunk, stride=self._stride, states=states)
+        return states
+
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         log_probs = self._source.log_probs(prefix, stride=self._stride)
+        if self.cache is not None:
+            log_probs = self.cache.mix_log_probs(prefix, log_probs)
         if self.memory is not None:
             log_probs = self.memory.mix_log_probs(prefix, log_probs)
         return log_probs if self.tilt is None else self.tilt.tilt_log_probs(prefix, log_probs)
@@ -140,6 +157,8 @@ class GolfPredictor:
     def update(self, scored_chunk: ScoredChunk) -> None:
         if self.tilt is not None:
             self.tilt.learn(scored_chunk)  # before the rest: its hedge may have to score a part of the chunk
+        if self.cache is not None:
+            self.cache.learn(scored_chunk)  # its states are those of the weights that scored the chunk
         has_new_weights = self.learner is not None and self.learner.train_on_chunk(scored_chunk)
         if self.adapters is not None:
             if has_new_weights:

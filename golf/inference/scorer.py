@@ -1,9 +1,10 @@
 """Sliding-window scoring: the nll of a chunk's tokens given what came before, with windows shared out over ranks."""
 
-# R windows of a batch (rows), T = context_length, S scored tail of a window, V vocabulary size
+# R windows of a batch (rows), T = context_length, S scored tail of a window, D width, V vocabulary size
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from golf.config.model import ModelConfig
 from golf.distributed.context import DistContext
@@ -29,13 +30,16 @@ class Scorer:
 
     def _window_nll(
         self, inputs_RT: torch.Tensor, targets_RS: torch.Tensor, hints_RS: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the nll [R, S] or with hints [2, R, S], the states [R, S, D])"""
         with self.ctx.autocast():
+            states = self._model(inputs_RT, recurrent=self._recurrent, last_n=targets_RS.shape[1])
+            logits = self._model.logits(states)
             if hints_RS is None:
-                return self._model.nll(inputs_RT, targets_RS, recurrent=self._recurrent)
-            hidden = self._model(inputs_RT, recurrent=self._recurrent, last_n=targets_RS.shape[1])
-            log_probs = self._model.logits(hidden).log_softmax(-1)
-            return -log_probs.gather(-1, torch.stack([targets_RS, hints_RS], -1)).movedim(-1, 0)
+                nll = F.cross_entropy(logits.flatten(0, 1), targets_RS.flatten(), reduction="none")
+                return nll.view_as(targets_RS), states
+            ids = torch.stack([targets_RS, hints_RS], -1)
+            return -logits.log_softmax(-1).gather(-1, ids).movedim(-1, 0), states
 
     def _batch_rows(self, tail: int) -> int:
         """Windows of a batch. One that scores all T targets needs T / stride times the logits, so fewer of these."""
@@ -56,19 +60,27 @@ class Scorer:
 
     @torch.no_grad()
     def score(
-        self, prefix: np.ndarray, chunk: np.ndarray, *, stride: int, hints: np.ndarray | None = None
+        self,
+        prefix: np.ndarray,
+        chunk: np.ndarray,
+        *,
+        stride: int,
+        hints: np.ndarray | None = None,
+        states: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return the nll of every token of ``chunk``, in nats: fp32 [len(chunk)], the same on every rank.
 
         prefix: the stream from its first token up to the chunk, at least one token. Windows lie where one pass over the
         whole stream would put them (``list_windows``). hints: other tokens at the chunk's places, whose nll are then
-        the second row of the result: [2, len(chunk)].
+        the second row of the result: [2, len(chunk)]. states: fp32 [len(chunk), D], to be filled with the model's
+        normalized output that predicts each token.
         """
         token_offset, begin, windows, tokens = self._load_chunk(prefix, chunk, stride)
         shape: tuple[int, ...] = (len(chunk) + 1,)  # the last entry collects positions that do not count
         if hints is not None:
             shape, hint_ids = (2, *shape), torch.from_numpy(np.append(hints, 0).astype(np.int64)).to(self.ctx.device)
         nll = torch.zeros(shape, device=self.ctx.device)
+        state_rows = None if states is None else torch.zeros(shape[-1], states.shape[1], device=self.ctx.device)
         n_unscored = self._context_length - stride
         full_windows = [w for w in windows if w.score_from - w.start < n_unscored]
         tail_windows = [w for w in windows if w.score_from - w.start >= n_unscored]
@@ -87,9 +99,13 @@ class Scorer:
                 is_scored = (score_from <= positions) & (positions < score_to)
                 rows = torch.where(is_scored, positions - begin, len(chunk))
                 others = () if hints is None else (hint_ids[rows],)
-                nll[..., rows] = self.compiled_nll(
+                nll[..., rows], batch_states = self.compiled_nll(
                     ids[:, :-1].contiguous(), ids[:, self._context_length + 1 - tail :].contiguous(), *others
                 )
+                if state_rows is not None:
+                    state_rows[rows] = batch_states.float()
+        if states is not None and state_rows is not None:
+            states[:] = self.ctx.all_reduce(state_rows[:-1].contiguous()).cpu().numpy()
         return self.ctx.all_reduce(nll[..., :-1].contiguous()).cpu().numpy()
 
     def _load_chunk(

@@ -21,12 +21,14 @@ def test_each_mixture_is_a_row_with_its_difference_from_the_model_alone(finished
     cfg = loader.load_config(finished_run / "params.yaml").memory
     assert list(rows) == [
         "model alone",
+        "neural cache alone",
         "params.yaml",
         "fitted",
         *(f"fitted, without order {order}" for order in cfg.orders),
         "fitted, window 4",
         "fitted, window 8",
-        "memory alone",
+        "fitted, without the cache",
+        "n-grams alone",
     ]
     assert rows["model alone"]["difference"] == 0
     assert "memory" not in rows["model alone"]

@@ -186,6 +186,11 @@ class KVCacheModel:
         np.multiply(logits, softcap, logits)
         return logits
 
+    @property
+    def state(self) -> np.ndarray:
+        """The normalized output of the last step: fp32 [D], valid until the next."""
+        return self._normed.array
+
     def _embed(self, token: int) -> np.ndarray:
         """Return the token's raw embedding row [D], with its share of the row before."""
         row = self._embedding_rows[token]

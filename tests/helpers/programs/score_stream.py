@@ -29,7 +29,14 @@ _LORA = {"rank": 2, "alpha": 4.0, "beta1": 0.0, "beta2": 0.99, "weight_decay": 0
 _LORA_CONFIG = SimpleNamespace(**_LORA, **dict.fromkeys(_TARGETS, True))
 _PHASED_CONFIG = SimpleNamespace(phases=1, prefix_documents=2, chunk_tokens=96, lora_lr=0.003)
 _MEMORY = {"scope": "document", "orders": (1, 3), "escape_weights": (2.0, 0.5), "max_successors": 4}
-_MEMORY |= {"recency_exponent": 1.4, "tilt_order": 1, "tilt_beta": 2.625, "tilt_threshold": 0.5}
+_MEMORY |= {
+    "recency_exponent": 1.4,
+    "cache_tokens": 150,
+    "cache_theta": 8.0,
+    "cache_decay_tokens": 60.0,
+    "cache_exponent": 0.4,
+}
+_MEMORY |= {"cache_escape_weight": 2.0, "tilt_order": 1, "tilt_beta": 2.625, "tilt_threshold": 0.5}
 _MEMORY_CONFIG = SimpleNamespace(**_MEMORY, hedge=(0.5, 1.0), hedge_rate=0.35)
 _ADAPTERS = SimpleNamespace(**vars(_TTT_CONFIG) | {"method": "lora", "lora": _LORA_CONFIG, "lr": 0.003})
 _PHASES = SimpleNamespace(**vars(_ADAPTERS) | {"method": "phased", "phased": _PHASED_CONFIG, "lr": 0.05})

@@ -91,7 +91,7 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ({"train.recurrence_from": 1}, "train.recurrence_from: must be below 1"),
         ({"ttt.batch_tokens": 1280}, "ttt.batch_tokens: must divide chunk_tokens = 2048, got 1280"),
         ({"memory.orders": [2, 1]}, "memory.orders: must rise, each order once, got [2, 1]"),
-        ({"memory.escape_weights": [1.0]}, "memory.escape_weights: must be 7 numbers, one an order, got 1"),
+        ({"memory.escape_weights": [1.0]}, "memory.escape_weights: must be 6 numbers, one an order, got 1"),
         ({"memory.hedge": [1.0, 1.0]}, "memory.hedge: must not contain a multiple twice, got [1.0, 1.0]"),
         (
             {f"lora.{name}": False for name in ("q", "k", "v", "o", "mlp", "head")},
@@ -112,7 +112,7 @@ def test_all_problems_are_reported_in_one_message(params_file):
             {"quantize.grid": "row", "quantize.base_step": 0.5},
             "quantize.base_step: must be null with quantize.grid = row",
         ),
-        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 16800"),
+        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18000"),
         (
             {"quantize.grid": "row", "quantize.rate_weight": 0.0},
             "quantize.coding: must be scalar with quantize.grid = row, got trellis",
@@ -130,6 +130,10 @@ def test_all_problems_are_reported_in_one_message(params_file):
         (
             {"quantize.refine_steps": 8, "compress.count": "bundle"},
             "quantize.refine_steps: must be 0 with compress.count = bundle, got 8",
+        ),
+        (
+            {"quantize.refine_steps": 8, "quantize.lqer": 4},
+            "quantize.refine_steps: must be 0 with quantize.rotate or quantize.lqer, got 8",
         ),
         ({"calibrate.sensitivity_tokens": 0}, "calibrate.sensitivity_tokens: must be above 0 with quantize.grid"),
         ({"calibrate.sensitivity_tokens": 65792}, "calibrate.sensitivity_tokens: must be at most"),

@@ -29,6 +29,7 @@ LORA = SimpleNamespace(
 TTT_CFG = SimpleNamespace(method="lora", lora=LORA, phased=None, lr=0.02, epochs=1, batch_tokens=1024)
 MEMORY_CFG = SimpleNamespace(
     scope="document", orders=(1, 3), escape_weights=(2.0, 0.5), max_successors=4, recency_exponent=1.4,
+    cache_tokens=100, cache_theta=8.0, cache_decay_tokens=30.0, cache_exponent=0.4, cache_escape_weight=2.0,
     tilt_order=2, tilt_beta=2.625, tilt_threshold=0.5, hedge=(0.5, 1.0, 1.5), hedge_rate=0.35,
 )  # fmt: skip
 

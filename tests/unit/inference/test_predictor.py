@@ -24,9 +24,19 @@ TTT_CONFIG = SimpleNamespace(
     method="score_first", lora=None, phased=None, lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64
 )
 MEMORY_CONFIG = SimpleNamespace(
-    scope="stream", orders=(1, 3), escape_weights=(2.0, 0.5), max_successors=4, recency_exponent=1.4, tilt_order=None
+    scope="stream",
+    orders=(1, 3),
+    escape_weights=(2.0, 0.5),
+    max_successors=4,
+    recency_exponent=1.4,
+    cache_tokens=50,
+    cache_theta=8.0,
+    cache_decay_tokens=30.0,
+    cache_exponent=0.4,
+    cache_escape_weight=2.0,
+    tilt_order=None,
 )
-NO_MEMORY = SimpleNamespace(**{**vars(MEMORY_CONFIG), "orders": ()})
+NO_MEMORY = SimpleNamespace(**{**vars(MEMORY_CONFIG), "orders": (), "cache_tokens": None})
 STREAM = np.random.default_rng(0).integers(0, 60, 321).astype(np.uint16)
 
 
