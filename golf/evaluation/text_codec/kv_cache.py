@@ -189,7 +189,7 @@ class KVCacheModel:
     @property
     def state(self) -> np.ndarray:
         """The normalized output of the last step: fp32 [D], valid until the next."""
-        return self._normed.array
+        return self._normed
 
     def _embed(self, token: int) -> np.ndarray:
         """Return the token's raw embedding row [D], with its share of the row before."""
