@@ -49,10 +49,10 @@ def test_repro_of_an_unchanged_project_runs_nothing_and_leaves_git_clean(project
     assert tiny_project.git(project_dir, "status", "--porcelain") == ""
 
 
-def test_new_ttt_rate_reruns_ttt_and_evaluate_only(project_dir):
+def test_new_ttt_rate_reruns_no_training_and_keeps_the_artifact(project_dir):
     artifact = (project_dir / "artifacts/compress/model.golf").read_bytes()
     output = tiny_project.dvc(project_dir, "exp", "run", "-S", "ttt.lr=0.0005")
-    assert list_run_stages(output) == ["ttt", "evaluate"]
+    assert list_run_stages(output) == ["ttt", "compress", "evaluate"], "compress's bundle holds all parameters"
     assert io.read_json(project_dir / "artifacts/ttt/plan.json")["ttt"]["lr"] == 0.0005
     assert (project_dir / "artifacts/compress/model.golf").read_bytes() == artifact
     shown = [row["data"] for row in json.loads(tiny_project.dvc(project_dir, "exp", "show", "--json"))]
