@@ -76,7 +76,7 @@ def collect_statistics(tokens: np.ndarray, orders: Sequence[int], max_successors
             cache_tokens=None,
             cache_theta=0,
             cache_decay_tokens=1,
-            cache_exponent=0,
+            cache_exponent=1,
             cache_escape_weight=1,
             tilt_order=None,
             tilt_beta=0,

@@ -114,7 +114,7 @@ class MemoryConfig:
     cache_decay_tokens: Annotated[
         float, Range(low=1, high=1_000_000_000)
     ]  # in which a token's weight falls by a factor e
-    cache_exponent: Annotated[float, Range(low=0, high=10)]  # larger: the cache counts only where a state is similar
+    cache_exponent: Annotated[float, Range(low=0.001, high=10)]  # larger: the cache counts only where a state is similar
     cache_escape_weight: Annotated[float, Range(low=0.001, high=1_000_000)]  # larger: less trusted
     tilt_order: Annotated[int, Range(low=1, high=256)] | None  # tokens of the tilt's context; null: no tilt
     tilt_beta: Annotated[float, Range(low=0, high=20)]  # its strength: the hint's odds grow by e^tilt_beta
