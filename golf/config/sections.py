@@ -111,10 +111,10 @@ class MemoryConfig:
     recency_exponent: Annotated[float, Range(low=0, high=100)]
     cache_tokens: Annotated[int, Range(low=1, high=1_048_576)] | None  # newest tokens of the neural cache; null: none
     cache_theta: Annotated[float, Range(low=0, high=40)]  # larger: only the most similar states count
-    cache_decay_tokens: Annotated[
-        float, Range(low=1, high=1_000_000_000)
-    ]  # in which a token's weight falls by a factor e
-    cache_exponent: Annotated[float, Range(low=0.001, high=10)]  # larger: the cache counts only where a state is similar
+    # tokens in which a state's weight falls by a factor e
+    cache_decay_tokens: Annotated[float, Range(low=1, high=1_000_000_000)]
+    # larger: the cache counts only where a state is similar
+    cache_exponent: Annotated[float, Range(low=0.001, high=10)]
     cache_escape_weight: Annotated[float, Range(low=0.001, high=1_000_000)]  # larger: less trusted
     tilt_order: Annotated[int, Range(low=1, high=256)] | None  # tokens of the tilt's context; null: no tilt
     tilt_beta: Annotated[float, Range(low=0, high=20)]  # its strength: the hint's odds grow by e^tilt_beta
