@@ -65,8 +65,7 @@ def main() -> None:
     codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
     io.write_csv(TENSORS_PATH, rows)
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
-    totals = report.compute_totals(rows, small_tensors) | {"base_step": base_step}
-    io.write_json(METRICS_PATH, totals)
+    io.write_json(METRICS_PATH, totals := report.compute_totals(rows, small_tensors) | {"base_step": base_step})
     timing.write_timing_json("quantize", train_seconds=refine_s)
     note = f" at base step {base_step:.3g}" if base_step else ""
     log_line("quantize", f"{totals['bits_per_weight']} bits per weight{note}")
