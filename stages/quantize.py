@@ -2,9 +2,11 @@
 
 import torch
 
-from golf.artifacts import io, lineage
-from golf.compression import stored_weights_writer, writer
+from golf.artifacts import io
+from golf.artifacts.lineage import make_lineage
+from golf.compression import writer
 from golf.compression.quantized_tensor import QuantizedTensor
+from golf.compression.stored_weights_writer import fit_repairs, rotate_inputs
 from golf.config import loader
 from golf.model import checkpoint
 from golf.pipeline import runner, timing
@@ -17,9 +19,8 @@ HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
 TOKENS_PATH = "artifacts/calibrate/tokens.safetensors"
 TRAIN_TIMING, CALIBRATE_TIMING = "artifacts/train/timing.json", "artifacts/calibrate/timing.json"
-CODES_PATH = "artifacts/quantize/codes.safetensors"
+CODES_PATH, METRICS_PATH = "artifacts/quantize/codes.safetensors", "artifacts/quantize/metrics.json"
 TENSORS_PATH, COLUMNS_PATH = "artifacts/quantize/tensors.csv", "artifacts/quantize/columns.csv"
-METRICS_PATH = "artifacts/quantize/metrics.json"
 
 
 def main() -> None:
@@ -32,19 +33,16 @@ def main() -> None:
     inputs = hessians.map_quantized_inputs(weights, cfg.min_weights)
     small_tensors = {name: tensor for name, tensor in weights.items() if name not in inputs}
     hessian_by_input = hessians.load(HESSIANS_PATH, inputs, weights_path)
-    readers = inputs if cfg.grid == "row_column" else ()
-    sensitivities = sensitivity.load(SENSITIVITY_PATH, weights, readers, weights_path)
+    sensitivities = sensitivity.load(SENSITIVITY_PATH, weights, inputs if cfg.grid != "row" else (), weights_path)
     paths = {"weights": weights_path, "hessians": HESSIANS_PATH, "sensitivity": SENSITIVITY_PATH}
     paths |= {"tokens": TOKENS_PATH} if cfg.refine_steps else {}
     coding = Coding.from_config(cfg)
-    params = (model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
-    rotated = stored_weights_writer.rotate_inputs(weights, hessian_by_input, inputs, cfg.rotate)
-    weights, hessian_by_input, stored_rotation = rotated
-    record = lineage.make_lineage("quantize", paths, *params)
+    weights, hessian_by_input, rotation = rotate_inputs(weights, hessian_by_input, inputs, cfg.rotate)
+    record = make_lineage("quantize", paths, model_cfg, cfg, codec, brotli_quality, limit_bytes, code_reserve_bytes)
 
     def store(candidate: dict[str, QuantizedTensor]) -> dict[str, torch.Tensor]:
-        repairs = stored_weights_writer.fit_repairs(weights, candidate, cfg.lqer, cfg.lqer_tensors)
-        return codes_io.to_storage(candidate, small_tensors | stored_rotation) | repairs
+        repairs = fit_repairs(weights, candidate, cfg.lqer, cfg.lqer_tensors)
+        return codes_io.to_storage(candidate, small_tensors | rotation) | repairs
 
     def packed_size(candidate: dict[str, QuantizedTensor]) -> int:
         options = {"codec": codec, "brotli_quality": brotli_quality, "trellis_states": coding.trellis_states}
@@ -54,21 +52,18 @@ def main() -> None:
     quantized, base_step = rate_control.quantize_to_budget(
         weights, hessian_by_input, inputs, cfg, sensitivities, size_fn=packed_size, max_bytes=max_bytes
     )
-    refine_s = 0.0
     if cfg.refine_steps:
         windows = refinement.load_tokens(TOKENS_PATH, weights_path)
         time_left_s = time_budget.seconds_left(time_budget.seconds_left(limit_s, TRAIN_TIMING), CALIBRATE_TIMING)
         options = {"steps": cfg.refine_steps, "time_left_s": time_left_s}
         refined = refinement.refine_scalars(weights, quantized, small_tensors, model_cfg, windows, **options)
-        quantized, small_tensors, refine_s = refined.quantized, refined.small_tensors, refined.seconds
-    rows = report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding)
+        quantized, small_tensors = refined.quantized, refined.small_tensors
     codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
-    io.write_csv(TENSORS_PATH, rows)
+    io.write_csv(TENSORS_PATH, rows := report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding))
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
     io.write_json(METRICS_PATH, totals := report.compute_totals(rows, small_tensors) | {"base_step": base_step})
-    timing.write_timing_json("quantize", train_seconds=refine_s)
-    note = f" at base step {base_step:.3g}" if base_step else ""
-    log_line("quantize", f"{totals['bits_per_weight']} bits per weight{note}")
+    timing.write_timing_json("quantize", train_seconds=refined.seconds if cfg.refine_steps else 0.0)
+    log_line("quantize", f"{totals['bits_per_weight']} bits per weight, base step {base_step or 'not used'}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,6 @@ class DocumentScorer:
         ]
         return np.concatenate(parts, -1)
 
-    def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:
-        """``Scorer.log_probs`` after the tokens of the document."""
-        return self._scorer.log_probs(prefix[find_document_start(prefix) :], stride=stride)
+    def predict(self, prefix: np.ndarray, *, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """``Scorer.predict`` after the tokens of the document."""
+        return self._scorer.predict(prefix[find_document_start(prefix) :], stride=stride)

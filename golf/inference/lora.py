@@ -149,12 +149,14 @@ class DocumentLoRA:
         others = self._scorer.score(before, rest, stride=stride, hints=other_hints, states=other_states)
         return np.concatenate([nll, others], -1)
 
-    def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:
-        """``Scorer.log_probs``, with the adapters if the next token belongs to their document."""
+    def predict(self, prefix: np.ndarray, *, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """``Scorer.predict``, with the adapters if the next token belongs to their document; one state, the last."""
         if not self._count_own(prefix, prefix[:1]):
-            return self._scorer.log_probs(prefix, stride=stride)
-        with self.adapters.applied():
-            return self._adapted_scorer.log_probs(prefix, stride=stride)
+            log_probs, states = self._scorer.predict(prefix, stride=stride)
+        else:
+            with self.adapters.applied():
+                log_probs, states = self._adapted_scorer.predict(prefix, stride=stride)
+        return log_probs, states[-1:]  # tokens before it may be of another document, scored without adapters
 
     def _count_own(self, prefix: np.ndarray, chunk: np.ndarray) -> int:
         """How many tokens of ``chunk`` are of the document that the adapters have learned from, 0 before they have."""

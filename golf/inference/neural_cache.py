@@ -16,6 +16,7 @@ function of the tokens before it, the chunk's own included.
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from golf.inference.interface import MemorySettings, ScoredChunk
 
@@ -80,26 +81,23 @@ class NeuralCache:
             probs[..., at] = model_share * probs[..., at] + hits
         return -np.log(probs).astype(np.float32)
 
-    def mix_probs_(self, prefix: np.ndarray, probs_V: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
+    def mix_probs_(self, prefix: np.ndarray, probs_V: np.ndarray, states: np.ndarray) -> np.ndarray:
         """Turn the model's distribution of the token after ``prefix`` into the mixture, in place; float64 [V].
 
-        state: the model's after the prefix [D]; None: it is computed.
+        states: the model's that predict the last tokens of the prefix, as many as are at hand, and that token [k, D].
         """
-        placeholder = np.zeros(1, prefix.dtype)  # stands for that token; no state and no weight follows from it
-        if state is None:
-            self._extend(prefix, placeholder)
-            place = self._n_kept + len(prefix) - max(1, len(self._stream))
-        else:
-            self._extend(prefix, placeholder[:0])
-            place = self._put(prefix, placeholder, state[None])
+        chunk = np.append(prefix[max(1, len(self._stream)) :], np.zeros(1, prefix.dtype))[-len(states) :]
+        known = prefix[: len(prefix) + 1 - len(chunk)]  # the chunk's 0 stands for a token that nothing follows from
+        self._extend(known, chunk[:0])
+        place = self._put(known, chunk, states[-len(chunk) :]) + len(chunk) - 1
         tokens, shares, model_share = self._weigh(place, place + 1, prefix[0])
         probs_V *= model_share
         probs_V += np.bincount(tokens, shares[0], len(probs_V))
         return probs_V
 
-    def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
-        """Return the mixture's log-probabilities of the token after ``prefix``: fp32 [V]. log_probs: the model's."""
-        return np.log(self.mix_probs_(prefix, np.exp(log_probs.astype(np.float64)))).astype(np.float32)
+    def mix_log_probs(self, prefix: np.ndarray, log_probs: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """``mix_probs_`` of logarithms: fp32 [V]."""
+        return np.log(self.mix_probs_(prefix, np.exp(log_probs.astype(np.float64)), states)).astype(np.float32)
 
     def _put(self, prefix: np.ndarray, chunk: np.ndarray, states: np.ndarray) -> int:
         """Record the tokens after ``prefix`` with their states, forget those after them, and return their place."""
@@ -133,7 +131,8 @@ class NeuralCache:
             starts = np.flatnonzero(self._tokens[first:begin] == bos)
             first += int(starts[-1]) + 1 if len(starts) else 0
         tokens = self._tokens[first:end]
-        weights = self._states[begin:end] @ self._states[first:end].T
+        states = torch.from_numpy(self._states[first:end])  # NumPy's threads would hold up torch's
+        weights = (states[begin - first :] @ states.T).numpy()
         ages = np.arange(begin, end, dtype=np.float32)[:, None] - np.arange(first, end, dtype=np.float32)
         np.exp(self._theta * (weights - 1) - ages / self._decay_tokens, out=weights)
         weights[(ages < 1) | (ages > self._n_cached)] = 0

@@ -147,9 +147,9 @@ class GolfPredictor:
         return states
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
-        log_probs = self._source.log_probs(prefix, stride=self._stride)
+        log_probs, states = self._source.predict(prefix, stride=self._stride)
         if self.cache is not None:
-            log_probs = self.cache.mix_log_probs(prefix, log_probs)
+            log_probs = self.cache.mix_log_probs(prefix, log_probs, states)
         if self.memory is not None:
             log_probs = self.memory.mix_log_probs(prefix, log_probs)
         return log_probs if self.tilt is None else self.tilt.tilt_log_probs(prefix, log_probs)

@@ -119,14 +119,20 @@ class Scorer:
         return token_offset, begin, windows, tokens
 
     @torch.no_grad()
-    def log_probs(self, prefix: np.ndarray, *, stride: int) -> np.ndarray:
-        """Return the log-probabilities of the token after ``prefix``: fp32 [V], as ``score`` would use them."""
+    def predict(self, prefix: np.ndarray, *, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log-probabilities of the token after ``prefix``, fp32 [V], as ``score`` uses them, and states.
+
+        The states, fp32 [k, D], predict the last tokens of the prefix, as far as the same window scores them, and that
+        token.
+        """
         placeholder = np.zeros(1, prefix.dtype)  # stands for that token; the model reads the tokens before it only
         token_offset, begin, (window,), tokens = self._load_chunk(prefix, placeholder, stride)
         inputs = tokens[None, window.start - token_offset : begin + 1 - token_offset]
         with self.ctx.autocast():
-            logits = self._model.logits(self._model(inputs, recurrent=self._recurrent, last_n=1))
-        return logits[0, -1].log_softmax(-1).cpu().numpy()
+            n_unscored = 0 if begin < self._context_length else self._context_length - stride
+            states = self._model(inputs, recurrent=self._recurrent, last_n=inputs.shape[1] - n_unscored)
+            logits = self._model.logits(states[:, -1:])
+        return logits[0, -1].log_softmax(-1).cpu().numpy(), states[0].float().cpu().numpy()
 
 
 def random_windows(model_cfg: ModelConfig, n_rows: int, ctx: DistContext) -> tuple[torch.Tensor, torch.Tensor]:

@@ -58,6 +58,12 @@ def make_cache(cfg=CFG) -> NeuralCache:
     return NeuralCache(cfg, D, compute_states)
 
 
+def last_states(prefix: np.ndarray, n: int) -> np.ndarray:
+    """The states that predict the last n - 1 tokens of ``prefix`` and the next token."""
+    begin = len(prefix) + 1 - n
+    return compute_states(prefix[:begin], np.append(prefix[begin:], 0))
+
+
 def mix_in_chunks(chunk_tokens: int, n_learned: int | None = None, cfg=CFG) -> np.ndarray:
     """The nll of every target and of a hint, in chunks, of which the first ``n_learned`` are learned (all without)."""
     cache, parts = make_cache(cfg), []
@@ -92,10 +98,9 @@ def test_predictions_are_the_distributions_that_hold_the_scores(cfg):
     cache, stepped, probs = make_cache(cfg), make_cache(cfg), reference_probs(TOKENS, cfg)
     for place in range(1, len(TOKENS)):
         prefix = TOKENS[:place]
-        state = compute_states(prefix, TOKENS[:1])[0]
         for mixed in (
-            np.exp(cache.mix_log_probs(prefix, LOG_PROBS[place - 1])),
-            stepped.mix_probs_(prefix, np.exp(LOG_PROBS[place - 1]), state),
+            np.exp(cache.mix_log_probs(prefix, LOG_PROBS[place - 1], last_states(prefix, min(place, 5)))),
+            stepped.mix_probs_(prefix, np.exp(LOG_PROBS[place - 1]), last_states(prefix, 1)),
         ):
             np.testing.assert_allclose(mixed, probs[place - 1], atol=2e-6)
         if place % 30 == 0:
@@ -118,6 +123,7 @@ def test_predictions_do_not_depend_on_their_order_or_on_other_prefixes(places, n
     for place in places:
         prefix = TOKENS[: n_learned + 1 + place]
         other = np.append(prefix[:-1], (prefix[-1] + 1) % V).astype(np.uint16)
-        cache.mix_log_probs(other, LOG_PROBS[0])
-        expected = make_cache().mix_log_probs(prefix, LOG_PROBS[0])
-        np.testing.assert_allclose(cache.mix_log_probs(prefix, LOG_PROBS[0]), expected, atol=1e-6)
+        cache.mix_log_probs(other, LOG_PROBS[0], last_states(other, 1 + place % 3))
+        expected = make_cache().mix_log_probs(prefix, LOG_PROBS[0], last_states(prefix, 1))
+        mixed = cache.mix_log_probs(prefix, LOG_PROBS[0], last_states(prefix, 1 + place % 4))
+        np.testing.assert_allclose(mixed, expected, atol=1e-6)

@@ -78,9 +78,12 @@ def test_only_the_first_window_is_ever_run_whole(model, stream, stride):
 @pytest.mark.parametrize("stride", [4, 8, 32])
 def test_the_distribution_of_every_position_is_the_one_that_scored_it(model, stream, stride):
     scorer = make_scorer(model)
-    nll = scorer.score(stream[:1], stream[1:], stride=stride)
+    states = np.empty((len(stream) - 1, model.cfg.d_model), np.float32)
+    nll = scorer.score(stream[:1], stream[1:], stride=stride, states=states)
     for place in (0, 1, 3, 31, 32, 33, 45, 149):
-        log_probs = scorer.log_probs(stream[: place + 1], stride=stride)
+        log_probs, last_states = scorer.predict(stream[: place + 1], stride=stride)
+        assert len(last_states) == (place + 1 if place < 32 else place % stride + 1)
+        np.testing.assert_allclose(last_states, states[place + 1 - len(last_states) : place + 1], atol=2e-5)
         assert np.exp(log_probs.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
         assert -log_probs[stream[place + 1]] == pytest.approx(nll[place], abs=2e-5)
 
