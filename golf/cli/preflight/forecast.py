@@ -24,10 +24,10 @@ _CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch: the exports
 }
 _GPTQ_S_PER_WEIGHT = 2.77 / 35.9e6  # one solve on two cores, and one packing by each codec: benchmarks/README.md
 _PACK_S_PER_WEIGHT = {"brotli": 65 / 35.9e6, "ans": 0.89 / 35.9e6}
-_MEMORY_S_PER_TOKEN = 1e-5  # of the n-gram memory with the laptop profile's orders: 0.79 s for the 78,839 of dev
+_NGRAM_S_PER_TOKEN = 1e-5  # with the laptop profile's orders: 0.79 s for the 78,839 of dev
+_CACHE_S_PER_STATE = 1.5e-8  # of the neural cache, for each token: 0.15 s for 2,048 with 4,096 states of 192 numbers
 _N_SOLVES = 3  # of rate control, until the file fits
 _RESUME_COPIES = 5  # of the weights: weights, moments and averages that runs/ keeps to resume from
-
 
 _Machines = Mapping[str, tuple[Hardware, torch.dtype]]  # of each stage
 
@@ -164,7 +164,9 @@ def _count_ttt_passes(cfg: Config) -> float:
 
 
 def _memory_s_per_token(cfg: Config) -> float:
-    return _MEMORY_S_PER_TOKEN if cfg.memory.orders else 0.0
+    """Seconds of a CPU, on which the n-gram memory and the neural cache compute whatever the model runs on."""
+    ngram_s = _NGRAM_S_PER_TOKEN if cfg.memory.orders else 0.0
+    return ngram_s + _CACHE_S_PER_STATE * (cfg.memory.cache_tokens or 0)
 
 
 def _predict_modes(cfg: Config, machines: _Machines, val_tokens: int | None) -> dict[str, float | None]:

@@ -141,6 +141,15 @@ def test_the_modes_that_are_no_headline_are_summed_and_given_tokens_replace_the_
     assert forecast.make_forecast(unlearned, "h100").record["mode_seconds"]["ttt"] < modes["ttt"]
 
 
+@pytest.mark.parametrize(("changes", "seconds"), [({"orders": ()}, 2.1), ({"cache_tokens": None}, 12.9)])
+def test_the_n_grams_and_the_neural_cache_take_their_time_of_the_ttt_mode(changes, seconds):
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    without = dataclasses.replace(cfg, memory=dataclasses.replace(cfg.memory, **changes))
+    before, after = (forecast.make_forecast(each, "h100").record["mode_seconds"] for each in (without, cfg))
+    assert after["ttt"] - before["ttt"] == pytest.approx(seconds, abs=0.1)
+    assert after["sliding"] == before["sliding"]
+
+
 def test_a_method_without_a_forecast_and_a_corpus_before_fetch_are_not_run():
     cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
     cfg = dataclasses.replace(
