@@ -86,7 +86,7 @@ def test_a_stored_model_is_turned_back_and_repaired_on_every_grid(grid):
 
 
 def reference_repair(error: torch.Tensor, rank: int) -> np.ndarray:
-    """A B by the sheet, number by number: A = U S in two bits, B = Vᵀ in four with a step for 64 columns."""
+    """A B by docs/references.md#lqer: A = U S in two bits, B = Vᵀ in four with a step for 64 columns."""
     u, s, v = (part.numpy() for part in torch.linalg.svd(error.double(), full_matrices=False))
     left, right = u[:, :rank] * s[:rank], v[:rank].copy()
     left_step = np.abs(left).max() / 1.5
@@ -100,7 +100,7 @@ def reference_repair(error: torch.Tensor, rank: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("rows", "columns", "rank"), [(20, 70, 4), (9, 128, 1), (5, 64, 3)])
-def test_a_repair_is_that_of_the_sheet_and_takes_off_error_of_low_rank(rows, columns, rank):
+def test_a_repair_has_the_published_levels_and_takes_off_error_of_low_rank(rows, columns, rank):
     generator = torch.Generator().manual_seed(1)
     error = torch.randn(rows, 1, generator=generator).sign() @ torch.randn(1, columns, generator=generator)
     error += 0.1 * torch.randn(rows, columns, generator=generator)

@@ -57,7 +57,7 @@ def run(lora, stream=STREAM, chunk_tokens=32, learns=True) -> np.ndarray:
 
 
 def reference_logits(model, tokens_T, pairs, scale) -> torch.Tensor:
-    """The network of one document with its adapters, block by block as the sheet has them: float64 [T, V]."""
+    """The network of one document with its adapters, block by block by their definition: float64 [T, V]."""
     cfg, weights = model.cfg, {name: tensor.double() for name, tensor in model.state_dict().items()}
     rope = tuple(table[: len(tokens_T)].double() for table in (model.rope_cos, model.rope_sin))
     encoder, decoder = cfg.layer_order(recurrent=True)
@@ -104,7 +104,7 @@ def reference_logits(model, tokens_T, pairs, scale) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("names", [NAMES, ("q",), ("o", "head"), ("k", "v", "mlp")])
-def test_the_forward_pass_with_adapters_is_that_of_the_sheet(model, names):
+def test_the_forward_pass_with_adapters_is_that_of_their_definition(model, names):
     adapters = Adapters(model, make_config(names).lora)
     adapters.draw(3)
     for weight in adapters.weights:
@@ -155,7 +155,7 @@ def test_the_gradient_is_that_of_the_references_mean_nll(model):
 
 @pytest.mark.parametrize("chunk_tokens", [16, 32])
 def test_scores_are_those_of_a_reference_that_learns_document_by_document(model, chunk_tokens):
-    """Written from the sheet: score a piece of a document, take an AdamW step on it, go on; each document anew."""
+    """Written from the definition: score a piece of a document, take an AdamW step on it, go on; each document anew."""
     cfg = make_config(lr=0.003)
     expected = []
     starts = [*np.flatnonzero(STREAM == BOS).tolist(), len(STREAM) - 1]

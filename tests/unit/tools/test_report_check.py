@@ -110,7 +110,7 @@ def test_a_message_on_the_console_and_a_request_that_leaves_are_found(page, caps
     assert all(words in line for line in lines)
 
 
-def test_a_page_wider_than_its_window_names_what_sticks_out(page, capsys):
+def test_a_page_wider_than_its_window_names_the_element_that_is(page, capsys):
     install_browser(page, overflow={"limit": 390, "width": 480, "wide": ["<table>"]})
     assert report_check.main([str(page)]) == 1
     assert "phone, dark: wider than the window of 390 pixels: <table>" in capsys.readouterr().out
