@@ -4,8 +4,8 @@ Scores dev twice with the full-precision weights of a finished run, in sliding w
 neural cache of params.yaml. Every mixture with the n-gram memory is then computed from the second scores: the settings
 of params.yaml; those fitted on dev by gradient (escape weights, recency exponent); the same without one order each;
 other values of max_successors; from the first scores, without the cache; and the n-grams alone, over a uniform
-distribution in place of the model.
-A paired interval over dev's documents stands beside each difference from the model alone.
+distribution in place of the model. A paired interval over dev's documents stands beside each difference from the model
+alone.
 """
 
 import argparse

@@ -26,7 +26,7 @@ from golf.quantization import report, solver, viterbi
 from golf.quantization.trellis import Coding, ColumnRounder
 
 BASE_STEP, BLOCK_SIZE = 0.5, 128
-RECORD_SHAPES = {  # name: layers, rows, columns, tensors of a layer that share an input
+RECORD_SHAPES = {  # name: layers, rows, columns
     "attn.c_q": (11, 512, 512),
     "attn.c_k": (11, 256, 512),
     "attn.c_v": (11, 256, 512),

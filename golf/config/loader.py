@@ -94,10 +94,8 @@ class Config:
         if self.compress.count == "bundle" and self.quantize.refine_steps:
             yield "quantize.refine_steps", f"must be 0 with compress.count = bundle, got {self.quantize.refine_steps}"
         if self.quantize.refine_steps and (self.quantize.rotate is not None or self.quantize.lqer is not None):
-            yield (
-                "quantize.refine_steps",
-                (f"must be 0 with quantize.rotate or quantize.lqer, got {self.quantize.refine_steps}"),
-            )
+            got = self.quantize.refine_steps
+            yield "quantize.refine_steps", f"must be 0 with quantize.rotate or quantize.lqer, got {got}"
         last_entry = (self.train.context_schedule or ((context,),))[-1]
         if last_entry and last_entry[0] != context:
             yield "train.context_schedule", f"must end with model.context_length = {context}, got {last_entry[0]:g}"

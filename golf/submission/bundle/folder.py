@@ -20,6 +20,11 @@ __all__ = ["Author", "describe_folder", "write_folder", "write_unmeasured_folder
 _RECORD_TRACK, _OTHER_TRACK = "10min_16mb", "non_record_16mb"
 _CONTEST_LIMIT_BYTES = 16_000_000
 _DEFAULT_COMMAND = "python train_gpt.py"
+_BUNDLED_VALUES = (  # section, key, and the one value that the script has code for
+    ("quantize", "weights", "ema"),
+    ("quantize", "refine_steps", 0),
+    ("evaluate", "predictor", OWN_PREDICTOR),
+)
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,7 @@ def write_unmeasured_folder(out: Path, settings: dict[str, dict[str, Any]], root
 
 def _require_bundled_path(settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise ConfigError unless a run of these settings does what the script does."""
-    required = [("quantize", "weights", "ema"), ("quantize", "refine_steps", 0)]
-    for section, key, bundled in (*required, ("evaluate", "predictor", OWN_PREDICTOR)):
+    for section, key, bundled in _BUNDLED_VALUES:
         if settings[section][key] != bundled:
             raise ConfigError(f"{section}.{key}: a bundle has {bundled}, got {settings[section][key]}")
 
