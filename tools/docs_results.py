@@ -24,7 +24,9 @@ def render_summary(metrics: Metrics) -> str:
     run = metrics["evaluate"]
     others = [mode for mode in _MODE_NAMES if mode != run["headline"] and run.get(f"val_bpb_{mode}") is not None]
     rest = ", ".join(f"{run[f'val_bpb_{mode}']:.4f} with {_MODE_NAMES[mode]}" for mode in others)
-    memory = " and a memory of scored text" if run["headline"] == "ttt" and loader.load_config().memory.orders else ""
+    memory_cfg = loader.load_config().memory
+    has_memory = run["headline"] == "ttt" and bool(memory_cfg.orders or memory_cfg.cache_tokens)
+    memory = " and a memory of scored text" if has_memory else ""
     text = (
         f"**{run['val_bpb']:.4f} bpb** with {_MODE_NAMES[run['headline']]}{memory}, the headline; {rest}. "
         f"{run['artifact_bytes']:,} of {run['limit_bytes']:,} bytes: model {run['payload_bytes']:,}, code "
