@@ -178,13 +178,13 @@ def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, LedgerData, np.
     ttt_cfg = TTTPlan.of(dataclasses.replace(cfg.ttt, method="none"), cfg.lora, cfg.phased)
     options = {"ttt_cfg": ttt_cfg, "stride": cfg.ttt.stride, "context_length": cfg.model.context_length}
     ledgers = []
-    for cache_tokens in (None, cfg.memory.cache_tokens):
+    for cache_tokens in dict.fromkeys((None, cfg.memory.cache_tokens)):  # one pass where there is no cache
         cache_cfg = dataclasses.replace(cfg.memory, orders=(), tilt_order=None, cache_tokens=cache_tokens)
         result = scoring_loop.evaluate_mode(
             predictor, stream, "ttt", **options, memory_cfg=cache_cfg, quiet=False, stage="memory"
         )
         ledgers.append(result.ledger.to_data())
-    return ledgers[0], ledgers[1], stream.tokens
+    return ledgers[0], ledgers[-1], stream.tokens
 
 
 def main() -> None:
