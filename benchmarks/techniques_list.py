@@ -19,14 +19,13 @@ class Technique:
     """key: the first cell of its row in docs/techniques.md, without backticks. group: the section there.
 
     settings: dotted keys of params.yaml and their values. attempts: more settings, of which the first counts whose file
-    keeps the limit; one that fills the limit by itself needs none. switched_off: the default has it on.
+    keeps the limit; one that fills the limit by itself needs none.
     """
 
     key: str
     group: str
     settings: Mapping[str, Any]
     attempts: tuple[Mapping[str, Any], ...] = field(default=({},))
-    switched_off: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -39,7 +38,7 @@ DEFAULT = Technique("default", "default", {})
 
 # First those that share the trained default of the seed.
 TECHNIQUES: tuple[Technique, ...] = (
-    Technique("ttt.method: none", "adaptation", {"ttt.method": "none"}, switched_off=True),
+    Technique("ttt.method: none", "adaptation", {"ttt.method": "none"}),
     Technique(
         "ttt.method: lora",
         "adaptation",
@@ -61,8 +60,8 @@ TECHNIQUES: tuple[Technique, ...] = (
         },
     ),
     Technique("evaluate.order: documents", "adaptation", {"evaluate.order": "documents"}),
-    Technique("memory.orders: []", "memory", {"memory.orders": []}, switched_off=True),
-    Technique("memory.cache_tokens: null", "memory", {"memory.cache_tokens": None}, switched_off=True),
+    Technique("memory.orders: []", "memory", {"memory.orders": []}),
+    Technique("memory.cache_tokens: null", "memory", {"memory.cache_tokens": None}),
     Technique("memory.scope: document", "memory", {"memory.scope": "document"}),
     Technique("memory.tilt_order", "memory", {"memory.tilt_order": 15}),
     Technique("memory.tilt_order, memory.hedge: []", "memory", {"memory.tilt_order": 15, "memory.hedge": []}),
@@ -75,15 +74,14 @@ TECHNIQUES: tuple[Technique, ...] = (
             {"quantize.matrix_clip": clip, "quantize.embed_clip": round(1.55 * clip, 2)}
             for clip in (24.0, 26.0, 28.0, 30.0, 33.0, 37.0, 42.0)
         ),
-        switched_off=True,
     ),
-    Technique("quantize.coding: scalar", "quantization", {"quantize.coding": "scalar"}, switched_off=True),
-    Technique("quantize.rate_weight: 0.0", "quantization", {"quantize.rate_weight": 0.0}, switched_off=True),
+    Technique("quantize.coding: scalar", "quantization", {"quantize.coding": "scalar"}),
+    Technique("quantize.rate_weight: 0.0", "quantization", {"quantize.rate_weight": 0.0}),
     Technique("quantize.rotate", "quantization", {"quantize.rotate": 0}),
     Technique("quantize.lqer", "quantization", {"quantize.lqer": 4}),
     Technique("quantize.refine_steps", "quantization", {"quantize.refine_steps": 16}),
     Technique("calibrate.source: self", "quantization", {"calibrate.source": "self"}),
-    Technique("ema.share: 0.0", "training", {"ema.share": 0.0}, switched_off=True),
+    Technique("ema.share: 0.0", "training", {"ema.share": 0.0}),
     Technique("ema.share", "training", {"ema.share": 0.6}),
     Technique("model.attn_gate: dense", "model", {"model.attn_gate": "dense"}),
     Technique("model.attn_gate: sparse", "model", {"model.attn_gate": "sparse"}),
@@ -103,6 +101,6 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("train.ns_coefficients: polar_express", "training", {"train.ns_coefficients": "polar_express"}),
     Technique("model.doc_mask_bos_id", "model", {"model.doc_mask_bos_id": BOS}),
     Technique("model.recur_passes", "model", {"model.recur_passes": 2}),
-    Technique("model.xsa_from: 5", "model", {"model.xsa_from": 5}, switched_off=True),
-    Technique("model.parallel_residual_from: 5", "model", {"model.parallel_residual_from": 5}, switched_off=True),
+    Technique("model.xsa_from: 5", "model", {"model.xsa_from": 5}),
+    Technique("model.parallel_residual_from: 5", "model", {"model.parallel_residual_from": 5}),
 )

@@ -39,11 +39,10 @@ class StageError(GolfError):
 
 @dataclass(frozen=True)
 class StageResult:
-    """folder: the stage's artifacts. seconds: of its process. is_new: it ran now."""
+    """folder: the stage's artifacts. digest: of what they follow from. is_new: it ran now."""
 
     folder: Path
     digest: str
-    seconds: float
     is_new: bool
 
 
@@ -97,7 +96,7 @@ class StageRunner:
             done.parent.mkdir(parents=True, exist_ok=True)
             io.remove_dirs(work / "runs")
             work.rename(done)
-        return StageResult(done / "artifacts" / stage, digest, io.read_json(done / "done.json")["seconds"], is_new)
+        return StageResult(done / "artifacts" / stage, digest, is_new)
 
     def _list_inputs(self, stage: str, params: _Params) -> list[str]:
         if stage == SCORE:
