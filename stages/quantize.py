@@ -1,4 +1,4 @@
-"""Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians; reads no text but its tokens."""
+"""Quantize: turn weights into integer codes with GPTQ and calibrate's Hessians; no text but its tokens is read."""
 
 import torch
 
@@ -61,9 +61,9 @@ def main() -> None:
     codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
     io.write_csv(TENSORS_PATH, rows := report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding))
     io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
-    io.write_json(METRICS_PATH, totals := report.compute_totals(rows, small_tensors) | {"base_step": base_step})
+    io.write_json(METRICS_PATH, totals := report.compute_totals(rows, small_tensors, base_step))
     timing.write_timing_json("quantize", train_seconds=refined.seconds if cfg.refine_steps else 0.0)
-    log_line("quantize", f"{totals['bits_per_weight']} bits per weight, base step {base_step or 'not used'}")
+    log_line("quantize", report.summarize(totals))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ttt: rehearse test-time training and the n-gram memory on a held-out stream in full precision."""
+"""Ttt: rehearse test-time training and the memory on a held-out stream in full precision."""
 
 import dataclasses
 

@@ -51,7 +51,7 @@ TOLERANCES = {"float32": Tolerances(1e-3, 1e-4, 1e-4), "bfloat16": Tolerances(0.
 # On another machine, another version of torch or another number of ranks, sums are made in another order and what is
 # learned from them drifts apart.
 ELSEWHERE_TOLERANCES = {"float32": Tolerances(0.05, 2e-3, 1e-4), "bfloat16": Tolerances(0.3, 0.01, 1e-3)}
-_MEAN_CONFIDENCE = 0.999  # of the one-sided test of the mean; an innocent predictor fails once in a thousand runs
+_MEAN_CONFIDENCE = 0.999  # of the one-sided test of the mean; a compliant predictor fails once in a thousand runs
 _HASH_BYTES = 32
 FORGED_FRAC = 0.01  # of the targets, for which reports state the probability that a forgery would show
 

@@ -16,7 +16,7 @@ __all__ = ["OPTIONAL_MODULES", "RunParts", "list_unused_modules"]
 class RunParts:
     """The settings of a run that name parts of the predictor.
 
-    codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_memory: ``memory.orders`` names an order.
+    codecs: those of the artifact's sections. ttt_method: ``ttt.method``. has_ngrams: ``memory.orders`` names an order.
     has_adapters: the method, or ``phased.lora_lr``, names the section lora. order: ``evaluate.order``.
     memory_scope: ``memory.scope``. has_cache, has_tilt, has_low_rank, has_rotation: ``memory.cache_tokens``,
     ``memory.tilt_order``, ``quantize.lqer`` and ``quantize.rotate`` are not null.
@@ -27,7 +27,7 @@ class RunParts:
     ttt_method: str
     has_adapters: bool
     order: str
-    has_memory: bool
+    has_ngrams: bool
     memory_scope: str
     has_cache: bool
     has_tilt: bool
@@ -46,7 +46,7 @@ class RunParts:
             ttt_method=method,
             has_adapters=method == "lora" or (method == "phased" and settings["phased"]["lora_lr"] is not None),
             order=settings["evaluate"]["order"],
-            has_memory=bool(memory["orders"]),
+            has_ngrams=bool(memory["orders"]),
             memory_scope=memory["scope"],
             has_cache=memory["cache_tokens"] is not None,
             has_tilt=memory["tilt_order"] is not None,
@@ -61,11 +61,11 @@ OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the 
     "golf/compression/rotation.py": lambda parts: parts.has_rotation,
     "golf/compression/stored_weights.py": lambda parts: parts.has_low_rank or parts.has_rotation,
     "golf/compression/trellis.py": lambda parts: "trellis" in parts.codecs,
-    "golf/inference/document_memory.py": lambda parts: parts.has_memory and parts.memory_scope == "document",
+    "golf/inference/document_memory.py": lambda parts: parts.has_ngrams and parts.memory_scope == "document",
     "golf/inference/document_scorer.py": lambda parts: parts.order == "documents",
     "golf/inference/lora.py": lambda parts: parts.has_adapters,
     "golf/inference/neural_cache.py": lambda parts: parts.has_cache,
-    "golf/inference/ngram_memory.py": lambda parts: parts.has_memory,
+    "golf/inference/ngram_memory.py": lambda parts: parts.has_ngrams,
     "golf/inference/phased_sgd.py": lambda parts: parts.ttt_method == "phased",
     "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method in ("score_first", "phased"),
     "golf/inference/token_tilt.py": lambda parts: parts.has_tilt,

@@ -100,10 +100,10 @@ class TTTConfig(ExecutionConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryConfig:
-    """What the ttt mode mixes into the model's distribution: tokens that followed the same context earlier."""
+    """What the ttt mode mixes into the model's distribution: tokens that followed a like context earlier."""
 
     scope: Literal["stream", "document"]  # what is remembered: all scored text | that of the same document
-    orders: tuple[Annotated[int, Range(low=1, high=256)], ...]  # tokens of each context length; none: no memory
+    orders: tuple[Annotated[int, Range(low=1, high=256)], ...]  # tokens of each context length; none: no n-grams
     # one for each order; larger: less trusted; read if there are orders
     escape_weights: tuple[Annotated[float, Range(low=0.001, high=1_000_000)], ...]
     max_successors: Annotated[int, Range(low=1, high=65536)]  # newest successors of a context that count

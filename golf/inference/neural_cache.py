@@ -134,7 +134,7 @@ class NeuralCache:
         states = torch.from_numpy(self._states[first:end])  # NumPy's threads would hold up torch's
         weights = (states[begin - first :] @ states.T).numpy()
         ages = np.arange(begin, end, dtype=np.float32)[:, None] - np.arange(first, end, dtype=np.float32)
-        np.exp(self._theta * (weights - 1) - ages / self._decay_tokens, out=weights)
+        np.exp(self._theta * (weights - 1) - ages.clip(0) / self._decay_tokens, out=weights)
         weights[(ages < 1) | (ages > self._n_cached)] = 0
         if self._is_within_documents:
             documents = np.cumsum(tokens == bos) - (tokens == bos)

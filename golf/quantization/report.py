@@ -20,6 +20,7 @@ __all__ = [
     "compute_totals",
     "empirical_entropy",
     "output_error",
+    "summarize",
     "tensor_row",
     "tensor_table",
 ]
@@ -147,7 +148,9 @@ def tensor_table(
     return rows
 
 
-def compute_totals(rows: list[dict[str, Any]], small_tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+def compute_totals(
+    rows: list[dict[str, Any]], small_tensors: dict[str, torch.Tensor], base_step: float | None
+) -> dict[str, Any]:
     """Return quantize's metrics.json, from the rows of tensors.csv: means over weights, geometric for error_vs_rtn."""
     n_weights = sum(row["weights"] for row in rows)
     entropy_bits = sum(row["bits_per_weight"] * row["weights"] for row in rows)
@@ -160,4 +163,11 @@ def compute_totals(rows: list[dict[str, Any]], small_tensors: dict[str, torch.Te
         "entropy_bytes": round(entropy_bits / 8),
         "error_vs_rtn": round(float(error_ratios.clamp_min(1e-12).log().mean().exp()), 4),
         "clipped_frac": round(sum(row["clipped_frac"] * row["weights"] for row in rows) / n_weights, 6),
+        "base_step": base_step,
     }
+
+
+def summarize(totals: dict[str, Any]) -> str:
+    """Return one line on ``compute_totals``."""
+    note = "" if totals["base_step"] is None else f" at base step {totals['base_step']:.3g}"
+    return f"{totals['bits_per_weight']} bits per weight{note}"

@@ -116,6 +116,11 @@ def test_states_that_the_score_brought_are_not_computed_again():
         cache.learn(ScoredChunk(0, TOKENS[begin : begin + 17], False, ""))
 
 
+def test_a_steep_decay_overflows_nowhere():
+    with np.errstate(over="raise"):
+        mix_in_chunks(89, cfg=SimpleNamespace(**{**vars(CFG), "cache_decay_tokens": 0.5}))
+
+
 @given(st.permutations(range(1, 9)), st.integers(1, 70))
 def test_predictions_do_not_depend_on_their_order_or_on_other_prefixes(places, n_learned):
     cache = make_cache()

@@ -177,7 +177,7 @@ def test_the_table_shows_the_cost_of_quantizing_each_tensor():
     assert rows[0]["error_vs_rtn"] == 1.0
     assert rows[0]["clipped_frac"] == 0.0
     assert 2.5 < rows[0]["bits_per_weight"] < math.log2(15)
-    totals = report.compute_totals(rows, {"skip_weights": torch.ones(5)})
+    totals = report.compute_totals(rows, {"skip_weights": torch.ones(5)}, 0.5)
     assert totals["weights"] == 64 * 32
     assert totals["unquantized_weights"] == 5
     assert totals["entropy_bytes"] == pytest.approx(rows[0]["bits_per_weight"] * 64 * 32 / 8, abs=1)
