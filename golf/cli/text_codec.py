@@ -57,16 +57,16 @@ def encode_file(
 ) -> str:
     """Encode the file at ``path``, or else a split of fetch, and report its size and seconds.
 
-    out: None for the file's name with SUFFIX. Raises InputError when it exists, unless ``force`` is set.
+    out: None for the file's name with SUFFIX. Raises InputError when it exists, unless ``force`` is set, and when
+    ``path`` is no file.
     """
+    text = b"" if path is None else _read_file(path)
     out = out or (Path(f"{split_name}.txt{SUFFIX}") if path is None else path.with_name(path.name + SUFFIX))
     _require_absent(out, force=force)
     claimed_bits = None
     if path is None:
         split = split_reader.open_split(_FETCH_DIR / str(split_name), hub_root=loader.load_config().hub.root)
         tokens = split.read_tokens()
-    else:
-        text = path.read_bytes()
     codec, plan = files.open(mode, quiet=as_json)
     if split_name == "val":
         claimed_bits = _read_claimed_bits(files.artifact, plan.mode, len(tokens) - 1)
@@ -80,16 +80,24 @@ def encode_file(
     return json.dumps(report, indent=2) if as_json else _render_report(encoded, report)
 
 
+def _read_file(path: Path) -> bytes:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "not found" if not path.exists() else "no regular file"
+        raise InputError(f"{path}: {kind}; give the path of a file")
+    return path.read_bytes()
+
+
 def decode_file(files: CodecFiles, path: Path, out: Path | None, *, force: bool, as_json: bool) -> str:
     """Decode the file at ``path`` and report the text's size and the seconds.
 
-    out: None for the file's name without SUFFIX. Raises InputError when it exists, unless ``force`` is set.
+    out: None for the file's name without SUFFIX. Raises InputError when it exists, unless ``force`` is set, and when
+    ``path`` is no file.
     """
+    data = _read_file(path)
     if out is None and path.suffix != SUFFIX:
         raise InputError(f"{path}: does not end in {SUFFIX}, so its text has no name; give one as --out")
     out = out or path.with_suffix("")
     _require_absent(out, force=force)
-    data = path.read_bytes()
     codec, plan = files.open(None, quiet=as_json)
     with io.atomic_write(out) as tmp_path:
         text, seconds = codec.decode(path, data, plan)

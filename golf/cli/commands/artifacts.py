@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from golf.cli.commands.outcomes import UsageError
+
+if TYPE_CHECKING:
+    from golf.config.sections import FetchConfig
 
 __all__ = ["add_commands"]
 
@@ -56,8 +60,20 @@ def _run_validate(args: argparse.Namespace) -> str:
     from golf.pipeline import dvc_state
 
     cfg = loader.load_config(args.file)
+    _require_fetch_inputs(cfg.fetch)
     dvc_state.require_intact_dvc_state()
     return f"{args.file}: OK (profile {cfg.profile})"
+
+
+def _require_fetch_inputs(cfg: "FetchConfig") -> None:
+    """Raise InputError when a path that fetch reads is missing: DVC would say so without its key."""
+    from golf.errors import InputError
+
+    if cfg.source == "files" and not Path(cfg.path).is_dir():
+        raise InputError(f"fetch.path: {cfg.path}: no such folder; put your texts there, or name their folder")
+    if cfg.tokenizer != "train" and not Path(cfg.tokenizer).is_file():
+        hint = "give the path of a SentencePiece model, or train"
+        raise InputError(f"fetch.tokenizer: {cfg.tokenizer}: no such file; {hint}")
 
 
 def _run_inspect(args: argparse.Namespace) -> str:

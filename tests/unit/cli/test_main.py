@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,32 @@ def test_a_verdict_that_can_not_be_read_is_one_message_that_names_it(verdict_dir
     assert captured.err.startswith(f"golf verdict: {verdict.VERDICT_PATH}: ")
     assert captured.err.count("dvc ") == 1, "the hint"
     assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("source: docs ", "source: files ", "fetch.path: texts: no such folder; "),
+        ("tokenizer: train ", "tokenizer: none.model ", "fetch.tokenizer: none.model: no such file; "),
+    ],
+)
+def test_validate_names_the_key_of_a_missing_input(tmp_path, monkeypatch, capsys, old, new, problem):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "profiles/laptop.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace(old, new, 1))
+    assert main(["validate"]) == 1
+    assert capsys.readouterr().err.startswith(f"golf validate: {problem}")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+@pytest.mark.parametrize(
+    ("path", "kind"), [(".", "a folder"), ("none.txt", "not found"), ("/dev/null", "no regular file")]
+)
+def test_the_text_codec_refuses_what_is_no_file(tmp_path, monkeypatch, capsys, command, path, kind):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, path]) == 1
+    assert capsys.readouterr().err == f"golf {command}: {path}: {kind}; give the path of a file\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_validate_names_the_profile_and_every_problem(tmp_path, capsys):
