@@ -18,6 +18,13 @@ READ = [(name, dep) for name in tiny_project.STAGES for dep in STAGE_GRAPH[name]
 READ = [pair for pair in READ if pair not in UNREAD]
 
 
+@pytest.fixture
+def project_dir(project_dir):
+    """A project whose quantize reads all its inputs: refinement takes calibrate's tokens and the seconds left."""
+    tiny_project.set_params(project_dir, {"quantize.refine_steps": 1})
+    return project_dir
+
+
 # ---- texts and tokenizers that fetch reads
 
 
