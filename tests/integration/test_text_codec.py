@@ -126,7 +126,7 @@ def test_damage_and_files_in_the_way_are_one_message_each(encoded_dir, capsys):
     assert "text: exists; " in fail(capsys, "decode", "text.golfz")
     assert "text.golfz: exists; " in fail(capsys, "encode", "text")
     assert "artifacts: is a folder; " in fail(capsys, "decode", "text.golfz", "--out", "artifacts")
-    assert "nothing: No such file or directory" in fail(capsys, "encode", "nothing")
+    assert "nothing: not found; " in fail(capsys, "encode", "nothing")
     assert "text: not a SentencePiece model" in fail(capsys, "encode", "text", "--tokenizer", "text", "--out", "new")
     assert main(["encode"]) == main(["encode", "text", "--split", "val"]) == 2
 
