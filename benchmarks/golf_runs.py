@@ -2,9 +2,10 @@
 
 quantize, compress and evaluate run again for each size of file, on the weights of the default run or of others that
 were named; the one whose packed weights are best on dev, in plain windows, is evaluated. A point over training time
-runs train and all that follows it.
+runs train and all that follows it. The text codec has the artifact of the default run.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,12 @@ class GolfRun:
             "ttt/plan.json",
             *(f"{stage}/timing.json" for stage in ("train", "calibrate", "ttt")),
         ]
+        self._require([self.artifacts / file for file in files])
+        return {file: io.sha256_file(self.artifacts / file) for file in files}
+
+    def hash_artifact(self) -> dict[str, str]:
+        """sha256 of the files that ``golf encode`` reads beside val. Raises UnavailableRowError for a missing one."""
+        files = ("compress/model.golf", "compress/sizes.json", "ttt/plan.json", "fetch/tokenizer.model")
         self._require([self.artifacts / file for file in files])
         return {file: io.sha256_file(self.artifacts / file) for file in files}
 
@@ -137,6 +144,56 @@ class GolfCoder:
                 rows, _ = ledger.read(path)
                 results[mode] = val.to_json(val.score_tokens(rows.nll)) | {"seconds": metrics[f"seconds_{mode}"]}
         return results
+
+
+class TextCodecCoder:
+    """The artifact of a run as a lossless compressor. Both ways; decoding refuses what is not the text, bit by bit."""
+
+    title = "golf text codec"
+
+    def __init__(self, data: ScoreboardData, run: GolfRun) -> None:
+        self._data, self._run = data, run
+
+    def describe_inputs(self, job: Job) -> dict[str, Any]:
+        sources = lineage.source_hashes("evaluate") | {
+            str(path.relative_to(ROOT)): io.sha256_file(path)
+            for path in sorted((ROOT / "golf/evaluation/text_codec").glob("*.py"))
+        }
+        sources |= {"golf_runs.py": io.sha256_file(Path(__file__))}
+        return {"splits": self._data.digests(), "sources": sources, "artifact": self._run.hash_artifact()}
+
+    def build(self, job: Job, folder: Path) -> dict[str, Any]:
+        sizes = io.read_json(self._run.artifacts / "compress/sizes.json")
+        if sizes["artifact_bytes"] > (job.limit_bytes or 0):
+            raise GolfError(f"the default run has {sizes['artifact_bytes']:,} bytes, over {job.limit_bytes:,}")
+        _prepare(folder / "run", self._run, ("fetch", "ttt", "compress"), {})
+        return {
+            "settings": {},
+            "dev_bpb": None,
+            "model_bytes": sizes["payload_bytes"],
+            "code_bytes": sizes["code_bytes"],
+            "seconds": self._run.train_seconds(),
+            "tune_seconds": 0.0,
+        }
+
+    def score(self, job: Job, folder: Path) -> dict[str, dict[str, Any]]:
+        work, results = folder / "run", {}
+        for mode, *arguments in (("encode", "--split", "val", "--out", "val.golfz"), ("decode", "val.golfz")):
+            report = _run_command(work, mode, *arguments)
+            bpb = 8 * (work / "val.golfz").stat().st_size / self._data.val.n_bytes
+            results[mode] = {"bpb": bpb, "clean_bpb": None, "document_bits": None, "seconds": report["seconds"]}
+        return results
+
+
+def _run_command(work: Path, *arguments: str) -> dict[str, Any]:
+    """Run a command of golf in ``work`` and return its JSON. Raises GolfError with its last message."""
+    command = [sys.executable, "-m", "golf", *arguments, "--json"]
+    env = os.environ | {"PYTHONPATH": str(work)}
+    completed = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise GolfError((completed.stderr.strip().splitlines() or [f"golf {arguments[0]} failed"])[-1])
+    report: dict[str, Any] = json.loads(completed.stdout)
+    return report
 
 
 def _prepare(work: Path, run: GolfRun, linked: tuple[str, ...], overrides: dict[str, object]) -> None:

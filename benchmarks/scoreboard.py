@@ -3,7 +3,8 @@
 All code val as one stream in its order, on this machine. The bytes are those of the weights, or of the compressed
 prime, and of the code that is not a library. Whatever can be chosen is chosen on dev. Rows are kept in --work by a
 digest of their inputs, so that the command can be stopped and given again; it writes ``scoreboard.json`` and two
-pictures into --results. The compressors need: pip install -e '.[bench]'
+pictures into --results. The rows that a ``scoreboard.json`` of the same splits has there, and that this command does
+not measure, stay as they are. The compressors need: pip install -e '.[bench]'
 """
 
 import argparse
@@ -16,7 +17,7 @@ import scoreboard_jobs
 import scoreboard_report
 import torch
 from compressors import COMPRESSORS
-from golf_runs import GolfCoder, GolfRun
+from golf_runs import GolfCoder, GolfRun, TextCodecCoder
 from scoreboard_coders import CompressorCoder, GptCoder, KneserNeyCoder
 from scoreboard_data import ScoreboardData
 from scoreboard_jobs import NOT_RUN, Coder, Job, RowCache
@@ -25,9 +26,9 @@ from golf.artifacts import io
 from golf.errors import GolfError, InputError
 
 LIMITS = (250_000, 500_000, 1_000_000, 2_000_000)  # bytes
-BASELINE_LIMIT = 1_000_000  # of the plain GPT and of the picture over training time
+BASELINE_LIMIT = 1_000_000  # of the plain GPT, of golf encode and of the picture over training time
 MINUTES = (1.0, 2.5, 5.0, 10.0)
-CODERS = ("golf", *COMPRESSORS, "kn", "gpt")
+CODERS = ("golf", "encode", *COMPRESSORS, "kn", "gpt")
 
 
 def main() -> int:
@@ -51,8 +52,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--coders", nargs="+", choices=CODERS, default=CODERS, metavar="CODER", help=f"of {CODERS} (all)"
     )
-    parser.add_argument("--limits", nargs="+", type=int, default=LIMITS, help="bytes of model and code (%(default)s)")
-    parser.add_argument("--baseline-limit", type=int, default=BASELINE_LIMIT, help="of the plain GPT (%(default)s)")
+    parser.add_argument("--limits", nargs="*", type=int, default=LIMITS, help="bytes of model and code (%(default)s)")
+    parser.add_argument("--baseline-limit", type=int, default=BASELINE_LIMIT, help="of gpt and encode (%(default)s)")
     parser.add_argument("--minutes", nargs="*", type=float, default=MINUTES, help="of training (%(default)s)")
     parser.add_argument("--gpt-seconds", type=float, help="training budget of the plain GPT (that of the default run)")
     parser.add_argument("--tune-frac", type=float, default=0.2, help="of that, for each short run (%(default)s)")
@@ -69,7 +70,7 @@ def list_jobs(args: argparse.Namespace) -> list[Job]:
     for coder in args.coders:
         if coder in COMPRESSORS:
             jobs.append(Job(coder, None))
-        limits = [args.baseline_limit] if coder == "gpt" else args.limits
+        limits = {args.baseline_limit} & set(args.limits) if coder in ("encode", "gpt") else args.limits
         jobs += [Job(coder, limit) for limit in limits]
     return jobs + [
         Job(coder, args.baseline_limit, minutes)
@@ -82,6 +83,8 @@ def list_jobs(args: argparse.Namespace) -> list[Job]:
 def make_coder(name: str, args: argparse.Namespace, data: ScoreboardData, runs: list[GolfRun]) -> Coder:
     if name == "golf":
         return GolfCoder(data, runs)
+    if name == "encode":
+        return TextCodecCoder(data, runs[0])
     if name == "kn":
         return KneserNeyCoder(data)
     if name == "gpt":
@@ -122,10 +125,11 @@ def run_all(args: argparse.Namespace) -> int:
         for row in job_rows:
             print(scoreboard_report.format_line(job.key, row), flush=True)
             n_failed += row["status"] == NOT_RUN
+    corpus = data.describe()
     result = hardware.describe_machine(torch.device("cpu")) | {
-        "corpus": data.describe(),
+        "corpus": corpus,
         "reference": ["golf", runs[0].cfg.evaluate.headline],
-        "rows": rows,
+        "rows": scoreboard_report.merge_rows(args.results, corpus, rows),
     }
     io.write_json(args.results / scoreboard_report.RESULTS_FILE, result)
     for path in scoreboard_report.draw_pictures(args.results):

@@ -18,6 +18,7 @@ __all__ = [
     "Row",
     "draw_pictures",
     "format_line",
+    "merge_rows",
     "render_summary",
     "render_table",
 ]
@@ -29,12 +30,21 @@ RESULTS_FILE = "scoreboard.json"
 BYTES_PICTURE, MINUTES_PICTURE = "scoreboard_bytes.png", "scoreboard_minutes.png"
 _NOT_RUN = "NOT-RUN"
 _DPI = 100
+_OWN_CODERS = ("golf", "encode")
 _MIN_SECONDS = 0.1  # a coder that trained for less is drawn there
 _HEADER = (
     "| | bytes | bpb | clean bpb | minus {reference} | train s | score s | peak memory | chosen on dev |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
-_SUMMARY_ROWS = ("golf", "PPMd var. H", "PPMd var. I", "ZPAQ", "modified Kneser-Ney, order 5", "plain GPT, AdamW")
+_SUMMARY_ROWS = (
+    "golf",
+    "golf encode",
+    "PPMd var. H",
+    "PPMd var. I",
+    "ZPAQ",
+    "modified Kneser-Ney, order 5",
+    "plain GPT, AdamW",
+)
 _HIDDEN_SETTINGS = ("variant", "prime_bytes", "memory_bytes", "ngrams", "bits_per_weight")
 
 Row = dict[str, Any]
@@ -87,7 +97,7 @@ def render_summary(folder: Path) -> str:
             found = by_name.get(name, {})
             cells = [_format_bpb(found[limit].get("bpb")) if limit in found else "" for limit in limits]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    others = [row for row in rows if row["status"] == "ok" and row["coder"] != results["reference"][0]]
+    others = [row for row in rows if row["status"] == "ok" and row["coder"] not in _OWN_CODERS]
     ratios = [
         _format_ratio(_find_reference(results, limit, None), [row for row in others if row["limit_bytes"] == limit])
         for limit in limits
@@ -102,6 +112,27 @@ def format_line(key: str, row: Row) -> str:
         return f"{key:<24} {_NOT_RUN}: {row['reason']}"
     clean = "" if row["clean_bpb"] is None else f"  clean {row['clean_bpb']:.4f}"
     return f"{key:<24} {row['mode']:<8} {row['bpb']:.4f} bpb{clean}  {row['total_bytes']:,} bytes"
+
+
+def merge_rows(folder: Path, corpus: dict[str, Any], rows: list[Row]) -> list[Row]:
+    """Add the rows of the scoreboard.json in ``folder`` that ``rows`` does not measure, if its corpus is the same.
+
+    In the order of coder, training time and size of file.
+    """
+    earlier = _load(folder)
+    if earlier is None or earlier["corpus"] != corpus:
+        return rows
+    jobs = {_identify_job(row) for row in rows}
+    merged = rows + [row for row in earlier["rows"] if _identify_job(row) not in jobs]
+    coders = list(dict.fromkeys(row["coder"] for row in [*earlier["rows"], *rows]))
+    return sorted(
+        merged,
+        key=lambda row: (coders.index(row["coder"]), row["minutes"] or 0.0, row["limit_bytes"] or 0),
+    )
+
+
+def _identify_job(row: Row) -> tuple[Any, ...]:
+    return row["coder"], row["limit_bytes"], row["minutes"]
 
 
 def draw_pictures(folder: Path) -> list[Path]:
@@ -160,7 +191,7 @@ def _draw_minutes(axes: "Axes", results: dict[str, Any]) -> bool:
         points.sort(key=lambda row: row["build_seconds"])
         minutes, scores = [row["build_seconds"] / 60 for row in points], [row["bpb"] for row in points]
         axes.plot(minutes, scores, marker="o", label=name, **_line_style(index, points[0]))
-    names = {row["coder"] for points in trained.values() for row in points}
+    names = {row["coder"] for points in trained.values() for row in points} | {*_OWN_CODERS}
     others = _group_curves(results["rows"], lambda row: row["limit_bytes"] in limits and row["coder"] not in names)
     for index, (name, (row, *_)) in enumerate(others.items(), len(trained)):
         minutes = max(row["build_seconds"], _MIN_SECONDS) / 60

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from golf.artifacts import io
+from golf.errors import GolfError
 from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from golf_runs import GolfCoder, GolfRun
+from golf_runs import GolfCoder, GolfRun, TextCodecCoder
 from scoreboard_data import ScoreboardData
 from scoreboard_jobs import Job, UnavailableRowError
 
@@ -43,3 +44,22 @@ def test_a_run_without_weights_is_named(project_dir):
     (project_dir / "artifacts/ema/model.safetensors").unlink()
     with pytest.raises(UnavailableRowError, match=r"artifacts/ema/model\.safetensors: not found.*dvc repro"):
         GolfRun("default", project_dir).hash_inputs()
+
+
+@pytest.mark.slow
+def test_the_text_codec_s_rows_are_the_size_of_its_file_both_ways(finished_run, tmp_path):
+    run = GolfRun("default", finished_run)
+    data = ScoreboardData(run.artifacts / "fetch")
+    coder, job = TextCodecCoder(data, run), Job("encode", run.cfg.compress.limit_bytes)
+    coder.build(job, tmp_path)
+    scored = coder.score(job, tmp_path)
+    claimed = io.read_json(finished_run / "artifacts/evaluate/metrics.json")["val_bpb"]
+    assert scored["encode"]["bpb"] == scored["decode"]["bpb"] == pytest.approx(claimed, rel=0.1)  # val is tiny
+    assert scored["encode"]["seconds"] > 0
+
+
+def test_an_artifact_over_the_size_has_no_row(finished_run, tmp_path):
+    run = GolfRun("default", finished_run)
+    coder = TextCodecCoder(ScoreboardData(run.artifacts / "fetch"), run)
+    with pytest.raises(GolfError, match=r"over 1,000"):
+        coder.build(Job("encode", 1000), tmp_path)

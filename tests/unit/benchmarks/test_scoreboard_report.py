@@ -127,3 +127,24 @@ def test_the_pictures_are_the_same_bytes_each_time(folder):
 def test_a_line_of_progress_names_the_reason(folder):
     assert scoreboard_report.format_line("bzip3@1000", ROWS[-1]).endswith("NOT-RUN: bzip3 is not installed")
     assert "1.5000 bpb  clean 1.6000  950 bytes" in scoreboard_report.format_line("ppmd-h@1000", ROWS[3])
+
+
+def test_rows_that_a_command_does_not_measure_stay(folder):
+    new = make_row("ZPAQ", "zpaq", "", 1000, 1.1)
+    merged = scoreboard_report.merge_rows(folder, CORPUS, [new])
+    assert len(merged) == len(ROWS)
+    assert [row for row in merged if row["coder"] == "zpaq"] == [new]
+    assert all(row in merged for row in ROWS if row["coder"] != "zpaq")
+
+
+def test_rows_of_another_corpus_do_not_stay(folder):
+    new = make_row("ZPAQ", "zpaq", "", 1000, 1.1)
+    assert scoreboard_report.merge_rows(folder, CORPUS | {"clean_bytes": 1}, [new]) == [new]
+
+
+def test_the_text_codec_is_no_rival_of_golf(folder):
+    row = make_row("golf text codec", "encode", "encode", 1000, 0.9)
+    results = io.read_json(folder / scoreboard_report.RESULTS_FILE)
+    before = scoreboard_report.render_summary(folder)
+    io.write_json(folder / scoreboard_report.RESULTS_FILE, results | {"rows": [*ROWS, row]})
+    assert scoreboard_report.render_summary(folder) == before
