@@ -43,10 +43,7 @@ def bundle_campaign(out: Path, name: str, author: tuple[str, str, str], experime
     experiments: those of the project in the current folder, whose files are copied into a folder for the time being.
     Raises InputError for a campaign that does not exist or lacks a score, and what ``bundle_runs`` raises.
     """
-    campaign_folder = state.resolve_folder(name)
-    if campaign_folder is None:
-        raise InputError(f"--campaign: {name!r:.80} is no campaign; its folder would hold {state.STATE_FILE}")
-    campaign = state.load(campaign_folder)
+    campaign = state.load_by_name(name, "--campaign")
     if campaign.missing_seeds:
         missing, seeds = (", ".join(map(str, group)) for group in (campaign.missing_seeds, campaign.seeds))
         raise InputError(

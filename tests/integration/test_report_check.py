@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from golf.cli.campaign.runner import CampaignRequest, run_campaign
 from golf.cli.report import command
+from tests.helpers import campaigns
 from tests.helpers.report_run import write_report_run
 from tools import report_check
 
@@ -24,6 +26,14 @@ FAULTS = {
 def test_the_page_of_a_small_run_is_fine(tmp_path, monkeypatch, tiny_model_config, capsys):
     monkeypatch.chdir(tmp_path)
     command.write_report(write_report_run(tiny_model_config), tmp_path / "report.html")
+    assert report_check.main([str(tmp_path / "report.html")]) == 0, capsys.readouterr().out
+
+
+def test_the_page_of_a_campaign_is_fine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(campaigns.create_project(tmp_path))
+    for name, lr in (("before", "0.003"), ("after", "0.004")):
+        run_campaign(CampaignRequest((42, 314, 999), {"ttt.lr": lr}, name), campaigns.FakeExperiments())
+    command.write_campaign_report("after", tmp_path / "report.html", "before")
     assert report_check.main([str(tmp_path / "report.html")]) == 0, capsys.readouterr().out
 
 

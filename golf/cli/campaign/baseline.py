@@ -38,8 +38,7 @@ def load_baseline(source: str) -> Baseline:
     if folder is not None:
         return _load_campaign(source, folder)
     if not Path(source).exists():
-        names = sorted(path.parent.name for path in state.CAMPAIGNS_DIR.glob(f"*/{state.STATE_FILE}"))
-        known = f"the campaigns here are {', '.join(names)}" if names else "there is no campaign here"
+        known = state.describe_known_campaigns()
         raise InputError(f"--baseline: {source!r:.80} is neither a campaign nor a submission folder; {known}")
     scores = load_seed_scores(Path(source))
     losses = [loss.value for _, loss in scores if loss is not None]

@@ -18,7 +18,17 @@ from golf.cli.campaign.identity import Identity
 from golf.config.validation import Range
 from golf.errors import ArtifactError, InputError
 
-__all__ = ["CAMPAIGNS_DIR", "STATE_FILE", "Campaign", "create", "load", "require_name", "resolve_folder"]
+__all__ = [
+    "CAMPAIGNS_DIR",
+    "STATE_FILE",
+    "Campaign",
+    "create",
+    "describe_known_campaigns",
+    "load",
+    "load_by_name",
+    "require_name",
+    "resolve_folder",
+]
 
 CAMPAIGNS_DIR = Path("runs/campaigns")  # ignored by Git and DVC, so that no experiment copies it
 STATE_FILE = "campaign.json"
@@ -200,3 +210,22 @@ def resolve_folder(name: str) -> Path | None:
     """Return the folder of a campaign that is given by its name or its folder; None if there is none."""
     candidates = ([CAMPAIGNS_DIR / name] if _NAME.fullmatch(name) else []) + [Path(name)]
     return next((folder for folder in candidates if (folder / STATE_FILE).is_file()), None)
+
+
+def load_by_name(source: str, option: str) -> Campaign:
+    """Return the campaign that ``source`` names or whose folder it is. option: that gave it, for messages.
+
+    Raises InputError if there is none, ArtifactError for a damaged campaign.json.
+    """
+    folder = resolve_folder(source)
+    if folder is None:
+        raise InputError(
+            f"{option}: {source!r:.80} is no campaign; its folder would hold {STATE_FILE}; {describe_known_campaigns()}"
+        )
+    return load(folder)
+
+
+def describe_known_campaigns() -> str:
+    """Return which campaigns the current folder has, for messages."""
+    names = sorted(path.parent.name for path in CAMPAIGNS_DIR.glob(f"*/{STATE_FILE}"))
+    return f"the campaigns here are {', '.join(names)}" if names else "there is no campaign here"

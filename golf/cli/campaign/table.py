@@ -8,10 +8,10 @@ from golf.cli.campaign.collection import MODES
 from golf.compliance.check_result import NOT_RUN
 from golf.evaluation.significance import CONFIDENCE_LEVEL
 
-__all__ = ["render_report"]
+__all__ = ["TEST_TITLES", "describe_documents", "format_test", "render_report"]
 
 _WIDTH = 100
-_TESTS = {  # title by key of the report's baseline
+TEST_TITLES = {  # title by key of the report's baseline
     "per_byte": "per byte, Welch",
     "per_token": "per token, Welch",
     "per_byte_paired": "per byte, paired by seed",
@@ -76,20 +76,21 @@ def _render_baseline(baseline: dict[str, Any]) -> list[str]:
     ]
     heads = ("gain, nats", "s.e.", "t", "df", "p (> 0)", "p (> 0.005)")
     lines.append(f"{'':<28}" + "".join(f"{head:>12}" for head in heads))
-    for key, title in _TESTS.items():
+    for key, title in TEST_TITLES.items():
         test = baseline[key]
         if test is not None:
-            lines.append(f"{title:<28}" + "".join(f"{cell:>12}" for cell in _format_test(test)))
+            lines.append(f"{title:<28}" + "".join(f"{cell:>12}" for cell in format_test(test)))
         elif not key.endswith("_paired"):
             lines.append(f"{title:<28}{NOT_RUN:>12}")
     if (documents := baseline["documents"]) is not None:
-        lines += _wrap(_format_documents(documents))
+        lines += _wrap(describe_documents(documents))
     if baseline["shared_stages"]:
         lines.append(f"the same files as the baseline's, seed by seed: {', '.join(baseline['shared_stages'])}")
     return lines
 
 
-def _format_test(test: dict[str, Any]) -> Sequence[str]:
+def format_test(test: dict[str, Any]) -> Sequence[str]:
+    """Return the figures of a test: gain in nats, standard error, t, degrees of freedom, p above 0 and above 0.005."""
     return (
         f"{test['gain_nats']:+.6f}",
         f"{test['standard_error']:.6f}",
@@ -100,7 +101,8 @@ def _format_test(test: dict[str, Any]) -> Sequence[str]:
     )
 
 
-def _format_documents(documents: dict[str, Any]) -> str:
+def describe_documents(documents: dict[str, Any]) -> str:
+    """Return the difference from the baseline, paired over documents, in words."""
     interval = (
         "no interval"
         if documents["half_width"] is None

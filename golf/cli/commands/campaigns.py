@@ -62,7 +62,6 @@ def _run_campaign(args: argparse.Namespace) -> str:
     import json
 
     from golf.cli.campaign import baseline, experiments, runner, state, statistics, table
-    from golf.errors import InputError
 
     if (args.show is None) == (args.seeds is None):
         raise UsageError("expected either --seeds SEED … or --show CAMPAIGN")
@@ -73,9 +72,6 @@ def _run_campaign(args: argparse.Namespace) -> str:
         request = runner.CampaignRequest(args.seeds, dict(args.set), args.name, args.only)
         campaign = runner.run_campaign(request, experiments.DvcExperiments())
     else:
-        folder = state.resolve_folder(args.show)
-        if folder is None:
-            raise InputError(f"--show: {args.show!r:.80} is no campaign; its folder would hold {state.STATE_FILE}")
-        campaign = state.load(folder)
+        campaign = state.load_by_name(args.show, "--show")
     report = statistics.build_report(campaign, other)
     return json.dumps(report, indent=2, ensure_ascii=False) if args.json else table.render_report(report)

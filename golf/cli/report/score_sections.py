@@ -18,12 +18,20 @@ from golf.evaluation import ledger
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.scoring_loop import MODES
 
-__all__ = ["compute_bpb_by_position", "result_section", "scoreboard_section", "scores_section", "verdict_section"]
+__all__ = [
+    "MODE_NAMES",
+    "compute_bpb_by_position",
+    "describe_comparison",
+    "result_section",
+    "scoreboard_section",
+    "scores_section",
+    "verdict_section",
+]
 
 _NOT_RUN = "NOT-RUN"
 _EVALUATE_HINT = "write it with: dvc repro evaluate"
 _LEARNING_CHECK = "U-a"  # concerns learning from scored chunks, which the ttt mode alone does
-_MODE_NAMES = {
+MODE_NAMES = {
     "plain": "plain windows",
     "sliding": "sliding windows",
     "ttt": "score-first learning and memory (ttt)",
@@ -42,11 +50,11 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     parts = [
         f'<p class="score">{metrics["val_bpb"]:.4f} bpb{_format_error(metrics[f"val_bpb_{headline}_se"])} {labels}</p>',
         page.paragraph(
-            f"Bits per byte of val in the mode {_MODE_NAMES.get(headline, headline)}, which was named before anything "
+            f"Bits per byte of val in the mode {MODE_NAMES.get(headline, headline)}, which was named before anything "
             "was scored; ± is the standard error over documents. Lower is better."
         ),
         page.paragraph(f"Verdict: {record['verdict']}. Track {record['track']}."),
-        page.paragraph(_describe_comparison(metrics)),
+        page.paragraph(describe_comparison(metrics)),
     ]
     if run.is_stale(record):
         parts.append(page.not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT))
@@ -80,10 +88,11 @@ def _name_mode(mode: str, metrics: Mapping[str, Any], record: Mapping[str, Any])
     """HTML of a mode's name with what must stand beside its score."""
     headline = " <strong>(headline)</strong>" if mode == metrics["headline"] else ""
     labels = _label_mode(mode, metrics, record)
-    return escape(_MODE_NAMES[mode]) + headline + (f"<br />{labels}" if labels else "")
+    return escape(MODE_NAMES[mode]) + headline + (f"<br />{labels}" if labels else "")
 
 
-def _describe_comparison(metrics: Mapping[str, Any]) -> str:
+def describe_comparison(metrics: Mapping[str, Any]) -> str:
+    """Return what the scores of a val can be compared with. metrics: those of a run on it."""
     text = f"{metrics['val_bytes']:,} bytes, {metrics['val_tokens']:,} tokens"
     if metrics["comparable_with_fineweb"]:
         return f"Val is the challenge's FineWeb export ({text}): compare with scores on the whole of that text."
@@ -143,7 +152,7 @@ def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     columns = {"tokens": parse_non_negative_float, **dict.fromkeys(MODES, parse_finite_float)}
     rows = run.read_table("evaluate/running_bpb.csv", columns)
     figures = []
-    labels = {mode: _MODE_NAMES[mode] + _mark_mode(mode, evaluation) for mode in MODES}
+    labels = {mode: MODE_NAMES[mode] + _mark_mode(mode, evaluation) for mode in MODES}
     key = page.legend([labels[mode] for mode in MODES])
     if rows is not None:
         lines = [Series(labels[mode], tuple((row["tokens"], row[mode]) for row in rows)) for mode in MODES]

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +13,8 @@ from golf.cli.main import main
 from golf.cli.report import command, score_sections
 from golf.compliance.check_result import FAIL, UNRULED, CheckResult
 from golf.evaluation.ledger import LedgerData
-from tests.helpers import report_run
+from tests.helpers import report_pages, report_run
+from tests.helpers.report_pages import read_section
 
 SECTIONS = (
     "result", "pipeline", "training", "averages", "scores", "bits", "bytes", "rate-distortion", "scoreboard",
@@ -33,33 +33,8 @@ def run_dir(tmp_path, monkeypatch, tiny_model_config) -> Path:
 
 
 def render(folder: Path = Path("artifacts")) -> ElementTree.Element:
-    """The page, parsed as XML, which it is apart from its doctype."""
     command.write_report(folder, Path("report.html"))
-    return ElementTree.fromstring(Path("report.html").read_text(encoding="utf-8"))
-
-
-def read_section(root: ElementTree.Element, anchor: str) -> str:
-    section = next(node for node in root.iter("section") if node.get("id") == anchor)
-    return " ".join("".join(section.itertext()).split())
-
-
-class TagChecker(HTMLParser):
-    """Collects the tags of a page, and those that are not closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags, self.open, self.problems = set(), [], []
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.tags.add(tag)
-        self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs) -> None:
-        self.tags.add(tag)
-
-    def handle_endtag(self, tag) -> None:
-        if self.open.pop() != tag:
-            self.problems.append(tag)
+    return report_pages.parse_page()
 
 
 def test_the_page_of_a_whole_run_has_every_section_and_every_chart(run_dir, capsys):
@@ -68,34 +43,19 @@ def test_the_page_of_a_whole_run_has_every_section_and_every_chart(run_dir, caps
     assert capsys.readouterr().out == f"report.html: {n_bytes:,} bytes, {len(SECTIONS)} sections\n"
     root = render()
     assert [node.get("id") for node in root.iter("section")] == list(SECTIONS)
-    titles = {node.get("aria-labelledby") for node in root.iter("svg") if node.get("role") == "img"}
-    assert titles == {f"{name}-title" for name in CHARTS}
+    assert report_pages.find_charts(root) == CHARTS
     boxes = [node for node in root.iter("p") if node.get("class") == "box"]
     assert boxes == [], "nothing is missing"
 
 
 def test_the_page_is_whole_html_with_unique_ids_and_no_script(run_dir):
-    root = render()
-    text = Path("report.html").read_text(encoding="utf-8")
-    checker = TagChecker()
-    checker.feed(text)
-    assert (checker.problems, checker.open) == ([], [])
-    assert checker.tags.isdisjoint({"script", "iframe", "object", "embed", "img", "form"})
-    ids = [node.get("id") for node in root.iter() if node.get("id")]
-    assert len(ids) == len(set(ids))
-    links = [node.get("href") for node in root.iter("a")]
-    assert {link.removeprefix("#") for link in links} == set(SECTIONS)
+    render()
+    report_pages.assert_whole_html("report.html", SECTIONS)
 
 
 def test_the_page_names_no_address_that_a_browser_would_load(run_dir):
-    root = render()
-    text = Path("report.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|//\w|@import|url\(", text)
-    loaded = [value for node in root.iter() for key, value in node.attrib.items() if key in ("src", "srcset", "data")]
-    assert loaded == []
-    assert [node.get("href") for node in root.iter("link")] == ["data:,"]
-    policy = next(node.get("content") for node in root.iter("meta") if node.get("http-equiv"))
-    assert policy.startswith("default-src 'none';")
+    render()
+    report_pages.assert_no_address("report.html")
 
 
 def test_the_figures_are_those_of_the_files(run_dir):
