@@ -49,9 +49,11 @@ class _Plot:
 def draw_plots(folder: Path) -> str:
     """Draw every plot whose table exists into ``folder``; one line for each plot says whether it was drawn.
 
-    Raises UnavailableError without matplotlib, ArtifactError for a damaged table, InputError if the folder can't be
-    made.
+    Raises InputError if there is no table at all or the folder can't be made, UnavailableError without matplotlib,
+    ArtifactError for a damaged table.
     """
+    if not any(Path(plot.table_path).exists() for plot in PLOTS):
+        raise InputError(f"nothing to draw, as no table is here; write {_list_tables()}")
     try:
         from matplotlib import style
         from matplotlib.figure import Figure
@@ -73,6 +75,13 @@ def draw_plots(folder: Path) -> str:
             figure.savefig(partial_path, format="png", dpi=_DPI, metadata={"Software": None})
         lines.append(f"{folder / plot.file_name}")
     return "\n".join(lines)
+
+
+def _list_tables() -> str:
+    """Every table, grouped by the command that writes it."""
+    commands = dict.fromkeys(plot.command for plot in PLOTS)
+    groups = {command: [plot.table_path for plot in PLOTS if plot.command == command] for command in commands}
+    return "; ".join(f"{' and '.join(tables)} with: {command}" for command, tables in groups.items())
 
 
 def _draw_rate_distortion(figure: "Figure", rows: list[_Row]) -> None:

@@ -76,6 +76,19 @@ def test_a_missing_table_is_named_with_its_command_and_the_others_are_drawn(proj
     assert not (project_dir / "out" / plot.file_name).exists()
 
 
+def test_without_any_table_one_message_names_all_of_them_with_their_commands(project_dir, capsys):
+    for plot in plots.PLOTS:
+        Path(plot.table_path).unlink()
+    assert main(["plot", "--out", "out"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("golf plot: nothing to draw, as no table is here; write ")
+    assert f"{TENSORS} and {COLUMNS} with: dvc repro quantize; {SIZES} with: dvc repro compress" in captured.err
+    assert f"{RATE_DISTORTION} with: python benchmarks/rate_distortion.py" in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("plot", plots.PLOTS, ids=NAMES)
 def test_a_damaged_table_is_named_and_no_plot_is_left_half_drawn(project_dir, plot):
     Path(plot.table_path).write_text("nonsense\n1\n")
