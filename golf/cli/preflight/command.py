@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ __all__ = ["HARDWARE_NAMES", "add_commands", "render_forecast"]
 
 HARDWARE_NAMES = ("h100x8", "h100", "a100", "cpu")
 _NOT_RUN = "NOT-RUN"
+_WIDTH = 100  # of the line of known seconds
 _SIZE_ERROR = 0.02  # of a forecast of bytes on the row grid, as PR #1493's file and the small models show
 
 
@@ -47,7 +49,7 @@ def _run(args: argparse.Namespace) -> str:
 
 
 def render_forecast(forecast: "Forecast", mfu: float) -> str:
-    """Return the forecast as text of at most 80 columns. mfu: of a step."""
+    """Return the forecast as text of at most 120 columns. mfu: of a step."""
     record = forecast.record
     step, memory = record["step"], record["memory_bytes"]
     lines = [
@@ -74,16 +76,17 @@ def render_forecast(forecast: "Forecast", mfu: float) -> str:
     for name, row in record["stages"].items():
         seconds, limit = row["seconds"], row["limit_seconds"]
         seconds_text = _NOT_RUN if seconds is None else f"{seconds:,.1f}"
-        over_text = "  OVER" if seconds is not None and limit is not None and seconds > limit else ""
-        lines.append(f"{name:<24}{seconds_text:>16}  {'' if limit is None else format(limit, ',.0f')}{over_text}")
+        words = ["" if limit is None else format(limit, ",.0f")]
+        words.append("OVER" if seconds is not None and limit is not None and seconds > limit else row["reason"] or "")
+        lines.append(f"{name:<24}{seconds_text:>16}  {'  '.join(word for word in words if word)}")
     price = _NOT_RUN if record["price"] is None else f"${record['price']:,.2f}"
+    total = f"{'known seconds':<24}{record['known_seconds']:>16,.1f}  without {'; '.join(record['unknown_stages'])}"
     lines += [
-        f"{'known seconds':<24}{record['known_seconds']:>16,.1f}",
-        f"{'price':<24}{price:>16}" + ("  give --price-per-hour" if record["price"] is None else ""),
+        *textwrap.wrap(total, _WIDTH, subsequent_indent=" " * 42),
+        f"{'price':<24}{price:>16}  "
+        + ("give --price-per-hour" if record["price"] is None else "of the known seconds alone"),
         "",
         f"Calibration: {record['calibration']}.",
-        "NOT-RUN: depends on the network, on the tokens that fetch finds, or on a method that",
-        "has no forecast (calibrate.source: self, ttt.method: prequant).",
     ]
     if record["train_ranks"] != record["devices"]:
         ranks_text = f"train.ranks is {record['train_ranks']}; the forecast divides a step over {record['devices']}"

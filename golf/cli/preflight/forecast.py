@@ -103,6 +103,7 @@ def make_forecast(
         "disk_bytes": _predict_disk(cfg, n_parameters, steps),
         "download_bytes": _predict_download(cfg),
         "known_seconds": round(known_s, 1),
+        "unknown_stages": [name for name, row in stages.items() if row["seconds"] is None],
         "price_per_hour": price_per_hour,
         "price": None if price_per_hour is None else round(known_s / 3600 * price_per_hour, 2),
     }
@@ -187,8 +188,8 @@ def _predict_stages(
     shapes: dict[str, tuple[int, ...]],
     dev_tokens: int | None,
     modes: Mapping[str, float | None],
-) -> dict[str, dict[str, float | None]]:
-    """Seconds of each stage against its limit; None where the split's tokens are known only after fetch.
+) -> dict[str, dict[str, Any]]:
+    """Seconds of each stage, its limit, and where the seconds are None the reason.
 
     training: its steps and seconds. modes: seconds of each scoring mode.
     """
@@ -206,26 +207,57 @@ def _predict_stages(
     hessian_s = hessian_flop / (hardware.matmul_frac * hardware.peak_flops) / hardware.n_devices
     headline_s = modes[cfg.evaluate.headline]
     other_s = [seconds for name, seconds in modes.items() if name != cfg.evaluate.headline and seconds is not None]
-    ttt_s = None
-    if dev_tokens is not None and cfg.ttt.stream == "dev" and cfg.ttt.method == "score_first":
+    reasons = _explain_unknown(cfg, is_dev_known=dev_tokens is not None, is_val_known=headline_s is not None)
+    ema_s = ttt_s = None
+    if dev_tokens is not None:
         windows = cfg.model.context_length / cfg.ttt.stride
+        ema_s = (2 + checkpoints) * dev_tokens * forward_s("ema")
         ttt_s = dev_tokens * (forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _memory_s_per_token(cfg))
-    calibrate_s = calibrate_tokens * (forward_s("calibrate") + hessian_s)
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),
-        "ema": (None if dev_tokens is None else (2 + checkpoints) * dev_tokens * forward_s("ema"), None),
+        "ema": (ema_s, None),
         "ttt": (ttt_s, None),
-        "calibrate": (calibrate_s if cfg.calibrate.source == "train" else None, cfg.train.reserve_s),
+        "calibrate": (calibrate_tokens * (forward_s("calibrate") + hessian_s), cfg.train.reserve_s),
         "quantize": (n_solves * (n_weights * _GPTQ_S_PER_WEIGHT + pack_s), None),
         "compress": (pack_s, None),
         "evaluate, headline": (headline_s, cfg.evaluate.limit_s),
         "evaluate, other modes": (None if headline_s is None else sum(other_s), None),
+        "evaluate, proof": (None, None),
     }
+    if cfg.evaluate.proof_places is None:
+        del rows["evaluate, proof"]
     return {
-        name: {"seconds": None if seconds is None else round(seconds, 2), "limit_seconds": limit}
+        name: {
+            "seconds": None if seconds is None or name in reasons else round(seconds, 2),
+            "limit_seconds": limit,
+            "reason": reasons.get(name),
+        }
         for name, (seconds, limit) in rows.items()
     }
+
+
+def _explain_unknown(cfg: Config, *, is_dev_known: bool, is_val_known: bool) -> dict[str, str]:
+    """Why a stage has no forecast, for each that has none. is_dev_known, is_val_known: whether their tokens are."""
+    is_download = cfg.fetch.source == "hub"
+    reasons = {
+        "fetch": "depends on the network" if is_download else "reading and tokenizing texts has no forecast",
+        "evaluate, proof": "evaluate.proof_places has no forecast",
+    }
+    if not is_dev_known:
+        reasons |= dict.fromkeys(("ema", "ttt"), "dev's tokens are known only after fetch")
+    if cfg.ttt.stream != "dev":
+        reasons["ttt"] = f"ttt.stream: {cfg.ttt.stream} has no forecast"
+    if cfg.ttt.method != "score_first":
+        reasons["ttt"] = f"ttt.method: {cfg.ttt.method} has no forecast"
+    if cfg.calibrate.source != "train":
+        reasons["calibrate"] = f"calibrate.source: {cfg.calibrate.source} has no forecast"
+    if cfg.quantize.refine_steps:
+        reasons["quantize"] = f"quantize.refine_steps: {cfg.quantize.refine_steps} has no forecast"
+    if not is_val_known:
+        names = ("evaluate, headline", "evaluate, other modes")
+        reasons |= dict.fromkeys(names, "val's tokens are known only after fetch")
+    return reasons
 
 
 def _count_checkpoints(cfg: Config, steps: int) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -16,7 +17,7 @@ RECORD = ["preflight", "--params", "profiles/record.yaml", "--hardware", "h100x8
 KEYS = {
     "hardware", "devices", "calibration", "profile", "dtype", "parameters", "train_ranks", "step", "steps", "tokens",
     "memory_bytes", "device_memory_bytes", "stages", "mode_seconds", "payload_bytes", "code_bytes", "artifact_bytes",
-    "limit_bytes", "bits_per_weight", "size_reason", "disk_bytes", "download_bytes", "known_seconds",
+    "limit_bytes", "bits_per_weight", "size_reason", "disk_bytes", "download_bytes", "known_seconds", "unknown_stages",
     "price_per_hour", "price",
 }  # fmt: skip
 
@@ -62,7 +63,10 @@ def test_the_text_names_every_stage_the_calibration_and_what_was_not_run(in_bare
     for stage in ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate, headline"):
         assert f"\n{stage} " in text
     assert "PR #1493's 102 and 151 ms" in text
-    assert "fetch                            NOT-RUN" in text
+    assert "fetch                            NOT-RUN  depends on the network\n" in text
+    assert "evaluate, proof                  NOT-RUN  evaluate.proof_places has no forecast\n" in text
+    total = " ".join(text.partition("\nknown seconds ")[2].partition("\nprice ")[0].split())
+    assert re.fullmatch(r"[\d,.]+ without fetch; evaluate, proof", total)
     assert "give --price-per-hour" in text
     assert max(map(len, text.splitlines())) <= 120
 
@@ -158,8 +162,44 @@ def test_a_method_without_a_forecast_and_a_corpus_before_fetch_are_not_run():
         fetch=dataclasses.replace(cfg.fetch, source="files"),
     )
     stages = forecast.make_forecast(cfg, "h100").record["stages"]
-    unknown = [name for name, row in stages.items() if row["seconds"] is None]
-    assert unknown == ["fetch", "ema", "ttt", "calibrate", "evaluate, headline", "evaluate, other modes"]
+    unknown = {name: row["reason"] for name, row in stages.items() if row["seconds"] is None}
+    assert unknown == {
+        "fetch": "reading and tokenizing texts has no forecast",
+        "ema": "dev's tokens are known only after fetch",
+        "ttt": "dev's tokens are known only after fetch",
+        "calibrate": "calibrate.source: self has no forecast",
+        "evaluate, headline": "val's tokens are known only after fetch",
+        "evaluate, other modes": "val's tokens are known only after fetch",
+        "evaluate, proof": "evaluate.proof_places has no forecast",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "stage", "reason"),
+    [
+        ("ttt", {"method": "prequant"}, "ttt", "ttt.method: prequant has no forecast"),
+        ("ttt", {"stream": "val"}, "ttt", "ttt.stream: val has no forecast"),
+        ("quantize", {"refine_steps": 200}, "quantize", "quantize.refine_steps: 200 has no forecast"),
+    ],
+)
+def test_every_stage_has_seconds_or_a_reason_and_the_total_names_those_without(section, changes, stage, reason):
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    before = forecast.make_forecast(cfg, "h100").record
+    assert before["unknown_stages"] == ["fetch", "evaluate, proof"]
+    assert all((row["seconds"] is None) == (row["reason"] is not None) for row in before["stages"].values())
+    changed = dataclasses.replace(cfg, **{section: dataclasses.replace(getattr(cfg, section), **changes)})
+    made = forecast.make_forecast(changed, "h100")
+    assert made.record["stages"][stage]["reason"] == reason
+    assert stage in made.record["unknown_stages"]
+    missing_s = before["stages"][stage]["seconds"]
+    assert made.record["known_seconds"] == pytest.approx(before["known_seconds"] - missing_s, abs=0.2)
+    assert f"without {'; '.join(made.record['unknown_stages'])}\n" in command.render_forecast(made, 0.5)
+
+
+def test_without_a_proof_there_is_no_row_for_it():
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    cfg = dataclasses.replace(cfg, evaluate=dataclasses.replace(cfg.evaluate, proof_places=None))
+    assert "evaluate, proof" not in forecast.make_forecast(cfg, "h100").record["stages"]
 
 
 def test_a_file_slightly_over_the_limit_is_within_the_error_of_the_forecast(in_bare_folder, capsys):
