@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from golf.artifacts import io, lineage
-from golf.cli import verification
+from golf.cli import codec_summary, verification
 from golf.compliance import evaluation_log, verdict
 from golf.compression import code_bundle, quantized_tensor, reader
 from golf.config import loader
@@ -287,10 +287,8 @@ def _describe_golf_file(path: Path) -> list[str]:
     tensors_by_name, header = reader.read(path)
     lines = [f"{path}: submission, {path.stat().st_size:,} bytes, all checksums match"]
     lines.append("  model " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(header.model).items()))
-    codecs = dict.fromkeys(section.codec for section in header.sections)
-    lines.append(
-        f"  codec {', '.join(codecs) or 'none'}; upstream splits: {', '.join(header.upstream_splits) or 'none'}"
-    )
+    lines.append(f"  {codec_summary.describe_codecs(header.sections)}")
+    lines.append(f"  upstream splits: {', '.join(header.upstream_splits) or 'none'}")
     trellis_sections = (section for section in header.sections if section.codec == "trellis")
     trellis_names = {name for section in trellis_sections for group in section.groups for name in group.names}
     return lines + _format_tensors(tensors_by_name, trellis_names)

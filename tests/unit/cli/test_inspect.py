@@ -1,6 +1,5 @@
 """golf/cli/inspect.py: every kind of artifact, as the library's own writers make it"""
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from golf.evaluation.ledger import Ledger
 from golf.model import checkpoint
 from golf.model.gpt import GPT
 from golf.quantization import codes_io, sensitivity
+from tests.helpers import trellis_paths
 from tests.helpers.verdicts import make_passing_verdict
 
 VOCABULARY, BOS = 300, 1
@@ -127,7 +127,14 @@ def artifacts(work_dir, tiny_model_config) -> dict[str, Path]:
         ("ledger", ["ledger, ", "mode sliding", "4 targets, 10 bytes, 2 documents", "2 chunks, hash chain intact"]),
         (
             "golf",
-            ["submission, ", "all checksums match", "n_layers 4", "codec brotli", "upstream splits: train", "4×4"],
+            [
+                "submission, ",
+                "all checksums match",
+                "n_layers 4",
+                "codec brotli: 4 tensors, ",
+                "upstream splits: train",
+                "4×4",
+            ],
         ),
     ],
 )
@@ -153,12 +160,21 @@ def test_a_sidecar_is_distinguished_from_a_token_shard(work_dir):
     assert "token shard" in inspect.describe(work_dir / "val" / "val_000000.bin")
 
 
-def test_every_codec_of_a_submission_is_listed(artifacts, monkeypatch):
-    monkeypatch.setattr(reader, "CODECS", ("brotli", "other"))
-    tensors, header = reader.read(artifacts["golf"])
-    sections = (header.sections[0], dataclasses.replace(header.sections[1], codec="other"))
-    monkeypatch.setattr(reader, "read", lambda path: (tensors, dataclasses.replace(header, sections=sections)))
-    assert "codec brotli, other;" in inspect.describe(artifacts["golf"])
+def test_every_codec_of_a_submission_is_named_with_its_tensors_and_bytes(work_dir, tiny_model_config):
+    """Trellis codes too many for brotli to be tried, scalar codes that ANS packs, and floating-point numbers."""
+    codes = torch.from_numpy(trellis_paths.draw_path(np.random.default_rng(0), 8, (320, 128), 3, "int8"))
+    tensors = {f"blocks.{n}.codes": codes for n in range(2)}
+    tensors |= {"gate": torch.ones(2, 2, dtype=torch.float16), "norm": torch.ones(3, dtype=torch.float16)}
+    how = {"upstream_splits": ("train",), "codec": "ans", "brotli_quality": 5}
+    for states, name in ((8, "trellis (ans along a trellis)"), (None, "ans")):
+        io.write_bytes(work_dir / "model.golf", writer.pack(tensors, tiny_model_config, trellis_states=states, **how))
+        n_bytes = {section.codec: section.packed_bytes for section in reader.read_packed("model.golf")[0].sections}
+        codec = name.partition(" ")[0]
+        expected = (
+            f"codec {name}: 2 tensors, {n_bytes[codec]:,} bytes; codec brotli: 2 tensors, {n_bytes['brotli']} bytes"
+        )
+        assert expected in " ".join(inspect.describe(work_dir / "model.golf").split())
+        assert n_bytes[codec] > n_bytes["brotli"]
 
 
 def test_codes_are_shown_on_one_line_per_tensor_together_with_their_scales(work_dir, tiny_model_config):
