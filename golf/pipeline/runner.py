@@ -53,17 +53,18 @@ def run_stage(
     model_in_subprocess: ``main`` runs the model in processes of its own; it takes no argument and returns their
     DistContext.
     stale_outputs: paths whose old content could be mistaken for this run's if it fails; they are removed first, as DVC
-    removes a stage's outputs.
+    removes a stage's outputs, but not for settings that the stage would refuse.
     """
     text_streams.accept_all_text()
     signals.install_handlers()
     signals.exit_with_parent()
     try:
         with lock.file_lock(Path("runs") / stage / "lock") if _owns_stage() else contextlib.nullcontext():
+            section = _load_section(stage)
             if is_main_process():
                 partial_files = Path("artifacts", stage).rglob("*.partial")  # left by a killed process
                 _remove_paths([*stale_outputs, *partial_files])
-            _run(stage, main, resolve_attention, model_in_subprocess)
+            _run(stage, section, main, resolve_attention, model_in_subprocess)
     except lock.AlreadyRunningError as error:  # this process has changed nothing, so there is nothing to restore
         _exit_with_error(stage, str(error), 1, show_hint=False)
     except PredictorError as error:  # in a rank, possibly a consequence of another rank's predictor having ended
@@ -99,14 +100,26 @@ def _owns_stage() -> bool:
     return ERROR_DIR_ENV not in os.environ and is_main_process()
 
 
-def _run(stage: str, main: StageMain, resolve_attention: "AttentionResolver | None", model_in_subprocess: bool) -> None:
-    from golf.artifacts import lineage
-    from golf.config import execution, loader, renamed_keys
-    from golf.distributed import consistency
+def _load_section(stage: str) -> Any:
+    """The stage's section of params.yaml. Raises GolfError for settings that the stage would refuse."""
+    from golf.config import loader, renamed_keys
+    from golf.pipeline import predictor_file
 
     renamed_keys.refuse_renamed_env_vars()
     validate_probe_seed()
-    section = getattr(loader.load_config(), stage)
+    cfg = loader.load_config()
+    if stage == "evaluate":
+        predictor_file.require_predictor(cfg.evaluate.predictor)
+    return getattr(cfg, stage)
+
+
+def _run(
+    stage: str, section: Any, main: StageMain, resolve_attention: "AttentionResolver | None", model_in_subprocess: bool
+) -> None:
+    from golf.artifacts import lineage
+    from golf.config import execution
+    from golf.distributed import consistency
+
     world_size = getattr(section, "ranks", 1)
     if world_size > 1 and "RANK" not in os.environ:
         from golf.distributed import device

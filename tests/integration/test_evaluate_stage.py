@@ -19,6 +19,7 @@ from tools import ci
 
 METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
 FETCH, LOG = "artifacts/fetch", "artifacts/evaluate/evaluation_log.jsonl"
+OUTPUTS = {"verdict.json", "metrics.json", "ledgers", "running_bpb.csv", "loss_by_position.csv"}
 
 TIMED_STAGES = ("train", "calibrate", "quantize")
 
@@ -113,11 +114,19 @@ def test_a_verdict_names_its_predictor_and_artifact(finished_run):
 
 def test_a_failed_evaluation_leaves_no_outputs_of_an_earlier_one(project_dir):
     before = len(evaluation_log.read_entries(LOG))
+    tiny_project.set_params(project_dir, {"evaluate.artifact": "nowhere.golf"})
+    completed = tiny_project.run_stage_process("evaluate", project_dir, exit_code=1)
+    assert "nowhere.golf: not found" in completed.stdout
+    assert {path.name for path in Path("artifacts/evaluate").iterdir()}.isdisjoint(OUTPUTS)
+    assert len(evaluation_log.read_entries(LOG)) == before
+
+
+def test_a_predictor_that_is_not_there_leaves_the_outputs_of_the_earlier_one(project_dir):
+    before = len(evaluation_log.read_entries(LOG))
     tiny_project.set_params(project_dir, {"evaluate.predictor": "nowhere:Own"})
     completed = tiny_project.run_stage_process("evaluate", project_dir, exit_code=1)
     assert "evaluate.predictor: nowhere:Own: no class of that name in nowhere.py" in completed.stdout
-    remaining = {path.name for path in Path("artifacts/evaluate").iterdir()}
-    assert remaining.isdisjoint({"verdict.json", "metrics.json", "ledgers", "running_bpb.csv", "loss_by_position.csv"})
+    assert {path.name for path in Path("artifacts/evaluate").iterdir()} >= OUTPUTS
     assert len(evaluation_log.read_entries(LOG)) == before
 
 

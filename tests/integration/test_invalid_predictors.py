@@ -62,7 +62,7 @@ def write_predictor(body: str) -> None:
             "evaluate.predictor: own: no class of that name in own.py below this folder; give package.module:",
         ),
         ("nobody.here:Own", "no class of that name in nobody/here.py"),
-        ("own:Nobody", "own:Nobody: open raised AttributeError: module 'own' has no attribute 'Nobody'"),
+        ("own:Nobody", "evaluate.predictor: own:Nobody: no class of that name in own.py below this folder; give"),
     ],
 )
 def test_a_predictor_that_does_not_exist_is_named_with_the_expected_form(expect_evaluation_error, predictor, words):

@@ -58,8 +58,7 @@ def test_every_error_is_one_line_with_the_path_the_reason_and_a_hint(form):
 @pytest.mark.parametrize("form", ["path", "no path"])
 def test_a_stage_and_a_command_end_with_the_same_words(tmp_path, monkeypatch, capfd, number, hint, form):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "_run", lambda *_: raise_error(FORMS[form](number)))
-    monkeypatch.setattr(loader, "load_config", lambda path: raise_error(FORMS[form](number)))
+    monkeypatch.setattr(loader, "load_config", lambda *_: raise_error(FORMS[form](number)))
     with restore_signal_handlers(), pytest.raises(SystemExit) as exit_info:
         runner.run_stage("fetch", lambda: None)
     stage_text = capfd.readouterr().err
