@@ -2,12 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from golf.cli.commands.outcomes import UsageError
-
-if TYPE_CHECKING:
-    from golf.config.sections import FetchConfig
 
 __all__ = ["add_commands"]
 
@@ -56,24 +52,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _run_validate(args: argparse.Namespace) -> str:
+    from golf.cli import params_check
     from golf.config import loader
     from golf.pipeline import dvc_state
 
     cfg = loader.load_config(args.file)
-    _require_fetch_inputs(cfg.fetch)
+    params_check.require_usable_settings(cfg, args.file)
     dvc_state.require_intact_dvc_state()
     return f"{args.file}: OK (profile {cfg.profile})"
-
-
-def _require_fetch_inputs(cfg: "FetchConfig") -> None:
-    """Raise InputError when a path that fetch reads is missing: DVC would say so without its key."""
-    from golf.errors import InputError
-
-    if cfg.source == "files" and not Path(cfg.path).is_dir():
-        raise InputError(f"fetch.path: {cfg.path}: no such folder; put your texts there, or name their folder")
-    if cfg.tokenizer != "train" and not Path(cfg.tokenizer).is_file():
-        hint = "give the path of a SentencePiece model, or train"
-        raise InputError(f"fetch.tokenizer: {cfg.tokenizer}: no such file; {hint}")
 
 
 def _run_inspect(args: argparse.Namespace) -> str:
