@@ -39,7 +39,7 @@ def describe(path: Path | str) -> str:
     if path.is_dir():
         return _describe_folder(path)
     if not path.exists():
-        raise InputError(f"{path}: not found; make the artifacts with dvc repro, or restore them with dvc checkout")
+        raise InputError(f"{path}: not found; make the artifacts, or take them from DVC's cache, with: dvc repro")
     readers: dict[str, Callable[[Path], list[str]]] = {
         ".bin": _describe_shard,
         ".json": _describe_json,

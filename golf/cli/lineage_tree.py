@@ -7,7 +7,7 @@ from golf.artifacts import io, lineage_graph
 from golf.artifacts.lineage_graph import LineageNode
 from golf.config import loader
 from golf.data import split_reader
-from golf.errors import GolfError
+from golf.errors import GolfError, InputError
 
 __all__ = ["WIDTH", "render_tree"]
 
@@ -22,9 +22,12 @@ def render_tree(path: Path | str) -> str:
 
     Raises InputError if there is nothing at ``path``, ArtifactError if a file is damaged or its lineage was edited.
     """
+    path = Path(path)
+    if not (path.is_file() or (path / split_reader.INDEX_FILE).is_file()):
+        raise InputError(f"{path}: not found; name an artifact (make them with: dvc repro) or a split folder")
     top_node = lineage_graph.load_graph(path)
-    _require_whole(Path(path))
-    root = lineage_graph.artifact_root(Path(path))
+    _require_whole(path)
+    root = lineage_graph.artifact_root(path)
     lines = [*_format_node(top_node, root, "", "", set()), ""]
     if val_chain := lineage_graph.path_from_split(_MARKED_SPLIT, top_node):
         lines += _wrap(f"{_MARKED_SPLIT} is upstream:", " -> ".join(val_chain).split(" "))

@@ -21,7 +21,7 @@ def lineage_section(run: RunFiles) -> Section:
         return Section(
             anchor,
             heading,
-            page.not_run(f"{run.name('compress/model.golf')} is missing", "restore it with: dvc checkout"),
+            page.not_run(f"{run.name('compress/model.golf')} is missing", "make it with: dvc repro compress"),
         )
     top = lineage_graph.load_graph(artifact)
     top = dataclasses.replace(top, path=run.name("compress/model.golf"))
