@@ -168,7 +168,8 @@ def measure_record(coding: Coding) -> dict[str, Any]:
     for name, seconds in watch.seconds.items():
         print(f"{name:<10} {seconds['wall']:6.2f} s, of all cores {seconds['cpu']:6.2f} s")
     figures = {"weights": n_weights, "bytes": n_bytes, "threads": n_threads}
-    return figures | {"seconds": watch.seconds}
+    seconds = {name: {key: round(value, 2) for key, value in row.items()} for name, row in watch.seconds.items()}
+    return figures | {"seconds": seconds}
 
 
 def draw_record() -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, torch.Tensor]]:

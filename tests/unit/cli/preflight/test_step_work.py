@@ -55,6 +55,7 @@ def test_bf16_keeps_less_than_fp32_and_recurrence_more(tiny_model_config):
     assert step_work.measure_kept_bytes(tiny_model_config, torch.float32, recurrent=True) > plain
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_memory_of_a_step_is_within_25_percent_of_the_measured_peak():
     """In a process of its own, whose resident memory before the model is subtracted."""
