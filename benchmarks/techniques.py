@@ -150,12 +150,12 @@ def make_runners(
     def add(name: str, path: Path, n_bytes: int, settings: dict[str, Any]) -> None:
         folder = sample_text(path, n_bytes, args.state / "texts" / name)
         corpus = {"sha256": io.sha256_file(folder / "sample.jsonl")}
-        runners[name] = (StageRunner(args.state, source, corpus=corpus, texts=folder), settings)
+        runners[name] = (StageRunner(args.state, source, corpus=corpus, links={"texts": folder}), settings)
 
     if fetch["source"] == "files":
         add("files", Path(fetch["path"]), sys.maxsize, {"fetch.path": "texts"})
     else:
-        runners[fetch["source"]] = (StageRunner(args.state, source, corpus=versions, texts=None), {})
+        runners[fetch["source"]] = (StageRunner(args.state, source, corpus=versions, links={}), {})
     for argument in args.text:
         name, _, path = argument.partition("=")
         if not path or name in runners:

@@ -2,15 +2,13 @@
 
 dvc.yaml says which keys of params.yaml a stage reads and which other stages' artifacts. A stage runs as a module in a
 folder of its own. A killed one leaves its folder, so that training continues where it was. The code is copied first, so
-that no edit reaches a run.
+that no edit reaches a run. What each stage took is measured (``measured_process``) and kept beside its artifacts.
 """
 
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.measured_process import read_usage, run_measured
 from golf.artifacts import io, source_deps
 from golf.distributed.launcher import STARTED_AT_ENV
 from golf.errors import GolfError
@@ -29,6 +28,7 @@ SCORE = "score"  # techniques_scoring.py, which stands for evaluate
 _SCORING = "benchmarks/techniques_scoring.py"
 _SCORE_KEYS = ("model", "ttt", "lora", "phased", "memory", "evaluate")
 _DIGEST_CHARS = 16
+_USAGE_FILE = "usage.jsonl"
 
 _Params = Mapping[str, Mapping[str, Any]]  # the sections of params.yaml
 
@@ -39,11 +39,15 @@ class StageError(GolfError):
 
 @dataclass(frozen=True)
 class StageResult:
-    """folder: the stage's artifacts. digest: of what they follow from. is_new: it ran now."""
+    """folder: the stage's artifacts. digest: of what they follow from. is_new: it ran now.
+
+    usage: what it took, in all starts that it needed (``read_usage``); empty where nothing measured it.
+    """
 
     folder: Path
     digest: str
     is_new: bool
+    usage: Mapping[str, Any]
 
 
 def copy_source(state: Path) -> Path:
@@ -65,18 +69,34 @@ def copy_source(state: Path) -> Path:
 class StageRunner:
     """Runs stages for any params.yaml, on one text."""
 
-    def __init__(self, state: Path, source: Path, *, corpus: Mapping[str, Any], texts: Path | None) -> None:
-        """corpus: what identifies the text that fetch reads, beside its parameters. texts: fetch.path, or None."""
-        self._state, self._source, self._corpus, self._texts = state, source, dict(corpus), texts
+    def __init__(
+        self,
+        state: Path,
+        source: Path,
+        *,
+        corpus: Mapping[str, Any],
+        links: Mapping[str, Path],
+        echo: bool = False,
+    ) -> None:
+        """corpus: what identifies the files that fetch reads, beside its parameters.
+
+        links: these files or folders, by the paths that the parameters of fetch have for them. echo: stderr gets what
+        the stages print.
+        """
+        self._state, self._source, self._corpus, self._links = state, source, dict(corpus), dict(links)
+        self._echo = echo
         self._graph = YAML(typ="safe", pure=True).load((source / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
         self._sources: dict[str, dict[str, str]] = {}
 
-    def run(self, stage: str, params: _Params, *, mode: str | None = None) -> StageResult:
+    def run(
+        self, stage: str, params: _Params, *, mode: str | None = None, timeout_s: float | None = None
+    ) -> StageResult:
         """The artifacts of a stage, and before it of those that it reads; from the folder of results where they are.
 
-        stage: one of dvc.yaml, or SCORE in a scoring ``mode``. Raises StageError with the stage's message.
+        stage: one of dvc.yaml, or SCORE in a scoring ``mode``. timeout_s: of each that runs. Raises StageError with the
+        stage's message, and TimeoutError.
         """
-        inputs = {name: self.run(name, params) for name in self._list_inputs(stage, params)}
+        inputs = {name: self.run(name, params, timeout_s=timeout_s) for name in self._list_inputs(stage, params)}
         facts = {
             "stage": stage,
             "mode": mode,
@@ -90,13 +110,13 @@ class StageRunner:
         done, work = self._state / "stages" / name, self._state / "work" / name
         if is_new := not done.is_dir():
             self._prepare(work, stage, params, inputs)
-            started_at = time.perf_counter()
-            self._run_process(work, stage, mode)
-            io.write_json(work / "done.json", facts | {"seconds": round(time.perf_counter() - started_at, 1)})
+            self._run_process(work, stage, mode, timeout_s)
+            io.write_json(work / "done.json", facts)
             done.parent.mkdir(parents=True, exist_ok=True)
             io.remove_dirs(work / "runs")
             work.rename(done)
-        return StageResult(done / "artifacts" / stage, digest, is_new)
+        usage = read_usage(done / _USAGE_FILE) if (done / _USAGE_FILE).is_file() else {}
+        return StageResult(done / "artifacts" / stage, digest, is_new, usage)
 
     def _list_inputs(self, stage: str, params: _Params) -> list[str]:
         if stage == SCORE:
@@ -126,30 +146,22 @@ class StageRunner:
         (work / "artifacts").mkdir(parents=True, exist_ok=True)
         links = {work / "artifacts" / name: result.folder for name, result in inputs.items()}
         links |= {work / name: self._source / name for name in ("golf", "stages")}  # compress packs what lies there
-        if self._texts is not None:
-            links[work / "texts"] = self._texts
+        links |= {work / name: target for name, target in self._links.items()}
         for link, target in links.items():
             link.unlink(missing_ok=True)
             link.symlink_to(target.resolve())
         with open(work / "params.yaml", "w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(dict(params), file)
 
-    def _run_process(self, work: Path, stage: str, mode: str | None) -> None:
+    def _run_process(self, work: Path, stage: str, mode: str | None, timeout_s: float | None) -> None:
         command = [sys.executable, "-m", f"stages.{stage}"]
         if stage == SCORE:
             command = [sys.executable, str(self._source / _SCORING), str(mode)]
         env = {key: value for key, value in os.environ.items() if key != STARTED_AT_ENV}
+        env |= {"PYTHONPATH": str(self._source)}
         log_path = work / "log.txt"
-        with open(log_path, "w", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                command, cwd=work, env=env | {"PYTHONPATH": str(self._source)}, stdout=log, stderr=subprocess.STDOUT
-            )
-            try:
-                exit_code = process.wait()
-            except BaseException:  # this process is ending: the stage saves what it can
-                process.terminate()
-                process.wait()
-                raise
+        options = {"cwd": work, "env": env, "log_path": log_path, "timeout_s": timeout_s, "echo": self._echo}
+        exit_code = run_measured(command, work / _USAGE_FILE, **options)
         if exit_code:
             lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             own = [line for line in lines if line.startswith(f"{stage}: ")]

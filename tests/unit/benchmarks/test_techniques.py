@@ -96,7 +96,7 @@ class Project:
     def run(self, a=1, b=2, corpus="x", stage="second") -> str:
         """What ran for it."""
         self.calls_path.write_text("", encoding="utf-8")
-        runner = StageRunner(self.folder, self.folder / "source", corpus={"sha256": corpus}, texts=None)
+        runner = StageRunner(self.folder, self.folder / "source", corpus={"sha256": corpus}, links={})
         runner.run(stage, {"one": {"a": a}, "two": {"from": "first", "b": b}})
         return self.calls_path.read_text(encoding="utf-8").strip()
 
