@@ -13,7 +13,9 @@ from run_artifacts import RunArtifacts
 
 from golf.artifacts import io
 from golf.compression import writer
+from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import loader
+from golf.config.sections import QuantizeConfig
 from golf.quantization import codes_io, rate_control
 from golf.quantization.trellis import Coding
 
@@ -28,39 +30,43 @@ def main() -> None:
     default_limit_bytes, code_reserve_bytes, quantize_cfg = loader.load_sections(
         "compress.limit_bytes", "compress.code_reserve_bytes", "quantize"
     )
-    cfg = dataclasses.replace(quantize_cfg, base_step=None)
-    options = {"codec": "ans", "brotli_quality": 11, "trellis_states": Coding.from_config(cfg).trellis_states}
-    rows = []
+    cfg, rows = dataclasses.replace(quantize_cfg, base_step=None), []
     for folder in args.artifacts:
-        run, packed_sizes = RunArtifacts.load(folder), []
-
-        def size_of(quantized, run=run, packed_sizes=packed_sizes) -> int:
-            stored = codes_io.to_storage(quantized, run.unquantized)
-            packed_sizes.append(len(writer.pack(stored, run.model_cfg, upstream_splits=("train",), **options)))
-            return packed_sizes[-1]
-
+        run = RunArtifacts.load(folder)
         for limit_bytes in (round(fraction * default_limit_bytes) for fraction in LIMIT_FRACTIONS):
-            packed_sizes.clear()
-            start_s = time.perf_counter()
-            max_bytes = limit_bytes - code_reserve_bytes
-            solver_args = run.state_dict, run.hessians, run.input_names, cfg, run.sensitivity
-            solved, base_step = rate_control.quantize_to_budget(*solver_args, size_fn=size_of, max_bytes=max_bytes)
-            seconds, n_solves = time.perf_counter() - start_s, len(packed_sizes) - 1  # one size is that of zero codes
-            unused_frac = 1 - size_of(solved) / max_bytes
-            row = {
-                "run": str(folder),
-                "limit_bytes": limit_bytes,
-                "base_step": base_step,
-                "n_solves": n_solves,
-                "unused_frac": unused_frac,
-            }
-            rows.append(row | {"seconds": seconds})
+            rows.append({"run": str(folder), "limit_bytes": limit_bytes})
+            rows[-1] |= fill_limit(run, cfg, limit_bytes - code_reserve_bytes)
+            row = rows[-1]
             print(
-                f"{folder}  limit {limit_bytes:>10,}   step {base_step:.3f}   {n_solves} solves   "
-                f"{unused_frac:.3%} unused   {seconds:.1f} s"
+                f"{folder}  limit {limit_bytes:>10,}   step {row['base_step']:.3f}   {row['n_solves']} solves   "
+                f"{row['unused_frac']:.3%} unused   {row['seconds']:.1f} s"
             )
     if args.json:
         io.write_json(args.json, {"rows": rows})
+
+
+def fill_limit(run: RunArtifacts, cfg: QuantizeConfig, max_bytes: int) -> dict[str, float]:
+    """Let rate control fill ``max_bytes``: the base step, bytes, share of them unused, solves and seconds."""
+    options = {"codec": "ans", "brotli_quality": 11, "trellis_states": Coding.from_config(cfg).trellis_states}
+    packed_sizes: list[int] = []
+
+    def size_of(quantized: dict[str, QuantizedTensor]) -> int:
+        stored = codes_io.to_storage(quantized, run.unquantized)
+        packed_sizes.append(len(writer.pack(stored, run.model_cfg, upstream_splits=("train",), **options)))
+        return packed_sizes[-1]
+
+    start_s = time.perf_counter()
+    solver_args = run.state_dict, run.hessians, run.input_names, cfg, run.sensitivity
+    solved, base_step = rate_control.quantize_to_budget(*solver_args, size_fn=size_of, max_bytes=max_bytes)
+    seconds, n_solves = time.perf_counter() - start_s, len(packed_sizes) - 1  # one size is that of zero codes
+    size = size_of(solved)
+    return {
+        "base_step": base_step,
+        "bytes": size,
+        "n_solves": n_solves,
+        "unused_frac": 1 - size / max_bytes,
+        "seconds": seconds,
+    }
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ measured again when the run's files, the tokens, or the code that quantizes, pac
 import argparse
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,6 +65,7 @@ STEPS = (  # what is compared with the one before it: name, recipe, codec
     ("columns", "columns", "ans"),
     ("rows", "rows", "ans"),
 )
+POINT_KEYS = ("recipe", "setting", "bits_per_weight", "order_0_bytes", "bytes")
 OWN_SOURCES = ("benchmarks/divergence.py", "benchmarks/rate_distortion.py")
 
 
@@ -200,10 +202,10 @@ class MeasuredRun:
         return self._row_codes[is_embed, clip]
 
 
-def summarize(points: list[dict]) -> dict:
+def summarize(points: list[dict], steps: Sequence[tuple[str, str, str]] = STEPS) -> dict:
     """Every point with its totals, and the comparisons at the divergence of each setting of the first step's recipe.
 
-    points: those of one run on val, the full-precision model first.
+    points: those of one run on val, the full-precision model first. steps: as STEPS.
     """
     reference, *points = points
     tokens_D, bytes_D = np.array(reference["tokens"]), np.array(reference["target_bytes"], np.int64)
@@ -211,17 +213,23 @@ def summarize(points: list[dict]) -> dict:
     for point in points:
         change = PairedDifference(np.array(point["bits"]) - np.array(reference["bits"]), bytes_D).bpb_difference
         rows.append(
-            {key: point[key] for key in ("recipe", "setting", "bits_per_weight", "order_0_bytes", "bytes")}
+            {key: point[key] for key in POINT_KEYS if key in point}
             | {"kl": sum(point["kl"]) / tokens_D.sum(), "bpb_increase": change.value, "half_width": change.half_width}
         )
+    curves = make_curves(points, steps)
+    targets = [point for point in points if point["recipe"] == "row"] if len(curves) > 1 else []
+    return {"points": rows, "comparisons": [compare_at(target, curves, tokens_D) for target in targets]}
+
+
+def make_curves(points: list[dict], steps: Sequence[tuple[str, str, str]] = STEPS) -> dict[str, Curve]:
+    """The curve of each step that was measured, by its name."""
     curves = {}
-    for name, recipe, codec in STEPS:
+    for name, recipe, codec in steps:
         measured = [point for point in points if point["recipe"] == recipe and codec in point["bytes"]]
         if measured:
             sizes = np.array([point["bytes"][codec] for point in measured])
             curves[name] = Curve(sizes, np.array([point["kl"] for point in measured]))
-    targets = [point for point in points if point["recipe"] == "row"] if len(curves) > 1 else []
-    return {"points": rows, "comparisons": [compare_at(target, curves, tokens_D) for target in targets]}
+    return curves
 
 
 def compare_at(target: dict, curves: dict[str, Curve], tokens_D: np.ndarray) -> dict:

@@ -112,7 +112,7 @@ class MeasuredRun:
         return DivergenceScorer(self._run, self._folder, self._args.split, self._args.tokens, "cpu")
 
     def measure(self, form: str, base_step: float) -> dict:
-        """A point, from the cache if it is there: base_step, bytes, and by document nats of divergence and tokens."""
+        """A point, from the cache if it is there: base_step, bytes, and what the scorer gives of each document."""
         key = self._identity | {"form": form, "base_step": base_step}
         point = self._cache.get(key)
         if point is None:
@@ -129,8 +129,7 @@ class MeasuredRun:
         stored = codes_io.to_storage(quantized, self._run.unquantized)
         options = {"codec": "ans", "brotli_quality": 11, "trellis_states": coding.trellis_states}
         size = len(writer.pack(stored, self._run.model_cfg, upstream_splits=("train",), **options))
-        scores = self._scorer.score(quantized_tensor.dequantize_state_dict(stored))
-        return {"bytes": size, "kl": scores["kl"], "tokens": scores["tokens"]}
+        return {"bytes": size, **self._scorer.score(quantized_tensor.dequantize_state_dict(stored))}
 
 
 def compare_forms(points: dict[str, list[dict]]) -> Comparisons:
