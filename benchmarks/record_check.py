@@ -14,61 +14,27 @@ import time
 from pathlib import Path
 
 import hardware
-import record_run
+import record_forecast
+import record_results
+import record_settings
 import torch
+from record_stages import NOT_RUN_ROW, ProfileRun
 
+from benchmarks.measured_process import read_usage, run_measured
 from golf.artifacts import io
 from golf.cli.preflight import forecast
-from golf.cli.preflight.forecast import Forecast
-from golf.config.loader import Config
-from golf.model import flops
 
 RESULTS_DIR = Path(__file__).parent / "results"
 STEP_SCRIPT = Path(__file__).parent / "train_step.py"
-RECORD_PROFILE = record_run.ROOT / "profiles" / "record.yaml"
+STEP_FILE = "step.json"
 STEP_LIMIT_SHARE = 1 / 3  # of the minutes, for the steps alone
-STAGE_OF_ROW = {"train": "train", "calibrate": "calibrate", "quantize": "quantize", "compress": "compress"}
 OVERRIDES = {"fetch.source": "docs", "fetch.val_percent": 5.0, "fetch.dev_percent": 2.0}
-CPU_EXECUTION = {"device": "cpu", "compile": "off", "dtype": "float32"}
 TINY_OVERRIDES = {
     "fetch.source": "stdlib",
     "fetch.val_percent": 2.0,
     "fetch.dev_percent": 2.0,
-    **{f"{stage}.{key}": value for stage in ("train", "ema", "ttt", "calibrate", "evaluate")
-       for key, value in CPU_EXECUTION.items()},
-    "model.vocab_size": 512,
-    "model.n_layers": 3,
-    "model.d_model": 32,
-    "model.n_heads": 4,
-    "model.n_kv_heads": 2,
-    "model.d_ff": 64,
-    "model.context_length": 64,
-    "model.rope_dims": 4,
-    "model.recur_start": 1,
-    "model.recur_end": 1,
-    "model.parallel_residual_from": 2,
-    "train.batch_tokens": 1024,
-    "train.micro_batch_tokens": 512,
-    "train.muon_momentum_warmup_steps": 10,
-    "train.reserve_s": 1.0,
-    "train.log_every": 10,
-    "train.dev_every": None,
-    "train.dev_tokens": 1024,
-    "ema.eval_batch_tokens": 4096,
-    "ttt.stride": 32,
-    "ttt.eval_batch_tokens": 2048,
-    "ttt.chunk_tokens": 1024,
-    "ttt.batch_tokens": 1024,
-    "calibrate.batches": 2,
-    "calibrate.batch_tokens": 1024,
-    "calibrate.micro_batch_tokens": 512,
-    "calibrate.sensitivity_tokens": 1024,
-    "quantize.min_weights": 256,
-    "compress.limit_bytes": 100_000,
-    "evaluate.stride": 32,
-    "evaluate.eval_batch_tokens": 2048,
-    "evaluate.proof_places": 1,
-}  # fmt: skip
+    **record_settings.TINY_OVERRIDES,
+}
 PROFILES = {"record": OVERRIDES, "tiny": TINY_OVERRIDES}
 
 
@@ -100,17 +66,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check_machine(args: argparse.Namespace, work_dir: Path, deadline_s: float) -> dict:
-    """Forecast and measure; rows hold (figure, unit, forecast, measured), None for what is NOT-RUN."""
-    cfg = record_run.copy_project(work_dir, record_run.make_params(RECORD_PROFILE, make_overrides(args)))
+    """Forecast and measure; rows hold figure, unit, forecast and measured, None for what is NOT-RUN."""
+    params_tree = record_settings.make_params(record_settings.RECORD_PROFILE, make_overrides(args))
+    links = {params_tree["fetch"]["path"]: args.text} if args.text else {}
+    run = ProfileRun(work_dir, params_tree, corpus={}, links=links)
     device = torch.device(args.device)
     machine = hardware.describe_machine(device)
-    stages = {"steps": time_steps(work_dir, deadline_s - time.monotonic())}
-    stages |= record_run.run_stages(work_dir, deadline_s)
-    tokens = read_split_tokens(work_dir)
-    hardware_name = choose_hardware(machine["machine"], device)
-    made = forecast.make_forecast(cfg, hardware_name, split_tokens=tokens)
-    measured = record_run.collect_metrics(work_dir)
-    rows = [*list_step_rows(cfg, made, work_dir / "step.json"), *list_run_rows(made, measured, stages)]
+    steps = time_steps(run.folder, deadline_s - time.monotonic())
+    stages = {"steps": steps} | {stage: run.rows[stage] for stage in run.run_stages(deadline_s)}
+    tokens = record_forecast.read_split_tokens(run.folder / "artifacts")
+    hardware_name = record_forecast.choose_hardware(machine["machine"], device)
+    made = forecast.make_forecast(run.cfg, hardware_name, split_tokens=tokens)
+    rows = record_forecast.list_step_rows(run.cfg, made, read_steps(run.folder / STEP_FILE))
+    measured = record_results.collect_metrics(run.folder / "artifacts")
     return {
         **machine,
         "profile": args.profile,
@@ -118,71 +86,37 @@ def check_machine(args: argparse.Namespace, work_dir: Path, deadline_s: float) -
         "calibration": made.record["calibration"],
         "split_tokens": tokens,
         "stages": stages,
-        "rows": [dict(zip(("figure", "unit", "forecast", "measured"), row, strict=True)) for row in rows],
+        "rows": rows + record_forecast.list_run_rows(made, measured, stages),
     }
 
 
 def make_overrides(args: argparse.Namespace) -> dict[str, object]:
     """The changes to the record profile, by dotted key."""
-    overrides = record_run.PARAM_OVERRIDES | PROFILES[args.profile]
+    overrides = record_settings.PARAM_OVERRIDES | PROFILES[args.profile]
     if args.device == "cpu":
         overrides |= {f"{stage}.device": "cpu" for stage in ("train", "ema", "ttt", "calibrate", "evaluate")}
     if args.text:
-        overrides |= {"fetch.source": "files", "fetch.path": str(args.text.resolve())}
+        overrides |= {"fetch.source": "files", "fetch.path": "texts"}
     return overrides | {"train.limit_s": 60 * args.train_minutes + float(str(overrides["train.reserve_s"]))}
 
 
-def time_steps(work_dir: Path, seconds_left: float) -> dict:
-    """Time steps without and with recurrence in a process of its own, which writes step.json."""
+def time_steps(folder: Path, seconds_left: float) -> dict:
+    """Time steps without and with recurrence in a process of its own, which writes STEP_FILE; its row of stages."""
+    limit_s = STEP_LIMIT_SHARE * seconds_left
+    if limit_s <= 0:
+        return NOT_RUN_ROW | {"status": "NOT-RUN, no time was left"}
     command = [sys.executable, str(STEP_SCRIPT), "--profile", "params.yaml", "--ours-only", "--turns", "2"]
-    return record_run.run_timed([*command, "--json", "step.json"], work_dir, STEP_LIMIT_SHARE * seconds_left)
+    try:
+        usage_path = folder / "steps.jsonl"
+        exit_code = run_measured([*command, "--json", STEP_FILE], usage_path, cwd=folder, timeout_s=limit_s)
+    except TimeoutError as error:
+        return NOT_RUN_ROW | {"status": f"NOT-RUN, {error}"}
+    return read_usage(usage_path) | {"status": "ok" if exit_code == 0 else f"failed, exit code {exit_code}"}
 
 
-def read_split_tokens(work_dir: Path) -> dict[str, int]:
-    """Tokens of dev and val; empty when fetch did not end."""
-    paths = {split: work_dir / "artifacts/fetch" / split / "index.json" for split in ("dev", "val")}
-    return {split: io.read_json(path)["tokens"] for split, path in paths.items() if path.is_file()}
-
-
-def choose_hardware(name: str, device: torch.device) -> str:
-    """The machine of ``golf preflight`` that is nearest: this CPU, the A100, or else the H100."""
-    if device.type == "cpu":
-        return "cpu"
-    return "a100" if "A100" in name else "h100"
-
-
-def list_step_rows(cfg: Config, made: Forecast, path: Path) -> list[tuple[str, str, float | None, float | None]]:
-    """ms, MFU and peak memory of a step, before and with recurrence."""
-    step = made.record["step"]
-    measured = {row["recurrent"]: row["ours"] for row in io.read_json(path)["rows"]} if path.is_file() else {}
-    rows = []
-    for recurrent, label in ((False, "before recurrence"), (True, "with recurrence")):
-        predicted_ms, stats = step["ms_recurrent" if recurrent else "ms"], measured.get(recurrent)
-        if predicted_ms is None:
-            continue
-        peak = made.hardware.peak_flops * made.hardware.n_devices
-        speed = cfg.train.batch_tokens / predicted_ms * 1e3
-        predicted_mfu = flops.mfu(cfg.model, recurrent=recurrent, tokens_per_second=speed, peak_flops_per_s=peak)
-        rows.append((f"step {label}", "ms", predicted_ms, stats and 1e3 * stats["seconds"]))
-        rows.append((f"MFU {label}", "%", 100 * predicted_mfu, stats and 100 * stats["mfu"]))
-    peaks = [stats["peak_bytes"] for stats in measured.values() if stats["peak_bytes"] is not None]
-    memory = made.record["memory_bytes"]["total"] / 1e9
-    return [*rows, ("peak memory of a step", "GB", memory, max(peaks) / 1e9 if peaks else None)]
-
-
-def list_run_rows(
-    made: Forecast, measured: dict, stages: dict[str, dict]
-) -> list[tuple[str, str, float | None, float | None]]:
-    """Steps, seconds of the scoring modes, bytes of the file, and seconds of stages."""
-    record, metrics, sizes = made.record, measured.get("metrics", {}), measured.get("sizes", {})
-    rows = [("training steps", "steps", record["steps"], measured.get("steps"))]
-    names = {"plain": "plain windows", "sliding": "sliding windows", "ttt": "test-time training"}
-    rows += [(names[mode], "s", record["mode_seconds"][mode], metrics.get(f"seconds_{mode}")) for mode in names]
-    rows.append(("model and code", "bytes", record["artifact_bytes"], sizes.get("artifact_bytes")))
-    for name, stage in STAGE_OF_ROW.items():
-        seconds = stages[stage]["seconds"] if stages[stage]["status"] == "ok" else None
-        rows.append((f"stage {name}, whole process", "s", record["stages"][name]["seconds"], seconds))
-    return rows
+def read_steps(path: Path) -> dict[bool, dict]:
+    """What train_step.py measured, by whether recurrence is active."""
+    return {row["recurrent"]: row["ours"] for row in io.read_json(path)["rows"]} if path.is_file() else {}
 
 
 def format_table(result: dict) -> str:
@@ -195,11 +129,8 @@ def format_table(result: dict) -> str:
         f"{'':<34}{'forecast':>14}{'measured':>14}{'difference':>12}",
     ]
     for row in result["rows"]:
-        predicted, measured = row["forecast"], row["measured"]
-        spec = ",.0f" if row["unit"] in ("steps", "bytes") else ",.2f"
-        texts = ["NOT-RUN" if value is None else format(value, spec) for value in (predicted, measured)]
-        difference = f"{measured / predicted - 1:+.1%}" if predicted and measured is not None else ""
-        lines.append(f"{row['figure'] + ', ' + row['unit']:<34}{texts[0]:>14}{texts[1]:>14}{difference:>12}")
+        name, *cells = record_forecast.format_row(row)
+        lines.append(f"{name:<34}{cells[0]:>14}{cells[1]:>14}{cells[2]:>12}")
     lines.append("")
     lines += [f"{name}: {row['status']}" for name, row in result["stages"].items() if row["status"] != "ok"]
     lines.append("Seconds of a stage's process count imports and compilation, which the forecast does not.")

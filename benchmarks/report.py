@@ -84,7 +84,8 @@ def _format_record_run(path: Path, data: dict[str, Any]) -> str:
     return (
         f"The record model, trained for {train_s:.0f} s on one {_format_machine(path, data)} "
         f"({steps:,.0f} steps, {_get_typed(path, data, 'text', str)}): {scores} bpb, "
-        f"{n_bytes:,.0f} bytes of {limit_bytes:,.0f}. Not comparable with scores on FineWeb."
+        f"{n_bytes:,.0f} bytes of {limit_bytes:,.0f}. {_get_typed(path, data, 'note', str)} Not comparable with scores "
+        "on FineWeb."
     )
 
 

@@ -7,19 +7,20 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from golf.artifacts import io
 from golf.cli.preflight import forecast
 from golf.config import loader
 from tests.helpers.tiny_corpus import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import record_check
-import record_run
+import record_forecast
+import record_settings
+import record_stages
 
 
 def load_profile(folder, profile: str, device: str) -> loader.Config:
     args = argparse.Namespace(profile=profile, device=device, text=None, train_minutes=0.5)
-    params = record_run.make_params(record_check.RECORD_PROFILE, record_check.make_overrides(args))
+    params = record_settings.make_params(record_settings.RECORD_PROFILE, record_check.make_overrides(args))
     with open(folder / "params.yaml", "w", encoding="utf-8") as file:
         YAML(typ="safe").dump(params, file)
     return loader.load_config(folder / "params.yaml")
@@ -48,14 +49,11 @@ def test_without_a_gpu_it_says_not_run_and_names_the_form_for_a_cpu(monkeypatch,
 def test_figures_stand_beside_their_forecast_and_what_is_missing_is_not_run(tmp_path):
     cfg = load_profile(tmp_path, "record", "cuda")
     made = forecast.make_forecast(cfg, "h100", split_tokens={"val": 1000})
-    stats = {"seconds": 2 * made.record["step"]["ms"] / 1e3, "mfu": 0.25, "peak_bytes": 3e10}
-    io.write_json(tmp_path / "step.json", {"rows": [{"recurrent": False, "ours": stats}]})
-    stages = dict.fromkeys(record_run.STAGES, record_run.NOT_RUN_ROW) | {"train": {"status": "ok", "seconds": 9.0}}
-    rows = [
-        *record_check.list_step_rows(cfg, made, tmp_path / "step.json"),
-        *record_check.list_run_rows(made, {"steps": 7, "sizes": {"artifact_bytes": 15_999_000}}, stages),
-    ]
-    figures = [dict(zip(("figure", "unit", "forecast", "measured"), row, strict=True)) for row in rows]
+    steps = {False: {"seconds": 2 * made.record["step"]["ms"] / 1e3, "mfu": 0.25, "peak_bytes": 3e10}}
+    not_run = dict.fromkeys(record_stages.STAGES, record_stages.NOT_RUN_ROW)
+    stages = not_run | {"train": {"status": "ok", "seconds": 9.0}}
+    figures = record_forecast.list_step_rows(cfg, made, steps)
+    figures += record_forecast.list_run_rows(made, {"steps": 7, "sizes": {"artifact_bytes": 15_999_000}}, stages)
     result = {"machine": "a GPU", "torch": "2", "profile": "record", "forecast_for": "h100", "calibration": "fitted"}
     result |= {"split_tokens": {"val": 1000}, "stages": stages, "rows": figures}
     table = record_check.format_table(result).splitlines()
@@ -74,4 +72,12 @@ def test_figures_stand_beside_their_forecast_and_what_is_missing_is_not_run(tmp_
     [("NVIDIA H200", "cuda", "h100"), ("NVIDIA A100-SXM4-80GB", "cuda", "a100"), ("Some CPU", "cpu", "cpu")],
 )
 def test_the_forecast_is_that_of_the_nearest_machine(name, device, machine):
-    assert record_check.choose_hardware(name, torch.device(device)) == machine
+    assert record_forecast.choose_hardware(name, torch.device(device)) == machine
+
+
+def test_the_step_of_a_run_is_the_median_over_its_log_without_and_with_recurrence():
+    seconds = [0.0, 10.0, 20.0, 90.0, 100.0, 130.0, 160.0]  # the third interval holds something else
+    log = [{"step": 5 * i, "seconds": s, "recurrent": int(i > 3)} for i, s in enumerate(seconds)]
+    steps = record_forecast.measure_logged_steps(log)
+    assert {recurrent: row["seconds"] for recurrent, row in steps.items()} == {False: 2.0, True: 6.0}
+    assert record_forecast.measure_logged_steps([]) == {}

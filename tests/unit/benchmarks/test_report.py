@@ -17,6 +17,7 @@ RUN = MACHINE | {
     "steps": 1234,
     "train_seconds": 300.2,
     "text": "prose",
+    "note": "Undertrained: 9 tokens.",
     "metrics": {"val_bpb_plain": 1.25, "val_bpb_ttt": 1.2, "artifact_bytes": 15_999_000, "limit_bytes": 16_000_000},
 }
 
@@ -38,6 +39,7 @@ def test_each_row_names_its_machine_and_missing_measurements_are_not_run(results
     )
     assert rows[5] == "| score-first TTT, record | NVIDIA H200 | 6 s | 2.5 s | 2.40 |  |  |"
     assert "300 s on one NVIDIA H200 (1,234 steps, prose): plain 1.2500, ttt 1.2000 bpb" in rows[-1]
+    assert rows[-1].endswith("16,000,000. Undertrained: 9 tokens. Not comparable with scores on FineWeb.")
 
 
 def test_an_empty_folder_gives_a_table_of_not_run(tmp_path):
