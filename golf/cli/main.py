@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in _RENAMED_COMMANDS:
         print(f"golf {argv[0]}: renamed, use {_RENAMED_COMMANDS[argv[0]]}", file=sys.stderr)
         return 2
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(argv)
     try:
         print(args.run(args), flush=True)
     except ReportFailedError as report:

@@ -13,7 +13,7 @@ from golf.compliance.provenance import read_plan
 from golf.config import loader
 from golf.data import split_reader
 from golf.data.tokenizer import Tokenizer
-from golf.errors import InputError
+from golf.errors import ArtifactError, InputError
 from golf.evaluation import ledger
 from golf.evaluation.loaded_model import read_transform_name
 from golf.evaluation.text_codec.codec import EncodedText, PassConfig, TextCodec
@@ -37,6 +37,9 @@ class CodecFiles:
         headline, stride, order = loader.load_sections("evaluate.headline", "evaluate.stride", "evaluate.order")
         if order != "stream":
             raise InputError(f"evaluate.order: encode and decode follow the stream, got {order}; set it to stream")
+        for path in (self.artifact, self.tokenizer, self.plan):
+            if not path.is_file():
+                raise ArtifactError(path, "not found", io.RERUN_HINT)
         codec = TextCodec(
             self.artifact, Tokenizer.open(self.tokenizer), read_transform_name(self.tokenizer), quiet=quiet
         )

@@ -191,8 +191,9 @@ def _exit_with_error(
 ) -> NoReturn:
     """Print one message, and how to get the last good artifacts back; then exit. priority: see report_fatal."""
     hint = (
-        f"\nDVC removes a stage's outputs before it runs; restore the last good ones with: dvc checkout {stage} "
-        f"(or, once the error is fixed, outputs and metrics from the cache with: dvc repro)"
+        f"\nA stage's last outputs are removed before it runs. Restore those that DVC's cache has with: dvc checkout "
+        f"{stage}, and the committed figures with: git checkout artifacts/{stage}; once the error is fixed, dvc repro "
+        f"makes them or takes them from the cache"
     )
     text = f"\n{stage}: {message}{hint if show_hint else ''}"
     if ERROR_DIR_ENV in os.environ:

@@ -53,7 +53,7 @@ def run_failing_stage(name: str, capfd, exit_code: int = 1) -> str:
     assert exit_info.value.code == exit_code, stderr
     assert "Traceback" not in stderr
     assert stderr.count(f"\n{name}: ") == 1
-    assert f"restore the last good ones with: dvc checkout {name} (" in stderr
+    assert f"dvc checkout {name}, and the committed figures with: git checkout artifacts/{name};" in stderr
     assert not list(Path().rglob("*.partial"))
     assert_files_readable(Path("artifacts") / name)
     return stderr

@@ -52,9 +52,12 @@ class RunFiles:
         return json_records.read_record(path, seconds=Seconds, hardware=str) if path.is_file() else None
 
     def measure_outputs(self, stage: str) -> int | None:
-        """Return the bytes of a stage's outputs; None without any. run.json, which DVC does not track, is left out."""
+        """Return the bytes of a stage's outputs; None without any.
+
+        Left out are run.json, which DVC does not track, and metrics.json, which a clone has without the outputs.
+        """
         files = [path for path in (self.folder / stage).rglob("*") if path.is_file()]
-        outputs = [path for path in files if path.name != "run.json" and not path.name.startswith(".")]
+        outputs = [p for p in files if p.name not in ("run.json", "metrics.json") and not p.name.startswith(".")]
         return sum(path.stat().st_size for path in outputs) if outputs else None
 
     def name(self, path: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_the_text_codec_refuses_what_is_no_file(tmp_path, monkeypatch, capsys, c
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_text_codec_names_the_missing_artifact_and_what_makes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    Path("text").write_text("some text")
+    assert main(["encode", "text"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("golf encode: artifacts/compress/model.golf: not found; ")
+    assert "dvc repro compress" in message
+
+
 def test_validate_names_the_profile_and_every_problem(tmp_path, capsys):
     text = (ROOT / "profiles/laptop.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text)
@@ -121,7 +132,14 @@ def test_a_renamed_command_is_a_wrong_argument_and_names_the_new_one(capsys, com
     assert capsys.readouterr().err == f"golf {command}: renamed, use {new_name}\n"
 
 
-@pytest.mark.parametrize("argv", [[], ["no-such-command"], ["inspect"], ["check-submission", "--baseline", "other"]])
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("usage: golf")
+    assert "check-submission" in shown
+
+
+@pytest.mark.parametrize("argv", [["no-such-command"], ["inspect"], ["check-submission", "--baseline", "other"]])
 def test_wrong_arguments_have_exit_code_2(capsys, argv):
     with pytest.raises(SystemExit) as stopped:
         main(argv)

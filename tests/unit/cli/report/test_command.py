@@ -11,6 +11,7 @@ import pytest
 from golf.artifacts import io
 from golf.cli.main import main
 from golf.cli.report import command, score_sections
+from golf.cli.report.run_files import RunFiles
 from golf.compliance.check_result import FAIL, UNRULED, CheckResult
 from golf.evaluation.ledger import LedgerData
 from tests.helpers import report_pages, report_run
@@ -95,6 +96,14 @@ def test_what_is_missing_says_not_run_with_its_file_and_how_to_make_it(run_dir, 
         text = read_section(root, anchor)
         assert f"NOT-RUN: {path} is missing; " in text
         assert re.search(r"dvc repro|PYTHONPATH=\. python benchmarks", text)
+
+
+def test_a_stage_without_outputs_has_written_no_bytes(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/metrics.json").write_text("{}")
+    assert RunFiles(tmp_path, tmp_path).measure_outputs("train") is None
+    (tmp_path / "train/log.csv").write_text("step\n1\n")
+    assert RunFiles(tmp_path, tmp_path).measure_outputs("train") == 7
 
 
 def test_an_empty_table_is_a_measurement_that_was_not_made(run_dir):
