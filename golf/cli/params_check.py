@@ -28,14 +28,20 @@ def _require_fetch_inputs(cfg: FetchConfig, vocab_size: int) -> None:
     """Check the paths that fetch reads: DVC would name a missing one without its key."""
     if cfg.source == "files" and not Path(cfg.path).is_dir():
         raise InputError(f"fetch.path: {cfg.path}: no such folder; put your texts there, or name their folder")
-    if cfg.tokenizer == "train" or cfg.source == "hub":  # an export has its own tokenizer
+    if cfg.source == "hub":  # an export has its own tokenizer
+        return
+    from golf.data import tokenizer as tokenizers
+    from golf.data import transforms
+
+    if cfg.tokenizer == tokenizers.TRAIN_TOKENIZER:
         return
     if not Path(cfg.tokenizer).is_file():
-        hint = "give the path of a SentencePiece model, or train"
+        hint = f"give the path of a SentencePiece model, or {tokenizers.TRAIN_TOKENIZER}"
         raise InputError(f"fetch.tokenizer: {cfg.tokenizer}: no such file; {hint}")
-    from golf.data.tokenizer import Tokenizer
-
-    Tokenizer.open(cfg.tokenizer).require_vocab_size(vocab_size)
+    tokenizer = tokenizers.Tokenizer.open(cfg.tokenizer)
+    tokenizer.require_vocab_size(vocab_size)
+    tokenizer.require_symbols(transforms.get_transform(cfg.transform).symbols)
+    tokenizer.require_text_unchanged()
 
 
 def _require_devices(cfg: Config) -> None:

@@ -1,11 +1,13 @@
 """golf/cli/params_check.py: golf validate checks the files, the class and the devices that valid settings name"""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from golf.cli.main import main
@@ -89,6 +91,27 @@ def test_a_tokenizer_of_another_vocabulary_is_refused_with_both_sizes(capsys, ti
     assert read_problem(capsys).startswith(expected)
     write_params((TRAINED, "  tokenizer: own.model "), (f"vocab_size: {size}", f"vocab_size: {VOCABULARY}"))
     assert main(["validate"]) == 0
+
+
+def test_a_tokenizer_is_refused_where_fetch_refuses_it(capsys, tiny_corpus):
+    size = LAPTOP.partition("vocab_size: ")[2].split()[0]
+    own = (TRAINED, "  tokenizer: own.model "), (f"vocab_size: {size}", f"vocab_size: {VOCABULARY}")
+    Path("own.model").write_bytes(trainer.train_tokenizer(tiny_corpus, VOCABULARY))
+    write_params(*own, ("transform: none ", "transform: caseops "))
+    assert read_problem(capsys).startswith("own.model: has no piece for U+E001, U+E002")
+    folding = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line for text in tiny_corpus for line in text.split("\n") if line),
+        model_writer=folding,
+        vocab_size=VOCABULARY,
+        model_type="bpe",
+        normalization_rule_name="nmt_nfkc_cf",
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    Path("own.model").write_bytes(folding.getvalue())
+    write_params(*own)
+    assert read_problem(capsys).startswith("own.model: its normalizer changes 'A' to 'a'")
 
 
 def test_a_file_that_is_no_tokenizer_is_refused_except_for_an_export_which_has_its_own(capsys):
