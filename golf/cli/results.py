@@ -10,6 +10,7 @@ from golf.cli import verification
 from golf.compliance import verdict
 from golf.compliance.check_result import NOT_RUN
 from golf.config import loader
+from golf.evaluation.scoring_loop import MODES
 
 __all__ = ["format_stale_warning", "render_table", "render_verdict"]
 
@@ -32,7 +33,7 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
     verdict_text = metrics.get("verdict", NOT_RUN)
     invalid_modes = metrics.get("invalid_modes", "").split(", ")
     lines = ["", f"{'scoring mode':<18}{'val bpb':>10}{'± s.e.':>10}{'seconds':>10}"]
-    for mode in ("plain", "sliding", "ttt"):
+    for mode in MODES:
         is_invalid = verdict_text.startswith(verdict.INVALID) or mode in invalid_modes
         marks = f"  {verdict.INVALID}" * is_invalid + "  <- headline" * (mode == metrics.get("headline"))
         specs = {f"val_bpb_{mode}": ".4f", f"val_bpb_{mode}_se": ".4f", f"seconds_{mode}": ".1f"}

@@ -18,18 +18,19 @@ from golf.compliance.catalog import CHECKS
 from golf.errors import ArtifactError
 from golf.evaluation import bpb, ledger
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.scoring_loop import MODES
 
 __all__ = ["METRICS_TYPES", "verify_evaluation"]
 
-METRICS_TYPES: dict[str, Any] = {  # of metrics.json; the names of modes are those of golf.evaluation.scoring_loop
+METRICS_TYPES: dict[str, Any] = {  # of metrics.json
     "headline": str,
     "verdict": str,
     "invalid_modes": str,
     "code_counted": str,
     "comparable_with_fineweb": bool,
-    **{f"val_bpb{suffix}": float for suffix in ("", "_plain", "_sliding", "_ttt")},
-    **{f"val_bpb_{mode}_se": float | None for mode in ("plain", "sliding", "ttt")},
-    **{f"seconds_{mode}": Seconds for mode in ("plain", "sliding", "ttt")},
+    **{f"val_bpb{suffix}": float for suffix in ("", *(f"_{mode}" for mode in MODES))},
+    **{f"val_bpb_{mode}_se": float | None for mode in MODES},
+    **{f"seconds_{mode}": Seconds for mode in MODES},
     "val_bpb_clean": float | None,
     "val_contamination": float | None,
     "val_loss": float,

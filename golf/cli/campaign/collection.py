@@ -23,10 +23,10 @@ from golf.config import yaml_reader
 from golf.errors import ArtifactError, InputError
 from golf.evaluation import bpb, ledger
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.scoring_loop import MODES
 
-__all__ = ["DOCUMENTS_KIND", "MODES", "collect_run", "read_documents"]
+__all__ = ["DOCUMENTS_KIND", "collect_run", "read_documents"]
 
-MODES = ("plain", "sliding", "ttt")
 DOCUMENTS_KIND = "campaign_documents"
 _DATA_PATHS = tuple(f"artifacts/fetch/{name}" for name in ("train", "dev", "val", "tokenizer.model"))
 _SHARED_PATHS = {  # the file of each stage that shows whether two runs share its result

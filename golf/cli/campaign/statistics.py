@@ -12,9 +12,9 @@ import numpy as np
 
 from golf.cli.campaign import collection
 from golf.cli.campaign.baseline import Baseline, bits_to_nats, is_invalid, require_comparable
-from golf.cli.campaign.collection import MODES
 from golf.cli.campaign.state import Campaign
 from golf.evaluation import significance
+from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import PairedDifference, PairedTest, WelchTest
 from golf.submission.record_margin import MIN_GAIN_NATS, SAME_TOKENIZER_RATIO
 

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from golf.cli.campaign.collection import MODES
 from golf.compliance.check_result import NOT_RUN
+from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import CONFIDENCE_LEVEL
 
 __all__ = ["TEST_TITLES", "describe_documents", "format_test", "render_report"]

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from golf.cli.commands.outcomes import UsageError, add_report_options, finish_report
+from golf.cli.commands.scoring_modes import MODES
 
 __all__ = ["add_commands"]
 
@@ -14,7 +15,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "results", help="show the last run: bpb, bytes, seconds, verdict", epilog="example: golf results"
     )
     results.add_argument("--bytes", action="store_true", help="show the reading by bytes that golf prove wrote")
-    results.add_argument("--mode", choices=("plain", "sliding", "ttt"), default="ttt", help="of --bytes (%(default)s)")
+    results.add_argument("--mode", choices=MODES, default="ttt", help="of --bytes (%(default)s)")
     results.set_defaults(run=_run_results)
 
     plot = commands.add_parser(

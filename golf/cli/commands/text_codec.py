@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from golf.cli.commands.outcomes import UsageError
+from golf.cli.commands.scoring_modes import MODES
 
 __all__ = ["add_commands"]
 
@@ -21,7 +22,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     encode.add_argument(
         "--split", choices=("dev", "val"), help="encode this split's tokens; its text: a document a line"
     )
-    encode.add_argument("--mode", choices=("plain", "sliding", "ttt"), help="scoring mode; default: evaluate.headline")
+    encode.add_argument("--mode", choices=MODES, help="scoring mode; default: evaluate.headline")
     encode.add_argument(
         "--predict", action="store_true", help="predict each token anew, keeping no keys and values: much slower"
     )

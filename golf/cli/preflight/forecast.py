@@ -11,6 +11,7 @@ from golf.cli.preflight.hardware import HARDWARE, Hardware, measure_cpu
 from golf.config.loader import Config
 from golf.config.training import TrainConfig
 from golf.distributed import machine_probe
+from golf.evaluation.scoring_loop import MODES
 from golf.model import flops
 
 __all__ = ["Forecast", "compute_mfu", "count_steps", "make_forecast"]
@@ -173,7 +174,7 @@ def _memory_s_per_token(cfg: Config) -> float:
 def _predict_modes(cfg: Config, machines: _Machines, val_tokens: int | None) -> dict[str, float | None]:
     """Seconds of each scoring mode over val, without proof; None where val's tokens are known only after fetch."""
     if val_tokens is None:
-        return dict.fromkeys(("plain", "sliding", "ttt"))
+        return dict.fromkeys(MODES)
     plain_s = val_tokens * _predict_forward_s(cfg, machines, "evaluate")
     sliding_s = plain_s * cfg.model.context_length / cfg.evaluate.stride
     learning_s = val_tokens / cfg.ttt.batch_tokens * cfg.ttt.epochs * machines["evaluate"][0].fixed_s

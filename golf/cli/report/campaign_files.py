@@ -7,9 +7,9 @@ import numpy as np
 
 from golf.cli.campaign import collection, statistics
 from golf.cli.campaign.baseline import Baseline
-from golf.cli.campaign.collection import MODES
 from golf.cli.campaign.state import Campaign
 from golf.errors import ArtifactError, InputError
+from golf.evaluation.scoring_loop import MODES
 
 __all__ = ["CampaignFiles", "DocumentSums", "open_campaign_files"]
 

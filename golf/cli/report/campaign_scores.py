@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from golf.cli.campaign import table
-from golf.cli.campaign.collection import MODES
 from golf.cli.report import page, score_sections, svg
 from golf.cli.report.campaign_files import CampaignFiles, DocumentSums
 from golf.cli.report.page import Section
 from golf.cli.report.svg import Axis, Series
 from golf.compliance.check_result import NOT_RUN
 from golf.compliance.verdict import INVALID
+from golf.evaluation.scoring_loop import MODES
 
 __all__ = [
     "baseline_section",

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.errors import ArtifactError
+from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import leb128
 
-__all__ = ["DIGEST_BYTES", "MODES", "Header", "pack", "parse", "text_digest"]
+__all__ = ["DIGEST_BYTES", "Header", "pack", "parse", "text_digest"]
 
 _MAGIC, _VERSION = b"GTX", 1
 _PREAMBLE, _FIXED = struct.Struct("<3sBI"), struct.Struct("<BB3s4s4s4s4s4s16s")
 DIGEST_BYTES = 16
-MODES = ("plain", "sliding", "ttt")
-_SPLIT_BIT, _PREDICT_BIT, _KNOWN_BITS = 4, 8, 15  # the lowest two bits are the mode
+_SPLIT_BIT, _PREDICT_BIT, _KNOWN_BITS = 4, 8, 15  # the lowest two bits are the index of the mode
 _MAX_TARGETS = 1 << 40  # a header that claims more is damaged
 _HINT = "encode the text again, or get the file again"
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from golf.errors import ArtifactError
+from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import container
 from golf.evaluation.text_codec.container import Header
 
@@ -25,12 +26,17 @@ HEADER = Header(
 DATA = container.pack(HEADER, b"side", b"code of the tokens")
 
 
-@pytest.mark.parametrize("mode", container.MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n_targets", [0, 127, 128, 1 << 40])
 def test_a_header_comes_back(mode, n_targets):
     header = dataclasses.replace(HEADER, mode=mode, n_targets=n_targets, is_split=False, uses_predict=True)
     for side, code in ((b"", b""), (b"s" * 300, b"c")):
         assert container.parse("x", container.pack(header, side, code)) == (header, side, code)
+
+
+def test_each_mode_keeps_its_number_in_the_file():
+    numbers = {mode: container.pack(dataclasses.replace(HEADER, mode=mode), b"", b"")[8] & 3 for mode in MODES}
+    assert numbers == {"plain": 0, "sliding": 1, "ttt": 2}
 
 
 def test_header_and_checksum_take_at_most_56_bytes():
