@@ -10,18 +10,16 @@ from golf.cli.preflight import size_forecast, step_work
 from golf.cli.preflight.hardware import HARDWARE, Hardware, measure_cpu
 from golf.config.loader import Config
 from golf.config.training import TrainConfig
-from golf.distributed import machine_probe
+from golf.data.hub.manifest import KNOWN_TOTALS
+from golf.distributed import device
 from golf.evaluation.scoring_loop import MODES
 from golf.model import flops
 
 __all__ = ["Forecast", "compute_mfu", "count_steps", "make_forecast"]
 
-_MIN_BF16_SPEEDUP = 1.3  # as golf.distributed.device chooses for dtype: auto on a CPU
 _SHARD_TOKENS = 100_000_000  # of a train shard of the hub
-_CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch: the exports' val, and the committed run's corpus
-    "sp8192": {"val": 40_540_160},
-    "sp8192_lossless_caps_caseops_v1_reserved": {"val": 47_851_520},
-    "docs": {"train": 5_179_946, "dev": 78_840, "val": 210_194},
+_CORPUS_TOKENS: dict[str, dict[str, int]] = {  # known before fetch, by fetch.source: those of the committed run
+    "docs": {"dev": 78_840, "val": 210_194},
 }
 _GPTQ_S_PER_WEIGHT = 2.77 / 35.9e6  # one solve on two cores, and one packing by each codec: benchmarks/README.md
 _PACK_S_PER_WEIGHT = {"brotli": 65 / 35.9e6, "ans": 0.89 / 35.9e6}
@@ -52,8 +50,7 @@ def make_forecast(
     split_tokens: of dev and val; None: those that are known before fetch.
     """
     if hardware_name == "cpu":
-        is_fast = cfg.train.dtype == "auto" and machine_probe.measure_bf16_speedup() >= _MIN_BF16_SPEEDUP
-        dtype = torch.bfloat16 if cfg.train.dtype == "bfloat16" or is_fast else torch.float32
+        dtype, _ = device.resolve_dtype(cfg.train.dtype, torch.device("cpu"))
         hardware = measure_cpu(dtype)
     else:
         dtype, hardware = torch.float32 if cfg.train.dtype == "float32" else torch.bfloat16, HARDWARE[hardware_name]
@@ -132,7 +129,8 @@ def _find_split_tokens(cfg: Config) -> Mapping[str, int]:
     """Tokens of dev and val where they are known before fetch."""
     if cfg.fetch.source == "hub":
         dev_tokens = round(cfg.fetch.dev_percent / 100 * cfg.hub.train_shards * _SHARD_TOKENS)
-        return _CORPUS_TOKENS.get(cfg.hub.variant, {}) | {"dev": dev_tokens}
+        totals = KNOWN_TOTALS.get(cfg.hub.variant)
+        return {"dev": dev_tokens} if totals is None else {"dev": dev_tokens, "val": totals.n_targets}
     return _CORPUS_TOKENS.get(cfg.fetch.source, {})
 
 
@@ -276,8 +274,8 @@ def _predict_download(cfg: Config) -> int:
     """Bytes of the shards that fetch downloads, two bytes a token; 0 for texts that are already here."""
     if cfg.fetch.source != "hub":
         return 0
-    val = _CORPUS_TOKENS.get(cfg.hub.variant, {}).get("val", _CORPUS_TOKENS["sp8192"]["val"])
-    return 2 * (cfg.hub.train_shards * _SHARD_TOKENS + val)
+    val_tokens = KNOWN_TOTALS.get(cfg.hub.variant, KNOWN_TOTALS["sp8192"]).n_targets
+    return 2 * (cfg.hub.train_shards * _SHARD_TOKENS + val_tokens)
 
 
 def compute_mfu(forecast: Forecast, cfg: Config) -> float:

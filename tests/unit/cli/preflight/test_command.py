@@ -11,6 +11,7 @@ from golf.cli.main import main
 from golf.cli.preflight import command, forecast
 from golf.cli.preflight.hardware import HARDWARE
 from golf.config import loader
+from tests.helpers import committed
 from tests.helpers.tiny_corpus import ROOT
 
 RECORD = ["preflight", "--params", "profiles/record.yaml", "--hardware", "h100x8"]
@@ -143,6 +144,19 @@ def test_the_modes_that_are_no_headline_are_summed_and_given_tokens_replace_the_
     assert twice["stages"]["ema"]["seconds"] == pytest.approx(2 * stages["ema"]["seconds"], rel=0.01, abs=0.02)
     unlearned = dataclasses.replace(cfg, ttt=dataclasses.replace(cfg.ttt, method="none"))
     assert forecast.make_forecast(unlearned, "h100").record["mode_seconds"]["ttt"] < modes["ttt"]
+
+
+def test_the_tokens_of_the_docs_are_those_of_the_committed_run(monkeypatch):
+    slow = dataclasses.replace(HARDWARE["h100"], peak_flops=1e6)  # seconds show a difference of one token
+    monkeypatch.setitem(HARDWARE, "h100", slow)
+    splits = json.loads(committed.read_text("artifacts/fetch/metrics.json"))
+    tokens = {name: splits[name]["tokens"] for name in ("dev", "val")}
+    cfg = loader.load_config(ROOT / "profiles/laptop.yaml")
+    known = forecast.make_forecast(cfg, "h100").record["stages"]
+    assert known == forecast.make_forecast(cfg, "h100", split_tokens=tokens).record["stages"]
+    for name in tokens:
+        more = tokens | {name: tokens[name] + 1}
+        assert known != forecast.make_forecast(cfg, "h100", split_tokens=more).record["stages"]
 
 
 @pytest.mark.parametrize(("changes", "seconds"), [({"orders": ()}, 2.1), ({"cache_tokens": None}, 12.9)])
