@@ -7,6 +7,7 @@ from typing import Any
 
 from golf.artifacts import io, json_records, lineage
 from golf.cli import verification
+from golf.cli.figures import format_figure
 from golf.compliance import verdict
 from golf.compliance.check_result import NOT_RUN
 from golf.config import loader
@@ -37,12 +38,12 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
         is_invalid = verdict_text.startswith(verdict.INVALID) or mode in invalid_modes
         marks = f"  {verdict.INVALID}" * is_invalid + "  <- headline" * (mode == metrics.get("headline"))
         specs = {f"val_bpb_{mode}": ".4f", f"val_bpb_{mode}_se": ".4f", f"seconds_{mode}": ".1f"}
-        cells = (_format_number(metrics.get(key), spec) for key, spec in specs.items())
+        cells = (format_figure(metrics.get(key), spec) for key, spec in specs.items())
         lines.append(f"{mode:<18}" + "".join(f"{cell:>10}" for cell in cells) + marks)
-    contamination_text = _format_number(metrics.get("val_contamination"), ".2%")
-    clean_text = _format_number(metrics.get("val_bpb_clean"), ".4f")
-    payload_text = _format_number(metrics.get("payload_bytes"), ",.0f")
-    code_text = _format_number(metrics.get("code_bytes"), ",.0f")
+    contamination_text = format_figure(metrics.get("val_contamination"), ".2%")
+    clean_text = format_figure(metrics.get("val_bpb_clean"), ".4f")
+    payload_text = format_figure(metrics.get("payload_bytes"), ",.0f")
+    code_text = format_figure(metrics.get("code_bytes"), ",.0f")
     lines += [
         f"{'clean text':<18}{clean_text:>10}  val's bytes that also occur in train: {contamination_text}",
         "",
@@ -50,7 +51,7 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
         f"{'':<18}model {payload_text}, code {code_text} ({metrics.get('code_counted', NOT_RUN)})",
         _format_versus_limit("train seconds", metrics, "train_seconds", "train_limit_seconds", ".1f"),
         _format_versus_limit("eval seconds", metrics, "eval_seconds", "eval_limit_seconds", ".1f"),
-        f"{'':<18}and {_format_number(_sum_proof_seconds(metrics), '.1f')} for the proof and the probes",
+        f"{'':<18}and {format_figure(_sum_proof_seconds(metrics), '.1f')} for the proof and the probes",
         *textwrap.wrap(verdict_text, _MAX_COLUMNS, initial_indent=f"{'verdict':<18}", subsequent_indent=" " * 18),
     ]
     if metrics.get("comparable_with_fineweb") is not True:
@@ -70,17 +71,13 @@ def _sum_proof_seconds(metrics: dict[str, Any]) -> float | None:
     return sum(measured) if len(measured) == len(seconds) else None
 
 
-def _format_number(value: float | None, spec: str) -> str:
-    return NOT_RUN if value is None else format(value, spec)
-
-
 def _format_versus_limit(name: str, metrics: Mapping[str, Any], key: str, limit_key: str, spec: str) -> str:
     """A value with its limit; null as limit means that there is none."""
     value, limit = metrics.get(key), metrics.get(limit_key)
     if limit_key in metrics and limit is None and value is not None:
-        return f"{name:<18}{_format_number(value, spec):>12}  no limit"
+        return f"{name:<18}{format_figure(value, spec):>12}  no limit"
     over_mark = "  OVER" if value is not None and limit is not None and value > limit else ""
-    return f"{name:<18}{_format_number(value, spec):>12}  of {_format_number(limit, spec)}{over_mark}"
+    return f"{name:<18}{format_figure(value, spec):>12}  of {format_figure(limit, spec)}{over_mark}"
 
 
 def render_verdict(*, show_all: bool = False) -> tuple[str, bool]:

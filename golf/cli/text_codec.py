@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from golf.artifacts import io, lineage
-from golf.compliance.check_result import NOT_RUN
+from golf.cli.figures import format_figure
 from golf.compliance.provenance import read_plan
 from golf.config import loader
 from golf.data import split_reader
@@ -131,8 +131,7 @@ def _read_claimed_bits(artifact: Path, mode: str, n_targets: int) -> float | Non
 def _render_report(encoded: EncodedText, report: dict[str, Any]) -> str:
     n_bytes = len(encoded.data)
     rate, speed = (
-        NOT_RUN if report[key] is None else format(report[key], spec)
-        for key, spec in {"bits_per_byte": ".4f", "tokens_per_s": ",.0f"}.items()
+        format_figure(report[key], spec) for key, spec in {"bits_per_byte": ".4f", "tokens_per_s": ",.0f"}.items()
     )
     lines = [
         f"{report['out']}: {n_bytes:,} bytes for {encoded.text_bytes:,}, {rate} bits a byte",

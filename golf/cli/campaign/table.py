@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from golf.cli.figures import format_figure
 from golf.compliance.check_result import NOT_RUN
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import CONFIDENCE_LEVEL
@@ -46,14 +47,14 @@ def _render_runs(report: dict[str, Any]) -> list[str]:
             f"{run['bpb']:.6f}",
             f"{run['loss']:.6f}",
             f"{run['artifact_bytes']:,}",
-            _format(run["train_seconds"], ".1f"),
+            format_figure(run["train_seconds"], ".1f"),
             f"{run['eval_seconds']:.1f}",
         )
         machine = run["hardware"] + (f", {run['host']}" if run["host"] else "")
         lines.append(f"{run['seed']:<12}" + "".join(f"{cell:>12}" for cell in cells) + f"  {machine}")
     stats = [report["statistics"][key] for key in ("bpb", "loss")]
     for title, key in (("mean", "mean"), ("sd (n - 1)", "sd")):
-        lines.append(f"{title:<24}" + "".join(f"{_format(side[key], '.6f'):>12}" for side in stats))
+        lines.append(f"{title:<24}" + "".join(f"{format_figure(side[key], '.6f'):>12}" for side in stats))
     return lines
 
 
@@ -62,7 +63,7 @@ def _render_modes(report: dict[str, Any]) -> list[str]:
     for mode in MODES:
         stats = report["statistics"][f"bpb_{mode}"]
         mark = "  <- headline" * (mode == report["headline"])
-        lines.append(f"{mode:<12}mean {stats['mean']:.6f} bpb, sd {_format(stats['sd'], '.6f')}{mark}")
+        lines.append(f"{mode:<12}mean {stats['mean']:.6f} bpb, sd {format_figure(stats['sd'], '.6f')}{mark}")
     return lines
 
 
@@ -71,8 +72,8 @@ def _render_baseline(baseline: dict[str, Any]) -> list[str]:
     stats = baseline["bpb"]
     seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
     lines = [
-        f"baseline {baseline['source']}: mean {stats['mean']:.6f} bpb, sd {_format(stats['sd'], '.6f')}, {stats['n']} "
-        f"seed{'s' * (stats['n'] > 1)}{seeds}"
+        f"baseline {baseline['source']}: mean {stats['mean']:.6f} bpb, sd {format_figure(stats['sd'], '.6f')}, "
+        f"{stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}"
     ]
     heads = ("gain, nats", "s.e.", "t", "df", "p (> 0)", "p (> 0.005)")
     lines.append(f"{'':<28}" + "".join(f"{head:>12}" for head in heads))
@@ -112,10 +113,6 @@ def describe_documents(documents: dict[str, Any]) -> str:
         f"paired over {documents['n']:,} documents: {documents['bpb_difference']:+.6f} bpb {interval}; better on "
         f"{documents['improved_frac']:.1%} of them, with {documents['improved_bytes_frac']:.1%} of the bytes"
     )
-
-
-def _format(value: float | None, spec: str) -> str:
-    return NOT_RUN if value is None else format(value, spec)
 
 
 def _wrap(text: str) -> list[str]:

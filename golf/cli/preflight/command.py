@@ -6,13 +6,15 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from golf.cli.figures import format_figure
+from golf.compliance.check_result import NOT_RUN
+
 if TYPE_CHECKING:
     from golf.cli.preflight.forecast import Forecast
 
 __all__ = ["HARDWARE_NAMES", "add_commands", "render_forecast"]
 
 HARDWARE_NAMES = ("h100x8", "h100", "a100", "cpu")
-_NOT_RUN = "NOT-RUN"
 _WIDTH = 100  # of the line of known seconds
 _SIZE_ERROR = 0.02  # of a forecast of bytes on the row grid, as PR #1493's file and the small models show
 
@@ -75,11 +77,11 @@ def render_forecast(forecast: "Forecast", mfu: float) -> str:
     ]
     for name, row in record["stages"].items():
         seconds, limit = row["seconds"], row["limit_seconds"]
-        seconds_text = _NOT_RUN if seconds is None else f"{seconds:,.1f}"
+        seconds_text = format_figure(seconds, ",.1f")
         words = ["" if limit is None else format(limit, ",.0f")]
         words.append("OVER" if seconds is not None and limit is not None and seconds > limit else row["reason"] or "")
         lines.append(f"{name:<24}{seconds_text:>16}  {'  '.join(word for word in words if word)}")
-    price = _NOT_RUN if record["price"] is None else f"${record['price']:,.2f}"
+    price = NOT_RUN if record["price"] is None else f"${record['price']:,.2f}"
     total = f"{'known seconds':<24}{record['known_seconds']:>16,.1f}  without {'; '.join(record['unknown_stages'])}"
     lines += [
         *textwrap.wrap(total, _WIDTH, subsequent_indent=" " * 42),

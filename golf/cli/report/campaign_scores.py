@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from golf.cli.campaign import table
+from golf.cli.figures import format_figure
 from golf.cli.report import page, score_sections, svg
 from golf.cli.report.campaign_files import CampaignFiles, DocumentSums
 from golf.cli.report.page import Section
@@ -82,7 +83,7 @@ def seeds_section(files: CampaignFiles) -> Section:
     rows = [_describe_seed(files, seed, by_seed.get(seed)) for seed in files.report["seeds"]]
     stats = [files.report["statistics"][key] for key in ("bpb", "loss")]
     for title, key in (("mean", "mean"), ("standard deviation (n - 1)", "sd")):
-        cells = [_format(side[key], ".6f") for side in stats]
+        cells = [format_figure(side[key], ".6f") for side in stats]
         rows.append([f"<strong>{title}</strong>", "", *cells, "", "", "", ""])
     limits = sorted({run["limit_bytes"] for run in files.runs})
     text = page.paragraph(
@@ -103,7 +104,7 @@ def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) 
         f"{run['bpb']:.6f}{_label(_is_invalid(files, run, files.report['headline']))}",
         f"{run['loss']:.6f}",
         f"{run['artifact_bytes']:,}",
-        _format(run["train_seconds"], ",.1f"),
+        format_figure(run["train_seconds"], ",.1f"),
         f"{run['eval_seconds']:,.1f}",
         escape(run["hardware"] + (f", {run['host']}" if run["host"] else "")),
     ]
@@ -117,7 +118,7 @@ def modes_section(files: CampaignFiles) -> Section:
         is_headline = mode == files.report["headline"]
         name = escape(score_sections.MODE_NAMES[mode]) + " <strong>(headline)</strong>" * is_headline
         name += _label(any(_is_invalid(files, run, mode) for run in files.runs))
-        rows.append([name, f"{stats['mean']:.6f}", _format(stats["sd"], ".6f"), f"{stats['n']}"])
+        rows.append([name, f"{stats['mean']:.6f}", format_figure(stats["sd"], ".6f"), f"{stats['n']}"])
         figures.append(_draw_seeds(files, mode, stats["mean"]))
     header = ("scoring mode", "mean bpb of val", "standard deviation (n - 1)", "seeds")
     body = page.table(header, rows, numbers=(1, 2, 3)) + f'<div class="charts">{"".join(figures)}</div>'
@@ -222,7 +223,7 @@ def baseline_section(files: CampaignFiles) -> Section:
     parts = [
         page.paragraph(
             f"Baseline {baseline['source']}, a {baseline['kind']}: mean {stats['mean']:.6f} bpb, standard deviation "
-            f"{_format(stats['sd'], '.6f')} over {stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}."
+            f"{format_figure(stats['sd'], '.6f')} over {stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}."
         ),
         page.paragraph(
             "A gain is the baseline's mean minus the campaign's, in nats. The tests are one-sided, of a gain above 0 "
@@ -262,7 +263,3 @@ def _mark_verdict(text: str) -> str:
     if not text.startswith(INVALID):
         return escape(text)
     return f'<span class="fail">{INVALID}</span>{escape(text.removeprefix(INVALID))}'
-
-
-def _format(value: float | None, spec: str) -> str:
-    return NOT_RUN if value is None else format(value, spec)

@@ -7,10 +7,10 @@ from golf.cli.report import page, svg
 from golf.cli.report.page import Section
 from golf.cli.report.run_files import STAGES, RunFiles
 from golf.cli.report.svg import Bar, Series
+from golf.compliance.check_result import NOT_RUN
 
 __all__ = ["averages_section", "pipeline_section", "training_section"]
 
-_NOT_RUN = "NOT-RUN"
 _READS = {
     "fetch": "a corpus of text",
     "train": "train; dev, whose loss it watches",
@@ -29,9 +29,9 @@ def pipeline_section(run: RunFiles) -> Section:
     for stage in STAGES:
         record, n_bytes = run.read_stage(stage), run.measure_outputs(stage)
         cells = [f"<strong>{stage}</strong>", escape(_READS[stage])]
-        cells.append(_NOT_RUN if record is None else f"{record['seconds']:,.1f}")
-        cells.append(_NOT_RUN if n_bytes is None else f"{n_bytes:,}")
-        cells.append(_NOT_RUN if record is None else escape(record["hardware"]))
+        cells.append(NOT_RUN if record is None else f"{record['seconds']:,.1f}")
+        cells.append(NOT_RUN if n_bytes is None else f"{n_bytes:,}")
+        cells.append(NOT_RUN if record is None else escape(record["hardware"]))
         rows.append(cells)
         if record is not None:
             seconds.append(Bar(stage, record["seconds"], f"{record['seconds']:,.0f} s"))

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from golf.artifacts.io import group_by, parse_finite_float, parse_non_negative_float
+from golf.cli.figures import format_figure
 from golf.cli.report import page, svg
 from golf.cli.report.page import Section
 from golf.cli.report.run_files import RunFiles
 from golf.cli.report.svg import Series
 from golf.compliance import verdict
-from golf.compliance.check_result import UNRULED
+from golf.compliance.check_result import NOT_RUN, UNRULED
 from golf.evaluation import ledger
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.scoring_loop import MODES
@@ -28,7 +29,6 @@ __all__ = [
     "verdict_section",
 ]
 
-_NOT_RUN = "NOT-RUN"
 _EVALUATE_HINT = "write it with: dvc repro evaluate"
 _LEARNING_CHECK = "U-a"  # concerns learning from scored chunks, which the ttt mode alone does
 MODE_NAMES = {
@@ -62,7 +62,7 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         [
             _name_mode(mode, metrics, record),
             f"{metrics[f'val_bpb_{mode}']:.4f}",
-            _format_optional(metrics[f"val_bpb_{mode}_se"], ".4f"),
+            format_figure(metrics[f"val_bpb_{mode}_se"], ".4f"),
             f"{metrics[f'seconds_{mode}']:.1f}",
         ]
         for mode in MODES
@@ -76,8 +76,8 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         _format_limit("evaluation, s", metrics["eval_seconds"], metrics.get("eval_limit_seconds"), ".1f"),
     ]
     parts.append(page.table(("limit of this run", "used", "allowed", ""), rows, numbers=(1, 2)))
-    clean = _format_optional(metrics["val_bpb_clean"], ".4f")
-    share = _format_optional(metrics["val_contamination"], ".2%")
+    clean = format_figure(metrics["val_bpb_clean"], ".4f")
+    share = format_figure(metrics["val_contamination"], ".2%")
     parts.append(
         page.paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
     )
@@ -136,14 +136,10 @@ def _format_error(value: float | None) -> str:
     return "" if value is None else f" ± {value:.4f}"
 
 
-def _format_optional(value: float | None, spec: str) -> str:
-    return _NOT_RUN if value is None else format(value, spec)
-
-
 def _format_limit(name: str, used: float | None, allowed: float | None, spec: str) -> list[str]:
     is_over = used is not None and allowed is not None and used > allowed
     mark = '<span class="fail">OVER</span>' if is_over else ""
-    return [name, _format_optional(used, spec), "no limit" if allowed is None else format(allowed, spec), mark]
+    return [name, format_figure(used, spec), "no limit" if allowed is None else format(allowed, spec), mark]
 
 
 def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
@@ -234,8 +230,8 @@ def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> Section
         [
             f"{row['limit_bytes']:,}",
             escape(_name_row(row)),
-            f"{row['total_bytes']:,}" if row["status"] == "ok" else _NOT_RUN,
-            f"{row['bpb']:.4f}" if row["status"] == "ok" else _NOT_RUN,
+            f"{row['total_bytes']:,}" if row["status"] == "ok" else NOT_RUN,
+            f"{row['bpb']:.4f}" if row["status"] == "ok" else NOT_RUN,
         ]
         for row in sorted(sized, key=lambda row: (row["limit_bytes"], row.get("bpb") or math.inf))
     ]
@@ -273,7 +269,7 @@ def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         return Section(anchor, heading, page.not_run(missing, _EVALUATE_HINT))
     record = evaluation[1]
     statuses = [row["status"] for row in record["checks"]]
-    counts = ", ".join(f"{statuses.count(word)} {word}" for word in ("PASS", "FAIL", UNRULED, _NOT_RUN))
+    counts = ", ".join(f"{statuses.count(word)} {word}" for word in ("PASS", "FAIL", UNRULED, NOT_RUN))
     parts = [
         page.paragraph(f"{record['verdict']}."),
         page.paragraph(f"{counts}. Predictor {record['predictor']}, track {record['track']}, artifact sha256 "
