@@ -1,4 +1,4 @@
-"""Find the logs and the pass that bear the headline of submission.json; the other checks are made on these.
+"""Find the logs and the pass that gave the headline of submission.json; the other checks are made on these.
 
 A folder may hold repeats, ablations and several passes in each log. The mean over seeds of one pass is tried first, in
 groups of logs that belong together, then a single log, then what is no result: a step, a diagnostic, an earlier run.
@@ -37,21 +37,21 @@ class HeadlineRow:
 
 @dataclass(frozen=True)
 class Headline:
-    """What bears the claimed score.
+    """Where the claimed score comes from.
 
     kind: "mean" of the rows, "single" for one of several logs, "mixed" for a mean over different passes, "earlier"
     for a run that a later one in its file replaces, "step", "diagnostic" or "mention" for what ends no evaluation,
-    "loss" for nats per token, "absent" if no log bears it, "unclaimed" if submission.json claims no score. rows: the
-    logs that are judged, one for each seed; those that should bear the headline if none does. claim, key: the claimed
-    number and its key. bearer: the line that bears a claim that the rows don't. passes_differ: whether the logs share
-    no pass.
+    "loss" for nats per token, "absent" if no log has it, "unclaimed" if submission.json claims no score. rows: the
+    selected logs, one for each seed; those that should have the claimed score if none has it. claim, key: the claimed
+    number and its key. matched_row: the line that has a claim that is not the rows' score. passes_differ: whether the
+    logs share no pass.
     """
 
     kind: str
     rows: tuple[HeadlineRow, ...] = ()
     claim: ReportedNumber | None = None
     key: str = ""
-    bearer: HeadlineRow | None = None
+    matched_row: HeadlineRow | None = None
     passes_differ: bool = False
 
     @property
@@ -60,7 +60,7 @@ class Headline:
         return [row.log for row in self.rows]
 
     @property
-    def is_borne(self) -> bool:
+    def is_matched(self) -> bool:
         """Whether the rows' scores are the claim."""
         return self.kind in ("mean", "single", "mixed")
 
@@ -72,7 +72,7 @@ class Headline:
 
 
 def find_headline(submission: Submission) -> Headline:
-    """Find the logs and the pass that bear the claim."""
+    """Find the logs and the pass that gave the claim."""
     entries = _last_runs(submission.logs)
     scored = [log for log in entries if log.finite_scores]
     claim, key = _find_claim(submission, scored)
@@ -87,12 +87,12 @@ def find_headline(submission: Submission) -> Headline:
             if _is_claim(score.bpb, claim):
                 return Headline("single", (HeadlineRow(log, score),), claim, key)
     rows, differ = _default_rows(groups)
-    for kind, bearer in _list_other_bearers(submission.logs, entries):
-        number = bearer.score.loss if kind == "loss" else bearer.score.bpb
+    for kind, row in _list_other_rows(submission.logs, entries):
+        number = row.score.loss if kind == "loss" else row.score.bpb
         if _is_claim(number, claim):
-            return Headline(kind, rows, claim, key, bearer, differ)
-    if mean_bearer := _find_mean_of_steps(groups or [entries], claim):
-        return Headline(mean_bearer.score.kind, rows, claim, key, mean_bearer, differ)
+            return Headline(kind, rows, claim, key, row, differ)
+    if row_of_mean := _find_mean_of_steps(groups or [entries], claim):
+        return Headline(row_of_mean.score.kind, rows, claim, key, row_of_mean, differ)
     return Headline("absent", rows, claim, key, passes_differ=differ)
 
 
@@ -175,7 +175,7 @@ def _take_pass(group: Sequence[TrainingLog], name: str) -> tuple[HeadlineRow, ..
 
 
 def _default_rows(groups: list[list[TrainingLog]]) -> tuple[tuple[HeadlineRow, ...], bool]:
-    """The rows that should bear a headline, and whether their passes differ: the last pass that all logs have."""
+    """The rows that should have the claim, and whether their passes differ: the last pass that all logs have."""
     if not groups:
         return (), False
     group = groups[0]
@@ -198,9 +198,7 @@ def _find_mean(groups: list[list[TrainingLog]], claim: ReportedNumber, key: str)
     return None
 
 
-def _list_other_bearers(
-    logs: Sequence[TrainingLog], entries: Sequence[TrainingLog]
-) -> Iterator[tuple[str, HeadlineRow]]:
+def _list_other_rows(logs: Sequence[TrainingLog], entries: Sequence[TrainingLog]) -> Iterator[tuple[str, HeadlineRow]]:
     """Scores that are no result of the logs, in the order in which a claim is looked for among them."""
     for log in logs:
         superseded = log.superseded if log in entries else (*log.superseded, *log.finite_scores)

@@ -74,7 +74,7 @@ class RecordMargin:
 def load_seed_scores(path: Path) -> list[SeedScore]:
     """Return (bpb, loss) for each seed of a submission: a folder, or a submission.json alone.
 
-    Of a folder the logs that bear its headline count, unless submission.json names more seeds. Raises InputError if
+    Of a folder the logs of its headline count, unless submission.json names more seeds. Raises InputError if
     neither gives a score, and ArtifactError for a file that can't be read.
     """
     logged_scores: list[SeedScore] = []

@@ -121,17 +121,17 @@ def _cut(text: str, max_chars: int = _MAX_TEXT_CHARS) -> str:
 
 
 def describe_headline(reviewed: SubmissionReview) -> str:
-    """The claimed score and the logs and pass that bear it, in words."""
+    """The claimed score and the logs and pass that gave it, in words."""
     headline = reviewed.review.headline
     if headline.claim is None:
         claim = "no score claimed"
     else:
         claim = f"{headline.key} {headline.claim.value:.{min(headline.claim.n_decimals, 8)}f}"
-    if headline.is_borne and not headline.passes_differ:
+    if headline.is_matched and not headline.passes_differ:
         places = [row.where for row in headline.rows]
         of_logs = f"mean of {len(places)} logs" if len(places) > 1 else places[0]
         return f"{claim} = {headline.rows[0].score.name}, {of_logs}"
-    return claim if headline.claim is None or headline.is_borne else f"{claim}, not the result of a log"
+    return claim if headline.claim is None or headline.is_matched else f"{claim}, not the result of a log"
 
 
 def _describe_folder(reviewed: SubmissionReview) -> str:

@@ -1,4 +1,4 @@
-"""Folders that a review must not accuse: kinds A1 to A9, each with variants.
+"""Honest folders, in which a review must find nothing severe: kinds A1 to A9, each with variants.
 
 A case writes a folder and gives the checks that must find neither a broken rule nor a contradiction, and words that the
 review must say somewhere: as a clerical finding, an open question or a note.
@@ -17,7 +17,7 @@ MEAN_BYTES = folders.MODEL_BYTES + folders.CODE_BYTES
 
 
 class Alarm(NamedTuple):
-    """A folder's writer and what its review may not accuse; words that it must say."""
+    """A folder's kind and writer; words that its review must say."""
 
     row: str
     write: Callable[[Path], None]
@@ -222,7 +222,7 @@ ALARMS = [
                 add_log("ablation/no_ttt_seed5.log", folders.modern_log(5, 1.0907, layers=9, train_ms=900_000)),
             )
         ),
-        ("not judged",),
+        ("not selected",),
     ),
     Alarm(
         "M10",

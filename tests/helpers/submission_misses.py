@@ -38,28 +38,28 @@ MISSES = [
         ("177.",),
     ),
     Miss(
-        "M2", one_log(f"seed:7\n{TRACEBACK}", val_bpb=1.1), CONTRADICTS, "logs", ("traceback", "step 1", "no log bears")
+        "M2", one_log(f"seed:7\n{TRACEBACK}", val_bpb=1.1), CONTRADICTS, "logs", ("traceback", "step 1", "no log has")
     ),
     Miss(
         "M2",
         one_log("[rank0]: Traceback (most recent call last):\n[rank0]:   x\nRuntimeError: CUDA", val_bpb=1.1),
         CONTRADICTS,
         "logs",
-        ("traceback before step 1", "no log bears"),
+        ("traceback before step 1", "no log has"),
     ),
     Miss(
         "M2",
         one_log("seed:7\nstep:300/9000 train_loss:2.0 train_time:9000ms\nKilled\n", val_bpb=1.1),
         CONTRADICTS,
         "logs",
-        ("error", "after step 300", "no log bears"),
+        ("error", "after step 300", "no log has"),
     ),
     Miss(
         "M2",
         one_log("seed:7\nstep:300/9000 train_loss:2.0 train_time:9000ms\n", val_bpb=1.1),
         CONTRADICTS,
         "logs",
-        ("cut short at step 300", "no log bears"),
+        ("cut short at step 300", "no log has"),
     ),
     Miss(
         "M3",

@@ -31,7 +31,7 @@ def _format_overrun(duration_s: float) -> str:
 
 
 def check_training_time(review: Review) -> CheckOutcome:
-    """Check that training of the slowest judged log is within the limit, and whether calibration fits too.
+    """Check that training of the slowest selected log is within the limit, and whether calibration fits too.
 
     The challenge's own baseline stops after the step that crosses the limit, and steps may be queued when the clock is
     read, so less than a step or 0.3 s over is an open question. Hessians are training (#634, #677, #1950), but runs
@@ -39,7 +39,7 @@ def check_training_time(review: Review) -> CheckOutcome:
     """
     timed = [log for log in review.logs if "train_seconds" in log.facts]
     if not timed:
-        return CheckOutcome("B-c", (), "", "no judged log states its training time")
+        return CheckOutcome("B-c", (), "", "no selected log states its training time")
     slowest = max(timed, key=lambda log: log.training_seconds or 0.0)
     longest = max(timed, key=lambda log: log.facts["train_seconds"])
     calibration_s = slowest.facts.get("hessian_seconds")
@@ -68,14 +68,14 @@ def check_training_time(review: Review) -> CheckOutcome:
 
 
 def check_eval_time(review: Review) -> CheckOutcome:
-    """Check that the pass that gave the result is within the limit in the slowest judged log.
+    """Check that the pass that gave the result is within the limit in the slowest selected log.
 
     If only the sum of all timed passes is over it, that is open: no two submissions time the same work (#915, #1557).
     The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
     """
     timed = [(seconds, row) for row in review.rows if (seconds := _eval_seconds(row))]
     if not timed:
-        return CheckOutcome("B-d", (), "", "no judged log states its evaluation time")
+        return CheckOutcome("B-d", (), "", "no selected log states its evaluation time")
     final_s, slowest = max(timed, key=lambda item: item[0])
     every_s = max(final_s, *(sum(score.seconds or 0.0 for score in row.log.scores) for row in review.rows))
     measured = f"result {final_s:.1f} s, all timed passes {every_s:.1f} s"
@@ -97,7 +97,7 @@ def _eval_seconds(row: HeadlineRow) -> float:
 
 
 def check_hardware(review: Review) -> CheckOutcome:
-    """Check that the judged logs name the hardware of a record run. A claim in json alone is no evidence."""
+    """Check that the selected logs name the hardware of a record run. A claim in json alone is no evidence."""
     world_sizes, gpus = set(review.facts("world_size").values()), {log.gpu for log in review.logs if log.gpu}
     n_gpus = "/".join(f"{world_size:.0f}" for world_size in sorted(world_sizes)) or "?"
     measured = f"{n_gpus} x {', '.join(sorted(gpus)) or '?'}"
@@ -124,7 +124,7 @@ def _is_record_gpu(gpu: str) -> bool:
 
 
 def check_run_figures(review: Review) -> CheckOutcome:
-    """Compare json's steps, seconds and parameters, of the run and of each seed, with the judged logs."""
+    """Compare json's steps, seconds and parameters, of the run and of each seed, with the selected logs."""
     claims = review.submission.claims
     pairs: list[tuple[str, SubmissionClaims, list[TrainingLog]]] = [("", claims, list(review.logs))]
     pairs += [

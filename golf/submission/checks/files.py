@@ -47,15 +47,15 @@ def check_logs(review: Review) -> CheckOutcome:
     if len(submission.unread_logs) > 3:
         findings.append(Finding(CLERICAL, f"{len(submission.unread_logs) - 3:,} more logs can't be read"))
     finished_seeds = {log.seed for log in submission.logs if log.finite_scores}
-    bears_nothing = review.headline.claim is not None and not review.rows
+    is_in_no_log = review.headline.claim is not None and not review.rows
     for log in submission.logs:
-        is_headline = review.headline.is_borne and log in review.headline.logs
+        is_headline = review.headline.is_matched and log in review.headline.logs
         replaced = log.seed is not None and log.seed in finished_seeds
-        if finding := _judge_end(review, log, is_headline, replaced and not log.scores):
+        if finding := _check_end(review, log, is_headline, replaced and not log.scores):
             findings.append(finding)
-    if bears_nothing and review.headline.kind == "absent":
+    if is_in_no_log and review.headline.kind == "absent":
         ends = [finding for finding in findings if finding.severity == CONTRADICTS]
-        text = f"no log bears {review.json}'s score"
+        text = f"no log has {review.json}'s score"
         if ends:
             findings[findings.index(ends[0])] = Finding(CONTRADICTS, f"{ends[0].text}; {text}", ends[0].where)
         elif submission.logs or submission.unread_logs:
@@ -70,7 +70,7 @@ def check_logs(review: Review) -> CheckOutcome:
     return CheckOutcome("logs", tuple(findings), f"{n_files} understood, {len(submission.unread_logs)} not", "", notes)
 
 
-def _judge_end(review: Review, log: TrainingLog, is_headline: bool, is_replaced: bool) -> Finding | None:
+def _check_end(review: Review, log: TrainingLog, is_headline: bool, is_replaced: bool) -> Finding | None:
     """A finding if a log does not end in a score; clerical if the submission does not rest on it."""
     rests_on_it = not is_headline and not is_replaced and _rests_on(review, log)
     severity = CONTRADICTS if rests_on_it else CLERICAL
@@ -92,6 +92,6 @@ def _judge_end(review: Review, log: TrainingLog, is_headline: bool, is_replaced:
 
 
 def _rests_on(review: Review, log: TrainingLog) -> bool:
-    """Whether json claims this log's seed, or no other log bears its headline."""
+    """Whether json claims this log's seed, or no other log has its headline."""
     claims = review.submission.claims
-    return not review.headline.is_borne or (log.seed is not None and log.seed in claims.listed_seeds)
+    return not review.headline.is_matched or (log.seed is not None and log.seed in claims.listed_seeds)

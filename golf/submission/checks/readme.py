@@ -22,10 +22,10 @@ def check_readme(review: Review) -> CheckOutcome:
     readme, name = review.submission.readme, review.submission.readme_name
     if not name:
         return CheckOutcome("README", (), "", "no README.md")
-    findings = _judge_headline(review)
+    findings = _compare_headline(review)
     table = _choose_table(review)
     if table:
-        findings += _judge_table(review, table)
+        findings += _compare_table(review, table)
     n_rows = len(table) if table else 0
     measured = f"{n_rows} seeds in its table, {len(readme.labeled)} scores named"
     if not findings and not n_rows and not readme.labeled:
@@ -33,14 +33,14 @@ def check_readme(review: Review) -> CheckOutcome:
     return CheckOutcome("README", tuple(findings), measured)
 
 
-def _judge_headline(review: Review) -> list[Finding]:
+def _compare_headline(review: Review) -> list[Finding]:
     """README.md names scores, and none of its numbers is json's: said unless they are the logs', which M-e says."""
     readme, claim = review.submission.readme, review.headline.claim
     if claim is None or not readme.labeled or any(_is_same(score, claim) for score in readme.scores):
         return []
     logged = [row.score.bpb for row in review.rows if row.score.bpb]
     number, line = readme.labeled[0]
-    if not review.headline.is_borne and any(_is_same(score, bpb) for score in readme.scores for bpb in logged):
+    if not review.headline.is_matched and any(_is_same(score, bpb) for score in readme.scores for bpb in logged):
         return []
     claimed = f"{review.json}'s {review.headline.key} {format_number(claim)}"
     text = f"README.md never gives {claimed}; it names {format_number(number)}"
@@ -88,9 +88,9 @@ def _matches_size(review: Review, seed: int, size: int) -> bool:
     return size in sizes
 
 
-def _judge_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
+def _compare_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
     known = [row for row in rows if _logs_of(review, row.seed)]
-    findings = [*_judge_scores(review, known), *_judge_integers(review, known)]
+    findings = [*_compare_scores(review, known), *_compare_integers(review, known)]
     with_logs = {log.seed for log in review.submission.logs if log.seed is not None}
     unknown = [row for row in rows if row.seed not in with_logs | set(review.submission.claims.listed_seeds)]
     if unknown and with_logs:
@@ -101,7 +101,7 @@ def _judge_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
     return findings
 
 
-def _judge_scores(review: Review, rows: list[SeedRow]) -> list[Finding]:
+def _compare_scores(review: Review, rows: list[SeedRow]) -> list[Finding]:
     """Scores that no line of their seed's logs gives; a column without any that is right shows something else."""
     titles = list(dict.fromkeys(title for row in rows for title in row.bpbs))
     right = {
@@ -125,7 +125,7 @@ def _nearest_score(logs: Iterable[TrainingLog], number: ReportedNumber) -> str:
     return format_number(min(bpbs, key=lambda bpb: abs(bpb.value - number.value)))
 
 
-def _judge_integers(review: Review, rows: list[SeedRow]) -> list[Finding]:
+def _compare_integers(review: Review, rows: list[SeedRow]) -> list[Finding]:
     """Bytes and steps that differ from those of the seed's logs."""
     titles = list(dict.fromkeys(title for row in rows for title in row.sizes))
     right = {

@@ -1,4 +1,4 @@
-"""What every check of a submission reads: the folder, the headline, and the logs that are judged."""
+"""What every check of a submission reads: the folder, the headline, and the selected logs."""
 
 from dataclasses import dataclass
 
@@ -31,11 +31,11 @@ class Review:
 
     @property
     def other_logs(self) -> list[TrainingLog]:
-        """The logs that are not judged."""
+        """The logs that are not selected."""
         return [log for log in self.submission.logs if log not in self.logs]
 
     def facts(self, name: str) -> dict[str, float]:
-        """Return one fact of the judged logs, by the labels of those that state it."""
+        """Return one fact of the selected logs, by the labels of those that state it."""
         return {log.label: log.facts[name] for log in self.logs if name in log.facts}
 
     @property
@@ -45,16 +45,16 @@ class Review:
 
 
 def open_review(submission: Submission, margin: RecordMargin | None = None) -> Review:
-    """Find the headline and the logs that are judged."""
+    """Find the headline and select its logs."""
     headline = find_headline(submission)
-    judged = list(headline.logs)
-    seeds_without_training = {log.seed for log in judged if "train_seconds" not in log.facts and log.seed is not None}
-    judged += [
+    selected = list(headline.logs)
+    seeds_without_training = {log.seed for log in selected if "train_seconds" not in log.facts and log.seed is not None}
+    selected += [
         log
         for log in submission.logs
-        if log not in judged and not log.scores and not log.crash and log.seed in seeds_without_training
+        if log not in selected and not log.scores and not log.crash and log.seed in seeds_without_training
     ]
-    return Review(submission, headline, tuple(judged or submission.logs), margin)
+    return Review(submission, headline, tuple(selected or submission.logs), margin)
 
 
 def format_seeds(seeds: list[int] | set[int] | tuple[int, ...]) -> str:

@@ -24,11 +24,11 @@ _MIN_DUMP_LINES = 5
 
 
 def check_same_run(review: Review) -> CheckOutcome:
-    """Check that the judged logs share settings, data and code (#86, #1851, #2071, #2124)."""
+    """Check that the selected logs share settings, data and code (#86, #1851, #2071, #2124)."""
     complete = [log for log in review.logs if log.final_score] or list(review.logs)
     values_by_key: dict[str, dict[str, str]] = {}
-    judged_settings = [log.settings for log in complete]
-    repeats = [log for log in review.other_logs if log.final_score and log.settings in judged_settings]
+    selected_settings = [log.settings for log in complete]
+    repeats = [log for log in review.other_logs if log.final_score and log.settings in selected_settings]
     values_by_key["Code size"] = {log.label: f"{size:,}" for log in (*complete, *repeats) if (size := log.code_bytes)}
     for log in complete:
         facts = {title: f"{log.facts[name]:,.0f}" for name, title in _SHARED_FACTS.items() if name in log.facts}
@@ -45,7 +45,7 @@ def check_same_run(review: Review) -> CheckOutcome:
         rest = [key[:40] for key in differing[_MAX_LISTED_DIFFERENCES:]]
         findings.append(Finding(CONTRADICTS, f"{len(rest):,} more settings differ: {list_names(rest)}"))
     measured = f"{len(complete)} logs, {len(values_by_key)} settings compared"
-    notes = _name_unjudged(review)
+    notes = _name_other_logs(review)
     if not complete:
         return CheckOutcome("one run", tuple(findings), "", "no log in a known format", notes)
     if not any(values_by_key.values()):
@@ -53,7 +53,7 @@ def check_same_run(review: Review) -> CheckOutcome:
     return CheckOutcome("one run", tuple(findings), measured, "", notes)
 
 
-def _name_unjudged(review: Review) -> tuple[str, ...]:
+def _name_other_logs(review: Review) -> tuple[str, ...]:
     """The logs that the headline does not rest on, with their number of ranks where it is another."""
     world_sizes = {log.facts.get("world_size") for log in review.logs}
     names = []
@@ -64,7 +64,7 @@ def _name_unjudged(review: Review) -> tuple[str, ...]:
         names.append(
             f"{log.label} ({world_size:.0f} GPUs)" if world_size and world_size not in world_sizes else log.label
         )
-    return (f"not judged, the headline is not theirs: {list_names(names)}",) if names else ()
+    return (f"not selected, the headline is not theirs: {list_names(names)}",) if names else ()
 
 
 def check_source(review: Review) -> CheckOutcome:
@@ -120,11 +120,11 @@ def check_runs_of_seed(review: Review) -> CheckOutcome:
             by_seed.setdefault(log.seed, []).append(log.name)
     for (name, seed), logs in by_file.items():
         if len(logs) > 1:
-            findings.append(_judge_repeated_runs(name, seed, logs))
+            findings.append(_compare_repeated_runs(name, seed, logs))
     for seed, names in by_seed.items():
         if len(set(names)) > 1:
-            bearing = [log.name for log in review.headline.logs if log.seed == seed]
-            which = f"; the headline's is {bearing[0]}" if bearing else ""
+            selected = [log.name for log in review.headline.logs if log.seed == seed]
+            which = f"; the headline's is {selected[0]}" if selected else ""
             findings.append(Finding(NO_RULING, f"several logs of seed {seed}: {list_names(names)}{which}"))
     for row in review.rows:
         repeats = [score for score in row.log.superseded if score.name == row.score.name]
@@ -135,7 +135,7 @@ def check_runs_of_seed(review: Review) -> CheckOutcome:
     return CheckOutcome("C4-c", tuple(findings), f"{len(by_file)} runs", "" if by_file else "no log in a known format")
 
 
-def _judge_repeated_runs(name: str, seed: int | None, logs: Sequence[TrainingLog]) -> Finding:
+def _compare_repeated_runs(name: str, seed: int | None, logs: Sequence[TrainingLog]) -> Finding:
     scores = [_format_bpb(log.finite_scores[-1]) for log in logs if log.finite_scores]
     of_seed = f" of seed {seed}" if seed is not None else ""
     n_unfinished = len(logs) - len(scores)
@@ -166,7 +166,7 @@ def check_seeds(review: Review) -> CheckOutcome:
         if (named := _contradicting_name(review, log)) is not None
     ]
     logged = {log.seed for log in submission.logs if log.finite_scores and log.seed is not None}
-    judged = {log.seed for log in review.headline.logs if log.seed is not None}
+    selected = {log.seed for log in review.headline.logs if log.seed is not None}
     listed = set(submission.claims.listed_seeds)
     if not logged:
         return CheckOutcome("C4-d", tuple(findings), "", "no log with a score states its seed")
@@ -176,7 +176,7 @@ def check_seeds(review: Review) -> CheckOutcome:
             what = "claims scores of" if missing & claimed else "lists"
             text = f"{review.json} {what} seed {format_seeds(missing)}, of which no log has a score"
             findings.append(Finding(CLERICAL, text))
-        if unlisted := judged - listed:
+        if unlisted := selected - listed:
             findings.append(
                 Finding(CONTRADICTS, f"{review.json} does not list seed {format_seeds(unlisted)} of the logs")
             )

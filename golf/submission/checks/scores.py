@@ -15,7 +15,7 @@ __all__ = ["check_claimed_scores", "format_number"]
 _CLERICAL_STD_FRAC = 0.1  # by which a spread may differ before it tells another story
 _CLERICAL_STD = 5e-5
 _MAX_LISTED_SEEDS = 3
-_OTHER_BEARERS = {
+_OTHER_ROWS = {
     "earlier": "an earlier run's or print's score, which a later one replaces",
     "step": "the score of a training step ({name}), not of the compressed model",
     "diagnostic": "a diagnostic's score ({name}), not of the compressed model",
@@ -32,12 +32,12 @@ def check_claimed_scores(review: Review) -> CheckOutcome:
         missing = (Finding(CLERICAL, f"{review.json} claims no score"),) if is_read and review.rows else ()
         reason = "" if missing else "no score is claimed" if review.submission.json_name else "no submission.json"
         return CheckOutcome("M-e", missing, _describe_rows(review), reason)
-    findings = [*_judge_headline(review), *_judge_seeds(review)]
-    if headline.is_borne and not headline.passes_differ:
-        findings += [*_judge_loss(review), *_judge_spread(review)]
+    findings = [*_compare_headline(review), *_compare_seeds(review)]
+    if headline.is_matched and not headline.passes_differ:
+        findings += [*_compare_loss(review), *_compare_spread(review)]
     measured = f"json {format_number(headline.claim)}, {_describe_rows(review)}"
     if not review.rows and headline.kind == "absent":
-        findings += _judge_own_mean(review)
+        findings += _compare_own_mean(review)
         return CheckOutcome("M-e", tuple(findings), measured, "" if findings else "no log has a final score")
     if claims.bpb is None and headline.key == "val_loss":
         text = f"{review.json} has no val_bpb; its val_loss {format_number(headline.claim)} is read as the bpb"
@@ -54,20 +54,20 @@ def _describe_rows(review: Review) -> str:
     return f"logs {of_pass}{format_number(mean(bpbs))} ({count})"
 
 
-def _judge_headline(review: Review) -> list[Finding]:
+def _compare_headline(review: Review) -> list[Finding]:
     headline, rows = review.headline, review.rows
     claim = f"{review.json}'s {headline.key} {format_number(headline.claim)}"
     if headline.kind == "mixed":
         passes = list_names([f"{row.score.name} in {row.log.label}" for row in rows])
         return [Finding(CONTRADICTS, f"{claim} is a mean over different passes: {passes}", rows[-1].where)]
     if headline.kind in ("mean", "single"):
-        return _judge_choice(review)
+        return _check_choice(review)
     given = f"; the logs give {_describe_rows(review).removeprefix('logs ')}" if rows else ""
-    if headline.bearer:
-        bearer = _OTHER_BEARERS[headline.kind].format(name=headline.bearer.score.name)
-        return [Finding(CONTRADICTS, f"{claim} is {bearer}{given}", headline.bearer.where)]
+    if headline.matched_row:
+        matched = _OTHER_ROWS[headline.kind].format(name=headline.matched_row.score.name)
+        return [Finding(CONTRADICTS, f"{claim} is {matched}{given}", headline.matched_row.where)]
     if not rows:
-        return []  # the check of the logs says that none bears it
+        return []  # the check of the logs says that none has it
     if _rests_on_missing_logs(review):
         text = f"{claim} is the mean of json's seeds, of which not all have a log{given}"
         return [Finding(CLERICAL, text, rows[-1].where)]
@@ -82,7 +82,7 @@ def _rests_on_missing_logs(review: Review) -> bool:
     return has_missing and bool(claims.bpb and bpbs and claims.bpb.matches(mean(bpbs), MATCH_TOLERANCE))
 
 
-def _judge_choice(review: Review) -> list[Finding]:
+def _check_choice(review: Review) -> list[Finding]:
     """Open questions if another pass or another log would have given a worse score: who chose it, and when, is open."""
     headline, rows = review.headline, review.rows
     taken = mean([row.score.bpb for row in rows if row.score.bpb])
@@ -117,7 +117,7 @@ def _find_pass(scores: list[LoggedScore], name: str) -> LoggedScore | None:
     return next((score for score in reversed(scores) if name in (score.name, *score.aliases)), None)
 
 
-def _judge_seeds(review: Review) -> list[Finding]:
+def _compare_seeds(review: Review) -> list[Finding]:
     """Compare the seeds' claims with their logs; one finding for all seeds of one kind."""
     claims = review.submission.claims
     wrong: list[tuple[str, HeadlineRow]] = []
@@ -155,7 +155,7 @@ def _judge_seeds(review: Review) -> list[Finding]:
     return findings
 
 
-def _judge_own_mean(review: Review) -> list[Finding]:
+def _compare_own_mean(review: Review) -> list[Finding]:
     """Without logs: whether the headline is the mean of the json's own seeds."""
     claims = review.submission.claims
     bpbs = [claim.bpb for claim in claims.per_seed.values() if claim.bpb]
@@ -165,7 +165,7 @@ def _judge_own_mean(review: Review) -> list[Finding]:
     return [Finding(CONTRADICTS, f"{text} {format_seeds(set(claims.per_seed))}: {format_number(mean(bpbs))}")]
 
 
-def _judge_loss(review: Review) -> list[Finding]:
+def _compare_loss(review: Review) -> list[Finding]:
     claim = review.submission.claims.loss
     losses = [row.score.loss for row in review.rows if row.score.loss]
     if claim is None or not losses or review.headline.key == "val_loss":
@@ -176,7 +176,7 @@ def _judge_loss(review: Review) -> list[Finding]:
     return [Finding(CONTRADICTS, text, review.rows[-1].where)]
 
 
-def _judge_spread(review: Review) -> list[Finding]:
+def _compare_spread(review: Review) -> list[Finding]:
     """Compare val_bpb_std with the sample's and the population's deviation; a last digit is clerical."""
     claim = review.submission.claims.bpb_std
     stats = significance.summarize([row.score.bpb.value for row in review.rows if row.score.bpb])

@@ -21,7 +21,7 @@ _EDITED_FRAC = 0.2  # by which an edited script may differ from the counted one;
 
 
 def _find_model_bytes(review: Review) -> int | None:
-    """The size of the packed model: of the file in the folder, else the largest that a judged log states, else None."""
+    """The size of the packed model: of the file, else the largest that a selected log states, else None."""
     folder = review.submission.folder
     logged_sizes = {int(size) for size in review.facts("model_bytes").values()}
     executed = set(review.submission.sources.files)
@@ -137,7 +137,7 @@ def _compare_claims(review: Review) -> Iterator[_Comparison]:
     """json's totals and code against those of the logs; a mean or a maximum is accepted and said."""
     claims, sizes = review.submission.claims, review.submission.folder.sizes
     every_log = [log for log in review.submission.logs if log.total_bytes]
-    judged = [log.total_bytes for log in review.logs if log.total_bytes]
+    selected = [log.total_bytes for log in review.logs if log.total_bytes]
     wrong_seeds = []
     for seed, claim in claims.per_seed.items():
         totals = {log.total_bytes for log in every_log if log.seed == seed and log.total_bytes}
@@ -150,10 +150,10 @@ def _compare_claims(review: Review) -> Iterator[_Comparison]:
         yield Finding(CONTRADICTS, f"bytes of {'; '.join(wrong_seeds[:2])}{_format_more(wrong_seeds[2:])}", review.json)
     model_bytes = _find_model_bytes(review) or 0
     executed, script = _executed_bytes(review), sizes.get(review.submission.sources.script, 0)
-    if claims.total_bytes and judged:
-        totals = {*judged, *(log.total_bytes for log in every_log if log.total_bytes)}
+    if claims.total_bytes and selected:
+        totals = {*selected, *(log.total_bytes for log in every_log if log.total_bytes)}
         shipped = frozenset({model_bytes + executed, model_bytes + script} if model_bytes else ())
-        yield _judge_total(claims.total_bytes, claims.bytes_resolution, totals, "bytes_total", shipped, judged)
+        yield _compare_total(claims.total_bytes, claims.bytes_resolution, totals, "bytes_total", shipped, selected)
     counted = {
         int(log.facts[name]) for log in review.logs for name in ("code_bytes", "raw_code_bytes") if name in log.facts
     }
@@ -165,18 +165,18 @@ def _compare_claims(review: Review) -> Iterator[_Comparison]:
             yield Finding(CONTRADICTS, text, review.json)
 
 
-def _judge_total(
+def _compare_total(
     claim: int,
     resolution: int,
     totals: set[int],
     label: str,
     shipped: frozenset[int] = frozenset(),
-    judged: list[int] | None = None,
+    selected: list[int] | None = None,
 ) -> _Comparison:
     if any(abs(claim - total) < max(1, resolution) for total in totals | shipped):
-        is_maximum = claim == max(totals) and len(totals) > 1 and judged is not None
+        is_maximum = claim == max(totals) and len(totals) > 1 and selected is not None
         return f"json's {label} is the maximum of the logs'" if is_maximum else ""
-    for values in (judged or [], sorted(totals)):
+    for values in (selected or [], sorted(totals)):
         if len(values) > 1 and abs(claim - sum(values) / len(values)) <= max(1, resolution):
             return Finding(CLERICAL, f"{label}: json gives the mean of the logs, {claim:,}; no artifact has this size")
     return Finding(CONTRADICTS, f"{label}: json {claim:,}, logs {_format_sizes(totals)}", "submission.json")

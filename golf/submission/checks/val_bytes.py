@@ -71,7 +71,7 @@ def _compute_implied_bytes(review: Review) -> list[_ImpliedBytes]:
 
 
 def check_val_in_train(review: Review) -> CheckOutcome:
-    """Check that no judged log's training loader names val's shards (#44). Documents in both can't be seen in a log."""
+    """Check that no selected log's training loader names val's shards (#44). A log can't show documents in both."""
     logs = [log for log in review.logs if log.val_in_train_line]
     places = [f"{log.name}:{log.val_in_train_line}" for log in logs]
     findings = [Finding(BREAKS_RULE, "the training data are shards of val", place) for place in places[:1]]
@@ -105,7 +105,7 @@ def check_implied_bytes(review: Review) -> CheckOutcome:
 
 
 def check_coverage(review: Review) -> CheckOutcome:
-    """Check that every judged log scored all of val, by a known number of tokens or by the implied bytes (#1854)."""
+    """Check that every selected log scored all of val, by a known number of tokens or by the implied bytes (#1854)."""
     tokens_by_log = review.facts("val_tokens")
     if not tokens_by_log:
         return CheckOutcome("M-d", (), "", "no log gives the tokens of val")

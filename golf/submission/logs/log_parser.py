@@ -214,7 +214,7 @@ def _is_same_time(old: LoggedScore, new: LoggedScore) -> bool:
 
 
 def _find_mentions(text: str, line_of: _Lines, known_lines: set[int]) -> list[LoggedScore]:
-    """Numbers called bpb on other lines, so that a claim that none of the scores bears can be traced."""
+    """Numbers called bpb on other lines, so that a claim that is none of the scores can be traced."""
     mentions = []
     for match in deque(patterns.BARE_MENTION.finditer(text), maxlen=_MAX_MENTIONS):
         line, number = line_of.number(match.start()), parse_number(match[1])

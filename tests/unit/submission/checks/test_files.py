@@ -62,4 +62,4 @@ def test_training_and_evaluation_in_two_logs_of_a_seed_are_one_run(tmp_path):
     (folder / "train_seed42.log").write_text(whole[:at])
     (folder / "eval_seed42.log").write_text(whole[at:])
     assert (outcome(folder, "logs").status, outcome(folder, "one run").status) == ("PASS", "PASS")
-    assert outcome(folder, "B-c").status == "FAIL", "the training log's clock is judged"
+    assert outcome(folder, "B-c").status == "FAIL", "the training log's clock counts"
