@@ -172,9 +172,11 @@ def _find_differences(ledger_path: Path, record: dict[str, Any], ctx: DistContex
     if not run_path.is_file():
         return [*differences, f"the evaluation's machine is unknown ({run_path} is missing)"]
     run = json_records.read_record(run_path, hardware=str, packages=dict)
-    there = {"hardware": run["hardware"], "torch": run["packages"].get("torch")}
-    here = {"hardware": timing.describe_hardware(ctx), "torch": installed_version("torch")}
-    return differences + [f"{key} {there[key]} there, {here[key]} here" for key in here if here[key] != there[key]]
+    recorded = {"hardware": run["hardware"], "torch": run["packages"].get("torch")}
+    current = {"hardware": timing.describe_hardware(ctx), "torch": installed_version("torch")}
+    return differences + [
+        f"{key} {recorded[key]} there, {value} here" for key, value in current.items() if value != recorded[key]
+    ]
 
 
 def _render_report(

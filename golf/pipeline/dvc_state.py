@@ -36,13 +36,13 @@ def require_intact_dvc_state(root: Path | str = ".") -> None:
     )
 
 
-def _require_intact(path: Path, find_problem: Callable[[Path], str], cure: str) -> None:
+def _require_intact(path: Path, find_problem: Callable[[Path], str], hint: str) -> None:
     problem = ""
     for attempt in range(_RETRIES):
         time.sleep(_RETRY_AFTER_S if attempt else 0)
         if not path.exists() or not (problem := find_problem(path)):
             return
-    raise ArtifactError(path, f"{problem}: dvc was stopped while it wrote the file, or the disk was full", cure)
+    raise ArtifactError(path, f"{problem}: dvc was stopped while it wrote the file, or the disk was full", hint)
 
 
 def _find_rwlock_problem(path: Path) -> str:

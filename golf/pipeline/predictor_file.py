@@ -29,8 +29,8 @@ def require_predictor(predictor: str) -> None:
     module, _, class_name = predictor.partition(":")
     file = f"{module.replace('.', '/')}.py"
     is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
-    found = next((root / file for root in (Path(), _PROJECT_ROOT) if (root / file).is_file()), None)
-    if not is_valid_name or found is None or not _may_bind(_parse(found, file), class_name):
+    path = next((root / file for root in (Path(), _PROJECT_ROOT) if (root / file).is_file()), None)
+    if not is_valid_name or path is None or not _may_bind(_parse(path, file), class_name):
         raise PredictorError(
             f"evaluate.predictor: {predictor}: no class of that name in {file} below this folder; "
             f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"

@@ -11,9 +11,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command's parser."""
     doctor = commands.add_parser(
         "doctor",
-        help="show what this machine has and lacks, with the cure",
+        help="show what this machine has and lacks, with hints",
         epilog="example: golf doctor --json",
-        description="Show what this machine has and lacks: one line a check, ok, note or problem, with the cure. A "
+        description="Show what this machine has and lacks: one line a check, ok, note or problem, with a hint. A "
         "small function is compiled, a matrix product measured, the fence raised in a process of its own. Nothing is "
         "changed. The exit code is 1 if a problem makes the pipeline impossible here.",
     )

@@ -1,6 +1,6 @@
 """What one check of ``golf doctor`` found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from golf.config.execution import ExecutionConfig
 from golf.config.loader import Config
@@ -14,22 +14,22 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 class Finding:
     """status: OK, NOTE (make run works, perhaps slower or with fewer proofs) or PROBLEM (make run can't work).
 
-    check: its name. found: what this machine has. cure: what to do about it; None where nothing is to be done.
+    check: its name. state: of this machine, in words. hint: what to do about it; None where nothing is to be done.
     """
 
     check: str
     status: str
-    found: str
-    cure: str | None = None
+    state: str
+    hint: str | None = None
 
     def to_dict(self) -> dict[str, str | None]:
-        """Return it as JSON."""
-        return asdict(self)
+        """Return it as JSON, whose keys docs/cli.md#json promises to keep."""
+        return {"check": self.check, "status": self.status, "found": self.state, "cure": self.hint}
 
     def render(self) -> str:
         """Return one line."""
-        cure = f"; {self.cure}" if self.cure else ""
-        return f"{self.status:<8} {self.check:<10} {self.found}{cure}"
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.status:<8} {self.check:<10} {self.state}{hint}"
 
 
 def list_execution_sections(cfg: Config | None) -> dict[str, ExecutionConfig]:
@@ -40,6 +40,6 @@ def list_execution_sections(cfg: Config | None) -> dict[str, ExecutionConfig]:
 
 
 def split_message(error: Exception) -> tuple[str, str | None]:
-    """Return what an error says was found, and its hint, on one line each."""
-    found, _, cure = " ".join(str(error).split()).partition("; ")
-    return found, cure or None
+    """Return what an error says is wrong, and its hint, on one line each."""
+    problem, _, hint = " ".join(str(error).split()).partition("; ")
+    return problem, hint or None

@@ -12,7 +12,7 @@ from golf.pipeline import cpu_load
 __all__ = ["check_attention", "check_compiler", "check_cores", "check_dtype", "check_fence", "check_gpu"]
 
 _CPU_INTERVAL_S = 0.5  # between two readings of the cores' times
-_FENCE_CURE = (
+_FENCE_HINT = (
     "the verdict's checks that need the fence stay NOT-RUN; use Linux 5.13 or newer with Landlock, and in a container "
     "--security-opt seccomp=unconfined"
 )
@@ -28,11 +28,11 @@ def check_cores(cfg: Config | None) -> Finding:
     if before is None or after is None:
         return Finding("cores", OK, f"{cores}; how busy they are is NOT-RUN, because this system does not tell")
     n_used = before.cores_used_by_others(after)
-    found = f"{cores}, {n_used:.1f} used by other processes"
+    state = f"{cores}, {n_used:.1f} used by other processes"
     if n_used < cpu_load.busy_threshold():
-        return Finding("cores", OK, found)
+        return Finding("cores", OK, state)
     return Finding(
-        "cores", NOTE, found, "end them before a run with a time limit: it makes fewer steps on a busy machine"
+        "cores", NOTE, state, "end them before a run with a time limit: it makes fewer steps on a busy machine"
     )
 
 
@@ -49,14 +49,12 @@ def check_gpu(cfg: Config | None) -> Finding:
         except GolfError as error:
             return Finding("gpu", PROBLEM, *split_message(error))
     if torch.cuda.is_available():
-        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        names = ", ".join(
-            f"{each.name} ({each.total_memory / 1e9:.0f} GB, {each.major}.{each.minor})" for each in devices
-        )
+        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        names = ", ".join(f"{gpu.name} ({gpu.total_memory / 1e9:.0f} GB, {gpu.major}.{gpu.minor})" for gpu in gpus)
         return Finding("gpu", OK, f"{names}; CUDA {torch.version.cuda}")
     if shutil.which("nvidia-smi"):
-        cure = "install a torch build for the driver's CUDA version: https://pytorch.org/get-started/locally"
-        return Finding("gpu", NOTE, f"none that torch {torch.__version__} sees, though nvidia-smi is installed", cure)
+        hint = "install a torch build for the driver's CUDA version: https://pytorch.org/get-started/locally"
+        return Finding("gpu", NOTE, f"none that torch {torch.__version__} sees, though nvidia-smi is installed", hint)
     return Finding("gpu", OK, "none; every stage runs on the CPU")
 
 
@@ -81,8 +79,8 @@ def check_attention(cfg: Config | None) -> Finding:
         name: attention_backends.backend_unavailable_reason(name, where, dtype) for name in attention_backends.MODULES
     }
     usable = [name for name, reason in reasons.items() if reason is None]
-    found = ", ".join(["sdpa", *usable, *(f"no {name} ({reason})" for name, reason in reasons.items() if reason)])
-    return Finding("attention", OK, found)
+    state = ", ".join(["sdpa", *usable, *(f"no {name} ({reason})" for name, reason in reasons.items() if reason)])
+    return Finding("attention", OK, state)
 
 
 def check_compiler(cfg: Config | None) -> Finding:
@@ -91,14 +89,14 @@ def check_compiler(cfg: Config | None) -> Finding:
 
     where, _ = device.resolve_device("auto", "train", 0)
     works, reason = device.resolve_compile("auto", "train", where)
-    found = f"torch.compile on {where.type}: {reason.removeprefix('auto: ')}"
+    state = f"torch.compile on {where.type}: {reason.removeprefix('auto: ')}"
     if works:
-        return Finding("compiler", OK, found)
+        return Finding("compiler", OK, state)
     wanted = [f"{name}.compile" for name, section in list_execution_sections(cfg).items() if section.compile == "on"]
     install = "xcode-select --install" if sys.platform == "darwin" else "apt install g++ python3-dev, or the like"
     if wanted:
-        return Finding("compiler", PROBLEM, found, f"{install}; or set {', '.join(wanted)} to auto")
-    return Finding("compiler", NOTE, found, f"{install}; training is slower without it")
+        return Finding("compiler", PROBLEM, state, f"{install}; or set {', '.join(wanted)} to auto")
+    return Finding("compiler", NOTE, state, f"{install}; training is slower without it")
 
 
 def check_dtype(cfg: Config | None) -> Finding:
@@ -113,11 +111,11 @@ def check_dtype(cfg: Config | None) -> Finding:
 def check_fence(cfg: Config | None) -> Finding:
     """Raise the walls around a predictor's process, in a process of their own."""
     if sys.platform == "win32":
-        return Finding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_CURE)
+        return Finding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_HINT)
     from golf.evaluation.fence import availability
 
     record = availability.find_walls()
     walls = ", ".join(record.walls) or "no wall"
     if record.missing:
-        return Finding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_CURE)
+        return Finding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_HINT)
     return Finding("fence", OK, walls)

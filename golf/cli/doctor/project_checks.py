@@ -43,10 +43,10 @@ _DEFAULT_INDEX, _DEFAULT_HUB = "https://pypi.org/simple/", "https://huggingface.
 
 def check_system(cfg: Config | None) -> Finding:
     """Python and the operating system."""
-    found = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
+    state = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
     if sys.platform == "win32":
-        return Finding("system", PROBLEM, found, "golf's stages need Linux or macOS: use WSL 2 (docs/quickstart.md)")
-    return Finding("system", OK, found)
+        return Finding("system", PROBLEM, state, "golf's stages need Linux or macOS: use WSL 2 (docs/quickstart.md)")
+    return Finding("system", OK, state)
 
 
 def check_packages(cfg: Config | None) -> Finding:
@@ -59,11 +59,11 @@ def check_packages(cfg: Config | None) -> Finding:
         for name, pin in (required | optional).items()
         if (version := versions[name]) is not None and version.partition("+")[0] != pin
     ]
-    cure = "install what is pinned: pip install -e '.[dev]'"
+    hint = "install what is pinned: pip install -e '.[dev]'"
     if missing:
-        return Finding("packages", PROBLEM, f"not installed: {', '.join(missing)}", cure)
+        return Finding("packages", PROBLEM, f"not installed: {', '.join(missing)}", hint)
     if differing:
-        return Finding("packages", NOTE, f"other than pinned: {', '.join(differing)}", cure)
+        return Finding("packages", NOTE, f"other than pinned: {', '.join(differing)}", hint)
     return Finding("packages", OK, f"{len(required)} required packages as pinned")
 
 
@@ -85,13 +85,13 @@ def _read_pins() -> tuple[dict[str, str], dict[str, str]]:
 def check_programs(cfg: Config | None) -> Finding:
     """The programs that ``make run`` starts: make, git and dvc."""
     dvc = Path(sys.executable).with_name("dvc")
-    found = {name: shutil.which(name) for name in ("make", "git")}
-    found["dvc"] = str(dvc) if dvc.is_file() else shutil.which("dvc")
-    missing = [name for name, path in found.items() if path is None]
+    paths = {name: shutil.which(name) for name in ("make", "git")}
+    paths["dvc"] = str(dvc) if dvc.is_file() else shutil.which("dvc")
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
-        cure = "install them; dvc comes with golf's packages" if "dvc" in missing else "install them"
-        return Finding("programs", PROBLEM, f"not found: {', '.join(missing)}", cure)
-    return Finding("programs", OK, ", ".join(found))
+        hint = "install them; dvc comes with golf's packages" if "dvc" in missing else "install them"
+        return Finding("programs", PROBLEM, f"not found: {', '.join(missing)}", hint)
+    return Finding("programs", OK, ", ".join(paths))
 
 
 def check_params(cfg: Config | None) -> Finding:
@@ -136,15 +136,15 @@ def check_disk(cfg: Config | None) -> Finding:
         device = existing.stat().st_dev
         free[device] = shutil.disk_usage(existing).free
         by_device.setdefault(device, []).append(name)
-    found = "; ".join(
+    state = "; ".join(
         f"{free[device] / 1e9:,.1f} GB free for {', '.join(names)}" for device, names in by_device.items()
     )
     least = min(free.values())
     if least < _MIN_FREE_BYTES:
-        return Finding("disk", PROBLEM, found, f"a run needs {_MIN_FREE_BYTES / 1e9:.0f} GB: free some, or dvc gc -w")
+        return Finding("disk", PROBLEM, state, f"a run needs {_MIN_FREE_BYTES / 1e9:.0f} GB: free some, or dvc gc -w")
     if least < _LOW_FREE_BYTES:
-        return Finding("disk", NOTE, found, "a new environment takes several GB, and DVC keeps earlier runs: dvc gc -w")
-    return Finding("disk", OK, found)
+        return Finding("disk", NOTE, state, "a new environment takes several GB, and DVC keeps earlier runs: dvc gc -w")
+    return Finding("disk", OK, state)
 
 
 def _find_dvc_cache() -> Path:
@@ -162,14 +162,14 @@ def _find_dvc_cache() -> Path:
 
 def check_index(cfg: Config | None) -> Finding:
     """Whether the package index answers, which a new environment needs."""
-    cure = "needed to install packages only; PIP_INDEX_URL names another index"
-    return _check_url("index", _find_index(), cure)
+    hint = "needed to install packages only; PIP_INDEX_URL names another index"
+    return _check_url("index", _find_index(), hint)
 
 
 def check_hub(cfg: Config | None) -> Finding:
     """Whether the hub answers, from which ``fetch.source: hub`` downloads."""
-    cure = "needed for fetch.source: hub only; HF_ENDPOINT names a mirror"
-    return _check_url("hub", os.environ.get("HF_ENDPOINT", _DEFAULT_HUB), cure)
+    hint = "needed for fetch.source: hub only; HF_ENDPOINT names a mirror"
+    return _check_url("hub", os.environ.get("HF_ENDPOINT", _DEFAULT_HUB), hint)
 
 
 def _find_index() -> str:
@@ -186,7 +186,7 @@ def _find_index() -> str:
     return done.stdout.strip() or _DEFAULT_INDEX
 
 
-def _check_url(check: str, url: str, cure: str) -> Finding:
+def _check_url(check: str, url: str, hint: str) -> Finding:
     """A note unless the server answers in time, with whatever status. Name and password are neither sent nor shown."""
     parts = urllib.parse.urlsplit(url)
     parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
@@ -208,5 +208,5 @@ def _check_url(check: str, url: str, cure: str) -> Finding:
     thread.join(_NETWORK_TIMEOUT_S + 1)
     reason = outcome[0] if outcome else "timed out"
     if reason:
-        return Finding(check, NOTE, f"{shown} does not answer ({reason})", cure)
+        return Finding(check, NOTE, f"{shown} does not answer ({reason})", hint)
     return Finding(check, OK, f"{shown} answers")

@@ -232,7 +232,7 @@ class TextCodec:
         """Raises ArtifactError, which names what differs first, unless the file was encoded as this would encode it."""
         if not (differences := header.find_differences(own)):
             return
-        here = {
+        descriptions = {
             "artifact": f"artifact ({self._artifact_path} is not its)",
             "tokenizer": f"tokenizer ({self._tokenizer.name} is not its)",
             "settings": "plan",
@@ -241,7 +241,7 @@ class TextCodec:
             "cpu": f"CPU than this {fingerprint.describe_cpu()}",
         }
         first = differences[0]
-        raise ArtifactError(path, f"was encoded with another {here[first]}", _OWN_HINTS[first])
+        raise ArtifactError(path, f"was encoded with another {descriptions[first]}", _OWN_HINTS[first])
 
     def _detokenize(self, tokens: np.ndarray) -> bytes:
         """The UTF-8 of one document as its tokens stand for it, whether or not that is text."""

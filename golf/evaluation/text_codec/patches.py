@@ -39,48 +39,48 @@ class Patch:
     inserted: bytes
 
 
-def find_patches(base: bytes, wanted: bytes) -> list[Patch]:
-    """Return patches that turn ``base`` into ``wanted``, few where the texts are alike; empty where they are equal."""
+def find_patches(base: bytes, expected: bytes) -> list[Patch]:
+    """Return patches that turn ``base`` into ``expected``, few where the texts are alike, none where equal."""
     patches: list[Patch] = []
-    i = j = 0  # in base and in wanted
+    i = j = 0  # in base and in expected
     while True:
-        copied = _common_prefix(base, i, wanted, j)
-        if i + copied == len(base) and j + copied == len(wanted):
+        copied = _common_prefix(base, i, expected, j)
+        if i + copied == len(base) and j + copied == len(expected):
             return patches
         while copied and base[i + copied - 1] in _SPACES:  # a run of white space is one insertion
             copied -= 1
-        omitted, n_inserted = _realign(base, i + copied, wanted, j + copied)
+        omitted, n_inserted = _realign(base, i + copied, expected, j + copied)
         i, j = i + copied + omitted, j + copied + n_inserted
-        patches.append(Patch(copied, omitted, wanted[j - n_inserted : j]))
+        patches.append(Patch(copied, omitted, expected[j - n_inserted : j]))
 
 
-def _common_prefix(base: bytes, i: int, wanted: bytes, j: int) -> int:
+def _common_prefix(base: bytes, i: int, expected: bytes, j: int) -> int:
     start, block = 0, 64
     while block:
         part = base[i + start : i + start + block]
-        if part and part == wanted[j + start : j + start + len(part)]:
+        if part and part == expected[j + start : j + start + len(part)]:
             start, block = start + len(part), min(2 * block, _MAX_BLOCK_BYTES)
         else:
             block //= 2
     return start
 
 
-def _realign(base: bytes, i: int, wanted: bytes, j: int) -> tuple[int, int]:
-    """(bytes to leave out of base, bytes to insert from wanted) before the texts agree again; not both 0."""
-    base_end, wanted_end = _skip_spaces(base, i), _skip_spaces(wanted, j)
-    if (base_end > i or wanted_end > j) and _agree(base, base_end, wanted, wanted_end):
-        return base_end - i, wanted_end - j
+def _realign(base: bytes, i: int, expected: bytes, j: int) -> tuple[int, int]:
+    """(bytes to leave out of base, bytes to insert from expected) before the texts agree again; not both 0."""
+    base_end, expected_end = _skip_spaces(base, i), _skip_spaces(expected, j)
+    if (base_end > i or expected_end > j) and _agree(base, base_end, expected, expected_end):
+        return base_end - i, expected_end - j
     for total in range(1, 2 * _NEAR_BYTES + 1):
         for omitted in range(max(0, total - _NEAR_BYTES), min(total, _NEAR_BYTES) + 1):
-            if _agree(base, i + omitted, wanted, j + total - omitted):
+            if _agree(base, i + omitted, expected, j + total - omitted):
                 return omitted, total - omitted
     for omitted in range(_FAR_BYTES):
         anchor = base[i + omitted : i + omitted + _ANCHOR_BYTES]
-        found = wanted.find(anchor, j, j + _FAR_BYTES) if len(anchor) == _ANCHOR_BYTES else -1
+        found = expected.find(anchor, j, j + _FAR_BYTES) if len(anchor) == _ANCHOR_BYTES else -1
         if found >= 0 and (omitted or found > j):
             return omitted, found - j
     n_omitted = min(_FAR_BYTES, len(base) - i)
-    return (n_omitted, min(_FAR_BYTES, len(wanted) - j)) if n_omitted else (0, len(wanted) - j)
+    return (n_omitted, min(_FAR_BYTES, len(expected) - j)) if n_omitted else (0, len(expected) - j)
 
 
 def _skip_spaces(text: bytes, start: int) -> int:
@@ -89,10 +89,10 @@ def _skip_spaces(text: bytes, start: int) -> int:
     return start
 
 
-def _agree(base: bytes, i: int, wanted: bytes, j: int) -> bool:
+def _agree(base: bytes, i: int, expected: bytes, j: int) -> bool:
     """Whether the next bytes are equal, or both texts end within them."""
-    part = wanted[j : j + _ANCHOR_BYTES]
-    return i <= len(base) and j <= len(wanted) and base[i : i + _ANCHOR_BYTES] == part
+    part = expected[j : j + _ANCHOR_BYTES]
+    return i <= len(base) and j <= len(expected) and base[i : i + _ANCHOR_BYTES] == part
 
 
 def apply_patches(base: bytes, patches: Sequence[Patch]) -> bytes:

@@ -1,4 +1,4 @@
-"""golf/pipeline/dvc_state.py: a file of DVC that was cut is named with its cure, and nothing else is refused"""
+"""golf/pipeline/dvc_state.py: a file of DVC that was cut is named with a hint, and nothing else is refused"""
 
 import json
 
@@ -15,7 +15,7 @@ LOCK = (
     b"schema: '2.0'\nstages:\n  fetch:\n    cmd: python -m stages.fetch\n    outs:\n    - path: 'a b'\n      size: 3\n"
 )
 FILES = {".dvc/tmp/rwlock": RWLOCK, "dvc.lock": LOCK}
-CURES = {".dvc/tmp/rwlock": "rm .dvc/tmp/rwlock; .* so nothing is lost", "dvc.lock": "git checkout dvc.lock; dvc repro"}
+HINTS = {".dvc/tmp/rwlock": "rm .dvc/tmp/rwlock; .* so nothing is lost", "dvc.lock": "git checkout dvc.lock; dvc repro"}
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_a_project_whose_files_are_intact_or_not_there_yet_passes(project):
 def test_a_cut_file_is_refused_with_its_cure(project, capsys, name, data):
     assert data != FILES[name]
     (project / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match=f"^{name}: .*; .*{CURES[name]}"):
+    with pytest.raises(ArtifactError, match=f"^{name}: .*; .*{HINTS[name]}"):
         dvc_state.require_intact_dvc_state()
     (project / "params.yaml").write_bytes((ROOT / "profiles/laptop.yaml").read_bytes())
     assert cli.main(["validate"]) == 1

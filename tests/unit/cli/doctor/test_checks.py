@@ -1,4 +1,4 @@
-"""golf doctor's checks: each says what the machine has, and what cures what it lacks"""
+"""golf doctor's checks: each says what the machine has, and a hint on what it lacks"""
 
 import dataclasses
 import http.server
@@ -56,39 +56,39 @@ def test_versions_are_compared_with_the_pins(monkeypatch, versions, status, part
     monkeypatch.setattr(project_checks, "installed_version", lambda name: (pins | versions)[name])
     finding = project_checks.check_packages(CONFIG)
     assert finding.status == status
-    assert part in finding.found
+    assert part in finding.state
 
 
 @pytest.mark.parametrize("name", ["make", "git"])
 def test_a_program_that_is_missing_is_a_problem(monkeypatch, name):
     monkeypatch.setattr(shutil, "which", lambda program: None if program == name else f"/bin/{program}")
     finding = project_checks.check_programs(CONFIG)
-    assert (finding.status, finding.found) == (PROBLEM, f"not found: {name}")
+    assert (finding.status, finding.state) == (PROBLEM, f"not found: {name}")
 
 
 def test_params_that_are_missing_or_not_valid_are_a_problem_on_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "params.yaml" in project_checks.check_params(None).found
+    assert "params.yaml" in project_checks.check_params(None).state
     text = (ROOT / "profiles/laptop.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("  n_layers: 5", "  n_layers: -5"))
     finding = project_checks.check_params(None)
     assert finding.status == PROBLEM
-    assert "model.n_layers" in finding.found
+    assert "model.n_layers" in finding.state
     assert "\n" not in finding.render()
     assert project_checks.check_params(CONFIG).status == OK
 
 
 def test_a_folder_without_dvc_or_git_or_with_a_cut_file_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "no .dvc/" in project_checks.check_dvc(CONFIG).found
+    assert "no .dvc/" in project_checks.check_dvc(CONFIG).state
     write_files(tmp_path, {".dvc/config": "", "dvc.yaml": "stages: {}\n"})
-    assert "no Git checkout" in project_checks.check_dvc(CONFIG).found
+    assert "no Git checkout" in project_checks.check_dvc(CONFIG).state
     (tmp_path / ".git").mkdir()
     assert project_checks.check_dvc(CONFIG).status == OK
     write_files(tmp_path, {".dvc/tmp/rwlock": '{"read'})
     finding = project_checks.check_dvc(CONFIG)
     assert finding.status == PROBLEM
-    assert "rwlock" in finding.found
+    assert "rwlock" in finding.state
     assert "rm .dvc/tmp/rwlock" in finding.render()
 
 
@@ -100,7 +100,7 @@ def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path, monkeypa
     monkeypatch.setattr(project_checks, "_find_dvc_cache", lambda: tmp_path / "not/there/yet")
     finding = project_checks.check_disk(CONFIG)
     assert finding.status == status
-    assert f"{free_gb:,.1f} GB free for artifacts, DVC's cache" in finding.found
+    assert f"{free_gb:,.1f} GB free for artifacts, DVC's cache" in finding.state
 
 
 @pytest.mark.parametrize(("busy_s", "status", "part"), [(0.1, OK, "0.1 used"), (1.5, NOTE, "1.5 used")])
@@ -110,13 +110,13 @@ def test_cores_that_others_use_are_a_note(monkeypatch, busy_s, status, part):
     monkeypatch.setattr(machine_checks, "_CPU_INTERVAL_S", 0.0)
     finding = machine_checks.check_cores(CONFIG)
     assert finding.status == status
-    assert part in finding.found
+    assert part in finding.state
 
 
 def test_a_system_that_does_not_tell_how_busy_it_is_is_said_so(monkeypatch):
     monkeypatch.setattr(cpu_load, "read_cpu_times", lambda: None)
     monkeypatch.setattr(machine_checks, "_CPU_INTERVAL_S", 0.0)
-    assert "NOT-RUN" in machine_checks.check_cores(CONFIG).found
+    assert "NOT-RUN" in machine_checks.check_cores(CONFIG).state
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -126,7 +126,7 @@ def test_a_gpu_is_missed_only_where_a_stage_asks_for_one(monkeypatch):
     assert machine_checks.check_gpu(None).status == OK
     finding = machine_checks.check_gpu(with_train(device="cuda"))
     assert finding.status == PROBLEM
-    assert finding.found.startswith("train.device: cuda was requested")
+    assert finding.state.startswith("train.device: cuda was requested")
     monkeypatch.setattr(shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     assert machine_checks.check_gpu(CONFIG).status == NOTE
 
@@ -136,7 +136,7 @@ def test_an_attention_backend_that_can_not_run_is_a_problem_where_it_is_named():
     assert machine_checks.check_attention(CONFIG).status == OK
     finding = machine_checks.check_attention(with_train(attention="flash3"))
     assert finding.status == PROBLEM
-    assert finding.found.startswith("train.attention: flash3 ")
+    assert finding.state.startswith("train.attention: flash3 ")
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_compiler_that_fails_is_a_problem_only_where_a_stage_needs_it(monkeypa
     monkeypatch.setattr(machine_probe, "find_compile_problem", lambda device: failure)
     finding = machine_checks.check_compiler(with_train(compile=requested))
     assert finding.status == status
-    assert (failure or "the compiler works") in finding.found
-    assert (finding.cure is None) == (failure is None)
+    assert (failure or "the compiler works") in finding.state
+    assert (finding.hint is None) == (failure is None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's precision is not measured")
@@ -156,7 +156,7 @@ def test_a_compiler_that_fails_is_a_problem_only_where_a_stage_needs_it(monkeypa
 def test_the_precision_is_the_one_that_auto_takes(monkeypatch, speedup, dtype):
     monkeypatch.setattr(machine_probe, "measure_bf16_speedup", lambda: speedup)
     finding = machine_checks.check_dtype(CONFIG)
-    assert (finding.status, finding.found.split()[0]) == (OK, dtype)
+    assert (finding.status, finding.state.split()[0]) == (OK, dtype)
 
 
 def test_the_fence_is_raised_in_a_process_of_its_own():
@@ -170,7 +170,7 @@ def test_a_missing_wall_is_a_note(monkeypatch, missing, status):
     monkeypatch.setattr(availability, "find_walls", lambda: FenceRecord(("Landlock (ABI 7)",), missing))
     finding = machine_checks.check_fence(CONFIG)
     assert finding.status == status
-    assert all(part in finding.found for part in ("Landlock", *missing))
+    assert all(part in finding.state for part in ("Landlock", *missing))
 
 
 class _Refusing(http.server.BaseHTTPRequestHandler):
@@ -195,13 +195,13 @@ def test_a_server_that_refuses_is_reachable_and_its_password_is_not_shown(server
     monkeypatch.setenv("PIP_INDEX_URL", f"http://name:secret@{server}/simple")
     monkeypatch.setenv("NO_PROXY", "*")
     finding = project_checks.check_index(CONFIG)
-    assert (finding.status, finding.found) == (OK, f"http://{server} answers")
+    assert (finding.status, finding.state) == (OK, f"http://{server} answers")
 
 
 def test_a_server_that_is_not_there_is_a_note(server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "*")
     finding = project_checks.check_hub(CONFIG)
-    assert (finding.status, "does not answer" in finding.found) == (NOTE, True)
+    assert (finding.status, "does not answer" in finding.state) == (NOTE, True)
     monkeypatch.setenv("HF_ENDPOINT", "no address")
     assert project_checks.check_hub(CONFIG).status == NOTE

@@ -25,7 +25,7 @@ def statuses(monkeypatch) -> dict[str, str]:
     for name in CHECKS:
         module = machine_checks if hasattr(machine_checks, f"check_{name}") else project_checks
         monkeypatch.setattr(
-            module, f"check_{name}", lambda cfg, name=name: Finding(name, values[name], "found", "cure")
+            module, f"check_{name}", lambda cfg, name=name: Finding(name, values[name], "state", "hint")
         )
     return values
 
