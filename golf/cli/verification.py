@@ -68,7 +68,7 @@ def verify_evaluation(path: str | Path = verdict.VERDICT_PATH) -> None:
     expected |= {"code_bytes": (path.parent / (bundle or "code.tar.xz")).stat().st_size}
     expected |= {"artifact_bytes": metrics["payload_bytes"] + metrics["code_bytes"], "verdict": record["verdict"]}
     for key, value in expected.items():
-        if not _agrees(metrics[key], value):
+        if not _is_equal(metrics[key], value):
             raise ArtifactError(metrics_path, f"{key} is {metrics[key]!r:.60}, computed again {value!r:.60}", _HINT)
     summary = verdict.summarize_record(record, metrics)
     stated = {
@@ -78,7 +78,7 @@ def verify_evaluation(path: str | Path = verdict.VERDICT_PATH) -> None:
         "predictor": (record["predictor"], entry["predictor"]),
     }
     for key, (found, value) in stated.items():
-        if not _agrees(found, value):
+        if not _is_equal(found, value):
             raise ArtifactError(path, f"{key} is {found!r:.100}, its rows and files give {value!r:.100}", _HINT)
 
 
@@ -111,7 +111,7 @@ def _recompute_metrics(headline: str, ledgers: dict[str, LedgerData]) -> Iterato
             yield from {"val_bytes": score.n_bytes, "implied_bytes": score.implied_bytes}.items()
 
 
-def _agrees(found: Any, expected: Any) -> bool:
+def _is_equal(found: Any, expected: Any) -> bool:
     if isinstance(expected, float) and isinstance(found, int | float):
         return bool(np.isclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE))
     return bool(found == expected)

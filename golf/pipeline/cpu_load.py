@@ -22,8 +22,8 @@ __all__ = [
     "CpuLoadMonitor",
     "CpuTimes",
     "OversubscribedThreads",
-    "busy_threshold",
     "count_cores",
+    "get_busy_threshold",
     "limit_spinning",
     "read_cpu_times",
 ]
@@ -53,7 +53,7 @@ class CpuTimes:
     busy_s: float
     own_s: float
 
-    def cores_used_by_others(self, later: "CpuTimes") -> float:
+    def count_cores_used_by_others(self, later: "CpuTimes") -> float:
         """Return the mean number of cores that other processes used between this reading and a later one."""
         others_s = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
         return max(0.0, others_s / max(later.at_s - self.at_s, 1e-3))
@@ -133,8 +133,8 @@ class CpuLoadMonitor:
         previous, self._last = self._last, self._read()
         if previous is None or self._last is None:
             return
-        n_used = previous.cores_used_by_others(self._last)
-        if n_used < busy_threshold():
+        n_used = previous.count_cores_used_by_others(self._last)
+        if n_used < get_busy_threshold():
             self._threads.release()
             return
         self._threads.hold()
@@ -147,9 +147,9 @@ class CpuLoadMonitor:
         now = self._read()
         if self._first is None or now is None:
             return {}
-        n_used = self._first.cores_used_by_others(now)
+        n_used = self._first.count_cores_used_by_others(now)
         record: dict[str, float | int | str] = {"cores": len(_own_cpus()), "used_by_others": round(n_used, 2)}
-        if n_used >= busy_threshold():
+        if n_used >= get_busy_threshold():
             warning = f"this machine was busy: on average {_describe(n_used, 'were')}"
             log_line(self._stage, warning, quiet=self._quiet)
             record["warning"] = warning
@@ -161,7 +161,7 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def busy_threshold() -> float:
+def get_busy_threshold() -> float:
     """Return how many cores other processes use when a machine counts as busy."""
     return max(_MIN_BUSY_CORES, _MIN_BUSY_FRAC * len(_own_cpus()))
 

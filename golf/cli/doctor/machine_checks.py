@@ -27,9 +27,9 @@ def check_cores(cfg: Config | None) -> Finding:
     after = cpu_load.read_cpu_times()
     if before is None or after is None:
         return Finding("cores", OK, f"{cores}; how busy they are is NOT-RUN, because this system does not tell")
-    n_used = before.cores_used_by_others(after)
+    n_used = before.count_cores_used_by_others(after)
     state = f"{cores}, {n_used:.1f} used by other processes"
-    if n_used < cpu_load.busy_threshold():
+    if n_used < cpu_load.get_busy_threshold():
         return Finding("cores", OK, state)
     return Finding(
         "cores", NOTE, state, "end them before a run with a time limit: it makes fewer steps on a busy machine"

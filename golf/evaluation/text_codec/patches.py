@@ -68,11 +68,11 @@ def _common_prefix(base: bytes, i: int, expected: bytes, j: int) -> int:
 def _realign(base: bytes, i: int, expected: bytes, j: int) -> tuple[int, int]:
     """(bytes to leave out of base, bytes to insert from expected) before the texts agree again; not both 0."""
     base_end, expected_end = _skip_spaces(base, i), _skip_spaces(expected, j)
-    if (base_end > i or expected_end > j) and _agree(base, base_end, expected, expected_end):
+    if (base_end > i or expected_end > j) and _is_equal(base, base_end, expected, expected_end):
         return base_end - i, expected_end - j
     for total in range(1, 2 * _NEAR_BYTES + 1):
         for omitted in range(max(0, total - _NEAR_BYTES), min(total, _NEAR_BYTES) + 1):
-            if _agree(base, i + omitted, expected, j + total - omitted):
+            if _is_equal(base, i + omitted, expected, j + total - omitted):
                 return omitted, total - omitted
     for omitted in range(_FAR_BYTES):
         anchor = base[i + omitted : i + omitted + _ANCHOR_BYTES]
@@ -89,7 +89,7 @@ def _skip_spaces(text: bytes, start: int) -> int:
     return start
 
 
-def _agree(base: bytes, i: int, expected: bytes, j: int) -> bool:
+def _is_equal(base: bytes, i: int, expected: bytes, j: int) -> bool:
     """Whether the next bytes are equal, or both texts end within them."""
     part = expected[j : j + _ANCHOR_BYTES]
     return i <= len(base) and j <= len(expected) and base[i : i + _ANCHOR_BYTES] == part

@@ -146,17 +146,17 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
     """A text for each figure that differs, "" for each that agrees. A mean over the logs agrees as well."""
     steps = [log.facts["step"] for log in logs if "step" in log.facts]
     if claims.steps and steps:
-        agrees = _agrees(claims.steps, steps, 0.5)
+        agrees = _is_one_of(claims.steps, steps, 0.5)
         yield "" if agrees else f"{label}steps: json {claims.steps.value:,.0f}, log {_list_figures(steps)}"
     params = [log.facts["model_params"] for log in logs if "model_params" in log.facts]
     if claims.params and params:
-        agrees = _agrees(claims.params, params, 0.0)
+        agrees = _is_one_of(claims.params, params, 0.0)
         yield "" if agrees else f"{label}model_params: json {claims.params.value:,.0f}, log {_list_figures(params)}"
     trained = [log.facts["train_seconds"] for log in logs if "train_seconds" in log.facts]
     if claims.train_seconds and trained:
         totals = [*trained, *(log.training_seconds for log in logs if log.training_seconds), _LIMIT_S]
         totals += [log.facts.get("train_seconds", 0.0) + sum(one.seconds or 0.0 for one in log.scores) for log in logs]
-        agrees = _agrees(claims.train_seconds, trained, _time_tolerance(trained)) or any(
+        agrees = _is_one_of(claims.train_seconds, trained, _time_tolerance(trained)) or any(
             abs(claims.train_seconds.value - total) <= _time_tolerance([total]) for total in totals
         )
         yield (
@@ -168,7 +168,7 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
     if claims.eval_seconds and evaluated:
         sums = [sum(score.seconds or 0.0 for score in log.scores) for log in logs]
         totals = [*evaluated, *sums, *(log.facts["eval_seconds"] for log in logs if "eval_seconds" in log.facts)]
-        agrees = _agrees(claims.eval_seconds, totals, 0.0) or any(
+        agrees = _is_one_of(claims.eval_seconds, totals, 0.0) or any(
             abs(claims.eval_seconds.value - total) <= _time_tolerance([total]) for total in totals
         )
         finals = [log.scores[-1].seconds or 0.0 for log in logs if log.scores]
@@ -179,7 +179,7 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
         )
 
 
-def _agrees(claim: ReportedNumber, figures: list[float], tolerance: float) -> bool:
+def _is_one_of(claim: ReportedNumber, figures: list[float], tolerance: float) -> bool:
     """Whether the claim, with its rounding, is one of the figures or their mean."""
     slack = max(claim.resolution if claim.resolution != 1.0 else 0.0, tolerance) * (1 + 1e-6)
     mean_slack = max(slack, 1.0)

@@ -42,8 +42,8 @@ def test_own_work_and_that_of_children_is_not_that_of_others():
     sum(range(10_000_000))
     after = cpu_load.read_cpu_times()
     assert after.own_s > before.own_s
-    assert CpuTimes(0, 0, 0).cores_used_by_others(CpuTimes(10, 20, 5)) == 1.5
-    assert CpuTimes(0, 0, 0).cores_used_by_others(CpuTimes(10, 5, 5.1)) == 0, "the two clocks differ by a tick"
+    assert CpuTimes(0, 0, 0).count_cores_used_by_others(CpuTimes(10, 20, 5)) == 1.5
+    assert CpuTimes(0, 0, 0).count_cores_used_by_others(CpuTimes(10, 5, 5.1)) == 0, "the two clocks differ by a tick"
 
 
 def test_a_busy_machine_is_named_once_and_in_the_record(two_cores, capsys):
