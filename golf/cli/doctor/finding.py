@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from golf.config.execution import ExecutionConfig
 from golf.config.loader import Config
 
-__all__ = ["NOTE", "OK", "PROBLEM", "Finding", "list_execution_sections", "split_message"]
+__all__ = ["NOTE", "OK", "PROBLEM", "MachineFinding", "list_execution_sections", "split_message"]
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """status: OK, NOTE (make run works, perhaps slower or with fewer proofs) or PROBLEM (make run can't work).
 
     check: its name. state: of this machine, in words. hint: what to do about it; None where nothing is to be done.

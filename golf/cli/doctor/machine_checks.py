@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 
-from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding, list_execution_sections, split_message
+from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding, list_execution_sections, split_message
 from golf.config.loader import Config
 from golf.errors import GolfError, UnavailableError
 from golf.pipeline import cpu_load
@@ -18,7 +18,7 @@ _FENCE_HINT = (
 )
 
 
-def check_cores(cfg: Config | None) -> Finding:
+def check_cores(cfg: Config | None) -> MachineFinding:
     """How many cores there are, and how many of them other processes use now."""
     n_cores = cpu_load.count_cores()
     cores = f"{n_cores} core{'s' * (n_cores > 1)}"
@@ -26,17 +26,17 @@ def check_cores(cfg: Config | None) -> Finding:
     time.sleep(_CPU_INTERVAL_S)
     after = cpu_load.read_cpu_times()
     if before is None or after is None:
-        return Finding("cores", OK, f"{cores}; how busy they are is NOT-RUN, because this system does not tell")
+        return MachineFinding("cores", OK, f"{cores}; how busy they are is NOT-RUN, because this system does not tell")
     n_used = before.count_cores_used_by_others(after)
     state = f"{cores}, {n_used:.1f} used by other processes"
     if n_used < cpu_load.get_busy_threshold():
-        return Finding("cores", OK, state)
-    return Finding(
+        return MachineFinding("cores", OK, state)
+    return MachineFinding(
         "cores", NOTE, state, "end them before a run with a time limit: it makes fewer steps on a busy machine"
     )
 
 
-def check_gpu(cfg: Config | None) -> Finding:
+def check_gpu(cfg: Config | None) -> MachineFinding:
     """The GPUs that torch sees; a problem where params.yaml asks for one that is missing."""
     import torch
 
@@ -47,18 +47,20 @@ def check_gpu(cfg: Config | None) -> Finding:
             n_ranks = launcher.local_world_size(name, getattr(section, "ranks", 1))
             device.resolve_device(section.device, name, max(0, n_ranks - 1) if section.device == "cuda" else 0)
         except GolfError as error:
-            return Finding("gpu", PROBLEM, *split_message(error))
+            return MachineFinding("gpu", PROBLEM, *split_message(error))
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         names = ", ".join(f"{gpu.name} ({gpu.total_memory / 1e9:.0f} GB, {gpu.major}.{gpu.minor})" for gpu in gpus)
-        return Finding("gpu", OK, f"{names}; CUDA {torch.version.cuda}")
+        return MachineFinding("gpu", OK, f"{names}; CUDA {torch.version.cuda}")
     if shutil.which("nvidia-smi"):
         hint = "install a torch build for the driver's CUDA version: https://pytorch.org/get-started/locally"
-        return Finding("gpu", NOTE, f"none that torch {torch.__version__} sees, though nvidia-smi is installed", hint)
-    return Finding("gpu", OK, "none; every stage runs on the CPU")
+        return MachineFinding(
+            "gpu", NOTE, f"none that torch {torch.__version__} sees, though nvidia-smi is installed", hint
+        )
+    return MachineFinding("gpu", OK, "none; every stage runs on the CPU")
 
 
-def check_attention(cfg: Config | None) -> Finding:
+def check_attention(cfg: Config | None) -> MachineFinding:
     """The attention backends of the device; a problem where params.yaml names one that can't run."""
     from golf.distributed import device
     from golf.model import attention_backends
@@ -70,20 +72,20 @@ def check_attention(cfg: Config | None) -> Finding:
             try:
                 attention_backends.resolve_attention(section.attention, name, where, dtype, False)
             except UnavailableError as error:
-                return Finding("attention", PROBLEM, *split_message(error))
+                return MachineFinding("attention", PROBLEM, *split_message(error))
     where, _ = device.resolve_device("auto", "train", 0)
     dtype, _ = device.resolve_dtype("auto", where)
     if where.type == "cpu":
-        return Finding("attention", OK, "sdpa, torch's own kernels; flash-attn needs a GPU")
+        return MachineFinding("attention", OK, "sdpa, torch's own kernels; flash-attn needs a GPU")
     reasons = {
         name: attention_backends.backend_unavailable_reason(name, where, dtype) for name in attention_backends.MODULES
     }
     usable = [name for name, reason in reasons.items() if reason is None]
     state = ", ".join(["sdpa", *usable, *(f"no {name} ({reason})" for name, reason in reasons.items() if reason)])
-    return Finding("attention", OK, state)
+    return MachineFinding("attention", OK, state)
 
 
-def check_compiler(cfg: Config | None) -> Finding:
+def check_compiler(cfg: Config | None) -> MachineFinding:
     """Compile a small function and its gradient, as ``compile: auto`` does before a stage."""
     from golf.distributed import device
 
@@ -91,31 +93,31 @@ def check_compiler(cfg: Config | None) -> Finding:
     works, reason = device.resolve_compile("auto", "train", where)
     state = f"torch.compile on {where.type}: {reason.removeprefix('auto: ')}"
     if works:
-        return Finding("compiler", OK, state)
+        return MachineFinding("compiler", OK, state)
     wanted = [f"{name}.compile" for name, section in list_execution_sections(cfg).items() if section.compile == "on"]
     install = "xcode-select --install" if sys.platform == "darwin" else "apt install g++ python3-dev, or the like"
     if wanted:
-        return Finding("compiler", PROBLEM, state, f"{install}; or set {', '.join(wanted)} to auto")
-    return Finding("compiler", NOTE, state, f"{install}; training is slower without it")
+        return MachineFinding("compiler", PROBLEM, state, f"{install}; or set {', '.join(wanted)} to auto")
+    return MachineFinding("compiler", NOTE, state, f"{install}; training is slower without it")
 
 
-def check_dtype(cfg: Config | None) -> Finding:
+def check_dtype(cfg: Config | None) -> MachineFinding:
     """The precision that ``dtype: auto`` chooses here, measured on a CPU."""
     from golf.distributed import device
 
     where, _ = device.resolve_device("auto", "train", 0)
     dtype, reason = device.resolve_dtype("auto", where)
-    return Finding("dtype", OK, f"{str(dtype).removeprefix('torch.')} ({reason.removeprefix('auto: ')})")
+    return MachineFinding("dtype", OK, f"{str(dtype).removeprefix('torch.')} ({reason.removeprefix('auto: ')})")
 
 
-def check_fence(cfg: Config | None) -> Finding:
+def check_fence(cfg: Config | None) -> MachineFinding:
     """Raise the walls around a predictor's process, in a process of their own."""
     if sys.platform == "win32":
-        return Finding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_HINT)
+        return MachineFinding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_HINT)
     from golf.evaluation.fence import availability
 
     record = availability.find_walls()
     walls = ", ".join(record.walls) or "no wall"
     if record.missing:
-        return Finding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_HINT)
-    return Finding("fence", OK, walls)
+        return MachineFinding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_HINT)
+    return MachineFinding("fence", OK, walls)

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding, split_message
+from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding, split_message
 from golf.config import loader
 from golf.config.loader import Config
 from golf.distributed.packages import installed_version
@@ -41,15 +41,17 @@ _COMMAND_TIMEOUT_S = 30.0
 _DEFAULT_INDEX, _DEFAULT_HUB = "https://pypi.org/simple/", "https://huggingface.co"
 
 
-def check_system(cfg: Config | None) -> Finding:
+def check_system(cfg: Config | None) -> MachineFinding:
     """Python and the operating system."""
     state = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
     if sys.platform == "win32":
-        return Finding("system", PROBLEM, state, "golf's stages need Linux or macOS: use WSL 2 (docs/quickstart.md)")
-    return Finding("system", OK, state)
+        return MachineFinding(
+            "system", PROBLEM, state, "golf's stages need Linux or macOS: use WSL 2 (docs/quickstart.md)"
+        )
+    return MachineFinding("system", OK, state)
 
 
-def check_packages(cfg: Config | None) -> Finding:
+def check_packages(cfg: Config | None) -> MachineFinding:
     """Installed versions against those of pyproject.toml; of extras, only what is installed."""
     required, optional = _read_pins()
     versions = {name: installed_version(name) for name in required | optional}
@@ -61,10 +63,10 @@ def check_packages(cfg: Config | None) -> Finding:
     ]
     hint = "install what is pinned: pip install -e '.[dev]'"
     if missing:
-        return Finding("packages", PROBLEM, f"not installed: {', '.join(missing)}", hint)
+        return MachineFinding("packages", PROBLEM, f"not installed: {', '.join(missing)}", hint)
     if differing:
-        return Finding("packages", NOTE, f"other than pinned: {', '.join(differing)}", hint)
-    return Finding("packages", OK, f"{len(required)} required packages as pinned")
+        return MachineFinding("packages", NOTE, f"other than pinned: {', '.join(differing)}", hint)
+    return MachineFinding("packages", OK, f"{len(required)} required packages as pinned")
 
 
 def _read_pins() -> tuple[dict[str, str], dict[str, str]]:
@@ -82,7 +84,7 @@ def _read_pins() -> tuple[dict[str, str], dict[str, str]]:
     return dict(_REQUIREMENT.findall("\n".join(required))), dict(_REQUIREMENT.findall("\n".join(extras)))
 
 
-def check_programs(cfg: Config | None) -> Finding:
+def check_programs(cfg: Config | None) -> MachineFinding:
     """The programs that ``make run`` starts: make, git and dvc."""
     dvc = Path(sys.executable).with_name("dvc")
     paths = {name: shutil.which(name) for name in ("make", "git")}
@@ -90,37 +92,39 @@ def check_programs(cfg: Config | None) -> Finding:
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         hint = "install them; dvc comes with golf's packages" if "dvc" in missing else "install them"
-        return Finding("programs", PROBLEM, f"not found: {', '.join(missing)}", hint)
-    return Finding("programs", OK, ", ".join(paths))
+        return MachineFinding("programs", PROBLEM, f"not found: {', '.join(missing)}", hint)
+    return MachineFinding("programs", OK, ", ".join(paths))
 
 
-def check_params(cfg: Config | None) -> Finding:
+def check_params(cfg: Config | None) -> MachineFinding:
     """Whether params.yaml is there and valid."""
     if cfg is not None:
-        return Finding("params", OK, f"params.yaml is valid (profile {cfg.profile})")
+        return MachineFinding("params", OK, f"params.yaml is valid (profile {cfg.profile})")
     try:
         loader.load_config()
     except ConfigError as error:
         first = " ".join(" ".join(str(error).splitlines()[:2]).split())
-        return Finding("params", PROBLEM, first, "golf validate says all; run golf doctor in golf's own folder")
-    return Finding("params", OK, "params.yaml is valid")
+        return MachineFinding("params", PROBLEM, first, "golf validate says all; run golf doctor in golf's own folder")
+    return MachineFinding("params", OK, "params.yaml is valid")
 
 
-def check_dvc(cfg: Config | None) -> Finding:
+def check_dvc(cfg: Config | None) -> MachineFinding:
     """Whether this folder is a DVC project in a Git checkout, and DVC's own files are intact."""
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
-        return Finding("dvc", PROBLEM, "this folder has no .dvc/ and dvc.yaml", "run in golf's own folder")
+        return MachineFinding("dvc", PROBLEM, "this folder has no .dvc/ and dvc.yaml", "run in golf's own folder")
     folder = Path.cwd()
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        return Finding("dvc", PROBLEM, "this folder is no Git checkout, which dvc needs", "git init, or git clone anew")
+        return MachineFinding(
+            "dvc", PROBLEM, "this folder is no Git checkout, which dvc needs", "git init, or git clone anew"
+        )
     try:
         dvc_state.require_intact_dvc_state()
     except GolfError as error:
-        return Finding("dvc", PROBLEM, *split_message(error))
-    return Finding("dvc", OK, "dvc.lock and DVC's list of running commands are intact")
+        return MachineFinding("dvc", PROBLEM, *split_message(error))
+    return MachineFinding("dvc", OK, "dvc.lock and DVC's list of running commands are intact")
 
 
-def check_disk(cfg: Config | None) -> Finding:
+def check_disk(cfg: Config | None) -> MachineFinding:
     """Free space where artifacts, DVC's cache and temporary files live."""
     folders = {
         "artifacts": Path("artifacts"),
@@ -132,7 +136,9 @@ def check_disk(cfg: Config | None) -> Finding:
     for name, folder in folders.items():
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not os.access(existing, os.W_OK):
-            return Finding("disk", PROBLEM, f"{name}: {existing} can't be written to", "give this user the right to it")
+            return MachineFinding(
+                "disk", PROBLEM, f"{name}: {existing} can't be written to", "give this user the right to it"
+            )
         device = existing.stat().st_dev
         free[device] = shutil.disk_usage(existing).free
         by_device.setdefault(device, []).append(name)
@@ -141,10 +147,14 @@ def check_disk(cfg: Config | None) -> Finding:
     )
     least = min(free.values())
     if least < _MIN_FREE_BYTES:
-        return Finding("disk", PROBLEM, state, f"a run needs {_MIN_FREE_BYTES / 1e9:.0f} GB: free some, or dvc gc -w")
+        return MachineFinding(
+            "disk", PROBLEM, state, f"a run needs {_MIN_FREE_BYTES / 1e9:.0f} GB: free some, or dvc gc -w"
+        )
     if least < _LOW_FREE_BYTES:
-        return Finding("disk", NOTE, state, "a new environment takes several GB, and DVC keeps earlier runs: dvc gc -w")
-    return Finding("disk", OK, state)
+        return MachineFinding(
+            "disk", NOTE, state, "a new environment takes several GB, and DVC keeps earlier runs: dvc gc -w"
+        )
+    return MachineFinding("disk", OK, state)
 
 
 def _find_dvc_cache() -> Path:
@@ -160,13 +170,13 @@ def _find_dvc_cache() -> Path:
         return Path(".dvc/cache")
 
 
-def check_index(cfg: Config | None) -> Finding:
+def check_index(cfg: Config | None) -> MachineFinding:
     """Whether the package index answers, which a new environment needs."""
     hint = "needed to install packages only; PIP_INDEX_URL names another index"
     return _check_url("index", _find_index(), hint)
 
 
-def check_hub(cfg: Config | None) -> Finding:
+def check_hub(cfg: Config | None) -> MachineFinding:
     """Whether the hub answers, from which ``fetch.source: hub`` downloads."""
     hint = "needed for fetch.source: hub only; HF_ENDPOINT names a mirror"
     return _check_url("hub", os.environ.get("HF_ENDPOINT", _DEFAULT_HUB), hint)
@@ -186,7 +196,7 @@ def _find_index() -> str:
     return done.stdout.strip() or _DEFAULT_INDEX
 
 
-def _check_url(check: str, url: str, hint: str) -> Finding:
+def _check_url(check: str, url: str, hint: str) -> MachineFinding:
     """A note unless the server answers in time, with whatever status. Name and password are neither sent nor shown."""
     parts = urllib.parse.urlsplit(url)
     parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
@@ -208,5 +218,5 @@ def _check_url(check: str, url: str, hint: str) -> Finding:
     thread.join(_NETWORK_TIMEOUT_S + 1)
     reason = outcome[0] if outcome else "timed out"
     if reason:
-        return Finding(check, NOTE, f"{shown} does not answer ({reason})", hint)
-    return Finding(check, OK, f"{shown} answers")
+        return MachineFinding(check, NOTE, f"{shown} does not answer ({reason})", hint)
+    return MachineFinding(check, OK, f"{shown} answers")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from golf.cli.doctor import machine_checks, project_checks
-from golf.cli.doctor.finding import NOTE, PROBLEM, Finding
+from golf.cli.doctor.finding import NOTE, PROBLEM, MachineFinding
 from golf.config import loader
 from golf.errors import ConfigError
 
@@ -34,7 +34,7 @@ def report_machine(*, as_json: bool) -> tuple[str, bool]:
     return f"make run {answer}", has_problem
 
 
-def _iter_findings() -> Iterator[Finding]:
+def _iter_findings() -> Iterator[MachineFinding]:
     """Run every check. One that can't be made is a finding too; it keeps no other from being made."""
     try:
         cfg = loader.load_config()
@@ -60,7 +60,9 @@ def _iter_findings() -> Iterator[Finding]:
         try:
             yield check(cfg)
         except ImportError as error:
-            yield Finding(name, PROBLEM, f"can't import what it needs: {error}", "install golf's packages: make run")
+            yield MachineFinding(
+                name, PROBLEM, f"can't import what it needs: {error}", "install golf's packages: make run"
+            )
         except Exception as error:  # whatever a driver, a compiler or the system raises
             reason = " ".join(str(error).split()) or type(error).__name__
-            yield Finding(name, NOTE, f"NOT-RUN: {reason}")
+            yield MachineFinding(name, NOTE, f"NOT-RUN: {reason}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from golf.artifacts.io import group_by, parse_non_negative_float
 from golf.cli.report import page, svg
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles, Table
 from golf.cli.report.svg import Bar, Series
 
@@ -16,7 +16,7 @@ _NOISE_BPB = 1e-4  # a smaller loss is within noise, and a logarithmic axis has 
 _MAX_BARS = 90  # tensors in the chart; the table has them all
 
 
-def bits_section(run: RunFiles) -> Section:
+def bits_section(run: RunFiles) -> PageSection:
     """Bits of each quantized tensor, with its error against rounding to nearest."""
     anchor, heading = "bits", "Bits by tensor"
     columns: dict[str, Callable[[str], Any]] = {
@@ -30,7 +30,7 @@ def bits_section(run: RunFiles) -> Section:
     rows = run.read_table("quantize/tensors.csv", columns)
     if rows is None:
         hint = "write it with: dvc repro quantize"
-        return Section(anchor, heading, page.not_run(f"{run.name('quantize/tensors.csv')} is missing", hint))
+        return PageSection(anchor, heading, page.not_run(f"{run.name('quantize/tensors.csv')} is missing", hint))
     kinds = list(group_by(rows, "kind"))
     bars = [
         Bar(_shorten(row["tensor"]), row["bits_per_weight"], f"{row['bits_per_weight']:.2f} bits", _index(kinds, row))
@@ -60,7 +60,7 @@ def bits_section(run: RunFiles) -> Section:
     header = ("tensor", "weights", "bits per weight", "bytes at the entropy", "output error / rounding to nearest")
     all_rows = page.details(f"All {len(rows)} tensors", page.table(header, cells, numbers=(1, 2, 3, 4)))
     key = page.legend(kinds, has_lines=False)
-    return Section(anchor, heading, page.figure(title, chart, caption, key) + all_rows)
+    return PageSection(anchor, heading, page.figure(title, chart, caption, key) + all_rows)
 
 
 def _index(kinds: list[str], row: dict[str, str]) -> int:
@@ -73,13 +73,13 @@ def _shorten(name: str) -> str:
     return short if len(short) <= 19 else f"…{short[-18:]}"
 
 
-def bytes_section(run: RunFiles) -> Section:
+def bytes_section(run: RunFiles) -> PageSection:
     """What fills the size limit, part by part."""
     anchor, heading = "bytes", "Where the bytes went"
     sizes_and_rows = run.read_sizes()
     if sizes_and_rows is None:
         hint = "write it with: dvc repro compress"
-        return Section(anchor, heading, page.not_run(f"{run.name('compress/sizes.json')} is missing", hint))
+        return PageSection(anchor, heading, page.not_run(f"{run.name('compress/sizes.json')} is missing", hint))
     sizes, rows = sizes_and_rows
     limit = max(1, sizes["limit_bytes"])
     styles = {"code": 1, "headroom": 6}
@@ -102,17 +102,17 @@ def bytes_section(run: RunFiles) -> Section:
         "contest."
     )
     key = page.legend(["model", "code"], has_lines=False)
-    return Section(anchor, heading, page.figure(title, chart, caption, key))
+    return PageSection(anchor, heading, page.figure(title, chart, caption, key))
 
 
-def rate_distortion_section(run: RunFiles) -> Section:
+def rate_distortion_section(run: RunFiles) -> PageSection:
     """Bytes of the model file against the loss by quantization, for each recipe that the benchmark measured."""
     anchor, heading = "rate-distortion", "Rate–distortion"
     points_and_measure = run.read_rate_distortion()
     if points_and_measure is None:
         command = "PYTHONPATH=. python benchmarks/rate_distortion.py laptop=FOLDER --csv FILE"
         missing = "benchmarks/results/rate_distortion.csv is missing"
-        return Section(anchor, heading, page.not_run(missing, f"measure it with: {command}"))
+        return PageSection(anchor, heading, page.not_run(missing, f"measure it with: {command}"))
     points, is_kl = points_and_measure
     figures = [
         _draw_rate_distortion(f"rate-distortion-{number}", name, run_points, is_kl)
@@ -130,7 +130,7 @@ def rate_distortion_section(run: RunFiles) -> Section:
             "that its method can do: with tuned clips the difference is smaller (benchmarks/README.md)."
         )
     body = page.paragraph(text) + f'<div class="charts">{"".join(figures)}</div>'
-    return Section(anchor, heading, body)
+    return PageSection(anchor, heading, body)
 
 
 def _draw_rate_distortion(chart_id: str, name: str, points: Table, is_kl: bool) -> str:

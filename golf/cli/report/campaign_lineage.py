@@ -7,7 +7,7 @@ from html import escape
 from golf.cli.campaign.state import Campaign
 from golf.cli.report import page
 from golf.cli.report.campaign_files import CampaignFiles
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.compliance.check_result import NOT_RUN
 
 __all__ = ["lineage_section", "settings_section"]
@@ -15,7 +15,7 @@ __all__ = ["lineage_section", "settings_section"]
 _DIGEST_CHARS = 12
 
 
-def settings_section(files: CampaignFiles) -> Section:
+def settings_section(files: CampaignFiles) -> PageSection:
     """What ``--set`` gave, and every setting that the seeds share."""
     campaign = files.campaign
     if campaign.overrides:
@@ -26,10 +26,10 @@ def settings_section(files: CampaignFiles) -> Section:
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in settings.items()}
     every = page.details(f"All {len(values)} settings", page.table(("key", "value"), _make_code_rows(values)))
     label = page.paragraph(f"Profile {settings.get('profile', NOT_RUN)}; every seed has these settings.")
-    return Section("settings", "Settings", label + overrides + every)
+    return PageSection("settings", "Settings", label + overrides + every)
 
 
-def lineage_section(files: CampaignFiles) -> Section:
+def lineage_section(files: CampaignFiles) -> PageSection:
     """The identity of the campaign, the experiment of each seed, and the files that its stages left."""
     campaign, own = files.campaign, files.campaign.identity
     parts = [
@@ -47,7 +47,7 @@ def lineage_section(files: CampaignFiles) -> Section:
     ]
     if own.inputs:
         parts.append(page.details("Texts and tokenizers of the user", _make_digest_table(own.inputs)))
-    return Section("lineage", "Lineage", "".join(parts))
+    return PageSection("lineage", "Lineage", "".join(parts))
 
 
 def _make_code_rows(values: Mapping[str, str]) -> Iterable[list[str]]:

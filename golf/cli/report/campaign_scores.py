@@ -12,7 +12,7 @@ from golf.cli.campaign import table
 from golf.cli.figures import format_figure
 from golf.cli.report import page, score_sections, svg
 from golf.cli.report.campaign_files import CampaignFiles, DocumentSums
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.cli.report.svg import Axis, Series
 from golf.compliance.check_result import NOT_RUN
 from golf.compliance.verdict import INVALID
@@ -34,7 +34,7 @@ _MAX_POINTS = 100  # of a line over documents
 _DISPUTED = "disputed: "  # in a verdict's words, before the method on which there is no ruling
 
 
-def result_section(files: CampaignFiles) -> Section:
+def result_section(files: CampaignFiles) -> PageSection:
     """The headline's mean with its standard deviation, what it compares with, and which seeds are missing."""
     report = files.report
     stats, metrics = report["statistics"]["bpb"], files.campaign.runs[0]["metrics"]
@@ -62,7 +62,7 @@ def result_section(files: CampaignFiles) -> Section:
         hint = f"run them with: golf campaign --name {report['name']} --seeds {seeds}"
         parts.append(page.not_run(f"no score yet: {', '.join(map(str, missing))}", hint))
     parts += [page.paragraph(f"Note: {note}.") for note in report["notes"]]
-    return Section("result", "Result", "".join(parts))
+    return PageSection("result", "Result", "".join(parts))
 
 
 def _is_invalid(files: CampaignFiles, run: dict[str, Any], mode: str) -> bool:
@@ -76,7 +76,7 @@ def _label(is_invalid: bool) -> str:
     return f' <span class="fail">{INVALID}</span>' * is_invalid
 
 
-def seeds_section(files: CampaignFiles) -> Section:
+def seeds_section(files: CampaignFiles) -> PageSection:
     """A row for each seed with its scores, bytes, seconds and machine, then the mean and the standard deviation."""
     header = ("seed", "order", "bpb of val", "nats per token", "bytes", "train, s", "eval, s", "machine")
     by_seed = {run["seed"]: run for run in files.runs}
@@ -90,7 +90,7 @@ def seeds_section(files: CampaignFiles) -> Section:
         f"Order is that in which the seeds ended. Bytes are of model and code, of at most "
         f"{' and '.join(f'{limit:,}' for limit in limits)}. Seconds compare on one machine alone."
     )
-    return Section("seeds", "Seeds", text + page.table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True))
+    return PageSection("seeds", "Seeds", text + page.table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True))
 
 
 def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) -> list[str]:
@@ -110,7 +110,7 @@ def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) 
     ]
 
 
-def modes_section(files: CampaignFiles) -> Section:
+def modes_section(files: CampaignFiles) -> PageSection:
     """Mean and standard deviation of each scoring mode, and a chart of the seeds around the mean of each."""
     statistics, rows, figures = files.report["statistics"], [], []
     for mode in MODES:
@@ -122,7 +122,7 @@ def modes_section(files: CampaignFiles) -> Section:
         figures.append(_draw_seeds(files, mode, stats["mean"]))
     header = ("scoring mode", "mean bpb of val", "standard deviation (n - 1)", "seeds")
     body = page.table(header, rows, numbers=(1, 2, 3)) + f'<div class="charts">{"".join(figures)}</div>'
-    return Section("modes", "Scoring modes", body)
+    return PageSection("modes", "Scoring modes", body)
 
 
 def _draw_seeds(files: CampaignFiles, mode: str, mean: float) -> str:
@@ -150,7 +150,7 @@ def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
     return tuple((float(place), str(seed)) for place, seed in enumerate(seeds) if place % step == 0)
 
 
-def documents_section(files: CampaignFiles) -> Section:
+def documents_section(files: CampaignFiles) -> PageSection:
     """Bits per byte so far over val's documents, for each mode and seed, and each seed's distance from the mean."""
     sums = {run["seed"]: files.read_documents(run["seed"]) for run in files.runs}
     by_seed = {seed: found for seed, found in sums.items() if found is not None}
@@ -168,12 +168,12 @@ def documents_section(files: CampaignFiles) -> Section:
         )
     )
     if not by_seed:
-        return Section("documents", "Scores over documents", "".join(notes))
+        return PageSection("documents", "Scores over documents", "".join(notes))
     figures = [_draw_documents(by_seed, mode) for mode in MODES]
     if len(by_seed) > 1:
         figures.append(_draw_distances(by_seed, files.report["headline"]))
     body = f'<div class="charts">{"".join(figures)}</div>{"".join(notes)}'
-    return Section("documents", "Scores over documents", body)
+    return PageSection("documents", "Scores over documents", body)
 
 
 def _draw_documents(by_seed: dict[int, dict[str, DocumentSums]], mode: str) -> str:
@@ -213,11 +213,11 @@ def compute_running_bpb(bits: np.ndarray, n_bytes: np.ndarray) -> tuple[tuple[fl
     return tuple((float(i + 1), float(total_bits[i] / total_bytes[i])) for i in indices if total_bytes[i] > 0)
 
 
-def baseline_section(files: CampaignFiles) -> Section:
+def baseline_section(files: CampaignFiles) -> PageSection:
     """The baseline's statistics and every test that the two sides allow."""
     anchor, heading, baseline = "baseline", "Tests against a baseline", files.report["baseline"]
     if baseline is None:
-        return Section(anchor, heading, page.not_run("no baseline was named", "name one with --baseline OTHER"))
+        return PageSection(anchor, heading, page.not_run("no baseline was named", "name one with --baseline OTHER"))
     stats = baseline["bpb"]
     seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
     parts = [
@@ -240,14 +240,14 @@ def baseline_section(files: CampaignFiles) -> Section:
         parts.append(page.paragraph(f"The headline, {table.describe_documents(baseline['documents'])}."))
     if shared := baseline["shared_stages"]:
         parts.append(page.paragraph(f"The same files as the baseline's, seed by seed: {', '.join(shared)}."))
-    return Section(anchor, heading, "".join(parts))
+    return PageSection(anchor, heading, "".join(parts))
 
 
 def _format_test(test: dict[str, Any] | None) -> list[str]:
     return [NOT_RUN, *[""] * 5] if test is None else list(table.format_test(test))
 
 
-def verdicts_section(files: CampaignFiles) -> Section:
+def verdicts_section(files: CampaignFiles) -> PageSection:
     """The verdict of each seed, in its words."""
     by_seed = {run["seed"]: run["verdict"] for run in files.runs}
     rows = [[str(seed), _mark_verdict(by_seed.get(seed, NOT_RUN))] for seed in files.report["seeds"]]
@@ -255,7 +255,7 @@ def verdicts_section(files: CampaignFiles) -> Section:
         "The checks one by one stand in verdict.json of each seed's experiment: dvc exp apply EXPERIMENT, then "
         "golf verdict --all."
     )
-    return Section("verdicts", "Verdicts", page.table(("seed", "verdict"), rows, stacks=True) + text)
+    return PageSection("verdicts", "Verdicts", page.table(("seed", "verdict"), rows, stacks=True) + text)
 
 
 def _mark_verdict(text: str) -> str:

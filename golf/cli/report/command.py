@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from golf.cli.commands.outcomes import UsageError
 
 if TYPE_CHECKING:
-    from golf.cli.report.page import Section
+    from golf.cli.report.page import PageSection
 
 __all__ = ["add_commands", "write_campaign_report", "write_report"]
 
@@ -121,7 +121,7 @@ def _require_html_name(out: Path) -> None:
         raise InputError(f"--out {out}: expected a file name that ends in .html or .htm")
 
 
-def _write_page(out: Path, title: str, sections: "Sequence[Section]", subject: str) -> str:
+def _write_page(out: Path, title: str, sections: "Sequence[PageSection]", subject: str) -> str:
     """Write a page. subject: whose files alone it was made from. Returns a line that says what was written."""
     from golf.artifacts import io
     from golf.cli.report import page

@@ -6,19 +6,19 @@ from html import escape
 from golf.artifacts import lineage_graph
 from golf.artifacts.lineage_graph import LineageNode
 from golf.cli.report import page
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles
 from golf.data import split_reader
 
 __all__ = ["lineage_section"]
 
 
-def lineage_section(run: RunFiles) -> Section:
+def lineage_section(run: RunFiles) -> PageSection:
     """The tree of model.golf, with the path of val into it where there is one."""
     anchor, heading = "lineage", "Lineage"
     artifact = run.folder / "compress/model.golf"
     if not artifact.is_file():
-        return Section(
+        return PageSection(
             anchor,
             heading,
             page.not_run(f"{run.name('compress/model.golf')} is missing", "make it with: dvc repro compress"),
@@ -46,7 +46,7 @@ def lineage_section(run: RunFiles) -> Section:
         ),
         f'<ul class="tree">{_render_node(top, run, set())}</ul>',
     ]
-    return Section(anchor, heading, "".join(parts))
+    return PageSection(anchor, heading, "".join(parts))
 
 
 def _render_node(node: LineageNode, run: RunFiles, shown: set[int]) -> str:

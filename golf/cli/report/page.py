@@ -11,7 +11,7 @@ from html import escape
 __all__ = [
     "DARK_COLORS",
     "LIGHT_COLORS",
-    "Section",
+    "PageSection",
     "details",
     "figure",
     "legend",
@@ -106,7 +106,7 @@ h2{break-after:avoid}.charts{grid-template-columns:1fr 1fr}.scroll{overflow:visi
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """anchor: its id in the page, unique. body: HTML."""
 
     anchor: str
@@ -114,7 +114,7 @@ class Section:
     body: str
 
 
-def render_page(title: str, sections: Sequence[Section], footer: str) -> str:
+def render_page(title: str, sections: Sequence[PageSection], footer: str) -> str:
     """Return the whole page, which is HTML and well-formed XML. title, footer: plain text."""
     links = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections)
     bodies = "\n".join(

@@ -4,7 +4,7 @@ from html import escape
 
 from golf.artifacts.io import parse_finite_float, parse_non_negative_float
 from golf.cli.report import page, svg
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import STAGES, RunFiles
 from golf.cli.report.svg import Bar, Series
 from golf.compliance.check_result import NOT_RUN
@@ -23,7 +23,7 @@ _READS = {
 }
 
 
-def pipeline_section(run: RunFiles) -> Section:
+def pipeline_section(run: RunFiles) -> PageSection:
     """The stages with what they read, their seconds, the size of what they wrote, and the hardware."""
     rows, seconds, sizes = [], [], []
     for stage in STAGES:
@@ -51,7 +51,7 @@ def pipeline_section(run: RunFiles) -> Section:
             charts.append(page.figure(heading, svg.bar_chart(chart_id, heading, axis, bars), ""))
     if not charts:
         hint = "run the pipeline with: dvc repro"
-        return Section("pipeline", "Pipeline", flow + page.not_run("no stage has outputs", hint))
+        return PageSection("pipeline", "Pipeline", flow + page.not_run("no stage has outputs", hint))
     caption = page.paragraph(
         "Seconds count imports and checks too; those that count against a limit stand under Result.", "muted"
     )
@@ -62,10 +62,10 @@ def pipeline_section(run: RunFiles) -> Section:
         + f'<div class="charts">{"".join(charts)}</div>'
         + caption
     )
-    return Section("pipeline", "Pipeline", body)
+    return PageSection("pipeline", "Pipeline", body)
 
 
-def training_section(run: RunFiles) -> Section:
+def training_section(run: RunFiles) -> PageSection:
     """The loss of train's batches and of dev by step, and how the learning rate and the gradient went."""
     columns = {
         "step": parse_non_negative_float,
@@ -77,7 +77,7 @@ def training_section(run: RunFiles) -> Section:
     log = run.read_table("train/log.csv", columns)
     if log is None:
         hint = "write it with: dvc repro train"
-        return Section("training", "Training", page.not_run(f"{run.name('train/log.csv')} is missing", hint))
+        return PageSection("training", "Training", page.not_run(f"{run.name('train/log.csv')} is missing", hint))
     dev_columns = {"step": parse_non_negative_float, "dev_loss": parse_finite_float}
     dev = run.read_table("train/dev.csv", dev_columns)
     lines = [Series("train, one batch", tuple((row["step"], row["loss"]) for row in log))]
@@ -110,16 +110,16 @@ def training_section(run: RunFiles) -> Section:
     missing = (
         "" if dev is not None else page.not_run("no loss of dev was measured", "set train.dev_every in params.yaml")
     )
-    return Section("training", "Training", f'<div class="charts">{"".join(figures)}</div>{missing}')
+    return PageSection("training", "Training", f'<div class="charts">{"".join(figures)}</div>{missing}')
 
 
-def averages_section(run: RunFiles) -> Section:
+def averages_section(run: RunFiles) -> PageSection:
     """Bits per byte of dev for the checkpoints, the last weights and their average."""
     anchor, heading = "averages", "Weight average (EMA)"
     record = run.read_ema()
     if record is None:
         hint = "write it with: dvc repro ema"
-        return Section(anchor, heading, page.not_run(f"{run.name('ema/metrics.json')} is missing", hint))
+        return PageSection(anchor, heading, page.not_run(f"{run.name('ema/metrics.json')} is missing", hint))
     rows = [
         ["last weights", f"{record['dev_bpb_raw']:.4f}"],
         [f"average, decay {record['decay']:g}", f"{record['dev_bpb']:.4f}"],
@@ -133,7 +133,7 @@ def averages_section(run: RunFiles) -> Section:
     columns = {"step": parse_non_negative_float, "dev_bpb": parse_finite_float}
     checkpoints = run.read_table("ema/checkpoints.csv", columns)
     if checkpoints is None:
-        return Section(anchor, heading, body + page.not_run("no checkpoints", "set train.checkpoint_every"))
+        return PageSection(anchor, heading, body + page.not_run("no checkpoints", "set train.checkpoint_every"))
     line = Series("checkpoints", tuple((row["step"], row["dev_bpb"]) for row in checkpoints), has_marks=True)
     average = Series("average", ((checkpoints[-1]["step"], record["dev_bpb"]),), has_marks=True)
     steps = svg.linear_axis("training step", [row["step"] for row in checkpoints], from_zero=True)
@@ -141,4 +141,6 @@ def averages_section(run: RunFiles) -> Section:
     title = "Dev by checkpoint"
     chart = svg.line_chart("ema", title, steps, svg.linear_axis("bpb of dev", values), [line, average])
     caption = "Each checkpoint scored on dev; the single dot is the average that the next stages use."
-    return Section(anchor, heading, body + page.figure(title, chart, caption, page.legend(["checkpoints", "average"])))
+    return PageSection(
+        anchor, heading, body + page.figure(title, chart, caption, page.legend(["checkpoints", "average"]))
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from golf.artifacts.io import group_by, parse_finite_float, parse_non_negative_float
 from golf.cli.figures import format_figure
 from golf.cli.report import page, svg
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles
 from golf.cli.report.svg import Series
 from golf.compliance import verdict
@@ -39,11 +39,11 @@ MODE_NAMES = {
 _Evaluation = tuple[dict[str, Any], dict[str, Any]]
 
 
-def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
+def result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """The headline with its error, its label and what it compares with; every mode; the limits."""
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
-        return Section("result", "Result", page.not_run(missing, _EVALUATE_HINT))
+        return PageSection("result", "Result", page.not_run(missing, _EVALUATE_HINT))
     metrics, record = evaluation
     headline = metrics["headline"]
     labels = _label_mode(headline, metrics, record)
@@ -81,7 +81,7 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     parts.append(
         page.paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
     )
-    return Section("result", "Result", "".join(parts))
+    return PageSection("result", "Result", "".join(parts))
 
 
 def _name_mode(mode: str, metrics: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -142,7 +142,7 @@ def _format_limit(name: str, used: float | None, allowed: float | None, spec: st
     return [name, format_figure(used, spec), "no limit" if allowed is None else format(allowed, spec), mark]
 
 
-def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
+def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Bits per byte so far, and by position in the document, for each mode."""
     anchor, heading = "scores", "Scores along the text"
     columns = {"tokens": parse_non_negative_float, **dict.fromkeys(MODES, parse_finite_float)}
@@ -179,7 +179,7 @@ def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
     missing += [] if ledgers else [run.name("evaluate/ledgers")]
     notes = "".join(page.not_run(f"{path} is missing", _EVALUATE_HINT) for path in missing)
     charts = f'<div class="charts">{"".join(figures)}</div>' if figures else ""
-    return Section(anchor, heading, charts + notes)
+    return PageSection(anchor, heading, charts + notes)
 
 
 def _read_ledgers(run: RunFiles) -> dict[str, LedgerData]:
@@ -205,13 +205,13 @@ def compute_bpb_by_position(data: LedgerData) -> list[tuple[float, float]]:
     ]
 
 
-def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
+def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """What else so many bytes could hold: the scores of the benchmark's rows by size of file."""
     anchor, heading = "scoreboard", "Scoreboard"
     board = run.read_scoreboard()
     if board is None:
         command = "measure it with: PYTHONPATH=. python benchmarks/scoreboard.py"
-        return Section(anchor, heading, page.not_run("benchmarks/results/scoreboard.json is missing", command))
+        return PageSection(anchor, heading, page.not_run("benchmarks/results/scoreboard.json is missing", command))
     val = board["corpus"]["val"]
     text = (
         f"Every row was scored on the same val of {val['bytes']:,} bytes in {val['documents']} documents, on "
@@ -238,7 +238,7 @@ def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> Section
     rows = page.table(("limit, bytes", "coder", "bytes", "bpb of val"), cells, numbers=(0, 2, 3))
     body = page.paragraph(text)
     if not measured:
-        return Section(
+        return PageSection(
             anchor, heading, body + page.not_run("no row was measured", "run benchmarks/scoreboard.py") + rows
         )
     lines = [
@@ -254,19 +254,21 @@ def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> Section
     y = svg.linear_axis("bpb of val", [py for line in lines for _, py in line.points])
     chart = svg.line_chart("scoreboard-chart", title, x, y, lines)
     key = page.legend([line.name for line in lines])
-    return Section(anchor, heading, body + page.figure(title, chart, "Lower and further left is better.", key) + rows)
+    return PageSection(
+        anchor, heading, body + page.figure(title, chart, "Lower and further left is better.", key) + rows
+    )
 
 
 def _name_row(row: Mapping[str, Any]) -> str:
     return f"{row['title']}, {row['mode']}" if row["mode"] else row["title"]
 
 
-def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
+def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Every check with its status, what was measured, its limit and the reason."""
     anchor, heading = "verdict", "Verdict and evidence"
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
-        return Section(anchor, heading, page.not_run(missing, _EVALUATE_HINT))
+        return PageSection(anchor, heading, page.not_run(missing, _EVALUATE_HINT))
     record = evaluation[1]
     statuses = [row["status"] for row in record["checks"]]
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in ("PASS", "FAIL", UNRULED, NOT_RUN))
@@ -288,4 +290,4 @@ def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> Section:
         for row in record["checks"]
     ]
     parts.append(page.table(("check", "status", "question", "measured", "limit", "note"), rows, stacks=True))
-    return Section(anchor, heading, "".join(parts))
+    return PageSection(anchor, heading, "".join(parts))

@@ -24,7 +24,7 @@ from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
 from golf.evaluation.scoring_loop import make_pass_settings
 from golf.evaluation.text_codec import container, fingerprint, patches
-from golf.evaluation.text_codec.container import Header
+from golf.evaluation.text_codec.container import TextHeader
 from golf.evaluation.text_codec.next_token import make_source
 from golf.evaluation.text_codec.range_coder import DivergedError, TokenCoder, TokenDecoder, TokenEncoder
 from golf.evaluation.text_codec.token_stream import code_stream
@@ -210,10 +210,10 @@ class TextCodec:
 
     def _make_header(
         self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
-    ) -> Header:
+    ) -> TextHeader:
         settings = self._pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
         facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
-        return Header(
+        return TextHeader(
             mode=pass_cfg.mode,
             is_split=is_split,
             uses_predict=uses_predict,
@@ -228,7 +228,7 @@ class TextCodec:
             n_targets=n_targets,
         )
 
-    def _require_same(self, path: Path | str, header: Header, own: Header) -> None:
+    def _require_same(self, path: Path | str, header: TextHeader, own: TextHeader) -> None:
         """Raises ArtifactError, which names what differs first, unless the file was encoded as this would encode it."""
         if not (differences := header.find_differences(own)):
             return

@@ -18,7 +18,7 @@ from golf.errors import ArtifactError
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import leb128
 
-__all__ = ["DIGEST_BYTES", "Header", "pack", "parse", "text_digest"]
+__all__ = ["DIGEST_BYTES", "TextHeader", "pack", "parse", "text_digest"]
 
 _MAGIC, _VERSION = b"GTX", 1
 _PREAMBLE, _FIXED = struct.Struct("<3sBI"), struct.Struct("<BB3s4s4s4s4s4s16s")
@@ -29,7 +29,7 @@ _HINT = "encode the text again, or get the file again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Header:
+class TextHeader:
     """What a decoder must agree with, and what it must return.
 
     mode: of the pass. is_split: the text is a split, one document a line, not a file. uses_predict: each token was
@@ -50,7 +50,7 @@ class Header:
     digest: bytes
     n_targets: int
 
-    def find_differences(self, own: "Header") -> list[str]:
+    def find_differences(self, own: "TextHeader") -> list[str]:
         """Return the names of the fields in which the decoder's own values differ."""
         names = ("artifact", "tokenizer", "settings", "torch", "libraries", "cpu")
         return [name for name in names if getattr(self, name) != getattr(own, name)]
@@ -60,7 +60,7 @@ def text_digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()[:DIGEST_BYTES]
 
 
-def pack(header: Header, side_information: bytes, code: bytes) -> bytes:
+def pack(header: TextHeader, side_information: bytes, code: bytes) -> bytes:
     """Return the bytes of the file."""
     content = MODES.index(header.mode) | _SPLIT_BIT * header.is_split | _PREDICT_BIT * header.uses_predict
     hashes = header.artifact, header.tokenizer, header.settings, header.libraries, header.cpu
@@ -75,7 +75,7 @@ def pack(header: Header, side_information: bytes, code: bytes) -> bytes:
     return _PREAMBLE.pack(_MAGIC, _VERSION, zlib.crc32(body)) + body
 
 
-def parse(path: str | Path, data: bytes) -> tuple[Header, bytes, bytes]:
+def parse(path: str | Path, data: bytes) -> tuple[TextHeader, bytes, bytes]:
     """Return the header, the side information and the range coder's bytes. Raises ArtifactError for a damaged file."""
     if len(data) < _PREAMBLE.size or data[:3] != _MAGIC:
         raise ArtifactError(path, "not a text that golf encode wrote", "give the file that it wrote")
@@ -96,7 +96,7 @@ def parse(path: str | Path, data: bytes) -> tuple[Header, bytes, bytes]:
     if content & ~_KNOWN_BITS or not threads or n_targets > _MAX_TARGETS or side_bytes > len(body) - offset:
         raise ArtifactError(path, "its header is not valid: a number is out of range", _HINT)
     artifact, tokenizer, settings, libraries, cpu = hashes
-    header = Header(
+    header = TextHeader(
         mode=mode,
         is_split=bool(content & _SPLIT_BIT),
         uses_predict=bool(content & _PREDICT_BIT),

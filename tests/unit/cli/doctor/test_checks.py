@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from golf.cli.doctor import machine_checks, project_checks
-from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
+from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding
 from golf.config import loader
 from golf.distributed import machine_probe
 from golf.evaluation.fence import availability, landlock
@@ -29,7 +29,7 @@ def with_train(**changes):
 
 
 def test_a_finding_is_one_line_and_one_object():
-    finding = Finding("disk", NOTE, "3 GB free", "free some")
+    finding = MachineFinding("disk", NOTE, "3 GB free", "free some")
     assert finding.render() == "note     disk       3 GB free; free some"
     assert finding.to_dict() == {"check": "disk", "status": "note", "found": "3 GB free", "cure": "free some"}
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from golf.cli.doctor import machine_checks, project_checks
-from golf.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
+from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding
 from golf.cli.main import main
 from tests.helpers.tiny_corpus import ROOT
 
@@ -25,7 +25,7 @@ def statuses(monkeypatch) -> dict[str, str]:
     for name in CHECKS:
         module = machine_checks if hasattr(machine_checks, f"check_{name}") else project_checks
         monkeypatch.setattr(
-            module, f"check_{name}", lambda cfg, name=name: Finding(name, values[name], "state", "hint")
+            module, f"check_{name}", lambda cfg, name=name: MachineFinding(name, values[name], "state", "hint")
         )
     return values
 

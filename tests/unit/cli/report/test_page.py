@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from golf.cli.report import page, svg
-from golf.cli.report.page import Section
+from golf.cli.report.page import PageSection
 
 SCHEMES = {"light": page.LIGHT_COLORS, "dark": page.DARK_COLORS}
 TEXT_COLORS = ("text", "muted", "pass", "fail", "unruled", "s0")  # s0 is also the color of links
@@ -65,7 +65,7 @@ def test_texts_from_outside_are_never_markup():
         page.details(text, ""),
         page.figure(text, "", text),
         page.table([text], []),
-        page.render_page(text, [Section("a", text, "")], text).partition("\n")[2],
+        page.render_page(text, [PageSection("a", text, "")], text).partition("\n")[2],
     ]
     for fragment in fragments:
         root = ElementTree.fromstring(fragment)

@@ -7,9 +7,9 @@ import pytest
 from golf.errors import ArtifactError
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import container
-from golf.evaluation.text_codec.container import Header
+from golf.evaluation.text_codec.container import TextHeader
 
-HEADER = Header(
+HEADER = TextHeader(
     mode="ttt",
     is_split=True,
     uses_predict=False,
