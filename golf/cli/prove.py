@@ -52,7 +52,7 @@ def prove_ledger(
     """Prove a ledger of val and log the result; return the report and whether a sealed score is contradicted.
 
     The other settings are those of params.yaml. places_per_chunk: None is evaluate.proof_places. prove_all: every
-    target instead. write_bytes: also write the reading by bytes, unless a score is contradicted; needs ``prove_all``.
+    target instead. write_bytes: also write the byte costs, unless a score is contradicted; needs ``prove_all``.
     Raises ArtifactError for a damaged file, InputError where the files are not of one evaluation.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:

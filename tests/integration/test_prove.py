@@ -130,7 +130,7 @@ def test_wrong_numbers_of_places_are_refused(project_dir, capsys):
     assert run(capsys, "--places", "0") == (2, "golf prove: --places must be at least 1, got 0\n")
 
 
-def test_a_proof_of_all_targets_reads_the_scores_byte_by_byte(project_dir, capsys):
+def test_a_proof_of_all_targets_gives_the_costs_by_byte(project_dir, capsys):
     code, text = run(capsys, "--all", "--bytes")
     assert code == 0, text
     assert "artifacts/prove/bytes_ttt.safetensors" in text
@@ -141,4 +141,4 @@ def test_a_proof_of_all_targets_reads_the_scores_byte_by_byte(project_dir, capsy
     assert "That is no score" in shown
     reseal("ttt", lambda nll: nll - np.float32(0.01))
     assert main.main(["results", "--bytes"]) == 1
-    assert "is a reading of another artifacts/evaluate/ledgers/ttt.safetensors" in capsys.readouterr().err
+    assert "was made from another version of artifacts/evaluate/ledgers/ttt.safetensors" in capsys.readouterr().err

@@ -14,7 +14,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     results = commands.add_parser(
         "results", help="show the last run: bpb, bytes, seconds, verdict", epilog="example: golf results"
     )
-    results.add_argument("--bytes", action="store_true", help="show the reading by bytes that golf prove wrote")
+    results.add_argument("--bytes", action="store_true", help="show the costs by byte that golf prove wrote")
     results.add_argument("--mode", choices=MODES, default="ttt", help="of --bytes (%(default)s)")
     results.set_defaults(run=_run_results)
 
@@ -59,7 +59,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run_results(args: argparse.Namespace) -> str:
     from golf.cli import byte_report, results
 
-    return byte_report.render_reading(args.mode) if args.bytes else results.render_table()
+    return byte_report.render_byte_costs(args.mode) if args.bytes else results.render_table()
 
 
 def _run_plot(args: argparse.Namespace) -> str:

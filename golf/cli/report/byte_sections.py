@@ -10,13 +10,13 @@ from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles, Table
 from golf.cli.report.svg import Bar, Series
 
-__all__ = ["bits_section", "bytes_section", "rate_distortion_section"]
+__all__ = ["bytes_section", "rate_distortion_section", "tensor_bits_section"]
 
 _NOISE_BPB = 1e-4  # a smaller loss is within noise, and a logarithmic axis has no place for it
 _MAX_BARS = 90  # tensors in the chart; the table has them all
 
 
-def bits_section(run: RunFiles) -> PageSection:
+def tensor_bits_section(run: RunFiles) -> PageSection:
     """Bits of each quantized tensor, with its error against rounding to nearest."""
     anchor, heading = "bits", "Bits by tensor"
     columns: dict[str, Callable[[str], Any]] = {

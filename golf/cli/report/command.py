@@ -76,7 +76,7 @@ def write_report(folder: Path, out: Path) -> str:
         run_sections.training_section(run),
         run_sections.averages_section(run),
         score_sections.scores_section(run, evaluation),
-        byte_sections.bits_section(run),
+        byte_sections.tensor_bits_section(run),
         byte_sections.bytes_section(run),
         byte_sections.rate_distortion_section(run),
         score_sections.scoreboard_section(run, evaluation),

@@ -1,4 +1,4 @@
-"""golf/evaluation/byte_reading.py: a token's nats as those of its bytes and its end"""
+"""golf/evaluation/byte_costs.py: a token's nats as those of its bytes and its end"""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.errors import ArtifactError
-from golf.evaluation.byte_reading import ByteReader, ByteReading
+from golf.evaluation.byte_costs import ByteCosts, ByteCostSplitter
 
 PIECES = [b"", b"a", b"ab", b"abc", b"b", b"\xff", b"\xff\xff", b"a\xff", b"ab", b"bc"]  # two ids are the same text
 
@@ -26,34 +26,34 @@ def slow_split(probs: np.ndarray, token: int) -> list[float]:
 @given(st.lists(st.floats(-30, 0), min_size=len(PIECES), max_size=len(PIECES)), st.integers(0, len(PIECES) - 1))
 def test_each_byte_costs_what_its_conditional_probability_says_and_the_sum_is_the_tokens(logits, token):
     log_probs = np.array(logits) - np.log(np.exp(logits).sum())
-    events = ByteReader(PIECES).split_nll(log_probs, token)
+    events = ByteCostSplitter(PIECES).split_nll(log_probs, token)
     np.testing.assert_allclose(events, slow_split(np.exp(log_probs), token), atol=1e-9)
     assert events.sum() == pytest.approx(-log_probs[token], abs=1e-12)
 
 
 def test_the_last_byte_of_all_has_no_next_string():
     probs = np.full(len(PIECES), 1 / len(PIECES))
-    events = ByteReader(PIECES).split_nll(np.log(probs), PIECES.index(b"\xff\xff"))
+    events = ByteCostSplitter(PIECES).split_nll(np.log(probs), PIECES.index(b"\xff\xff"))
     np.testing.assert_allclose(np.exp(-events), [2 / 10, 1 / 2, 1])
 
 
-def make_reading() -> ByteReading:
-    return ByteReading(np.array([1, 2, 0.5, 0.25, 4, 3, 2, 1], np.float32), np.array([2, 0, 3], np.int32))
+def make_costs() -> ByteCosts:
+    return ByteCosts(np.array([1, 2, 0.5, 0.25, 4, 3, 2, 1], np.float32), np.array([2, 0, 3], np.int32))
 
 
 def test_events_are_added_up_by_target_and_by_place():
-    reading = make_reading()
-    assert reading.sum_by_target().tolist() == [3.5, 0.25, 10]
-    places = {place.name: (place.n_events, place.nats) for place in reading.tabulate_places(2)}
+    costs = make_costs()
+    assert costs.sum_by_target().tolist() == [3.5, 0.25, 10]
+    places = {place.name: (place.n_events, place.nats) for place in costs.tabulate_places(2)}
     assert places == {"byte 1": (2, 5), "byte 2": (2, 5), "byte 3 on": (1, 2), "end": (3, 1.75)}
 
 
-def test_a_reading_comes_back_and_one_whose_events_do_not_fit_is_refused(tmp_path):
+def test_costs_come_back_and_those_whose_events_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "bytes.safetensors"
-    make_reading().save(path, mode="ttt")
-    reading, metadata = ByteReading.load(path)
-    assert reading.sum_by_target().tolist() == [3.5, 0.25, 10]
+    make_costs().save(path, mode="ttt")
+    costs, metadata = ByteCosts.load(path)
+    assert costs.sum_by_target().tolist() == [3.5, 0.25, 10]
     assert metadata["mode"] == "ttt"
-    ByteReading(make_reading().nats[:-1], make_reading().n_bytes).save(path)
+    ByteCosts(make_costs().nats[:-1], make_costs().n_bytes).save(path)
     with pytest.raises(ArtifactError, match="its events are not those of its targets"):
-        ByteReading.load(path)
+        ByteCosts.load(path)

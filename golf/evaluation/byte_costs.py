@@ -1,4 +1,4 @@
-"""A token model read byte by byte, with the event that a token ends: it costs what the token costs, to the last bit.
+"""What each byte of a token costs, and the event that the token ends: together what the token costs, to the last bit.
 
 Within a token, the next byte has the probability that the tokens which begin with the bytes so far give it, and one
 more event says that the token ends there:
@@ -25,13 +25,13 @@ import torch
 from golf.artifacts import io
 from golf.errors import ArtifactError
 
-__all__ = ["KIND", "ByteReader", "ByteReading", "PlaceInToken"]
+__all__ = ["ByteCostSplitter", "ByteCosts", "PlaceInToken"]
 
-KIND = "byte_reading"
+_KIND = "byte_costs"
 _MAX_BYTE = 0xFF
 
 
-class ByteReader:
+class ByteCostSplitter:
     """Splits a token's nats among its bytes and its end."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
@@ -77,7 +77,7 @@ class PlaceInToken:
 
 
 @dataclass(frozen=True)
-class ByteReading:
+class ByteCosts:
     """The events of a stream's targets.
 
     nats: float32 [E]. n_bytes: int32 [N]; target i has n_bytes[i] + 1 events.
@@ -110,16 +110,16 @@ class ByteReading:
     def save(self, path: str | Path, **metadata: Any) -> None:
         """Write the events with ``metadata``."""
         tensors = {"nats": torch.from_numpy(self.nats), "n_bytes": torch.from_numpy(self.n_bytes)}
-        io.save_tensors(path, tensors, kind=KIND, meta=metadata)
+        io.save_tensors(path, tensors, kind=_KIND, meta=metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> "tuple[ByteReading, dict[str, Any]]":
+    def load(cls, path: str | Path) -> "tuple[ByteCosts, dict[str, Any]]":
         """Return the events and the metadata. Raises ArtifactError for a missing or damaged file."""
-        tensors, metadata = io.load_tensors(path, kind=KIND)
+        tensors, metadata = io.load_tensors(path, kind=_KIND)
         dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
         if dtypes != {"nats": "float32", "n_bytes": "int32"}:
-            raise ArtifactError(path, "is not a reading by bytes", io.RERUN_HINT)
-        reading = cls(tensors["nats"].numpy(), tensors["n_bytes"].numpy())
-        if (reading.n_bytes < 0).any() or len(reading.nats) != len(reading.n_bytes) + int(reading.n_bytes.sum()):
+            raise ArtifactError(path, "is not a table of byte costs", io.RERUN_HINT)
+        costs = cls(tensors["nats"].numpy(), tensors["n_bytes"].numpy())
+        if (costs.n_bytes < 0).any() or len(costs.nats) != len(costs.n_bytes) + int(costs.n_bytes.sum()):
             raise ArtifactError(path, "its events are not those of its targets", io.RERUN_HINT)
-        return reading, metadata
+        return costs, metadata
