@@ -18,9 +18,9 @@ from golf.evaluation import ledger
 from golf.evaluation.loaded_model import read_transform_name
 from golf.evaluation.text_codec.codec import EncodedText, PassConfig, TextCodec
 
-__all__ = ["SUFFIX", "CodecFiles", "decode_file", "encode_file"]
+__all__ = ["CodecFiles", "decode_file", "encode_file"]
 
-SUFFIX = ".golfz"
+_SUFFIX = ".golfz"
 _FETCH_DIR, _LEDGER_DIR = Path("artifacts/fetch"), Path("artifacts/evaluate/ledgers")
 
 
@@ -60,11 +60,11 @@ def encode_file(
 ) -> str:
     """Encode the file at ``path``, or else a split of fetch, and report its size and seconds.
 
-    out: None for the file's name with SUFFIX. Raises InputError when it exists, unless ``force`` is set, and when
+    out: None for the file's name with .golfz. Raises InputError when it exists, unless ``force`` is set, and when
     ``path`` is no file.
     """
     text = b"" if path is None else _read_file(path)
-    out = out or (Path(f"{split_name}.txt{SUFFIX}") if path is None else path.with_name(path.name + SUFFIX))
+    out = out or (Path(f"{split_name}.txt{_SUFFIX}") if path is None else path.with_name(path.name + _SUFFIX))
     _require_absent(out, force=force)
     claimed_bits = None
     if path is None:
@@ -93,12 +93,12 @@ def _read_file(path: Path) -> bytes:
 def decode_file(files: CodecFiles, path: Path, out: Path | None, *, force: bool, as_json: bool) -> str:
     """Decode the file at ``path`` and report the text's size and the seconds.
 
-    out: None for the file's name without SUFFIX. Raises InputError when it exists, unless ``force`` is set, and when
+    out: None for the file's name without .golfz. Raises InputError when it exists, unless ``force`` is set, and when
     ``path`` is no file.
     """
     data = _read_file(path)
-    if out is None and path.suffix != SUFFIX:
-        raise InputError(f"{path}: does not end in {SUFFIX}, so its text has no name; give one as --out")
+    if out is None and path.suffix != _SUFFIX:
+        raise InputError(f"{path}: does not end in {_SUFFIX}, so its text has no name; give one as --out")
     out = out or path.with_suffix("")
     _require_absent(out, force=force)
     codec, plan = files.open(None, quiet=as_json)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from golf.errors import ConfigError
 
-__all__ = ["RENAMED_ENV_VARS", "RENAMED_KEYS", "explain_renames", "refuse_renamed_env_vars"]
+__all__ = ["RENAMED_KEYS", "explain_renames", "refuse_renamed_env_vars"]
 
 RENAMED_KEYS: Mapping[str, str] = {
     "model.vocabulary": "model.vocab_size",
@@ -63,12 +63,12 @@ _RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {  # by the key's current nam
     "compress.codec": {"entropy": "ans"},
     "evaluate.predictor": {"golf.method:Method": "golf.inference.predictor:GolfPredictor"},
 }
-RENAMED_ENV_VARS: Mapping[str, str] = {"GOLF_RUNS": "GOLF_RESUME_DIR", "GOLF_SECRET": "GOLF_PROBE_SEED"}
+_RENAMED_ENV_VARS: Mapping[str, str] = {"GOLF_RUNS": "GOLF_RESUME_DIR", "GOLF_SECRET": "GOLF_PROBE_SEED"}
 
 
 def refuse_renamed_env_vars() -> None:
     """Raise ConfigError for environment variables that are set under an old name, which nothing reads."""
-    problems = [f"{old}: renamed to {new}" for old, new in RENAMED_ENV_VARS.items() if old in os.environ]
+    problems = [f"{old}: renamed to {new}" for old, new in _RENAMED_ENV_VARS.items() if old in os.environ]
     if problems:
         raise ConfigError(f"{'; '.join(problems)}; set the new name and unset the old one")
 

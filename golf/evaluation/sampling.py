@@ -14,9 +14,9 @@ from golf.data import caseops
 from golf.data.tokenizer import Tokenizer
 from golf.errors import InputError
 
-__all__ = ["MAX_TOKENS", "SamplingConfig", "TextStream", "TokenSampler"]
+__all__ = ["SamplingConfig", "TextStream", "TokenSampler"]
 
-MAX_TOKENS = 1_000_000  # of one generation
+_MAX_TOKENS = 1_000_000  # of one generation
 _TITLE, _CAPS, _NEXT, _ESCAPE = caseops.OPERATORS
 _CASEOPS_UNIT = re.compile(
     f"{_ESCAPE}([{''.join(caseops.OPERATORS)}])|{_CAPS}([a-z]+)|[{_TITLE}{_NEXT}]([a-z])|[{''.join(caseops.OPERATORS)}]"
@@ -43,8 +43,8 @@ class SamplingConfig:
             raise InputError(problem)
 
     def _find_problems(self) -> Iterator[str]:
-        if not 1 <= self.max_tokens <= MAX_TOKENS:
-            yield f"max_tokens must be between 1 and {MAX_TOKENS:,}, got {self.max_tokens}"
+        if not 1 <= self.max_tokens <= _MAX_TOKENS:
+            yield f"max_tokens must be between 1 and {_MAX_TOKENS:,}, got {self.max_tokens}"
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             yield f"temperature must be a finite number of at least 0, got {self.temperature}; 0 is greedy"
         if not 0 < self.top_p <= 1:

@@ -14,7 +14,7 @@ from golf.submission.findings import CHECKS, SEVERITIES
 from golf.submission.record_margin import SeedScore
 from golf.submission.report import LINE_WIDTH, SubmissionReview
 
-__all__ = ["FolderResult", "find_submissions", "render_overview", "review_folders"]
+__all__ = ["FolderResult", "render_overview", "review_folders"]
 
 _MAX_DEPTH = 3  # of submissions below a given folder: records/track/name
 _MAX_FOLDERS = 20_000
@@ -35,7 +35,7 @@ class FolderResult:
         return self.reviewed is None or self.reviewed.has_failed
 
 
-def find_submissions(path: Path) -> list[Path]:
+def _find_submissions(path: Path) -> list[Path]:
     """Return the folders of submissions at or below a path, sorted; the path itself if there are none below it.
 
     A folder is a submission if it holds a submission.json or a train_gpt.py, or a file of a similar name.
@@ -78,7 +78,7 @@ def review_folders(paths: Sequence[Path], baseline: Sequence[SeedScore] = ()) ->
 
     Raises InputError for a single path that can't be read, as ``report.review_folder`` does.
     """
-    folders = [folder for path in paths for folder in find_submissions(path)]
+    folders = [folder for path in paths for folder in _find_submissions(path)]
     folders = list(dict.fromkeys(folders))
     if len(folders) == 1:
         return [FolderResult(folders[0], report.review_folder(folders[0], baseline))]

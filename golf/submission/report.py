@@ -29,10 +29,8 @@ __all__ = [
     "LINE_WIDTH",
     "MAX_LINES",
     "SubmissionReview",
-    "describe_headline",
     "render_review",
     "review_folder",
-    "summarize",
 ]
 
 LINE_WIDTH, MAX_LINES = 100, 40
@@ -91,7 +89,7 @@ def render_review(reviewed: SubmissionReview, *, show_all: bool = False) -> str:
     findings, rules = _render_findings(reviewed, show_all), _render_rules(reviewed)
     notes = [note for outcome in reviewed.outcomes for note in outcome.notes]
     note_lines = [line for note in notes for line in _wrap(note if show_all else _cut(note), "note: ")]
-    tail = [*_render_states(reviewed, show_all), "", *_render_statistics(reviewed), *_wrap(summarize(reviewed))]
+    tail = [*_render_states(reviewed, show_all), "", *_render_statistics(reviewed), *_wrap(_summarize(reviewed))]
     if not show_all:
         n_free = MAX_LINES - len(head) - len(tail) - 3  # blank lines between the blocks
         findings = _fit(findings, n_free, "findings")
@@ -120,7 +118,7 @@ def _cut(text: str, max_chars: int = _MAX_TEXT_CHARS) -> str:
     return text if len(text) <= max_chars else f"{text[:max_chars]} ... and {len(text) - max_chars:,} more characters"
 
 
-def describe_headline(reviewed: SubmissionReview) -> str:
+def _describe_headline(reviewed: SubmissionReview) -> str:
     """The claimed score and the logs and pass that gave it, in words."""
     headline = reviewed.review.headline
     if headline.claim is None:
@@ -138,7 +136,7 @@ def _describe_folder(reviewed: SubmissionReview) -> str:
     submission = reviewed.review.submission
     track = "record track" if submission.is_record else "non-record track"
     n_logs = len({log.name for log in submission.logs})
-    text = f"{submission.folder.root.name}: {track}, {n_logs} log{'s' * (n_logs != 1)}; {describe_headline(reviewed)}"
+    text = f"{submission.folder.root.name}: {track}, {n_logs} log{'s' * (n_logs != 1)}; {_describe_headline(reviewed)}"
     return _cut(text)
 
 
@@ -186,7 +184,7 @@ def _render_statistics(reviewed: SubmissionReview) -> list[str]:
     return [line for text in record_margin.format_margin(reviewed.margin) for line in _wrap(text, "", " " * 16)]
 
 
-def summarize(reviewed: SubmissionReview) -> str:
+def _summarize(reviewed: SubmissionReview) -> str:
     """One line: the worst severity, and how many findings there are of each."""
     counts = [f"{count} {severity}" for severity, count in reviewed.counts.items() if count]
     n_unchecked = sum(bool(outcome.not_checked) for outcome in reviewed.outcomes)

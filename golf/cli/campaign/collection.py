@@ -25,9 +25,9 @@ from golf.evaluation import bpb, ledger
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.scoring_loop import MODES
 
-__all__ = ["DOCUMENTS_KIND", "collect_run", "read_documents"]
+__all__ = ["collect_run", "read_documents"]
 
-DOCUMENTS_KIND = "campaign_documents"
+_DOCUMENTS_KIND = "campaign_documents"
 _DATA_PATHS = tuple(f"artifacts/fetch/{name}" for name in ("train", "dev", "val", "tokenizer.model"))
 _SHARED_PATHS = {  # the file of each stage that shows whether two runs share its result
     "train": "artifacts/train/model.safetensors",
@@ -55,7 +55,7 @@ def collect_run(
         documents = _sum_documents(copy, metrics)
     path = folder / f"seed_{seed}_documents.safetensors"
     text_sha256 = documents.pop("text_sha256")
-    io.save_tensors(path, documents, kind=DOCUMENTS_KIND, meta={"seed": seed, "text_sha256": text_sha256})
+    io.save_tensors(path, documents, kind=_DOCUMENTS_KIND, meta={"seed": seed, "text_sha256": text_sha256})
     return {
         "seed": seed,
         "experiment": name,
@@ -154,5 +154,5 @@ def read_documents(folder: Path, run: Mapping[str, Any], mode: str) -> tuple[np.
     path = folder / run["documents"]["file"]
     if path.is_file() and io.sha256_file(path) != run["documents"]["sha256"]:
         raise ArtifactError(path, "is not the file that campaign.json names", "remove the seed's entry by a new --name")
-    tensors, _ = io.load_tensors(path, kind=DOCUMENTS_KIND)
+    tensors, _ = io.load_tensors(path, kind=_DOCUMENTS_KIND)
     return tensors[f"bits_{mode}"].numpy(), tensors["bytes"].numpy()

@@ -18,9 +18,9 @@ from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import PairedDifference, PairedTest, WelchTest
 from golf.submission.record_margin import MIN_GAIN_NATS, SAME_TOKENIZER_RATIO
 
-__all__ = ["REPORT_VERSION", "build_report"]
+__all__ = ["build_report"]
 
-REPORT_VERSION = 1
+_REPORT_VERSION = 1
 _BUSY_CORES = 0.1  # cores used by other programs
 _Test = Callable[[Sequence[float], Sequence[float], float], WelchTest | PairedTest | None]
 
@@ -37,7 +37,7 @@ def build_report(campaign: Campaign, baseline: Baseline | None) -> dict[str, Any
     metrics = [run["metrics"] for run in campaign.runs]
     keys = {"bpb": "val_bpb", "loss": "val_loss", **{f"bpb_{mode}": f"val_bpb_{mode}" for mode in MODES}}
     return {
-        "version": REPORT_VERSION,
+        "version": _REPORT_VERSION,
         "name": campaign.name,
         "folder": campaign.folder.as_posix(),
         "headline": metrics[0]["headline"] if metrics else None,

@@ -8,9 +8,9 @@ from golf.cli.doctor.finding import NOTE, PROBLEM, MachineFinding
 from golf.config import loader
 from golf.errors import ConfigError
 
-__all__ = ["FORMAT_VERSION", "report_machine"]
+__all__ = ["report_machine"]
 
-FORMAT_VERSION = 1  # of the object with as_json
+_FORMAT_VERSION = 1  # of the object with as_json
 
 
 def report_machine(*, as_json: bool) -> tuple[str, bool]:
@@ -27,7 +27,7 @@ def report_machine(*, as_json: bool) -> tuple[str, bool]:
     has_problem = counts[PROBLEM] > 0
     if as_json:
         checks = [finding.to_dict() for finding in findings]
-        report = {"version": FORMAT_VERSION, "can_run": not has_problem, "checks": checks}
+        report = {"version": _FORMAT_VERSION, "can_run": not has_problem, "checks": checks}
         return json.dumps(report, indent=2), has_problem
     n_notes, n_problems = (f"{n} {status}{'s' * (n != 1)}" for status, n in reversed(counts.items()))
     answer = f"can't work here: {n_problems}, {n_notes}" if has_problem else f"works here: {n_notes}"

@@ -18,11 +18,11 @@ from golf.errors import ArtifactError
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import leb128
 
-__all__ = ["DIGEST_BYTES", "TextHeader", "pack", "parse", "text_digest"]
+__all__ = ["TextHeader", "pack", "parse", "text_digest"]
 
 _MAGIC, _VERSION = b"GTX", 1
 _PREAMBLE, _FIXED = struct.Struct("<3sBI"), struct.Struct("<BB3s4s4s4s4s4s16s")
-DIGEST_BYTES = 16
+_DIGEST_BYTES = 16
 _SPLIT_BIT, _PREDICT_BIT, _KNOWN_BITS = 4, 8, 15  # the lowest two bits are the index of the mode
 _MAX_TARGETS = 1 << 40  # a header that claims more is damaged
 _HINT = "encode the text again, or get the file again"
@@ -57,7 +57,7 @@ class TextHeader:
 
 
 def text_digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).digest()[:DIGEST_BYTES]
+    return hashlib.sha256(text).digest()[:_DIGEST_BYTES]
 
 
 def pack(header: TextHeader, side_information: bytes, code: bytes) -> bytes:

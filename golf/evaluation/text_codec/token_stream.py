@@ -17,9 +17,9 @@ from golf.evaluation.text_codec.range_coder import PROBABILITY_FLOOR, TokenCoder
 from golf.inference.interface import ScoringSession
 from golf.pipeline.progress import Progress
 
-__all__ = ["CHECKED_BITS", "code_stream"]
+__all__ = ["code_stream"]
 
-CHECKED_BITS = 1 << 16  # coded since the last checksum, after which the chunk ends with one: 32 bits are 0.05 % of them
+_CHECKED_BITS = 1 << 16  # coded since the last checksum, after which the chunk ends with one: it adds 0.05 %
 _REPORT_TOKENS = 64  # between two lines of progress
 
 
@@ -60,7 +60,7 @@ def code_stream(
         scored_chunk = ledger.append(tokens[begin : end + 1], nll, piece_bytes[targets], is_last=end == n_targets)
         checksum = zlib.crc32(targets.astype("<u2").tobytes(), checksum)
         bits += float(nll.sum()) / float(np.log(2))
-        if bits - checked_bits >= CHECKED_BITS:
+        if bits - checked_bits >= _CHECKED_BITS:
             coder.code_checksum(checksum)
             checked_bits = bits
         predictor.update(scored_chunk)
