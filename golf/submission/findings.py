@@ -6,7 +6,7 @@ docs/submission-review.md explains each check: what is read, and which threads o
 from dataclasses import dataclass
 from typing import Literal
 
-from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, CheckResult, Status
+from golf.compliance.check_result import FAIL, NOT_RUN, PASS, UNRULED, Status
 
 __all__ = [
     "BREAKS_RULE",
@@ -123,11 +123,6 @@ class CheckOutcome:
         if NO_RULING in severities:
             return UNRULED
         return NOT_RUN if self.not_checked else PASS
-
-    def to_result(self) -> CheckResult:
-        """The outcome as a row of a verdict."""
-        note = "; ".join(finding.text for finding in self.findings) or self.not_checked
-        return CheckResult(self.check, self.status, self.measured, CHECKS[self.check].rule, note)
 
 
 def list_names(names: list[str], limit: int = 3) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from golf.compliance.check_result import CheckResult
 from golf.submission import record_margin, report
-from golf.submission.findings import CheckOutcome
+from golf.submission.findings import CHECKS, CheckOutcome
 
 DOCS = Path(__file__).parents[2] / "docs"
 VAL_TOKENS, VAL_BYTES = 40_540_160, 151_078_222  # of val with the tokenizer of 8,192 pieces
@@ -136,7 +136,13 @@ def review(folder: Path, baseline: Path | None = None) -> report.SubmissionRevie
 
 def run_checks(folder: Path, baseline: Path | None = None) -> list[CheckResult]:
     """The outcomes of the review as rows of a verdict."""
-    return [outcome.to_result() for outcome in review(folder, baseline).outcomes]
+    return [to_result(outcome) for outcome in review(folder, baseline).outcomes]
+
+
+def to_result(outcome: CheckOutcome) -> CheckResult:
+    """An outcome as a row of a verdict."""
+    note = "; ".join(finding.text for finding in outcome.findings) or outcome.not_checked
+    return CheckResult(outcome.check, outcome.status, outcome.measured, CHECKS[outcome.check].rule, note)
 
 
 def outcome(folder: Path, check: str) -> CheckOutcome:

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterable
 
 from golf.submission.claims import parse_number
-from golf.submission.logs import decoding, patterns, runs, source_dumps
+from golf.submission.logs import patterns, runs, source_dumps
 from golf.submission.logs.training_log import LoggedScore, TrainingLog
 
-__all__ = ["parse_lines", "parse_log"]
+__all__ = ["parse_lines"]
 
 _MAX_PREFIX_CHARS = 2000  # of a line before its score; a packed source is one line of 40,000
 _MAX_SCORES, _MAX_SETTINGS = 5_000, 5_000  # the last and the first that are examined; real logs have some hundred
@@ -44,16 +44,11 @@ class _Lines:
         return self._line
 
 
-def parse_log(name: str, text: str) -> list[TrainingLog]:
-    """Parse any text into the runs that it holds, in order; at least one.
+def parse_lines(name: str, text: str) -> list[TrainingLog]:
+    """Return the runs of a text as ``decoding.normalize_lines`` returns it, in order; at least one.
 
     If nothing in it is understood, no run's ``is_recognized`` is True.
     """
-    return parse_lines(name, decoding.normalize_lines(text))
-
-
-def parse_lines(name: str, text: str) -> list[TrainingLog]:
-    """Parse as ``parse_log`` does a text that ``decoding.normalize_lines`` has returned."""
     text, dumps = source_dumps.cut_sources(text)
     first_lines, spans, line, position = [], runs.split_runs(text), 1, 0
     for start, _ in spans:

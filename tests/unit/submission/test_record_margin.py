@@ -21,7 +21,8 @@ def margin_of(folder, baseline=None):
 
 
 def check_margin(folder, baseline):
-    return record_margin.check_margin(load_submission(folder), margin_of(folder, baseline)).to_result()
+    outcome = record_margin.check_margin(load_submission(folder), margin_of(folder, baseline))
+    return submission_folders.to_result(outcome)
 
 
 @pytest.mark.parametrize(
