@@ -14,6 +14,7 @@ __all__ = ["check_readme"]
 
 _MAX_LISTED = 3
 _MIN_DECIMALS = 3  # of a number that identifies a score
+_MIN_LABELED_DECIMALS = 2  # of one that README.md calls bpb
 _SIZE_FACTS = ("total_bytes", "unqualified_total_bytes", "model_bytes")
 
 
@@ -38,6 +39,8 @@ def _compare_headline(review: Review) -> list[Finding]:
     readme, claim = review.submission.readme, review.headline.claim
     if claim is None or not readme.labeled or any(_is_same(score, claim) for score in readme.scores):
         return []
+    if any(_is_same(score, claim, _MIN_LABELED_DECIMALS) for score, _ in readme.labeled):
+        return []
     logged = [row.score.bpb for row in review.rows if row.score.bpb]
     number, line = readme.labeled[0]
     if not review.headline.is_matched and any(_is_same(score, bpb) for score in readme.scores for bpb in logged):
@@ -47,8 +50,8 @@ def _compare_headline(review: Review) -> list[Finding]:
     return [Finding(CONTRADICTS, text, f"{review.submission.readme_name}:{line}")]
 
 
-def _is_same(one: ReportedNumber, other: ReportedNumber) -> bool:
-    return one.n_decimals >= _MIN_DECIMALS and one.matches(other, MATCH_TOLERANCE)
+def _is_same(one: ReportedNumber, other: ReportedNumber, min_decimals: int = _MIN_DECIMALS) -> bool:
+    return one.n_decimals >= min_decimals and one.matches(other, MATCH_TOLERANCE)
 
 
 def _choose_table(review: Review) -> tuple[SeedRow, ...]:
