@@ -9,7 +9,7 @@ PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist load
 
 help:
 	@echo "make run        the whole pipeline with params.yaml, then the result table"
-	@echo "make test       lint, types, unit tests and the smoke tests: 3 to 9 minutes on two cores"
+	@echo "make test       lint, types, unit tests and the smoke tests: 3 to 5 minutes on two cores"
 	@echo "make test-all   every test but the soak; make test-PART runs tests/PART: make test-dvc"
 	@echo "make soak       long tests: kills at random moments, damage to every byte, fresh clones, ten times the property examples"
 	@echo "make gpu-check  on a machine with a GPU, eight minutes: tests and benchmarks, with PYTHON's own packages"
