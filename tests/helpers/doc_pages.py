@@ -144,6 +144,21 @@ def _load_yaml(name: str) -> dict[str, Any]:
     return YAML(typ="safe").load(ROOT / name)
 
 
+def list_paths(stage: str, *kinds: str) -> set[str]:
+    """The paths of a stage in dvc.yaml with the values of params.yaml. kinds: deps, outs, metrics."""
+    params = _load_yaml("params.yaml")
+    entries = [entry for kind in kinds for entry in _load_yaml("dvc.yaml")["stages"][stage].get(kind, [])]
+    paths = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+    return {re.sub(r"\$\{(\w+)\.(\w+)\}", lambda match: str(params[match[1]][match[2]]), path) for path in paths}
+
+
+def list_outputs() -> set[str]:
+    """The outputs of all stages, and the log that evaluate appends to, which is no output of DVC's."""
+    log = "artifacts/evaluate/evaluation_log.jsonl"
+    assert f'"{log}"' in (ROOT / "stages/evaluate.py").read_text(encoding="utf-8")
+    return {log}.union(*(list_paths(stage, "outs", "metrics") for stage in _load_yaml("dvc.yaml")["stages"]))
+
+
 def _check_dvc(arguments: list[str]) -> str | None:
     try:
         args = _load_dvc_parser().parse_args(arguments)
@@ -151,16 +166,14 @@ def _check_dvc(arguments: list[str]) -> str | None:
         return f"dvc refuses these arguments: {error}"
     except SystemExit:
         return "dvc refuses these arguments"
-    graph = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     stages, params = _load_yaml("dvc.yaml")["stages"], _load_yaml("params.yaml")
     for setting in getattr(args, "set_param", None) or []:
         section, _, key = setting.partition("=")[0].partition(".")
         if key not in params.get(section, {}):
             return f"no key {section}.{key} in params.yaml"
     if arguments[0] in ("repro", "commit", "pull", "checkout"):
-        unknown = [
-            target for target in args.targets if target not in stages and not target.isupper() and target not in graph
-        ]
+        known = stages.keys() | list_outputs()
+        unknown = [target for target in args.targets if target not in known and not target.isupper()]
         if unknown:
             return f"no stage or output {unknown} in dvc.yaml"
     return None
@@ -183,10 +196,10 @@ def _check_pip(arguments: list[str]) -> str | None:
 
 
 def _check_export(arguments: list[str]) -> str | None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "golf" / "distributed").glob("*.py"))
-    sources += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "golf" / "pipeline").glob("*.py"))
+    files = [path for package in ("distributed", "pipeline") for path in (ROOT / "golf" / package).glob("*.py")]
+    words = {word for path in files for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
     names = [argument.partition("=")[0] for argument in arguments]
-    missing = [name for name in names if name not in sources]
+    missing = [name for name in names if name not in words]
     return f"no code reads {missing}" if missing else None
 
 
