@@ -1,4 +1,4 @@
-"""The type checker reads this file: both classes must fulfil the contract ``golf.inference.interface.Predictor``."""
+"""The type checker reads this file: both classes must fulfill the contract ``golf.inference.interface.Predictor``."""
 
 from golf.inference.interface import Predictor
 from golf.inference.predictor import GolfPredictor

@@ -34,7 +34,7 @@ def test_top_p_keeps_the_smallest_set_of_likeliest_tokens_with_that_share(top_p,
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-3])
-def test_a_temperature_towards_0_takes_the_likeliest_token(temperature):
+def test_a_temperature_toward_0_takes_the_likeliest_token(temperature):
     assert draw_frequencies(50, temperature=temperature)[1] == 1
 
 

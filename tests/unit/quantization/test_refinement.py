@@ -18,7 +18,7 @@ WINDOWS = torch.randint(0, 300, (6, 17), generator=torch.Generator().manual_seed
 
 
 def round_weights(step: float) -> dict[str, QuantizedTensor]:
-    """Rounded towards 0, so that a larger factor helps."""
+    """Rounded toward 0, so that a larger factor helps."""
     quantized = {}
     for name in INPUTS:
         scales_O = (step * WEIGHTS[name].std(dim=1) + 1e-3).half()

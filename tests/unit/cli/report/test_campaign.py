@@ -109,7 +109,7 @@ def test_overrides_settings_and_identity_are_shown(project):
     assert "artifacts/fetch/val" in lineage
 
 
-def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labelled(project):
+def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labeled(project):
     make_campaign(verdict="invalid: C1-e (<val>)")
     root = render()
     assert read_section(root, "verdicts").count("invalid: C1-e (<val>)") == 3
@@ -118,7 +118,7 @@ def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labelled(projec
     assert "seed 42 is invalid" in read_section(root, "result")
 
 
-def test_an_invalid_mode_and_a_disputed_method_are_labelled(project):
+def test_an_invalid_mode_and_a_disputed_method_are_labeled(project):
     make_campaign(verdict="valid, not a record run: a; disputed: several epochs, asked", invalid_modes="plain, sliding")
     root = render()
     labels = [(node.get("class"), node.text) for node in root.iter("span") if node.get("class") in ("fail", "unruled")]

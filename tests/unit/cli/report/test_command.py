@@ -166,7 +166,7 @@ def test_an_artifact_that_was_not_evaluated_is_named_stale(run_dir, tiny_model_c
     assert "NOT-RUN: the model.golf of this run is not the one that was evaluated" in read_section(render(), "result")
 
 
-def test_a_disputed_method_and_an_invalid_score_are_labelled_beside_the_number(run_dir, tiny_model_config):
+def test_a_disputed_method_and_an_invalid_score_are_labeled_beside_the_number(run_dir, tiny_model_config):
     shutil.rmtree(run_dir / "evaluate")
     report_run.write_report_run(
         tiny_model_config, CheckResult("U-a", UNRULED, "3 epochs", "1", "asked in #1698, no ruling")
