@@ -9,7 +9,15 @@ class BigramPredictor:
     def open(cls, path: str, ctx: object, *, eval_batch_tokens: int) -> "BigramPredictor":
         return cls(np.load(path))
 
-    def reset(self, *, stride: int, ttt_cfg: object = None, memory_cfg: object = None, n_chunks: int = 1) -> None: ...
+    def reset(
+        self,
+        *,
+        stride: int,
+        ttt_cfg: object = None,
+        memory_cfg: object = None,
+        n_chunks: int = 1,
+        order: str = "stream",
+    ) -> None: ...
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
         return -self.log_probs[np.append(prefix[-1:], chunk[:-1]), chunk]
