@@ -145,7 +145,7 @@ def draw_pictures(folder: Path) -> list[Path]:
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
-            "the pictures need matplotlib, which is not installed; pip install -e '.[dev]'"
+            "the pictures need matplotlib, which is not installed; install it with: pip install -e '.[dev]'"
         ) from None
     results = _load(folder)
     if results is None:

@@ -58,7 +58,9 @@ def draw_plots(folder: Path) -> str:
         from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError("golf plot needs matplotlib, which is not installed; pip install -e '.[dev]'") from None
+        raise UnavailableError(
+            "golf plot needs matplotlib, which is not installed; install it with: pip install -e '.[dev]'"
+        ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -84,7 +84,7 @@ def _read_text(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; cp profiles/laptop.yaml {path}") from None
+        raise ConfigError(f"{path}: not found; copy a profile: cp profiles/laptop.yaml {path}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
     except OSError as error:

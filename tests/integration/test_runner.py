@@ -29,7 +29,7 @@ def test_a_missing_params_file_gives_a_hint(tmp_path):
     code, err = run_stage_process(tmp_path, "ema")
     assert code == 1
     assert_single_error(err, "ema")
-    assert "params.yaml: not found; cp profiles/laptop.yaml params.yaml" in err
+    assert "params.yaml: not found; copy a profile: cp profiles/laptop.yaml params.yaml" in err
 
 
 @pytest.mark.parametrize(

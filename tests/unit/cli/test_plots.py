@@ -105,7 +105,9 @@ def test_a_run_without_any_loss_is_drawn_too(project_dir):
 
 def test_a_missing_matplotlib_is_one_message_with_the_hint(project_dir, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UnavailableError, match=r"needs matplotlib, which is not installed; pip install -e '\.\[dev\]'"):
+    with pytest.raises(
+        UnavailableError, match=r"needs matplotlib, which is not installed; install it with: pip install -e '\.\[dev\]'"
+    ):
         plots.draw_plots(Path("out"))
     assert main(["plot"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -155,7 +155,7 @@ def test_contradictions_inside_and_between_sections_are_reported_together(params
 
 
 def test_a_missing_file_is_named_with_a_hint(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found; cp profiles/laptop\.yaml"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found; copy a profile: cp profiles/laptop\.yaml"):
         loader.load_config(tmp_path / "nowhere.yaml")
 
 
