@@ -1,4 +1,4 @@
-"""What CI needs of dvc.yaml: the files that a fresh clone pulls to run one stage, and a comparison of two metrics.json.
+"""Find in dvc.yaml the files that a fresh clone pulls to run one stage, and compare two metrics.json, for CI.
 
 A clone that holds a stage's dependencies can run that stage alone (``dvc repro -f -s``), so CI evaluates the committed
 artifact on every push without training. Usage::

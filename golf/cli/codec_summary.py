@@ -1,4 +1,4 @@
-"""What each codec packs of a .golf file, in words."""
+"""Describe what each codec packs in a .golf file."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What ``golf validate`` checks of valid settings: that the files, the class and the devices that they name exist."""
+"""Check that the files, class and devices that valid settings name exist."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``golf prove``: hold a saved ledger against a newly opened predictor, now or later, here or on another machine."""
+"""``golf prove``: check a saved ledger with a newly opened predictor, now or later, here or on another machine."""
 
 import dataclasses
 import os

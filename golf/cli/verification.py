@@ -1,4 +1,4 @@
-"""Hold what an evaluation left on disk against itself before a command prints it: no model runs.
+"""Check that the files an evaluation left on disk agree, before a command prints them: no model runs.
 
 The log of evaluations names verdict.json by its sha256, verdict.json names metrics.json, the ledgers and the code, and
 the ledgers give the scores again. An edit of one of them alone therefore shows. Who edits all of them and recomputes

@@ -1,4 +1,4 @@
-"""The model in hand: ``golf.load("model.golf")`` opens an artifact to score text, to predict and to generate.
+"""Open an artifact by ``golf.load("model.golf")`` to score text, to predict and to generate.
 
 It computes on the CPU in fp32, neither adapts nor remembers, and sees the last tokens within the model's context alone.
 Its nll are those of evaluate's ledgers: with a stride of the context length those of plain windows, with

@@ -1,4 +1,4 @@
-"""Whether the class that evaluate.predictor names exists, from its module's syntax tree: nothing is imported or run."""
+"""Check that the class of evaluate.predictor exists, without importing it."""
 
 import ast
 from pathlib import Path

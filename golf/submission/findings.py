@@ -1,4 +1,4 @@
-"""What a review of a submission says: findings of three severities, open questions, and what was not checked.
+"""Define what a review of a submission says: findings of three severities, open questions, what was not checked.
 
 docs/submission-review.md explains each check: what is read, and which threads of the contest it rests on.
 """

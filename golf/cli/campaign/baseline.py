@@ -1,4 +1,4 @@
-"""What a campaign is compared with: another campaign, or the seeds of a submission folder."""
+"""Read what a campaign is compared with: another campaign, or the seeds of a submission folder."""
 
 import math
 from collections.abc import Mapping

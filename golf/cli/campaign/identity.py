@@ -1,4 +1,4 @@
-"""What all runs of a campaign share: the settings but for the seed, the code, the user's own input files.
+"""Identify what all runs of a campaign share: the settings but for the seed, the code, the user's own input files.
 
 Two campaigns with equal identities differ only in their seeds. What fetch made of the inputs is compared as well, once
 a run has ended (``golf.cli.campaign.collection``).

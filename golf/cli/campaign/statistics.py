@@ -1,4 +1,4 @@
-"""What the scores of a campaign say: their spread, and whether they are lower than a baseline's.
+"""Compute statistics of a campaign's scores: their spread, and whether they are lower than a baseline's.
 
 The test of the contest is Welch's, one-sided, of each seed's score (#1967); where seeds or artifacts are shared, a test
 of the differences sees more (#2060). A gain is tested against 0 and against the 0.005 nats of the challenge's README,

@@ -1,4 +1,4 @@
-"""How a command ends other than by an error of golf, and the options of commands that report checks."""
+"""Define how a command ends, and the options of commands that report checks."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What one check of ``golf doctor`` found."""
+"""Define the result of one check of ``golf doctor``."""
 
 from dataclasses import dataclass
 

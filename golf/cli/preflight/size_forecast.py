@@ -1,4 +1,4 @@
-"""How many bytes the packed model will have: the entropy of Gaussian weights on the grid of the recipe."""
+"""Forecast the bytes of the packed model, from the entropy of Gaussian weights on the recipe's grid."""
 
 import itertools
 import math

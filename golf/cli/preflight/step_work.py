@@ -1,4 +1,4 @@
-"""What a training step does: parameters, FLOP, bytes moved and bytes held, from the model's configuration alone.
+"""Count the work of a training step from the model's configuration: parameters, FLOP, bytes moved, bytes held.
 
 The model is never allocated: its shapes are counted on the meta device, and what autograd keeps for the backward pass
 is read off a forward pass over fake tensors, which have shapes and no memory.

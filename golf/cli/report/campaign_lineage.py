@@ -36,7 +36,7 @@ def lineage_section(files: CampaignFiles) -> PageSection:
         page.paragraph(
             f"Identity {own.digest[:_DIGEST_CHARS]}: the digest of {len(own.settings)} settings without the seed, "
             f"{len(own.code)} source files and {len(own.inputs)} texts or tokenizers of the user. Campaigns with the "
-            "same identity differ in their seeds alone. Each seed's experiment was held against it before its score "
+            "same identity differ in their seeds alone. Each seed's experiment was compared with it before its score "
             "was taken."
         ),
         page.table(("seed", "experiment", "revision", "started", "ended", "stages that ran"), _list_experiments(files)),

@@ -1,4 +1,4 @@
-"""What a distribution's last bits depend on beside the artifact: torch, the other libraries, the CPU and its threads.
+"""Identify the libraries, CPU and threads that floating-point results depend on.
 
 A decoder whose arithmetic differs in one bit may read other tokens. So an encoded text names these, and a decoder that
 is not the same refuses it at once, where the checksums inside would refuse it later.

@@ -1,4 +1,4 @@
-"""What turns the text that tokens stand for into the bytes of a file: a list of patches, packed.
+"""Patch normalized text back into the original bytes: a list of patches, packed.
 
 The normalizer collapses white space, drops control characters and bytes that are no UTF-8, and composes characters. So
 most patches are line ends and indentation in place of a space. Packed, a patch is two numbers: its place, which is the

@@ -1,4 +1,4 @@
-"""What every check of a submission reads: the folder, the headline, and the selected logs."""
+"""Hold what every check of a submission reads: the folder, the headline, and the selected logs."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What was read in a log: a run's facts, settings and scores, each with the line on which it stands."""
+"""Hold what was read in a log: a run's facts, settings and scores, each with the line on which it stands."""
 
 import re
 from dataclasses import dataclass, field
