@@ -74,7 +74,7 @@ def _copy_files(files: ExperimentFiles, name: str, artifacts: Path, paths: tuple
             files.copy(f"artifacts/{path}", target)
         except FileNotFoundError:
             is_log = path == _LOG
-            hint = f"experiments hold what Git tracks: git add artifacts/{_LOG}, commit, run anew" if is_log else None
+            hint = f"experiments hold what Git tracks: git add artifacts/{_LOG}, commit, run again" if is_log else None
             raise ArtifactError(f"artifacts/{path} of experiment {name}", "not found", hint or io.RERUN_HINT) from None
 
 

@@ -15,7 +15,7 @@ from tests.helpers import tiny_project
 
 REPRESENTATIVES = {*choose_representatives(), "golf_predictor"}
 NEVER_FAIL = {"C1-d", "C2-e", "C4-d", "B-e"}
-N_RUNS = 20  # with places of the proof, and a forged chunk, that are drawn anew
+N_RUNS = 20  # with places of the proof, and a forged chunk, that are drawn again
 CHECKS_OF_EVALUATOR = {"C4-b"}  # of the evaluator's own records, which no submission writes
 
 

@@ -61,7 +61,7 @@ class FixedBigrams:
 
 
 class CountedBigrams(FixedBigrams):
-    """Learns bigram counts of scored chunks, anew in each pass: score-first, and pure while scoring."""
+    """Learns bigram counts of scored chunks, from scratch in each pass: score-first, and pure while scoring."""
 
     def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1) -> None:
         self.counts = np.ones((len(self.table), len(self.table)))

@@ -87,7 +87,7 @@ TINY_PARAMS = {
 def create_project(folder: Path) -> Path:
     """The project's code and graph, a tiny params.yaml and tiny texts/, in a new ``folder``."""
     for package in ("golf", "stages", "tools"):
-        shutil.copytree(ROOT / package, folder / package)  # with the bytecode, so that no process compiles it anew
+        shutil.copytree(ROOT / package, folder / package)  # with the bytecode, so that no process compiles it again
     for name in _COPIED_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

@@ -37,7 +37,7 @@ def test_the_inputs_change_with_the_size_only_through_the_job(finished_run):
     run = GolfRun("default", finished_run)
     coder = GolfCoder(ScoreboardData(run.artifacts / "fetch"), [run])
     assert coder.describe_inputs(Job("golf", 1000)) == coder.describe_inputs(Job("golf", 2000))
-    assert coder.describe_inputs(Job("golf", 1000, 1.0))["artifacts"] == {}, "a run of its own trains anew"
+    assert coder.describe_inputs(Job("golf", 1000, 1.0))["artifacts"] == {}, "a run of its own trains from scratch"
 
 
 def test_a_run_without_weights_is_named(project_dir):

@@ -24,7 +24,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
 
 
 def reseal(mode: str, change, change_bytes=lambda n_bytes: n_bytes) -> None:
-    """Change a ledger's scores and seal it anew, as a forger would who knows the format."""
+    """Change a ledger's scores and seal it again, as a forger would who knows the format."""
     from golf.data import split_reader
     from golf.evaluation.ledger import Ledger
 

@@ -34,7 +34,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "prove",
         help="prove the scores of a saved ledger by a new predictor",
         epilog="example: golf prove --places 16",
-        description="Open the artifact anew and hold its predictions against the sealed scores of a ledger of val, at "
+        description="Open the artifact again and compare its predictions with the sealed scores of a ledger of val, at "
         "random places of every chunk. On another machine the tolerances are wider.",
     )
     for name, default, meaning in (

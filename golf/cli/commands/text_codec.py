@@ -24,7 +24,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     encode.add_argument("--mode", choices=MODES, help="scoring mode; default: evaluate.headline")
     encode.add_argument(
-        "--predict", action="store_true", help="predict each token anew, keeping no keys and values: much slower"
+        "--predict", action="store_true", help="predict each token from scratch, keeping no keys or values: much slower"
     )
     _add_codec_options(encode, out_help="default: FILE.golfz, or SPLIT.txt.golfz")
     encode.set_defaults(run=_run_encode)

@@ -115,7 +115,7 @@ def check_dvc(cfg: Config | None) -> MachineFinding:
     folder = Path.cwd()
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return MachineFinding(
-            "dvc", PROBLEM, "this folder is no Git checkout, which dvc needs", "git init, or git clone anew"
+            "dvc", PROBLEM, "this folder is no Git checkout, which dvc needs", "git init, or clone it again"
         )
     try:
         dvc_state.require_intact_dvc_state()

@@ -109,7 +109,7 @@ class TextCodec:
         return self._model_cfg.context_length
 
     def encode(self, text: bytes, pass_cfg: PassConfig, *, uses_predict: bool = False) -> EncodedText:
-        """Encode any bytes as one document. uses_predict: predict each token anew, see ``next_token``."""
+        """Encode any bytes as one document. uses_predict: predict each token from scratch, see ``next_token``."""
         normalized = self._transform.encode(normalize.normalize(text.decode(errors="ignore")))
         (tokens,) = self._tokenizer.encode([normalized])
         base = self._detokenize(tokens)

@@ -33,8 +33,8 @@ class TextHeader:
     """What a decoder must agree with, and what it must return.
 
     mode: of the pass. is_split: the text is a split, one document a line, not a file. uses_predict: each token was
-    predicted anew. threads: of torch. torch: its version. artifact, tokenizer, settings, libraries, cpu: 4 bytes each.
-    digest: of the text. n_targets: tokens that were coded.
+    predicted from scratch. threads: of torch. torch: its version. artifact, tokenizer, settings, libraries, cpu: 4
+    bytes each. digest: of the text. n_targets: tokens that were coded.
     """
 
     mode: str

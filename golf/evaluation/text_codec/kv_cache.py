@@ -118,7 +118,7 @@ class KVCacheModel:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over the model's present weights. The window must be begun anew."""
+        """Take over the model's present weights. The window must start again afterward."""
         model = self._model
         self._layers = [_LayerWeights(model, layer, self._order) for layer in range(self._cfg.n_layers)]
         self._embedding, self._embedding_rows = _Matrix(model.tok_emb.weight), model.tok_emb.weight.detach().numpy()

@@ -1,4 +1,4 @@
-"""Where a coder gets the distribution of the next token: from keys and values that are kept, or from ``predict``.
+"""Give a coder the distribution of the next token: from keys and values that are kept, or from ``predict``.
 
 Both give what the predictor's ``score`` would charge, up to rounding: the same windows, the same mixture with the
 memory.
@@ -42,7 +42,7 @@ class NextTokenSource(Protocol):
 
 
 class PredictSource:
-    """Asks the predictor anew for each token. It serves any predictor, in time that grows with the context."""
+    """Asks the predictor for each token from scratch. It serves any predictor, in time that grows with the context."""
 
     def __init__(self, predictor: GolfPredictor) -> None:
         self._predictor = predictor

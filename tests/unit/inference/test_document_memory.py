@@ -1,4 +1,4 @@
-"""golf/inference/document_memory.py: an n-gram memory that begins anew with each document"""
+"""golf/inference/document_memory.py: an n-gram memory that begins empty with each document"""
 
 import itertools
 from types import SimpleNamespace

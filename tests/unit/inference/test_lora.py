@@ -155,7 +155,7 @@ def test_the_gradient_is_that_of_the_references_mean_nll(model):
 
 @pytest.mark.parametrize("chunk_tokens", [16, 32])
 def test_scores_are_those_of_a_reference_that_learns_document_by_document(model, chunk_tokens):
-    """Written from the definition: score a piece of a document, take an AdamW step on it, go on; each document anew."""
+    """Written from the definition: score a piece of a document, take an AdamW step, go on; each document afresh."""
     cfg = make_config(lr=0.003)
     expected = []
     starts = [*np.flatnonzero(STREAM == BOS).tolist(), len(STREAM) - 1]

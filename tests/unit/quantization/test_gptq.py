@@ -25,7 +25,7 @@ def solve(w, h, row_scales_O, col_scales_I=None, *, max_code=31, damping_frac=0.
 
 
 def optimal_brain_quantization(w, h, steps, columns, max_code: float, damping_frac: float) -> torch.Tensor:
-    """Optimal brain quantization in GPTQ's order, in float64, inverting the Hessian anew after each column."""
+    """Optimal brain quantization in GPTQ's order, in float64, inverting the Hessian from scratch after each column."""
     w, h = w.double().clone(), h.double().clone()
     steps = steps.double()[:, None] * columns.double()
     dead = h.diagonal() == 0
