@@ -39,17 +39,17 @@ class DvcStage:
 
 
 def load_stages(root: str | Path = ".") -> dict[str, DvcStage]:
-    """Every stage of dvc.yaml by name; metrics count as outs. Raises InputError when a file can't be read."""
+    """Return every stage of dvc.yaml by name; metrics count as outs. Raises InputError when a file can't be read."""
     return resolve_stages(read_yaml(Path(root) / "dvc.yaml"), read_yaml(Path(root) / "params.yaml"))
 
 
 def resolve_stages(pipeline: dict[str, Any], params: dict[str, Any]) -> dict[str, DvcStage]:
-    """The stages of a dvc.yaml with the values of a params.yaml."""
+    """Return the stages of a dvc.yaml with the values of a params.yaml."""
     return {name: _resolve_stage(stage_data, params) for name, stage_data in pipeline["stages"].items()}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Raises InputError when the file is missing or is not YAML."""
+    """Read a YAML file. Raises InputError when it is missing or is not YAML."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,12 +89,12 @@ def _interpolate(template: str, values: dict[str, Any]) -> str:
 
 
 def is_within(path: str, out: str) -> bool:
-    """Whether ``path`` is the out or inside it."""
+    """Return whether ``path`` is the out or inside it."""
     return path == out or path.startswith(f"{out}/")
 
 
 def collect_upstream(stages: dict[str, DvcStage], name: str) -> set[str]:
-    """Everything that can influence a stage: its dependencies, those of the stages that produce them, and so on."""
+    """Return all that can influence a stage: its dependencies, those of the stages that produce them, and so on."""
     visited: set[str] = set()
     pending = [name]
     while pending:
@@ -107,7 +107,7 @@ def collect_upstream(stages: dict[str, DvcStage], name: str) -> set[str]:
 
 
 def list_deps_to_pull(stages: dict[str, DvcStage], name: str) -> list[str]:
-    """The dependencies of a stage that DVC caches. Code, and what Git holds, come with the clone."""
+    """Return the dependencies of a stage that DVC caches. Code, and what Git holds, come with the clone."""
     if name not in stages:
         raise InputError(f"{name}: no such stage; dvc.yaml has {', '.join(stages)}")
     cached_outs = [out for stage in stages.values() for out in stage.outs if out not in stage.uncached_outs]
@@ -115,7 +115,7 @@ def list_deps_to_pull(stages: dict[str, DvcStage], name: str) -> list[str]:
 
 
 def list_paths_to_push(stages: dict[str, DvcStage]) -> list[str]:
-    """What the remote inside the repository holds: evaluate's inputs, and the scores they are compared with."""
+    """Return what the remote in the repository holds: evaluate's inputs, and the scores they are compared with."""
     return [*list_deps_to_pull(stages, "evaluate"), PLAIN_LEDGER]
 
 

@@ -25,7 +25,7 @@ class BlockError(Exception):
 
 
 def render_gallery() -> str:
-    """The table of violations, what reports each, and the compliant predictors."""
+    """Return the table of violations, what reports each, and the compliant predictors."""
     tests_dir = str(ROOT / "tests")
     if tests_dir not in sys.path:
         sys.path.append(tests_dir)  # the gallery is a package of its own, copied into projects as ``gallery``
@@ -35,27 +35,27 @@ def render_gallery() -> str:
 
 
 def render_example() -> str:
-    """The example of a predictor, which the tests evaluate."""
+    """Return the example of a predictor, which the tests evaluate."""
     source = (ROOT / "tests" / "helpers" / "example_predictor.py").read_text(encoding="utf-8")
     return f"```python\n{source.strip()}\n```\n"
 
 
 def render_performance() -> str:
-    """The table of speeds in ``benchmarks/results``."""
+    """Return the table of speeds in ``benchmarks/results``."""
     from benchmarks import report
 
     return report.render_table(ROOT / "benchmarks" / "results")
 
 
 def render_scoreboard() -> str:
-    """The table of golf and its rivals at equal bytes, in ``benchmarks/results``."""
+    """Return the table of golf and its rivals at equal bytes, in ``benchmarks/results``."""
     from benchmarks import scoreboard_report
 
     return scoreboard_report.render_table(ROOT / "benchmarks" / "results")
 
 
 def render_techniques() -> str:
-    """The table of what each technique is worth, in ``benchmarks/results``."""
+    """Return the table of what each technique is worth, in ``benchmarks/results``."""
     from benchmarks import techniques_report
 
     return techniques_report.render_table(ROOT / "benchmarks" / "results")
@@ -103,7 +103,7 @@ def write_blocks() -> list[str]:
 
 
 def check_blocks() -> list[str]:
-    """One message for each block that differs from its source.
+    """Return one message for each block that differs from its source.
 
     The figures of a run may be those of the last commit or of the working tree, so that a run of one's own, which
     changes metrics.json, leaves the pages valid. In a folder without Git they are compared with nothing.
@@ -132,7 +132,7 @@ def _block_pattern(name: str) -> re.Pattern[str]:
 
 
 def extract_block(text: str, name: str, file: str) -> str:
-    """What stands between the markers. Raises BlockError without them."""
+    """Return what stands between the markers. Raises BlockError without them."""
     match = _block_pattern(name).search(text)
     if match is None:
         raise BlockError(f"{file}: needs <!-- {name} --> and <!-- /{name} --> on lines of their own")
@@ -140,18 +140,18 @@ def extract_block(text: str, name: str, file: str) -> str:
 
 
 def replace_block(text: str, name: str, content: str, file: str) -> str:
-    """``text`` with ``content`` between the markers. Raises BlockError without them."""
+    """Return ``text`` with ``content`` between the markers. Raises BlockError without them."""
     extract_block(text, name, file)
     return _block_pattern(name).sub(lambda _: content, text, count=1)
 
 
 def read_metrics() -> Metrics:
-    """metrics.json of each stage as in the working tree."""
+    """Read metrics.json of each stage as in the working tree."""
     return {stage: json.loads((ROOT / file).read_text(encoding="utf-8")) for stage, file in METRICS_FILES.items()}
 
 
 def read_committed_metrics() -> Metrics | None:
-    """The same as of the last commit; None where the folder is no Git checkout."""
+    """Read the same as of the last commit; None where the folder is no Git checkout."""
     metrics = {}
     for stage, file in METRICS_FILES.items():
         command = ["git", "-C", str(ROOT), "show", f"HEAD:./{file}"]

@@ -8,25 +8,25 @@ __all__ = ["find_subparsers", "get_commands", "render_commands", "render_summary
 
 
 def get_commands() -> dict[str, tuple[str, argparse.ArgumentParser]]:
-    """Name -> one line of help and the parser of each command, in the order of ``golf --help``."""
+    """Return name -> one line of help and the parser of each command, in the order of ``golf --help``."""
     subparsers = find_subparsers(main.build_parser())
     helps = {action.dest: action.help or "" for action in subparsers._choices_actions}
     return {name: (helps.get(name, ""), parser) for name, parser in subparsers.choices.items()}
 
 
 def find_subparsers(parser: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
-    """The parser's one set of commands. Raises StopIteration where it has none."""
+    """Return the parser's one set of commands. Raises StopIteration where it has none."""
     return next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 
 def render_summary() -> str:
-    """Markdown: a table of commands, one line each."""
+    """Return Markdown: a table of commands, one line each."""
     rows = [f"| `golf {_format_usage(name, parser)}` | {text} |" for name, (text, parser) in get_commands().items()]
     return "\n".join(["| command | what it does |", "|---|---|", *rows, ""])
 
 
 def render_commands() -> str:
-    """Markdown: a heading, the description, the example and a table of arguments for each command."""
+    """Return Markdown: a heading, description, example and table of arguments for each command."""
     parts = []
     for name, (text, parser) in get_commands().items():
         description = " ".join((parser.description or text).split())

@@ -29,7 +29,7 @@ _TYPE_NAMES = {int: "integer", float: "number", bool: "true or false", str: "tex
 
 
 def render_sections() -> str:
-    """Markdown: a heading, a sentence and a table for each section of params.yaml."""
+    """Return Markdown: a heading, a sentence and a table for each section of params.yaml."""
     profiles = {name: YAML(typ="safe").load(ROOT / "profiles" / f"{name}.yaml") for name in PROFILES}
     parts = []
     for section in dataclasses.fields(loader.Config):
@@ -40,7 +40,7 @@ def render_sections() -> str:
 
 
 def list_missing_meanings() -> list[str]:
-    """Dotted keys whose field in ``golf/config`` has no comment."""
+    """Return the dotted keys whose field in ``golf/config`` has no comment."""
     return [
         f"{section.name}.{key}"
         for section in dataclasses.fields(loader.Config)
@@ -71,7 +71,7 @@ def _render_section(name: str, cls: type, values: dict[str, dict[str, Any]]) -> 
 
 
 def describe_type(type_hint: Any) -> tuple[str, str]:
-    """The type's name and its allowed values in words: ``Fraction | None`` -> ("number or null", "0 to 1")."""
+    """Return the type's name and its allowed values: ``Fraction | None`` -> ("number or null", "0 to 1")."""
     origin, arguments = typing.get_origin(type_hint), typing.get_args(type_hint)
     if origin is typing.Annotated:
         name, _ = describe_type(arguments[0])

@@ -20,7 +20,7 @@ Metrics = dict[str, dict[str, Any]]
 
 
 def render_summary(metrics: Metrics) -> str:
-    """README: the scores, the bytes and the verdict in one paragraph."""
+    """Return README's paragraph of the scores, the bytes and the verdict."""
     run = metrics["evaluate"]
     others = [mode for mode in _MODE_NAMES if mode != run["headline"] and run.get(f"val_bpb_{mode}") is not None]
     rest = ", ".join(f"{run[f'val_bpb_{mode}']:.4f} with {_MODE_NAMES[mode]}" for mode in others)
@@ -37,7 +37,7 @@ def render_summary(metrics: Metrics) -> str:
 
 
 def render_run_output(metrics: Metrics) -> str:
-    """README: the figures that ``make run`` prints at its end, for the committed metrics."""
+    """Return README's block of the figures that ``make run`` prints at its end, for the committed metrics."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.json"
         io.write_json(path, metrics["evaluate"])
@@ -46,7 +46,7 @@ def render_run_output(metrics: Metrics) -> str:
 
 
 def render_details(metrics: Metrics) -> str:
-    """docs/results.md: the scores, the text they are of, the training run, and the verdict in full."""
+    """Return docs/results.md: the scores, the text they are of, the training run, and the verdict in full."""
     run, train = metrics["evaluate"], metrics["train"]
     train_limit, eval_limit = (_format_limit(run[f"{phase}_limit_seconds"]) for phase in ("train", "eval"))
     return "\n".join(

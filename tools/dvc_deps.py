@@ -20,7 +20,7 @@ _SOURCE_LINE = re.compile(r"      - (\S+\.py)")
 
 
 def parse_declared_deps(text: str) -> dict[str, list[str]]:
-    """The .py files in each stage's deps."""
+    """Return the .py files in each stage's deps."""
     deps_by_stage: dict[str, list[str]] = {}
     stage, is_in_deps = "", False
     for line in f"\n{text}".partition("\nstages:\n")[2].splitlines():
@@ -37,7 +37,7 @@ def parse_declared_deps(text: str) -> dict[str, list[str]]:
 
 
 def check_deps() -> None:
-    """Raises GolfError naming each stage whose declared files differ from those it depends on."""
+    """Raise GolfError naming each stage whose declared files differ from those it depends on."""
     problems = []
     for stage, declared in parse_declared_deps(DVC_FILE.read_text(encoding="utf-8")).items():
         required = set(source_deps.stage_sources(stage))

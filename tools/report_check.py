@@ -208,7 +208,7 @@ def save_picture(picture: bytes, path: Path) -> None:
 
 
 def find_console_messages(events: Sequence[dict[str, Any]]) -> list[str]:
-    """What the page left on the console: messages, errors and refusals of its content policy."""
+    """Return what the page left on the console: messages, errors and refusals of its content policy."""
     texts = []
     for event in events:
         params = event.get("params", {})
@@ -222,7 +222,7 @@ def find_console_messages(events: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def find_requests(events: Sequence[dict[str, Any]], address: str) -> list[str]:
-    """The requests of a page for anything but itself and data inside it."""
+    """Return the requests of a page for anything but itself and data inside it."""
     sent = [event["params"]["request"]["url"] for event in events if event.get("method") == "Network.requestWillBeSent"]
     return [f"a request left: {url[:200]}" for url in sent if url != address and not url.startswith("data:")]
 

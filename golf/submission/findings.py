@@ -126,7 +126,7 @@ class CheckOutcome:
 
 
 def list_names(names: list[str], limit: int = 3) -> str:
-    """``a, b and c``; of more than ``limit`` the first and how many more."""
+    """Return ``a, b and c``; of more than ``limit`` the first and how many more."""
     unique = list(dict.fromkeys(names))
     if len(unique) > limit:
         return f"{', '.join(unique[: limit - 1])} and {len(unique) - limit + 1:,} more"

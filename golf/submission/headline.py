@@ -65,7 +65,7 @@ class Headline:
         return self.kind in ("mean", "single", "mixed")
 
     def seed_scores(self) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
-        """(bpb, loss) of each row, for statistics; [] over different passes, which are not alike."""
+        """Return (bpb, loss) of each row, for statistics; [] over different passes, which are not alike."""
         if self.passes_differ:
             return []
         return [(row.score.bpb, row.score.loss) for row in self.rows if row.score.bpb]

@@ -93,7 +93,7 @@ def review_folders(paths: Sequence[Path], baseline: Sequence[SeedScore] = ()) ->
 
 
 def render_overview(results: Sequence[FolderResult]) -> str:
-    """One line for each folder, at most 100 columns, and a line with the totals."""
+    """Return one line for each folder, at most 100 columns, and a line with the totals."""
     return "\n".join([*(_render_line(result) for result in results), _render_total(results)])
 
 

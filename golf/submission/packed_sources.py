@@ -35,7 +35,7 @@ def unpack_sources(text: str) -> list[str]:
 
 
 def is_archive(data: bytes) -> bool:
-    """Whether a script is a zip archive, which Python runs by its ``__main__.py``."""
+    """Return whether a script is a zip archive, which Python runs by its ``__main__.py``."""
     return zipfile.is_zipfile(io.BytesIO(data))
 
 
@@ -74,7 +74,7 @@ def _decode_base64(encoded: bytes) -> bytes:
 
 
 def decompress_source(data: bytes) -> str:
-    """The text that any known compressor gives; "" if none does."""
+    """Return the text that any known compressor gives; "" if none does."""
     for decompress in _decompressors():
         try:
             content = decompress(data)

@@ -136,7 +136,7 @@ def _test_nats_per_token(ours: Sequence[SeedScore], baseline: Sequence[SeedScore
 
 
 def check_margin(submission: Submission, margin: RecordMargin | None) -> CheckOutcome:
-    """A finding unless the written rule is met per byte; an open question if an easier reading is met."""
+    """Return a finding unless the written rule is met per byte; an open question if an easier reading is met."""
     if not submission.is_record:
         return CheckOutcome("record margin", (), "", "does not apply to a non-record submission")
     if margin is None or margin.baseline is None:

@@ -119,7 +119,7 @@ def _cut(text: str, max_chars: int = _MAX_TEXT_CHARS) -> str:
 
 
 def _describe_headline(reviewed: SubmissionReview) -> str:
-    """The claimed score and the logs and pass that gave it, in words."""
+    """Return the claimed score and the logs and pass that gave it, in words."""
     headline = reviewed.review.headline
     if headline.claim is None:
         claim = "no score claimed"
@@ -185,7 +185,7 @@ def _render_statistics(reviewed: SubmissionReview) -> list[str]:
 
 
 def _summarize(reviewed: SubmissionReview) -> str:
-    """One line: the worst severity, and how many findings there are of each."""
+    """Return one line: the worst severity, and how many findings there are of each."""
     counts = [f"{count} {severity}" for severity, count in reviewed.counts.items() if count]
     n_unchecked = sum(bool(outcome.not_checked) for outcome in reviewed.outcomes)
     if not reviewed.worst and n_unchecked:

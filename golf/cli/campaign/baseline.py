@@ -61,7 +61,7 @@ def _load_campaign(source: str, folder: Path) -> Baseline:
 
 
 def require_comparable(baseline: Baseline, ours: Campaign) -> None:
-    """Raises InputError if the baseline is the campaign itself or scores another number of bytes."""
+    """Raise InputError if the baseline is the campaign itself or scores another number of bytes."""
     theirs = baseline.campaign
     if theirs is None:
         return
@@ -78,7 +78,7 @@ def require_comparable(baseline: Baseline, ours: Campaign) -> None:
 
 
 def is_invalid(run: Mapping[str, Any]) -> bool:
-    """Whether the verdict of a run forbids its score."""
+    """Return whether the verdict of a run forbids its score."""
     return str(run["metrics"]["verdict"]).startswith(INVALID)
 
 

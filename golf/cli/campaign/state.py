@@ -132,7 +132,7 @@ class Campaign:
         self.named_late += new if self.runs else []
 
     def require_identity(self, current: Identity) -> None:
-        """Raises InputError that names the first key in which the current folder differs from the campaign."""
+        """Raise InputError that names the first key in which the current folder differs from the campaign."""
         difference = (
             identity.find_difference("setting", self.identity.settings, current.settings)
             or identity.find_difference("code", self.identity.code, current.code)
@@ -167,7 +167,7 @@ def create(name: str, seeds: Sequence[int], current: Identity, overrides: Mappin
 
 
 def require_name(name: str) -> None:
-    """Raises InputError unless a campaign can have this name."""
+    """Raise InputError unless a campaign can have this name."""
     if not _NAME.fullmatch(name):
         raise InputError(f"--name: must be 1 to 61 letters, digits, - and _, got {name!r:.80}")
 

@@ -19,7 +19,7 @@ _FENCE_HINT = (
 
 
 def check_cores(cfg: Config | None) -> MachineFinding:
-    """How many cores there are, and how many of them other processes use now."""
+    """Check how many cores there are, and how many of them other processes use now."""
     n_cores = cpu_load.count_cores()
     cores = f"{n_cores} core{'s' * (n_cores > 1)}"
     before = cpu_load.read_cpu_times()
@@ -37,7 +37,7 @@ def check_cores(cfg: Config | None) -> MachineFinding:
 
 
 def check_gpu(cfg: Config | None) -> MachineFinding:
-    """The GPUs that torch sees; a problem where params.yaml asks for one that is missing."""
+    """Check the GPUs that torch sees; it is a problem where params.yaml asks for one that is missing."""
     import torch
 
     from golf.distributed import device, launcher
@@ -61,7 +61,7 @@ def check_gpu(cfg: Config | None) -> MachineFinding:
 
 
 def check_attention(cfg: Config | None) -> MachineFinding:
-    """The attention backends of the device; a problem where params.yaml names one that can't run."""
+    """Check the device's attention backends; it is a problem where params.yaml names one that can't run."""
     from golf.distributed import device
     from golf.model import attention_backends
 
@@ -102,7 +102,7 @@ def check_compiler(cfg: Config | None) -> MachineFinding:
 
 
 def check_dtype(cfg: Config | None) -> MachineFinding:
-    """The precision that ``dtype: auto`` chooses here, measured on a CPU."""
+    """Check which precision ``dtype: auto`` chooses here, measured on a CPU."""
     from golf.distributed import device
 
     where, _ = device.resolve_device("auto", "train", 0)

@@ -42,7 +42,7 @@ _DEFAULT_INDEX, _DEFAULT_HUB = "https://pypi.org/simple/", "https://huggingface.
 
 
 def check_system(cfg: Config | None) -> MachineFinding:
-    """Python and the operating system."""
+    """Check Python and the operating system."""
     state = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
     if sys.platform == "win32":
         return MachineFinding(
@@ -52,7 +52,7 @@ def check_system(cfg: Config | None) -> MachineFinding:
 
 
 def check_packages(cfg: Config | None) -> MachineFinding:
-    """Installed versions against those of pyproject.toml; of extras, only what is installed."""
+    """Check installed versions against those of pyproject.toml; of extras, only what is installed."""
     required, optional = _read_pins()
     versions = {name: installed_version(name) for name in required | optional}
     missing = [f"{name} {pin}" for name, pin in required.items() if versions[name] is None]
@@ -85,7 +85,7 @@ def _read_pins() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def check_programs(cfg: Config | None) -> MachineFinding:
-    """The programs that ``make run`` starts: make, git and dvc."""
+    """Check the programs that ``make run`` starts: make, git and dvc."""
     dvc = Path(sys.executable).with_name("dvc")
     paths = {name: shutil.which(name) for name in ("make", "git")}
     paths["dvc"] = str(dvc) if dvc.is_file() else shutil.which("dvc")
@@ -97,7 +97,7 @@ def check_programs(cfg: Config | None) -> MachineFinding:
 
 
 def check_params(cfg: Config | None) -> MachineFinding:
-    """Whether params.yaml is there and valid."""
+    """Check that params.yaml is there and valid."""
     if cfg is not None:
         return MachineFinding("params", OK, f"params.yaml is valid (profile {cfg.profile})")
     try:
@@ -109,7 +109,7 @@ def check_params(cfg: Config | None) -> MachineFinding:
 
 
 def check_dvc(cfg: Config | None) -> MachineFinding:
-    """Whether this folder is a DVC project in a Git checkout, and DVC's own files are intact."""
+    """Check that this folder is a DVC project in a Git checkout, and that DVC's own files are intact."""
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").is_file():
         return MachineFinding("dvc", PROBLEM, "this folder has no .dvc/ and dvc.yaml", "run in golf's own folder")
     folder = Path.cwd()
@@ -125,7 +125,7 @@ def check_dvc(cfg: Config | None) -> MachineFinding:
 
 
 def check_disk(cfg: Config | None) -> MachineFinding:
-    """Free space where artifacts, DVC's cache and temporary files live."""
+    """Check the free space where artifacts, DVC's cache and temporary files live."""
     folders = {
         "artifacts": Path("artifacts"),
         "DVC's cache": _find_dvc_cache(),
@@ -171,13 +171,13 @@ def _find_dvc_cache() -> Path:
 
 
 def check_index(cfg: Config | None) -> MachineFinding:
-    """Whether the package index answers, which a new environment needs."""
+    """Check that the package index answers, which a new environment needs."""
     hint = "needed to install packages only; PIP_INDEX_URL names another index"
     return _check_url("index", _find_index(), hint)
 
 
 def check_hub(cfg: Config | None) -> MachineFinding:
-    """Whether the hub answers, from which ``fetch.source: hub`` downloads."""
+    """Check that the hub answers, from which ``fetch.source: hub`` downloads."""
     hint = "needed for fetch.source: hub only; HF_ENDPOINT names a mirror"
     return _check_url("hub", os.environ.get("HF_ENDPOINT", _DEFAULT_HUB), hint)
 

@@ -279,7 +279,7 @@ def _predict_download(cfg: Config) -> int:
 
 
 def compute_mfu(forecast: Forecast, cfg: Config) -> float:
-    """MFU of a step with recurrence, or without where there is none."""
+    """Return the MFU of a step with recurrence, or without where there is none."""
     step = forecast.record["step"]
     seconds = (step["ms_recurrent"] or step["ms"]) / 1e3
     return flops.mfu(

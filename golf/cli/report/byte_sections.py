@@ -17,7 +17,7 @@ _MAX_BARS = 90  # tensors in the chart; the table has them all
 
 
 def tensor_bits_section(run: RunFiles) -> PageSection:
-    """Bits of each quantized tensor, with its error against rounding to nearest."""
+    """Return the bits of each quantized tensor, with its error against rounding to nearest."""
     anchor, heading = "bits", "Bits by tensor"
     columns: dict[str, Callable[[str], Any]] = {
         "tensor": str,
@@ -74,7 +74,7 @@ def _shorten(name: str) -> str:
 
 
 def bytes_section(run: RunFiles) -> PageSection:
-    """What fills the size limit, part by part."""
+    """Return what fills the size limit, part by part."""
     anchor, heading = "bytes", "Where the bytes went"
     sizes_and_rows = run.read_sizes()
     if sizes_and_rows is None:
@@ -106,7 +106,7 @@ def bytes_section(run: RunFiles) -> PageSection:
 
 
 def rate_distortion_section(run: RunFiles) -> PageSection:
-    """Bytes of the model file against the loss by quantization, for each recipe that the benchmark measured."""
+    """Return the bytes of the model file against the loss by quantization, for each recipe measured."""
     anchor, heading = "rate-distortion", "Rate–distortion"
     points_and_measure = run.read_rate_distortion()
     if points_and_measure is None:

@@ -16,7 +16,7 @@ _DIGEST_CHARS = 12
 
 
 def settings_section(files: CampaignFiles) -> PageSection:
-    """What ``--set`` gave, and every setting that the seeds share."""
+    """Return what ``--set`` gave, and every setting that the seeds share."""
     campaign = files.campaign
     if campaign.overrides:
         overrides = page.table(("--set", "value"), _make_code_rows(campaign.overrides))
@@ -30,7 +30,7 @@ def settings_section(files: CampaignFiles) -> PageSection:
 
 
 def lineage_section(files: CampaignFiles) -> PageSection:
-    """The identity of the campaign, the experiment of each seed, and the files that its stages left."""
+    """Return the campaign's identity, the experiment of each seed, and the files that its stages left."""
     campaign, own = files.campaign, files.campaign.identity
     parts = [
         page.paragraph(

@@ -35,7 +35,7 @@ _DISPUTED = "disputed: "  # in a verdict's words, before the method on which the
 
 
 def result_section(files: CampaignFiles) -> PageSection:
-    """The headline's mean with its standard deviation, what it compares with, and which seeds are missing."""
+    """Return the headline's mean and standard deviation, what it compares with, and which seeds are missing."""
     report = files.report
     stats, metrics = report["statistics"]["bpb"], files.campaign.runs[0]["metrics"]
     n_seeds, headline = stats["n"], report["headline"]
@@ -77,7 +77,7 @@ def _label(is_invalid: bool) -> str:
 
 
 def seeds_section(files: CampaignFiles) -> PageSection:
-    """A row for each seed with its scores, bytes, seconds and machine, then the mean and the standard deviation."""
+    """Return a row for each seed with its scores, bytes, seconds and machine, and rows of mean and deviation."""
     header = ("seed", "order", "bpb of val", "nats per token", "bytes", "train, s", "eval, s", "machine")
     by_seed = {run["seed"]: run for run in files.runs}
     rows = [_describe_seed(files, seed, by_seed.get(seed)) for seed in files.report["seeds"]]
@@ -111,7 +111,7 @@ def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) 
 
 
 def modes_section(files: CampaignFiles) -> PageSection:
-    """Mean and standard deviation of each scoring mode, and a chart of the seeds around the mean of each."""
+    """Return the mean and deviation of each scoring mode, and a chart of the seeds around the mean of each."""
     statistics, rows, figures = files.report["statistics"], [], []
     for mode in MODES:
         stats = statistics[f"bpb_{mode}"]
@@ -151,7 +151,7 @@ def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
 
 
 def documents_section(files: CampaignFiles) -> PageSection:
-    """Bits per byte so far over val's documents, for each mode and seed, and each seed's distance from the mean."""
+    """Return bits per byte so far over val's documents, by mode and seed, and each seed's distance from the mean."""
     sums = {run["seed"]: files.read_documents(run["seed"]) for run in files.runs}
     by_seed = {seed: found for seed, found in sums.items() if found is not None}
     notes = [
@@ -214,7 +214,7 @@ def compute_running_bpb(bits: np.ndarray, n_bytes: np.ndarray) -> tuple[tuple[fl
 
 
 def baseline_section(files: CampaignFiles) -> PageSection:
-    """The baseline's statistics and every test that the two sides allow."""
+    """Return the baseline's statistics and every test that the two sides allow."""
     anchor, heading, baseline = "baseline", "Tests against a baseline", files.report["baseline"]
     if baseline is None:
         return PageSection(anchor, heading, page.not_run("no baseline was named", "name one with --baseline OTHER"))
@@ -248,7 +248,7 @@ def _format_test(test: dict[str, Any] | None) -> list[str]:
 
 
 def verdicts_section(files: CampaignFiles) -> PageSection:
-    """The verdict of each seed, in its words."""
+    """Return the verdict of each seed, in its words."""
     by_seed = {run["seed"]: run["verdict"] for run in files.runs}
     rows = [[str(seed), _mark_verdict(by_seed.get(seed, NOT_RUN))] for seed in files.report["seeds"]]
     text = page.paragraph(

@@ -14,7 +14,7 @@ __all__ = ["lineage_section"]
 
 
 def lineage_section(run: RunFiles) -> PageSection:
-    """The tree of model.golf, with the path of val into it where there is one."""
+    """Return the tree of model.golf, with the path of val into it where there is one."""
     anchor, heading = "lineage", "Lineage"
     artifact = run.folder / "compress/model.golf"
     if not artifact.is_file():

@@ -24,7 +24,7 @@ _READS = {
 
 
 def pipeline_section(run: RunFiles) -> PageSection:
-    """The stages with what they read, their seconds, the size of what they wrote, and the hardware."""
+    """Return the stages: what they read, their seconds, the size of what they wrote, and the hardware."""
     rows, seconds, sizes = [], [], []
     for stage in STAGES:
         record, n_bytes = run.read_stage(stage), run.measure_outputs(stage)
@@ -66,7 +66,7 @@ def pipeline_section(run: RunFiles) -> PageSection:
 
 
 def training_section(run: RunFiles) -> PageSection:
-    """The loss of train's batches and of dev by step, and how the learning rate and the gradient went."""
+    """Return the loss of train's batches and of dev by step, the learning rate and the gradient's norm."""
     columns = {
         "step": parse_non_negative_float,
         "loss": parse_finite_float,
@@ -114,7 +114,7 @@ def training_section(run: RunFiles) -> PageSection:
 
 
 def averages_section(run: RunFiles) -> PageSection:
-    """Bits per byte of dev for the checkpoints, the last weights and their average."""
+    """Return the bits per byte of dev for the checkpoints, the last weights and their average."""
     anchor, heading = "averages", "Weight average (EMA)"
     record = run.read_ema()
     if record is None:

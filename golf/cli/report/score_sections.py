@@ -40,7 +40,7 @@ _Evaluation = tuple[dict[str, Any], dict[str, Any]]
 
 
 def result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
-    """The headline with its error, its label and what it compares with; every mode; the limits."""
+    """Return the headline with its error, its label and what it compares with; every mode; the limits."""
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
         return PageSection("result", "Result", page.not_run(missing, _EVALUATE_HINT))
@@ -143,7 +143,7 @@ def _format_limit(name: str, used: float | None, allowed: float | None, spec: st
 
 
 def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
-    """Bits per byte so far, and by position in the document, for each mode."""
+    """Return the bits per byte so far, and by position in the document, for each mode."""
     anchor, heading = "scores", "Scores along the text"
     columns = {"tokens": parse_non_negative_float, **dict.fromkeys(MODES, parse_finite_float)}
     rows = run.read_table("evaluate/running_bpb.csv", columns)
@@ -206,7 +206,7 @@ def compute_bpb_by_position(data: LedgerData) -> list[tuple[float, float]]:
 
 
 def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
-    """What else so many bytes could hold: the scores of the benchmark's rows by size of file."""
+    """Return what else so many bytes could hold: the scores of the benchmark's rows by size of file."""
     anchor, heading = "scoreboard", "Scoreboard"
     board = run.read_scoreboard()
     if board is None:
@@ -264,7 +264,7 @@ def _name_row(row: Mapping[str, Any]) -> str:
 
 
 def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
-    """Every check with its status, what was measured, its limit and the reason."""
+    """Return every check with its status, what was measured, its limit and the reason."""
     anchor, heading = "verdict", "Verdict and evidence"
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"

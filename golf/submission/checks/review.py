@@ -58,14 +58,14 @@ def open_review(submission: Submission, margin: RecordMargin | None = None) -> R
 
 
 def format_seeds(seeds: list[int] | set[int] | tuple[int, ...]) -> str:
-    """The seeds, sorted; of many the first and how many more; "none" for none."""
+    """Return the seeds, sorted; of many the first and how many more; "none" for none."""
     listed = sorted(seeds)
     more = [f"and {len(listed) - _MAX_LISTED_SEEDS:,} more"] * (len(listed) > _MAX_LISTED_SEEDS)
     return ", ".join([*map(str, listed[:_MAX_LISTED_SEEDS]), *more]) or "none"
 
 
 def group_logs(values: dict[str, str]) -> str:
-    """``80 in a.log and b.log, 39 in c.log``: each value once, with the logs that give it, by {log: value}."""
+    """Return ``80 in a.log and b.log, 39 in c.log``: each value once, with the logs that give it, by {log: value}."""
     logs_by_value: dict[str, list[str]] = {}
     for log, value in values.items():
         logs_by_value.setdefault(value, []).append(log)

@@ -192,5 +192,5 @@ def _compare_spread(review: Review) -> list[Finding]:
 
 
 def format_number(number: ReportedNumber | None) -> str:
-    """The number with its own digits, at most eight."""
+    """Return the number with its own digits, at most eight."""
     return "NOT-RUN" if number is None else f"{number.value:.{min(number.n_decimals, 8)}f}"

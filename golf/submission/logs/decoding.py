@@ -82,7 +82,7 @@ def _detect_encoding(data: bytes) -> str:
 
 
 def normalize_lines(text: str) -> str:
-    """The text with line feeds alone as line ends, without terminal escapes and prefixes before the lines."""
+    """Return the text with line feeds as line ends, without terminal escapes and prefixes before the lines."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\x1b" in text:
         text = _TERMINAL_ESCAPE.sub("", text)

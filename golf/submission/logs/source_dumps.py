@@ -60,7 +60,7 @@ def cut_sources(text: str) -> tuple[str, list[SourceDump]]:
 
 
 def source_lines(text: str) -> list[str]:
-    """The lines that are not blank, without white space at their ends."""
+    """Return the lines that are not blank, without white space at their ends."""
     return [stripped for line in text.split("\n") if (stripped := line.rstrip())]
 
 
