@@ -64,7 +64,7 @@ def summarize(facts: dict[str, Any], measured: Sequence[Measurement]) -> dict[st
 
 def _summarize_runs(ran: list[Measurement], defaults: list[Measurement], *, is_default: bool) -> dict[str, Any]:
     """Scores by mode with their differences, and the means of sizes and seconds."""
-    modes = {}
+    modes: dict[str, dict[str, Any]] = {}
     for mode in _MODES:
         if mode not in ran[0].folders:
             continue
