@@ -110,17 +110,15 @@ def test_sizes_that_one_can_count_by_hand(text, size):
     assert counted(tokenizer(), text) == [size]
 
 
-@given(st.lists(st.text(), max_size=5))
+SPACED_TEXT = st.text(alphabet="ab ▁the\n\u00a0é😀12\u200d\u0301", max_size=40)
+
+
+@given(st.lists(st.text(), max_size=5) | st.lists(SPACED_TEXT, max_size=4))
 @example([" "])
 @example(["\u2581", " \u2581 a"])
 @example(["a ", " b"])
 @example(["\ud7a3 \U0010ffff\u0301"])
-def test_any_text_is_counted_exactly(texts):
-    counted(tokenizer(), *texts)
-
-
-@given(st.lists(st.text(alphabet="ab ▁the\n\u00a0é😀12\u200d\u0301", max_size=40), max_size=4))
-def test_spaces_are_charged_once_wherever_they_stand(texts):
+def test_any_text_is_counted_exactly_and_its_spaces_once_wherever_they_stand(texts):
     counted(tokenizer(), *texts)
 
 
