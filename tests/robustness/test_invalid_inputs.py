@@ -193,12 +193,6 @@ def test_val_of_another_tokenizer_is_refused(project_dir, expect_stage_error):
     assert "artifacts/fetch/val: was tokenized with 000000000000" in expect_stage_error("evaluate")
 
 
-def test_hessians_of_other_weights_are_refused(project_dir, expect_stage_error):
-    tiny_project.set_params(project_dir, {"ema.decay": 0.9965})
-    tiny_project.run_stage_in_process("ema")
-    assert "hessians.safetensors: was measured on other weights" in expect_stage_error("quantize")
-
-
 # ---- values that cannot be met
 
 
