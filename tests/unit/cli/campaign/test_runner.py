@@ -13,20 +13,13 @@ from golf.cli.campaign import experiments as dvc_experiments
 from golf.cli.campaign.runner import CampaignRequest, run_campaign
 from golf.cli.main import main
 from golf.errors import GolfError, InputError
-from tests.helpers import campaigns
 from tests.helpers.campaigns import FakeExperiments
 
 SEEDS = (42, 314, 999)
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(campaigns.create_project(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def fake(project, monkeypatch):
+def fake(campaign_dir, monkeypatch):
     """Experiments in no time, which ``main`` uses as well."""
     fake = FakeExperiments()
     monkeypatch.setattr(dvc_experiments, "DvcExperiments", lambda: fake)
@@ -72,11 +65,11 @@ def test_an_interrupt_keeps_the_finished_seeds_and_the_same_command_resumes(fake
     assert [entry["attempts"] for entry in run(fake).runs] == [1, 2, 1]
 
 
-def test_a_failed_experiment_names_its_log_and_the_same_command_resumes(fake, project):
+def test_a_failed_experiment_names_its_log_and_the_same_command_resumes(fake, campaign_dir):
     fake.exit_code = 255
     with pytest.raises(GolfError, match=r"seed 42: the experiment failed \(exit code 255\); 0 of 3 .*seed_42\.log"):
         run(fake)
-    assert (project / "runs/campaigns/a/seed_42.log").is_file()
+    assert (campaign_dir / "runs/campaigns/a/seed_42.log").is_file()
     fake.exit_code = 0
     assert len(run(fake).runs) == 3
 
@@ -134,12 +127,12 @@ def test_an_experiment_on_other_data_is_refused_and_the_path_is_named(fake):
         run(fake, [42, 314])
 
 
-def test_texts_of_the_user_are_part_of_the_campaign(fake, project):
+def test_texts_of_the_user_are_part_of_the_campaign(fake, campaign_dir):
     edit("params.yaml", "source: docs ", "source: files ")
-    (project / "texts").mkdir()
-    (project / "texts/a.txt").write_text("one")
+    (campaign_dir / "texts").mkdir()
+    (campaign_dir / "texts/a.txt").write_text("one")
     run(fake, [42])
-    (project / "texts/a.txt").write_text("two")
+    (campaign_dir / "texts/a.txt").write_text("two")
     with pytest.raises(InputError, match="input texts: "):
         run(fake, [42, 314])
 
@@ -219,11 +212,11 @@ def test_a_relative_folder_for_the_hubs_shards_is_refused(fake):
         run(fake)
 
 
-def test_an_experiment_that_outlived_its_command_is_not_started_twice(fake, project):
+def test_an_experiment_that_outlived_its_command_is_not_started_twice(fake, campaign_dir):
     fake.before = stop(KeyboardInterrupt, 42)
     with pytest.raises(GolfError, match="interrupted"):
         run(fake, [42])
-    campaign = state.load(project / "runs/campaigns/a")
+    campaign = state.load(campaign_dir / "runs/campaigns/a")
     campaign.current[0] |= {"pid": os.getpid(), "pid_created": psutil.Process().create_time()}
     campaign.save()
     with pytest.raises(GolfError, match=f"seed 42: process {os.getpid()} of an interrupted command still runs it"):
@@ -237,10 +230,10 @@ def test_a_name_that_git_would_refuse_is_refused(fake, name):
         run(fake, name=name or "-")
 
 
-def test_an_edited_or_damaged_state_is_one_message(fake, project, capsys):
+def test_an_edited_or_damaged_state_is_one_message(fake, campaign_dir, capsys):
     run(fake, [42])
     capsys.readouterr()
-    path = project / "runs/campaigns/a/campaign.json"
+    path = campaign_dir / "runs/campaigns/a/campaign.json"
     record = json.loads(path.read_text())
     for content in (
         record | {"seeds": [7]},
@@ -300,11 +293,11 @@ def test_a_campaign_that_does_not_exist_is_one_message(fake, option, capsys):
     assert fake.started == []
 
 
-def test_a_folder_without_dvc_or_git_is_one_message(project, capsys):
+def test_a_folder_without_dvc_or_git_is_one_message(campaign_dir, capsys):
     assert main(["campaign", "--seeds", "42"]) == 1
     assert capsys.readouterr().err.startswith(
         "golf campaign: .dvc: not found; run this command in the project's folder"
     )
-    (project / ".dvc").mkdir()
+    (campaign_dir / ".dvc").mkdir()
     assert main(["campaign", "--seeds", "42"]) == 1
     assert "no Git repository with a commit" in capsys.readouterr().err

@@ -11,17 +11,11 @@ from golf.artifacts import io
 from golf.cli.campaign import baseline, state, statistics, table
 from golf.cli.campaign.runner import CampaignRequest, run_campaign
 from golf.errors import ArtifactError, InputError
-from tests.helpers import campaigns, submission_folders
+from tests.helpers import submission_folders
 from tests.helpers.campaigns import BPB_BY_SEED, FakeExperiments
 
 SEEDS = (42, 314, 999)
 GAINS = (0.0031, 0.0042, 0.0035)
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(campaigns.create_project(tmp_path))
-    return tmp_path
 
 
 def make_campaign(name, seeds=SEEDS, gains=(0.0, 0.0, 0.0), lr="0.003", metrics=None, md5s=None):
@@ -35,7 +29,7 @@ def compare(ours, theirs):
     return statistics.build_report(ours, baseline.load_baseline(theirs))
 
 
-def test_the_statistics_are_those_of_the_seeds(project):
+def test_the_statistics_are_those_of_the_seeds(campaign_dir):
     report = statistics.build_report(make_campaign("a"), None)
     scores = [BPB_BY_SEED[seed] for seed in SEEDS]
     assert report["statistics"]["bpb"]["mean"] == pytest.approx(np.mean(scores), rel=1e-6)
@@ -45,7 +39,7 @@ def test_the_statistics_are_those_of_the_seeds(project):
     assert report["baseline"] is None
 
 
-def test_the_tests_against_a_campaign_are_those_of_scipy_per_byte_and_per_token(project):
+def test_the_tests_against_a_campaign_are_those_of_scipy_per_byte_and_per_token(campaign_dir):
     before = make_campaign("before")
     after = make_campaign("after", gains=GAINS, lr="0.004")
     result = compare(after, "before")["baseline"]
@@ -68,7 +62,7 @@ def test_the_tests_against_a_campaign_are_those_of_scipy_per_byte_and_per_token(
         )
 
 
-def test_documents_are_paired_where_both_campaigns_score_the_same_list(project):
+def test_documents_are_paired_where_both_campaigns_score_the_same_list(campaign_dir):
     before, after = make_campaign("before"), make_campaign("after", gains=GAINS, lr="0.004")
     documents = compare(after, "before")["baseline"]["documents"]
     assert documents["n"] == 4
@@ -83,7 +77,7 @@ def test_documents_are_paired_where_both_campaigns_score_the_same_list(project):
     assert compare(after, "before")["baseline"]["documents"] is None
 
 
-def test_other_seeds_are_tested_without_pairing_and_the_report_says_so(project):
+def test_other_seeds_are_tested_without_pairing_and_the_report_says_so(campaign_dir):
     make_campaign("before", seeds=(42, 314, 7))
     report = compare(make_campaign("after", gains=GAINS, lr="0.004"), "before")
     assert report["baseline"]["per_byte"] is not None
@@ -91,14 +85,14 @@ def test_other_seeds_are_tested_without_pairing_and_the_report_says_so(project):
     assert "the baseline has other seeds, so nothing is paired" in report["notes"]
 
 
-def test_shared_artifacts_are_named(project):
+def test_shared_artifacts_are_named(campaign_dir):
     make_campaign("before", md5s={"artifacts/compress/model.golf": "0" * 32})
     report = compare(make_campaign("after", gains=GAINS, lr="0.004"), "before")
     assert report["baseline"]["shared_stages"] == ["train", "ema"]
     assert "the same files as the baseline's, seed by seed: train, ema" in table.render_report(report)
 
 
-def test_one_seed_gives_no_deviation_and_no_p_and_the_table_says_what_cannot_be_stated(project):
+def test_one_seed_gives_no_deviation_and_no_p_and_the_table_says_what_cannot_be_stated(campaign_dir):
     make_campaign("before")
     report = compare(make_campaign("one", seeds=(42,), gains=(0.004,), lr="0.004"), "before")
     assert report["statistics"]["bpb"]["sd"] is None
@@ -108,7 +102,7 @@ def test_one_seed_gives_no_deviation_and_no_p_and_the_table_says_what_cannot_be_
     assert "per byte, Welch                  NOT-RUN" in text
 
 
-def test_an_invalid_score_is_named_and_not_tested(project):
+def test_an_invalid_score_is_named_and_not_tested(campaign_dir):
     make_campaign("before")
     invalid = make_campaign("invalid", gains=GAINS, lr="0.004", metrics={"verdict": "invalid: C1-a"})
     report = compare(invalid, "before")
@@ -118,7 +112,7 @@ def test_an_invalid_score_is_named_and_not_tested(project):
         baseline.load_baseline("invalid")
 
 
-def test_a_submission_folder_is_a_baseline(project, tmp_path):
+def test_a_submission_folder_is_a_baseline(campaign_dir, tmp_path):
     submission_folders.write_valid_submission(tmp_path / "folder")
     report = compare(make_campaign("a", gains=(0.02, 0.02, 0.021)), str(tmp_path / "folder"))
     result = report["baseline"]
@@ -135,18 +129,18 @@ def test_a_submission_folder_is_a_baseline(project, tmp_path):
     ("source", "message"),
     [("missing", "the campaigns here are a"), ("a", "is the campaign itself"), ("runs/campaigns/a", "the campaign it")],
 )
-def test_a_baseline_that_is_none_is_refused(project, source, message):
+def test_a_baseline_that_is_none_is_refused(campaign_dir, source, message):
     with pytest.raises(InputError, match=message):
         compare(make_campaign("a"), source)
 
 
-def test_a_baseline_on_another_text_is_refused(project):
+def test_a_baseline_on_another_text_is_refused(campaign_dir):
     make_campaign("before", metrics={"val_bytes": 999})
     with pytest.raises(InputError, match="before scores 999 bytes of val, a 650: not the same text"):
         compare(make_campaign("a"), "before")
 
 
-def test_sums_over_documents_of_another_run_are_refused(project):
+def test_sums_over_documents_of_another_run_are_refused(campaign_dir):
     make_campaign("before")
     after = make_campaign("after", gains=GAINS, lr="0.004")
     folder = state.CAMPAIGNS_DIR / "before"
@@ -155,7 +149,7 @@ def test_sums_over_documents_of_another_run_are_refused(project):
         compare(after, "before")
 
 
-def test_the_report_is_json_and_the_table_shows_seed_machine_order_and_seconds(project):
+def test_the_report_is_json_and_the_table_shows_seed_machine_order_and_seconds(campaign_dir):
     campaign = make_campaign("a")
     report = statistics.build_report(campaign, None)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -166,7 +160,7 @@ def test_the_report_is_json_and_the_table_shows_seed_machine_order_and_seconds(p
     assert f"2 × CPU core (x86_64), {report['runs'][0]['host']}" in row
 
 
-def test_what_makes_seeds_unlike_is_noted(project):
+def test_what_makes_seeds_unlike_is_noted(campaign_dir):
     campaign = make_campaign("a", metrics={"comparable_with_fineweb": False})
     campaign.runs[1]["machines"]["train"] |= {"hardware": "8 × H100", "used_by_others": 0.5}
     campaign.runs[0]["ran_stages"] = campaign.runs[2]["ran_stages"] = ["evaluate"]

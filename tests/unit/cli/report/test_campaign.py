@@ -15,7 +15,7 @@ from golf.cli.campaign.runner import CampaignRequest, run_campaign
 from golf.cli.main import main
 from golf.cli.report import campaign_scores, command
 from golf.errors import ArtifactError
-from tests.helpers import campaigns, report_pages, submission_folders
+from tests.helpers import report_pages, submission_folders
 from tests.helpers.campaigns import BPB_BY_SEED, FakeExperiments
 from tests.helpers.report_pages import read_section
 
@@ -23,12 +23,6 @@ SECTIONS = ("result", "seeds", "modes", "documents", "baseline", "verdicts", "se
 MODES = ("plain", "sliding", "ttt")
 CHARTS = {f"{kind}-{mode}" for kind in ("seeds", "documents") for mode in MODES} | {"documents-distance"}
 SEEDS = (42, 314, 999)
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(campaigns.create_project(tmp_path))
-    return tmp_path
 
 
 def make_campaign(name="a", seeds=SEEDS, gain=0.0, lr="0.003", only=None, **metrics):
@@ -43,7 +37,7 @@ def render(name="a", baseline=None) -> ElementTree.Element:
     return report_pages.parse_page()
 
 
-def test_the_page_of_a_campaign_has_every_section_and_every_chart(project, capsys):
+def test_the_page_of_a_campaign_has_every_section_and_every_chart(campaign_dir, capsys):
     make_campaign("before")
     make_campaign("a", gain=0.004, lr="0.004")
     capsys.readouterr()
@@ -59,7 +53,7 @@ def test_the_page_of_a_campaign_has_every_section_and_every_chart(project, capsy
     report_pages.assert_no_address("campaign.html")
 
 
-def test_the_figures_are_those_of_the_seeds(project):
+def test_the_figures_are_those_of_the_seeds(campaign_dir):
     campaign = make_campaign()
     root = render()
     scores = [BPB_BY_SEED[seed] for seed in SEEDS]
@@ -84,7 +78,7 @@ def seeds_cells(root) -> list[str]:
     return ["".join(cell.itertext()) for cell in section.iter("td")]
 
 
-def test_the_lines_over_documents_are_bits_over_bytes_and_end_at_the_score(project):
+def test_the_lines_over_documents_are_bits_over_bytes_and_end_at_the_score(campaign_dir):
     run = make_campaign().runs[0]
     tensors, _ = io.load_tensors(state.CAMPAIGNS_DIR / "a/seed_42_documents.safetensors")
     bits, n_bytes = tensors["bits_ttt"].numpy(), tensors["bytes"].numpy()
@@ -95,7 +89,7 @@ def test_the_lines_over_documents_are_bits_over_bytes_and_end_at_the_score(proje
     assert (many[-1], len(many)) == ((5000.0, pytest.approx(5000 / 9880)), 98), "thinned, and from the first byte on"
 
 
-def test_overrides_settings_and_identity_are_shown(project):
+def test_overrides_settings_and_identity_are_shown(campaign_dir):
     campaign = make_campaign()
     root = render()
     settings, lineage = read_section(root, "settings"), read_section(root, "lineage")
@@ -109,7 +103,7 @@ def test_overrides_settings_and_identity_are_shown(project):
     assert "artifacts/fetch/val" in lineage
 
 
-def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labeled(project):
+def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labeled(campaign_dir):
     make_campaign(verdict="invalid: C1-e (<val>)")
     root = render()
     assert read_section(root, "verdicts").count("invalid: C1-e (<val>)") == 3
@@ -118,7 +112,7 @@ def test_the_verdict_of_each_seed_is_shown_and_an_invalid_one_is_labeled(project
     assert "seed 42 is invalid" in read_section(root, "result")
 
 
-def test_an_invalid_mode_and_a_disputed_method_are_labeled(project):
+def test_an_invalid_mode_and_a_disputed_method_are_labeled(campaign_dir):
     make_campaign(verdict="valid, not a record run: a; disputed: several epochs, asked", invalid_modes="plain, sliding")
     root = render()
     labels = [(node.get("class"), node.text) for node in root.iter("span") if node.get("class") in ("fail", "unruled")]
@@ -128,7 +122,7 @@ def test_an_invalid_mode_and_a_disputed_method_are_labeled(project):
     assert "Verdicts: valid, not a record run (3 seeds)." in read_section(root, "result")
 
 
-def test_seeds_without_a_score_are_not_run(project):
+def test_seeds_without_a_score_are_not_run(campaign_dir):
     make_campaign(only=[314])
     root = render()
     result = read_section(root, "result")
@@ -140,7 +134,7 @@ def test_seeds_without_a_score_are_not_run(project):
     assert "documents-distance" not in report_pages.find_charts(root)
 
 
-def test_missing_sums_over_documents_are_not_run(project):
+def test_missing_sums_over_documents_are_not_run(campaign_dir):
     make_campaign()
     for seed in SEEDS:
         (state.CAMPAIGNS_DIR / f"a/seed_{seed}_documents.safetensors").unlink()
@@ -150,7 +144,7 @@ def test_missing_sums_over_documents_are_not_run(project):
     assert report_pages.find_charts(root) == {f"seeds-{mode}" for mode in MODES}
 
 
-def test_sums_that_do_not_give_the_stated_score_are_refused(project):
+def test_sums_that_do_not_give_the_stated_score_are_refused(campaign_dir):
     campaign = make_campaign()
     campaign.runs[1]["metrics"]["val_bpb_sliding"] += 1e-6
     campaign.save()
@@ -158,7 +152,7 @@ def test_sums_that_do_not_give_the_stated_score_are_refused(project):
         render()
 
 
-def test_the_tests_against_a_baseline_are_those_of_the_table(project, capsys):
+def test_the_tests_against_a_baseline_are_those_of_the_table(campaign_dir, capsys):
     make_campaign("before")
     make_campaign("a", gain=0.004, lr="0.004")
     capsys.readouterr()
@@ -172,8 +166,8 @@ def test_the_tests_against_a_baseline_are_those_of_the_table(project, capsys):
     assert "no baseline was named" not in text
 
 
-def test_without_a_baseline_and_where_a_test_is_undefined_the_page_says_not_run(project):
-    submission_folders.write_valid_submission(project / "folder")
+def test_without_a_baseline_and_where_a_test_is_undefined_the_page_says_not_run(campaign_dir):
+    submission_folders.write_valid_submission(campaign_dir / "folder")
     make_campaign()
     assert "NOT-RUN: no baseline was named; name one with --baseline" in read_section(render(), "baseline")
     text = read_section(render("a", "folder"), "baseline")
@@ -182,17 +176,17 @@ def test_without_a_baseline_and_where_a_test_is_undefined_the_page_says_not_run(
     assert "NOT-RUN: the difference paired over documents" in text
 
 
-def test_the_same_campaign_gives_the_same_page_wherever_it_lies(project):
+def test_the_same_campaign_gives_the_same_page_wherever_it_lies(campaign_dir):
     make_campaign()
     render()
     first = Path("report.html").read_bytes()
     shutil.move(state.CAMPAIGNS_DIR / "a", "moved")
     render("moved")
     assert Path("report.html").read_bytes() == first
-    assert str(project).encode() not in first
+    assert str(campaign_dir).encode() not in first
 
 
-def test_many_long_seeds_leave_room_between_their_ticks(project):
+def test_many_long_seeds_leave_room_between_their_ticks(campaign_dir):
     seeds = tuple(10**15 + index for index in range(9))
     run_campaign(CampaignRequest(seeds, {}, "a"), FakeExperiments(dict.fromkeys(seeds, 1.08)))
     svg = next(node for node in render().iter("svg") if node.get("aria-labelledby") == "seeds-ttt-title")
@@ -216,7 +210,9 @@ def test_many_long_seeds_leave_room_between_their_ticks(project):
         (["--campaign", "a", "--out", "page.pdf"], "--out page.pdf: expected a file name that ends in .html"),
     ],
 )
-def test_what_is_no_campaign_with_scores_is_one_message_and_no_page_is_written(project, capsys, arguments, message):
+def test_what_is_no_campaign_with_scores_is_one_message_and_no_page_is_written(
+    campaign_dir, capsys, arguments, message
+):
     campaign = make_campaign()
     state.create("empty", SEEDS, campaign.identity, {}).save()
     capsys.readouterr()
@@ -225,10 +221,10 @@ def test_what_is_no_campaign_with_scores_is_one_message_and_no_page_is_written(p
     assert captured.out == ""
     assert captured.err.startswith(f"golf report: {message}")
     assert len(captured.err.splitlines()) == 1
-    assert not list(project.glob("*.html"))
+    assert not list(campaign_dir.glob("*.html"))
 
 
-def test_a_damaged_campaign_is_one_message(project, capsys):
+def test_a_damaged_campaign_is_one_message(campaign_dir, capsys):
     make_campaign()
     path = state.CAMPAIGNS_DIR / "a/campaign.json"
     path.write_text(path.read_text().replace("1.08", "1.07", 1))
@@ -237,7 +233,7 @@ def test_a_damaged_campaign_is_one_message(project, capsys):
     assert capsys.readouterr().err.startswith("golf report: runs/campaigns/a/campaign.json: ")
 
 
-def test_a_run_and_a_campaign_exclude_each_other_and_a_baseline_needs_a_campaign(project, capsys):
+def test_a_run_and_a_campaign_exclude_each_other_and_a_baseline_needs_a_campaign(campaign_dir, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["report", "--run", "artifacts", "--campaign", "a"])
     assert stopped.value.code == 2
