@@ -148,3 +148,11 @@ def test_the_text_codec_is_no_rival_of_golf(folder):
     before = scoreboard_report.render_summary(folder)
     io.write_json(folder / scoreboard_report.RESULTS_FILE, results | {"rows": [*ROWS, row]})
     assert scoreboard_report.render_summary(folder) == before
+
+
+def test_a_better_row_of_fewer_bytes_is_the_one_to_beat(folder):
+    results = io.read_json(folder / scoreboard_report.RESULTS_FILE)
+    small = make_row("ZPAQ", "zpaq", "", 500, 1.1, document_bits=None)
+    io.write_json(folder / scoreboard_report.RESULTS_FILE, results | {"rows": [*ROWS, small]})
+    last_line = scoreboard_report.render_summary(folder).splitlines()[-1]
+    assert last_line.endswith(f"| {1.3 / 1.1:.3f} |")
