@@ -38,7 +38,6 @@ _HEADER = (
 )
 _SUMMARY_ROWS = (
     "golf",
-    "golf encode",
     "PPMd var. H",
     "PPMd var. I",
     "ZPAQ",
