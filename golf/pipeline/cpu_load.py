@@ -39,7 +39,7 @@ _ELEMENTS = 1 << 20  # of a sum that torch divides among all its threads
 def limit_spinning() -> None:
     """Let the OpenMP threads of processes that start from now on sleep soon, unless the environment decides on it.
 
-    On idle cores that costs up to a few per cent; beside a busy process a step is 1.7 times as fast
+    On idle cores that costs 3 % of a step; beside a busy process the step is 1.4 times as fast
     (benchmarks/openmp_spinning.py).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
