@@ -134,7 +134,7 @@ class Recipes:
             for base_step in sorted(self._base_steps[recipe]):
                 point = self._column.measure(form, base_step)
                 points.append(
-                    point | {"recipe": recipe, "setting": f"{base_step:.6g}", "bytes": {"ans": point["bytes"]}}
+                    point | {"recipe": recipe, "setting": format_base_step(base_step), "bytes": {"ans": point["bytes"]}}
                 )
         return points
 

@@ -25,11 +25,11 @@ from golf.artifacts import io, source_deps
 from golf.config import loader
 from golf.config.loader import Config
 from golf.distributed.launcher import STARTED_AT_ENV
+from golf.pipeline.stage_names import STAGES
 
-__all__ = ["NOT_RUN", "NOT_RUN_ROW", "ROOT", "STAGES", "ProfileRun", "Script", "hash_files", "log"]
+__all__ = ["NOT_RUN", "NOT_RUN_ROW", "ROOT", "ProfileRun", "Script", "hash_files", "log"]
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
 NOT_RUN = "NOT-RUN"
 NOT_RUN_ROW = {"status": NOT_RUN, "seconds": None, "cpu_seconds": None, "peak_bytes": None, "starts": 0}
 _USAGE_FILE, _LOG_FILE = "usage.jsonl", "log.txt"

@@ -129,7 +129,7 @@ def merge_rows(folder: Path, corpus: dict[str, Any], rows: list[Row]) -> list[Ro
     coders = list(dict.fromkeys(row["coder"] for row in [*earlier["rows"], *rows]))
     return sorted(
         merged,
-        key=lambda row: (coders.index(row["coder"]), row["minutes"] or 0.0, row["limit_bytes"] or 0),
+        key=lambda row: (coders.index(row["coder"]), _sort_key(row["limit_bytes"], row["minutes"])),
     )
 
 

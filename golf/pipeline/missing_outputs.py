@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 from golf.errors import ArtifactError, GolfError
+from golf.pipeline.stage_names import STAGES
 
 __all__ = ["describe_error"]
 
-_STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
-_OUTPUT = re.compile(rf"(?:\S*/)?artifacts/({'|'.join(_STAGES)})(?:/\S*)?")
+_OUTPUT = re.compile(rf"(?:\S*/)?artifacts/({'|'.join(STAGES)})(?:/\S*)?")
 
 
 def describe_error(error: GolfError) -> str:

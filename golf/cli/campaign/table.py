@@ -9,7 +9,7 @@ from golf.compliance.check_result import NOT_RUN
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import CONFIDENCE_LEVEL
 
-__all__ = ["TEST_TITLES", "describe_documents", "format_test", "render_report"]
+__all__ = ["TEST_TITLES", "describe_documents", "describe_machine", "describe_order", "format_test", "render_report"]
 
 _WIDTH = 100
 TEST_TITLES = {  # title by key of the report's baseline
@@ -41,21 +41,29 @@ def _render_runs(report: dict[str, Any]) -> list[str]:
     lines = [f"{'seed':<12}" + "".join(f"{head:>12}" for head in heads) + "  machine"]
     by_seed = {run["seed"]: run for run in report["runs"]}
     for run in (by_seed[seed] for seed in report["seeds"] if seed in by_seed):
-        order = f"{run['order']}" + f" (try {run['attempts']})" * (run["attempts"] > 1)
         cells = (
-            order,
+            describe_order(run),
             f"{run['bpb']:.6f}",
             f"{run['loss']:.6f}",
             f"{run['artifact_bytes']:,}",
             format_figure(run["train_seconds"], ".1f"),
             f"{run['eval_seconds']:.1f}",
         )
-        machine = run["hardware"] + (f", {run['host']}" if run["host"] else "")
-        lines.append(f"{run['seed']:<12}" + "".join(f"{cell:>12}" for cell in cells) + f"  {machine}")
+        lines.append(f"{run['seed']:<12}" + "".join(f"{cell:>12}" for cell in cells) + f"  {describe_machine(run)}")
     stats = [report["statistics"][key] for key in ("bpb", "loss")]
     for title, key in (("mean", "mean"), ("sd (n - 1)", "sd")):
         lines.append(f"{title:<24}" + "".join(f"{format_figure(side[key], '.6f'):>12}" for side in stats))
     return lines
+
+
+def describe_order(run: dict[str, Any]) -> str:
+    """Return the place of a run of the report in the order in which the seeds ended, with the number of its tries."""
+    return f"{run['order']}" + f" (try {run['attempts']})" * (run["attempts"] > 1)
+
+
+def describe_machine(run: dict[str, Any]) -> str:
+    """Return the hardware of a run of the report, and its host where that is known."""
+    return str(run["hardware"]) + (f", {run['host']}" if run["host"] else "")
 
 
 def _render_modes(report: dict[str, Any]) -> list[str]:

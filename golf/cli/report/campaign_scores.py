@@ -97,16 +97,15 @@ def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) 
     """The cells of a seed's row; run: None for a seed without a score."""
     if run is None:
         return [str(seed), *[NOT_RUN] * 7]
-    order = f"{run['order']}" + f" (try {run['attempts']})" * (run["attempts"] > 1)
     return [
         str(seed),
-        order,
+        table.describe_order(run),
         f"{run['bpb']:.6f}{_label(_is_invalid(files, run, files.report['headline']))}",
         f"{run['loss']:.6f}",
         f"{run['artifact_bytes']:,}",
         format_figure(run["train_seconds"], ",.1f"),
         f"{run['eval_seconds']:,.1f}",
-        escape(run["hardware"] + (f", {run['host']}" if run["host"] else "")),
+        escape(table.describe_machine(run)),
     ]
 
 
@@ -145,7 +144,7 @@ def _draw_seeds(files: CampaignFiles, mode: str, mean: float) -> str:
 
 
 def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
-    """Each seed at its place, or every second, third, … where all of them have no room."""
+    """Each seed at its place, or every second, third, … where not all of them fit."""
     step = math.ceil(len(seeds) * max(len(str(seed)) + 1 for seed in seeds) / _MAX_TICK_CHARS)
     return tuple((float(place), str(seed)) for place, seed in enumerate(seeds) if place % step == 0)
 

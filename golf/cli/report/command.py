@@ -59,8 +59,9 @@ def write_report(folder: Path, out: Path) -> str:
     Raises InputError if ``folder`` is no run or ``out`` no place for a page, ArtifactError for a damaged file.
     """
     from golf.cli.report import byte_sections, lineage_section, run_sections, score_sections
-    from golf.cli.report.run_files import STAGES, RunFiles
+    from golf.cli.report.run_files import RunFiles
     from golf.errors import InputError
+    from golf.pipeline.stage_names import STAGES
 
     if not folder.is_dir() or not any((folder / stage).is_dir() for stage in STAGES):
         raise InputError(

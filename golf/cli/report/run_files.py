@@ -12,9 +12,8 @@ from golf.compliance import verdict
 from golf.compression import size_budget
 from golf.errors import ArtifactError
 
-__all__ = ["STAGES", "RunFiles", "Table"]
+__all__ = ["RunFiles", "Table"]
 
-STAGES = ("fetch", "train", "ema", "ttt", "calibrate", "quantize", "compress", "evaluate")
 Table = list[dict[str, Any]]
 _SCOREBOARD_ROW = {
     "title": str,

@@ -5,9 +5,10 @@ from html import escape
 from golf.artifacts.io import parse_finite_float, parse_non_negative_float
 from golf.cli.report import page, svg
 from golf.cli.report.page import PageSection
-from golf.cli.report.run_files import STAGES, RunFiles
+from golf.cli.report.run_files import RunFiles
 from golf.cli.report.svg import Bar, Series
 from golf.compliance.check_result import NOT_RUN
+from golf.pipeline.stage_names import STAGES
 
 __all__ = ["averages_section", "pipeline_section", "training_section"]
 
