@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from golf.artifacts import io
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.data import split_reader, transforms
 from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
@@ -173,12 +173,12 @@ class ScoreboardData:
 def weigh_functions(*functions: Callable[..., Any]) -> int:
     """Bytes of the functions' sources, minified and under xz: the glue between a library and its file."""
     source = "\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
-    return len(lzma.compress(code_bundle.minify(source.encode(), "glue"), preset=9 | lzma.PRESET_EXTREME))
+    return len(lzma.compress(code_archive.minify(source.encode(), "glue"), preset=9 | lzma.PRESET_EXTREME))
 
 
 def weigh_files(*names: str, root: Path) -> int:
     """Bytes of the files, as the compress stage would pack them."""
-    return len(code_bundle.pack(names, root))
+    return len(code_archive.pack(names, root))
 
 
 def fit_largest(

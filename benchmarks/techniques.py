@@ -27,7 +27,7 @@ from benchmarks.techniques_list import BOS, DEFAULT, TECHNIQUES, Technique
 from benchmarks.techniques_report import Measurement
 from benchmarks.techniques_runs import SCORE, StageError, StageRunner, copy_source
 from golf.artifacts import io, source_deps
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.data.sources import text_files
 from golf.data.sources.package_docs import PACKAGES
 from golf.data.tokenizer import Tokenizer
@@ -208,7 +208,7 @@ def scale_to_steps(steps: int) -> dict[str, Any]:
 
 def weigh_all_code(source: Path) -> int:
     """The bytes of the predictor with every optional module, to the next thousand."""
-    size = len(code_bundle.pack(source_deps.import_closure(_PREDICTOR, root=source), source))
+    size = len(code_archive.pack(source_deps.import_closure(_PREDICTOR, root=source), source))
     return -(-size // 1000) * 1000
 
 

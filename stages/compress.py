@@ -4,7 +4,7 @@ import dataclasses
 
 from golf.artifacts import io, json_records, lineage
 from golf.artifacts.source_deps import import_closure
-from golf.compression import code_bundle, reader, size_budget, writer
+from golf.compression import code_archive, reader, size_budget, writer
 from golf.compression.code_parts import RunParts, list_unused_modules
 from golf.config import loader
 from golf.pipeline import runner
@@ -32,7 +32,7 @@ def main() -> None:
     codecs = frozenset(section.codec for section in reader.parse(ARTIFACT_PATH, payload)[0].sections)
     parts = RunParts.from_settings(settings, model_cfg, codecs)
     code_files = import_closure(PREDICTOR_SOURCE, excluded=list_unused_modules(parts))
-    code = code_bundle.pack(code_files)
+    code = code_archive.pack(code_files)
     bundle = packing.pack_bundle(settings)
     code_bytes = {"predictor": len(code), "bundle": len(bundle)}
     limits = cfg.limit_bytes, cfg.code_reserve_bytes

@@ -40,8 +40,8 @@ def main() -> DistContext:
         artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (TTTPlan.of(*plan), memory_cfg), context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
-    bundle_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
-    with Sandbox(cfg, bundle_path=bundle_path, timer=timer, manifest_path=MANIFEST) as sandbox:
+    code_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
+    with Sandbox(cfg, code_path=code_path, timer=timer, manifest_path=MANIFEST) as sandbox:
         val_data = ValidationData.open(*VAL_DATA, vocab_size)
         entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.git_revision())
         if launcher.is_main_process():
@@ -53,11 +53,11 @@ def main() -> DistContext:
         ranks = {"world_size": ctx.world_size, "dtype": ctx.dtype}
         record = lineage.make_lineage("evaluate", inputs, cfg, entry["artifact"], **ranks)
         header = {"stream": "val", "predictor": cfg.predictor, "stride": cfg.stride, "order": cfg.order}
-        header |= {"lineage": record, "sha256": {"artifact": entry["artifact"], "code": sandbox.bundle_sha256}}
+        header |= {"lineage": record, "sha256": {"artifact": entry["artifact"], "code": sandbox.code_sha256}}
         mode_results.save_ledgers(run.results, LEDGERS, artifact.disclaimer, **header)
         io.write_csv(RUNNING_BPB, mode_results.tabulate_running_bpb(run.results))
         io.write_csv(LOSS_BY_POSITION, mode_results.tabulate_loss_by_position(run.results))
-        params = (limit_bytes, epochs, BUNDLE if bundle_path and count == "bundle" else None)
+        params = (limit_bytes, epochs, BUNDLE if code_path and count == "bundle" else None)
         context = EvaluationContext(cfg, artifact, val_data, run, sandbox, entry, *params, LEDGERS, LOG)
         decision = verdict.decide(context)
         verdict.publish(context, decision, METRICS, VERDICT, USED_CODE)

@@ -14,7 +14,7 @@ import torch
 from golf.artifacts import io, lineage
 from golf.cli import codec_summary, verification
 from golf.compliance import evaluation_log, verdict
-from golf.compression import code_bundle, quantized_tensor, reader
+from golf.compression import code_archive, quantized_tensor, reader
 from golf.config import loader
 from golf.data import split_reader
 from golf.data.shard_file import read_shard
@@ -48,7 +48,7 @@ def describe(path: Path | str) -> str:
         ".safetensors": _describe_tensors,
         ".golf": _describe_golf_file,
         ".jsonl": _describe_evaluation_log,
-        ".xz": _describe_code_bundle,
+        ".xz": _describe_code_archive,
         ".pyz": _describe_bundle,
     }
     if path.suffix not in readers:
@@ -294,10 +294,10 @@ def _describe_golf_file(path: Path) -> list[str]:
     return lines + _format_tensors(tensors_by_name, trellis_names)
 
 
-def _describe_code_bundle(path: Path) -> list[str]:
-    """The source files in a code bundle with their sizes, largest first."""
+def _describe_code_archive(path: Path) -> list[str]:
+    """The source files in a code archive with their sizes, largest first."""
     packed = path.read_bytes()
-    sources = code_bundle.unpack(packed, path)
+    sources = code_archive.unpack(packed, path)
     total = sum(map(len, sources.values()))
     contents = f"{len(sources)} minified files, {total:,} bytes unpacked"
     lines = [f"{path}: the code of the submission, {len(packed):,} bytes; {contents}"]

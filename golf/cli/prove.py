@@ -83,7 +83,7 @@ def prove_ledger(
     collector = ByteCollector(tokenizer) if write_bytes else None
     try:
         cpu_load.limit_spinning()
-        with Sandbox(evaluate_cfg, bundle_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
+        with Sandbox(evaluate_cfg, code_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
             result, session = evaluation_run.run_proof(
                 sandbox,
                 stream.tokens,

@@ -94,10 +94,10 @@ class ArtifactSize:
 class EvaluationContext:
     """One evaluation, as the checks see it.
 
-    sandbox: closed, for the bundle that ran in it. log_entry: this evaluation's entry in the log, without val_bpb and
-    verdict. limit_bytes, prequant_epochs: the parameters compress.limit_bytes and prequant.epochs. counted_bundle: the
-    file whose bytes count as code; None where the code in the sandbox does. ledger_dir: where
-    the ledgers are saved. log_path: the evaluation log.
+    sandbox: closed, for the code archive that ran in it. log_entry: this evaluation's entry in the log, without val_bpb
+    and verdict. limit_bytes, prequant_epochs: the parameters compress.limit_bytes and prequant.epochs. counted_bundle:
+    whose bytes count as code; None where the code in the sandbox does. ledger_dir: where the ledgers are saved.
+    log_path: the evaluation log.
     """
 
     cfg: EvaluateConfig
@@ -121,7 +121,7 @@ class EvaluationContext:
     def size(self) -> ArtifactSize:
         payload_bytes = Path(self.cfg.artifact).stat().st_size
         if self.counted_bundle is None:
-            return ArtifactSize(payload_bytes, len(self.sandbox.bundle), self.limit_bytes, "predictor")
+            return ArtifactSize(payload_bytes, len(self.sandbox.code_archive), self.limit_bytes, "predictor")
         return ArtifactSize(payload_bytes, Path(self.counted_bundle).stat().st_size, self.limit_bytes, "bundle")
 
     @property

@@ -94,7 +94,7 @@ def publish(context: EvaluationContext, verdict: Verdict, metrics_path: str, ver
     shows (golf.cli.verification).
     """
     folder = Path(verdict_path).parent
-    io.write_bytes(code_path, context.sandbox.bundle)
+    io.write_bytes(code_path, context.sandbox.code_archive)
     metrics_json = io.encode_json(context.metrics | {"verdict": verdict.summary})
     files = [Path(code_path), *sorted(Path(context.ledger_dir).iterdir())]
     digests = {path.relative_to(folder).as_posix(): io.sha256_file(path) for path in files}

@@ -1,6 +1,6 @@
 """Which optional modules of the predictor a run packs, so that it pays for the code that it uses.
 
-The function that needs an optional module imports it. compress leaves the others out of the bundle.
+The function that needs an optional module imports it. compress leaves the others out of the code archive.
 """
 
 from collections.abc import Callable, Collection, Mapping

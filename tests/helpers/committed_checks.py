@@ -48,7 +48,7 @@ def check_plain_scores(folder) -> None:
 def _score_plain(settings, code, tokens, rows, context_length) -> np.ndarray:
     """The nll of the first targets in the ledger's own chunks, fp32 [N]."""
     scores: list[np.ndarray] = []
-    with Sandbox(settings, bundle_path=code) as sandbox, sandbox.session() as session:
+    with Sandbox(settings, code_path=code) as sandbox, sandbox.session() as session:
         session.reset(stride=context_length, n_chunks=int(rows.chunk_ids[-1]) + 1)
         n_scored = 0
         while n_scored < min(N_TARGETS, len(rows.nll)):

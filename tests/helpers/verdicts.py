@@ -82,7 +82,7 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
     }
     context = SimpleNamespace(
         metrics=metrics,
-        sandbox=SimpleNamespace(bundle=b"code"),
+        sandbox=SimpleNamespace(code_archive=b"code"),
         counted_bundle=str(bundle_path),
         ledger_dir=str(out / "ledgers"),
         log_path=str(out / "evaluation_log.jsonl"),

@@ -8,7 +8,7 @@ import pytest
 from golf.artifacts import io
 from golf.cli import main
 from golf.compliance.check_result import FAIL, UNRULED
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.evaluation import ledger
 from tests.helpers import tiny_project
 
@@ -43,7 +43,7 @@ def test_a_way_to_adapt_is_packed_proven_valid_and_decodable(project_dir, capsys
     for stage in ("ttt", "compress", "evaluate"):
         tiny_project.run_stage_in_process(stage)
 
-    files = set(code_bundle.unpack(Path("artifacts/compress/code.tar.xz").read_bytes(), "code"))
+    files = set(code_archive.unpack(Path("artifacts/compress/code.tar.xz").read_bytes(), "code"))
     assert {f"golf/inference/{module}.py" for module in modules} <= files
     verdict = io.read_json("artifacts/evaluate/verdict.json")
     assert [row for row in verdict["checks"] if row["status"] in (FAIL, UNRULED)] == []

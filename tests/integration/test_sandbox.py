@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.errors import ArtifactError
 from golf.evaluation.sandbox import counted_sources
 from golf.evaluation.sandbox.channel import SandboxTimeoutError
@@ -123,7 +123,7 @@ def test_accesses_are_reported_by_the_session_that_made_them(sandbox):
 
 def test_the_sandbox_gets_the_artifact_and_the_code_that_the_predictor_imports(external_dir, sandbox):
     assert list(sandbox.sources) == ["helper.py", "mine/predictor.py"]
-    assert sandbox.sources == code_bundle.unpack(sandbox.bundle, "bundle")
+    assert sandbox.sources == code_archive.unpack(sandbox.code_archive, "code")
     assert (sandbox.folder / "mine/predictor.py").read_bytes() == sandbox.sources["mine/predictor.py"]
     assert counted_sources.list_counted_sources("golf.inference.predictor:GolfPredictor", ROOT)[0] == "golf/__init__.py"
     inside = {path.relative_to(sandbox.folder).as_posix() for path in sandbox.folder.rglob("*") if path.is_file()}
@@ -133,15 +133,15 @@ def test_the_sandbox_gets_the_artifact_and_the_code_that_the_predictor_imports(e
     assert inside.isdisjoint({"golf/evaluation/scoring_loop.py", "golf/inference/predictor.py"})
 
 
-def test_the_code_in_a_bundle_runs_and_not_the_files_it_was_made_from(external_dir, sandbox, tmp_path):
-    bundle = tmp_path / "code.tar.xz"
-    bundle.write_bytes(sandbox.bundle)
-    with Sandbox(evaluate_settings(external_dir), tmp_path / "without sources", bundle_path=bundle) as opened:
+def test_the_code_in_an_archive_runs_and_not_the_files_it_was_made_from(external_dir, sandbox, tmp_path):
+    archive = tmp_path / "code.tar.xz"
+    archive.write_bytes(sandbox.code_archive)
+    with Sandbox(evaluate_settings(external_dir), tmp_path / "without sources", code_path=archive) as opened:
         assert score_once(opened, "counts").tolist() == [1, 1]
 
 
-def test_a_bundle_without_the_predictor_is_refused(external_dir, tmp_path):
-    bundle = tmp_path / "code.tar.xz"
-    bundle.write_bytes(code_bundle.pack(["helper.py"], external_dir))
+def test_an_archive_without_the_predictor_is_refused(external_dir, tmp_path):
+    archive = tmp_path / "code.tar.xz"
+    archive.write_bytes(code_archive.pack(["helper.py"], external_dir))
     with pytest.raises(ArtifactError, match=r"code\.tar\.xz: lacks mine/predictor\.py"):
-        Sandbox(evaluate_settings(external_dir), external_dir, bundle_path=bundle)
+        Sandbox(evaluate_settings(external_dir), external_dir, code_path=archive)

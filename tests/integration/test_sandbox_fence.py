@@ -74,7 +74,7 @@ def test_what_a_predictor_does_to_its_context_changes_nothing_for_the_evaluator(
     assert (ctx.rank, ctx.world_size, ctx.dtype, ctx.device) == (0, 1, torch.float32, torch.device("cpu"))
 
 
-def test_a_bundle_cannot_replace_what_runs_before_the_fence(external_dir, tmp_path):
+def test_a_code_archive_cannot_replace_what_runs_before_the_fence(external_dir, tmp_path):
     for file in ("golf/__init__.py", "golf/errors.py", "golf/evaluation/__init__.py"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("raise SystemExit('ran before the fence')\n" if "errors" in file else "")

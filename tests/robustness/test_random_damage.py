@@ -10,7 +10,7 @@ import pytest
 from golf.artifacts import io, json_records
 from golf.cli import text_codec, verification
 from golf.compliance import provenance
-from golf.compression import code_bundle, reader
+from golf.compression import code_archive, reader
 from golf.config import loader
 from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
@@ -56,7 +56,7 @@ def read_encoded(path: Path):
 
 
 def read_code(path: Path):
-    return code_bundle.unpack(path.read_bytes(), path)
+    return code_archive.unpack(path.read_bytes(), path)
 
 
 def read_plan(path: Path):

@@ -1,6 +1,6 @@
 """Host side of the sandbox: start an isolated process, talk to the predictor in it, accept only arrays back.
 
-The sandbox is a new folder with the artifact, the counted code as its bundle holds it, and the files of this package
+The sandbox is a new folder with the artifact, the counted code as its archive holds it, and the files of this package
 that answer calls. What runs before the fence stands is the evaluator's own code and lies in another folder, which the
 predictor cannot open. The process knows nothing else of the project. It is given tokens chunk by chunk, so the
 predictor holds none that it was not given.
@@ -26,7 +26,7 @@ import torch
 
 from golf.artifacts import io
 from golf.artifacts.source_deps import import_closure
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.config.sections import EvaluateConfig
 from golf.distributed import device
 from golf.distributed.context import DistContext
@@ -64,27 +64,27 @@ class Sandbox:
         self,
         cfg: EvaluateConfig,
         root: str | Path = ".",
-        bundle_path: str | Path | None = None,
+        code_path: str | Path | None = None,
         timer: EvalTimer | None = None,
         manifest_path: str | Path | None = None,
     ) -> None:
-        """cfg: which predictor ("package.module:Class") opens which artifact, and how it runs. bundle_path: the packed
+        """cfg: which predictor ("package.module:Class") opens which artifact, and how it runs. code_path: the packed
         code that compress wrote; None packs what the predictor imports below ``root``. timer: its limit bounds
         the wait for a reply; None: no limit. manifest_path: of fetch, which names the corpus's own files; None: none.
 
-        Raises PredictorError when there is no such module, ArtifactError when the bundle is damaged or lacks it.
+        Raises PredictorError when there is no such module, ArtifactError when the archive is damaged or lacks it.
         """
         self.predictor, self._artifact = cfg.predictor, Path(cfg.artifact)
         self.timer = timer or EvalTimer()
-        self.bundle = (
-            code_bundle.pack(list_counted_sources(self.predictor, root), root)
-            if bundle_path is None
-            else Path(bundle_path).read_bytes()
+        self.code_archive = (
+            code_archive.pack(list_counted_sources(self.predictor, root), root)
+            if code_path is None
+            else Path(code_path).read_bytes()
         )
-        self.sources = code_bundle.unpack(self.bundle, bundle_path or "the predictor's code")
+        self.sources = code_archive.unpack(self.code_archive, code_path or "the predictor's code")
         if source_path(self.predictor) not in self.sources:
             raise ArtifactError(
-                bundle_path or "the predictor's code",
+                code_path or "the predictor's code",
                 f"lacks {source_path(self.predictor)}, the file of evaluate.predictor",
                 io.RERUN_HINT,
             )
@@ -114,9 +114,9 @@ class Sandbox:
         self._stack.close()
 
     @property
-    def bundle_sha256(self) -> str:
+    def code_sha256(self) -> str:
         """Of the packed code that runs."""
-        return hashlib.sha256(self.bundle).hexdigest()
+        return hashlib.sha256(self.code_archive).hexdigest()
 
     def _start(self) -> None:
         self.folder, evaluator_dir = (self._make_folder(f"golf-{name}-") for name in ("sandbox", "evaluator"))

@@ -1,4 +1,4 @@
-"""The sandboxed process, up to the fence: the evaluator's own code, none of it from the predictor's bundle.
+"""The sandboxed process, up to the fence: the evaluator's own code, none of it from the predictor's code archive.
 
 host.py starts it as ``python -I -S worker.py`` in a folder of the evaluator's files. Each session is a fork of it,
 made after the imports, so that a session needs no new Python start. The fork raises the fence, says which walls stand,
@@ -231,7 +231,7 @@ def _format_warning(
 
 
 def _forget_evaluator(settings: dict[str, Any]) -> None:
-    """From here on ``golf`` is what the predictor's folder holds, as its bundle may bring modules of the same names."""
+    """``golf`` is now what the predictor's folder holds, as its archive may bring modules of the same names."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "golf"]:
         del sys.modules[name]
     sys.path[sys.path.index(settings["evaluator_dir"])] = settings["folder"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifacts import source_deps, tree_shaking
-from golf.compression import code_bundle
+from golf.compression import code_archive
 from golf.errors import ArtifactError
 from golf.submission.bundle import unused_code
 
@@ -75,13 +75,13 @@ def pack_bundle(sections: Mapping[str, Mapping[str, Any]], root: str | Path = ".
 def _reduce_sources(root: Path, unused: Collection[str]) -> dict[str, str]:
     """The minified source of each module that the driver uses, by dotted name, each after what it imports."""
     sources = {
-        file.removesuffix(".py").replace("/", "."): code_bundle.minify((root / file).read_bytes(), file).decode()
+        file.removesuffix(".py").replace("/", "."): code_archive.minify((root / file).read_bytes(), file).decode()
         for file in source_deps.import_closure(DRIVER, root=root)
         if not file.endswith("__init__.py")
     }
     driver = DRIVER.removesuffix(".py").replace("/", ".")
     shaken = tree_shaking.shake_sources(sources, driver, excluded=unused)
-    return {name: code_bundle.minify(source.encode(), name).decode() for name, source in shaken.items()}
+    return {name: code_archive.minify(source.encode(), name).decode() for name, source in shaken.items()}
 
 
 def read_modules(packed: bytes, path: str | Path = SCRIPT_NAME) -> dict[str, str]:
@@ -93,9 +93,9 @@ def read_modules(packed: bytes, path: str | Path = SCRIPT_NAME) -> dict[str, str
         with zipfile.ZipFile(io.BytesIO(packed)) as file:
             stream = file.read(_MEMBER)
         decoder = lzma.LZMADecompressor(memlimit=256 << 20)
-        payload = decoder.decompress(stream, max_length=code_bundle.MAX_SOURCE_BYTES)
+        payload = decoder.decompress(stream, max_length=code_archive.MAX_SOURCE_BYTES)
         if not decoder.eof or decoder.unused_data:
-            raise ValueError(f"its stream does not end within {code_bundle.MAX_SOURCE_BYTES:,} bytes")
+            raise ValueError(f"its stream does not end within {code_archive.MAX_SOURCE_BYTES:,} bytes")
         parts = payload.decode().split(_SEPARATOR)[1:]
     except _READ_ERRORS as error:
         raise ArtifactError(path, f"not a bundle ({error})", "run compress again") from None

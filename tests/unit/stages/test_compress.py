@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from golf.artifacts import io, lineage
-from golf.compression import code_bundle, quantized_tensor, reader, size_budget
+from golf.compression import code_archive, quantized_tensor, reader, size_budget
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import loader
 from golf.errors import ArtifactError, BudgetExceededError, DivergenceError
@@ -70,7 +70,7 @@ def test_sizes_add_up_and_the_artifact_opens(set_limit):
     assert sizes["code_files"] == ["golf/inference/predictor.py", "golf/small.py"]
     code = (folder / compress.CODE_PATH).read_bytes()
     assert sizes["code_bytes"] == len(code)
-    assert list(code_bundle.unpack(code, compress.CODE_PATH)) == sizes["code_files"]
+    assert list(code_archive.unpack(code, compress.CODE_PATH)) == sizes["code_files"]
     assert lineage.artifact_sha256(folder / compress.CODE_PATH) == sizes["code_sha256"]
     assert sizes["splits_seen"] == ["train"]
     assert lineage.read_lineage(folder / compress.ARTIFACT_PATH) == sizes["lineage"]

@@ -27,7 +27,7 @@ def record_timer(tmp_path, monkeypatch):
         YAML(typ="safe").dump(tree, file)
     timers = []
 
-    def open_sandbox(cfg, *, bundle_path, timer, manifest_path):
+    def open_sandbox(cfg, *, code_path, timer, manifest_path):
         timers.append(timer)
         raise SandboxOpened
 

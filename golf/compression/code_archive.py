@@ -1,7 +1,7 @@
 """The code that counts against the size limit: a .tar.xz of minified sources.
 
-``ast.unparse`` writes one tree differently in different versions of Python. So a bundle is made once: compress writes
-it, evaluate weighs that file, and the sandbox runs exactly what is in it.
+``ast.unparse`` writes one tree differently in different versions of Python. So the archive is made once: compress
+writes it, evaluate weighs that file, and the sandbox runs exactly what is in it.
 """
 
 import ast
@@ -17,9 +17,9 @@ from golf.errors import ArtifactError
 
 __all__ = ["MAX_SOURCE_BYTES", "minify", "pack", "unpack"]
 
-MAX_SOURCE_BYTES = 64 << 20  # of the unpacked archive; a bundle that claims more is damaged
+MAX_SOURCE_BYTES = 64 << 20  # of the unpacked archive; an archive that claims more is damaged
 _RERUN_HINT = "run the stage that wrote it again, or restore it with: dvc checkout"
-_INTERFACE_FILE = "golf/__init__.py"  # holds golf.load alone, which imports what no bundle holds; packed as empty
+_INTERFACE_FILE = "golf/__init__.py"  # holds golf.load alone, which imports what no archive holds; packed as empty
 _TYPING_MODULES = ("typing", "collections.abc")
 _XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "pb": 0}]  # pb 0: bytes are not aligned
 _Definition = TypeVar("_Definition", ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -138,7 +138,7 @@ def unpack(packed: bytes, path: str | Path) -> dict[str, bytes]:
             members = tar.getmembers()
             sources = {entry.name: file.read() for entry in members if (file := _open_regular(tar, entry))}
     except (lzma.LZMAError, tarfile.TarError, EOFError) as error:
-        raise ArtifactError(path, f"not a bundle of sources ({error})", _RERUN_HINT) from None
+        raise ArtifactError(path, f"not an archive of sources ({error})", _RERUN_HINT) from None
     invalid_names = [entry.name for entry in members if not entry.isreg() or not _is_source_path(entry.name)]
     if invalid_names or len(sources) != len(members):
         problem = f"must hold .py files at relative paths, each once, got {invalid_names or 'a name twice'}"
