@@ -17,10 +17,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from golf.artifacts import source_deps, tree_shaking
+from golf.artifacts import source_deps
 from golf.compression import code_archive
 from golf.errors import ArtifactError
-from golf.submission.bundle import unused_code
+from golf.submission.bundle import tree_shaking, unused_code
 
 __all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "list_packages", "pack_bundle", "read_modules", "read_settings"]
 

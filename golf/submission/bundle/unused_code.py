@@ -1,7 +1,7 @@
 """What a bundle leaves out because no step of a run with its settings uses it.
 
 These are the optional modules of the predictor (``golf.compression.code_parts``) and those of training and quantization
-below. The sources stay as they are: ``golf.artifacts.tree_shaking`` drops their imports, and what only they use.
+below. The sources stay as they are: ``tree_shaking`` drops their imports, and what only they use.
 """
 
 from collections.abc import Callable, Mapping

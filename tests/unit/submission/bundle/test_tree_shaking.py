@@ -1,11 +1,11 @@
-"""golf/artifacts/tree_shaking.py: what is kept of small modules, and that what is kept still runs"""
+"""golf/submission/bundle/tree_shaking.py: what is kept of small modules, and that what is kept still runs"""
 
 import sys
 import types
 
 import pytest
 
-from golf.artifacts.tree_shaking import shake_sources
+from golf.submission.bundle.tree_shaking import shake_sources
 
 SOURCES = {
     "p.main": "from p import tools\nfrom p.shapes import Circle\nimport math\nimport json\n"
