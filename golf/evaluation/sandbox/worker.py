@@ -32,7 +32,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _EVALUATOR_MODULES = (  # imported before the fork, as the fence keeps their folder closed
     "golf.distributed.device",
     "golf.evaluation.fence.walls",
-    "golf.evaluation.sandbox.isolation",
+    "golf.evaluation.sandbox.access_audit",
     "golf.evaluation.sandbox.rank_reports",
     "golf.model.attention_backends",
 )
@@ -144,7 +144,7 @@ def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None
     from golf.evaluation.fence.landlock import FileRights
     from golf.evaluation.fence.walls import Fence
     from golf.evaluation.sandbox import protocol
-    from golf.evaluation.sandbox.isolation import AccessAudit
+    from golf.evaluation.sandbox.access_audit import AccessAudit
 
     rights = FileRights.from_payload(settings["file_rights"])
     access_audit = AccessAudit(

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from golf.evaluation.sandbox.isolation import AccessAudit
+from golf.evaluation.sandbox.access_audit import AccessAudit
 
 if __name__ == "__main__":
     code = sys.argv.pop(1)

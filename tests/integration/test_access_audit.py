@@ -1,4 +1,4 @@
-"""golf/evaluation/sandbox/isolation.py, in separate processes, as an audit hook cannot be removed"""
+"""golf/evaluation/sandbox/access_audit.py, in separate processes, as an audit hook cannot be removed"""
 
 import json
 import os
