@@ -23,7 +23,7 @@ from golf.distributed.packages import installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger, scoring_loop
 from golf.evaluation.chunks import list_chunk_ends
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
@@ -106,7 +106,7 @@ def prove_ledger(
     lines = _render_report(paths, meta["mode"], sealed, result, tolerances, differences)
     if collector is not None and not failures:
         lines.append(f"{'bytes':<12}{collector.save(paths.ledger, meta['mode'])}; show it with: golf results --bytes")
-    lines += [f"{'fence':<12}{', '.join(fence.walls) or 'nothing'}", "", *conclusions]
+    lines += [f"{'fence':<12}{', '.join(fence.restrictions) or 'nothing'}", "", *conclusions]
     return "\n".join(lines), bool(failures)
 
 
@@ -161,7 +161,7 @@ def _find_accesses(session: SandboxSession) -> list[str]:
 def _describe_success(differences: list[str], fence: FenceRecord) -> str:
     """The conclusion that no sealed score is contradicted, with what limits it."""
     limits = ["with the tolerances for another machine"] if differences else []
-    limits += [f"if the predictor did not read val, as a wall is missing: {reason}" for reason in fence.missing]
+    limits += [f"if the predictor did not read val, as a restriction is missing: {reason}" for reason in fence.missing]
     return ", ".join([_PROVEN, *limits])
 
 

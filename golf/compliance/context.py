@@ -17,7 +17,7 @@ from golf.data.roundtrip import RoundtripReport, check_roundtrip
 from golf.data.split_reader import TokenSplit
 from golf.data.tokenizer import Tokenizer
 from golf.evaluation import ledger, mode_results
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.scoring_loop import MODES, ModeResult
@@ -166,7 +166,7 @@ class EvaluationContext:
 
     @functools.cached_property
     def fence(self) -> FenceRecord:
-        """The walls that stood around each of the predictor's processes, and those that did not around some."""
+        """The restrictions that held each of the predictor's processes, and those that some of them lacked."""
         return FenceRecord.combine([report["fence"] for report in self.run.access_reports])
 
     @functools.cached_property

@@ -48,7 +48,7 @@ class EvaluationRun:
 
     results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
     (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
-    access_reports: what each session's process accessed, and under "fence" the walls that held it. probe_seconds: of
+    access_reports: what each session's process accessed, and under "fence" what restricted it. probe_seconds: of
     the ablations. probe_seed: hex, the secret from which their slice and the places of the proof follow.
     """
 

@@ -74,15 +74,15 @@ def _check_accesses(context: EvaluationContext) -> Outcome:
 
 
 def _require_fence(context: EvaluationContext, measured: str, limit: str) -> Outcome:
-    """PASS where the kernel held every process in its fence, NOT-RUN where a wall was missing; both name the walls.
+    """PASS where the kernel held every process in its fence, NOT-RUN where a restriction was missing; named in both.
 
     The audit hook that found nothing lives in the process that it observes, so without the kernel it proves nothing.
     """
     record = context.fence
-    walls = ", ".join(record.walls) or "nothing"
+    restrictions = ", ".join(record.restrictions) or "nothing"
     if record.missing:
-        return Outcome(NOT_RUN, measured, limit, f"held by {walls}, but {'; '.join(record.missing)}")
-    return Outcome(PASS, measured, limit, f"held by {walls}")
+        return Outcome(NOT_RUN, measured, limit, f"held by {restrictions}, but {'; '.join(record.missing)}")
+    return Outcome(PASS, measured, limit, f"held by {restrictions}")
 
 
 @check("C3-f", "the artifact's lineage is known and free of val", required=True, essential=True)

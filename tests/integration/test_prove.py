@@ -9,7 +9,7 @@ import pytest
 from golf.artifacts import io
 from golf.cli import main, verification
 from golf.compliance import evaluation_log, evaluation_run
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.ledger import KIND
 from tests.helpers import tiny_project
 
@@ -95,7 +95,7 @@ def test_files_of_another_evaluation_are_refused(project_dir, capsys, name, path
     assert f"give the {name} of the same evaluation (--{name})" in text
 
 
-def test_a_proof_without_a_wall_says_so_where_it_is_printed_and_logged(project_dir, capsys, monkeypatch):
+def test_a_proof_without_a_restriction_says_so_where_it_is_printed_and_logged(project_dir, capsys, monkeypatch):
     run_proof = evaluation_run.run_proof
 
     def run_without_landlock(*args, **kwargs):
@@ -105,7 +105,7 @@ def test_a_proof_without_a_wall_says_so_where_it_is_printed_and_logged(project_d
 
     monkeypatch.setattr(evaluation_run, "run_proof", run_without_landlock)
     code, text = run(capsys, "--places", "1")
-    expected = "PROVEN, if the predictor did not read val, as a wall is missing: the kernel has no Landlock"
+    expected = "PROVEN, if the predictor did not read val, as a restriction is missing: the kernel has no Landlock"
     assert code == 0
     assert expected in text
     assert evaluation_log.read_entries(LOG)[-1]["verdict"].startswith(expected)

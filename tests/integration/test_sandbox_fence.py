@@ -1,4 +1,4 @@
-"""golf/evaluation/sandbox behind golf/evaluation/fence: a missing wall is reported, and the evaluator decides"""
+"""golf/evaluation/sandbox behind golf/evaluation/fence: a missing restriction is reported, and the evaluator decides"""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from golf.evaluation.sandbox import host
 from golf.evaluation.sandbox.host import Sandbox
 from tests.helpers.external_predictors import evaluate_settings, score_once
 
-WITHOUT_WALL = {
+WITHOUT_RESTRICTION = {
     "golf/evaluation/fence/landlock.py": ("no Landlock", b"\ndef query_abi(): return 0\n"),
     "golf/evaluation/fence/seccomp.py": ("no seccomp", b"\ndef find_missing_support(): return 'refused'\n"),
 }
@@ -32,15 +32,15 @@ def change_evaluator(monkeypatch, changed_file: str, addition: bytes) -> None:
 
 
 @needs_fence
-def test_both_walls_stand_around_a_session(external_dir):
+def test_both_restrictions_hold_a_session(external_dir):
     record = open_once(external_dir).access_report["fence"]
     assert record.missing == ()
-    assert record.walls[:2] == (f"Landlock (ABI {landlock.query_abi()})", "seccomp")
+    assert record.restrictions[:2] == (f"Landlock (ABI {landlock.query_abi()})", "seccomp")
 
 
-@pytest.mark.parametrize("file", WITHOUT_WALL)
-def test_a_wall_that_the_kernel_refuses_is_reported(external_dir, monkeypatch, file):
-    reason, addition = WITHOUT_WALL[file]
+@pytest.mark.parametrize("file", WITHOUT_RESTRICTION)
+def test_a_restriction_that_the_kernel_refuses_is_reported(external_dir, monkeypatch, file):
+    reason, addition = WITHOUT_RESTRICTION[file]
     change_evaluator(monkeypatch, file, addition)
     assert any(entry.startswith(reason) for entry in open_once(external_dir).access_report["fence"].missing)
 

@@ -111,13 +111,13 @@ def check_dtype(cfg: Config | None) -> MachineFinding:
 
 
 def check_fence(cfg: Config | None) -> MachineFinding:
-    """Raise the walls around a predictor's process, in a process of their own."""
+    """Raise the fence around a predictor's process, in a process of their own."""
     if sys.platform == "win32":
         return MachineFinding("fence", NOTE, "no Landlock and no seccomp on Windows", _FENCE_HINT)
     from golf.evaluation.fence import availability
 
-    record = availability.find_walls()
-    walls = ", ".join(record.walls) or "no wall"
+    record = availability.find_restrictions()
+    restrictions = ", ".join(record.restrictions) or "no restriction"
     if record.missing:
-        return MachineFinding("fence", NOTE, f"{walls}; {', '.join(record.missing)}", _FENCE_HINT)
-    return MachineFinding("fence", OK, walls)
+        return MachineFinding("fence", NOTE, f"{restrictions}; {', '.join(record.missing)}", _FENCE_HINT)
+    return MachineFinding("fence", OK, restrictions)

@@ -1,4 +1,4 @@
-"""Raise the fence in a process of its own, to see which walls this machine has."""
+"""Raise the fence in a process of its own, to see which restrictions this machine has."""
 
 import json
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from golf.errors import UnavailableError
 from golf.evaluation.fence.landlock import FileRights
-from golf.evaluation.fence.walls import Fence, FenceRecord
+from golf.evaluation.fence.restrictions import Fence, FenceRecord
 
-__all__ = ["find_walls", "main"]
+__all__ = ["find_restrictions", "main"]
 
 _TIMEOUT_S = 60.0
 _ROOT = Path(__file__).resolve().parents[3]  # the folder of golf/
 
 
-def find_walls() -> FenceRecord:
-    """Return the walls that a predictor's process would have here, and why others are missing.
+def find_restrictions() -> FenceRecord:
+    """Return the restrictions that a predictor's process would have here, and why others are missing.
 
     Raises UnavailableError when the process does not answer.
     """

@@ -35,7 +35,7 @@ from golf.errors import ArtifactError, PredictorError
 from golf.evaluation.fence import environment, file_rights
 from golf.evaluation.fence.corpus_sources import CorpusSources, read_corpus_sources
 from golf.evaluation.fence.packages import InstalledPackages, list_imports
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.sandbox import protocol
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel, is_readable
 from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name, source_path

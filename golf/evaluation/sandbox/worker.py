@@ -1,8 +1,8 @@
 """The sandboxed process, up to the fence: the evaluator's own code, none of it from the predictor's code archive.
 
 host.py starts it as ``python -I -S worker.py`` in a folder of the evaluator's files. Each session is a fork of it,
-made after the imports, so that a session needs no new Python start. The fork raises the fence, says which walls stand,
-and only then turns to the folder with the predictor's code.
+made after the imports, so that a session needs no new Python start. The fork raises the fence, says which restrictions
+hold, and only then turns to the folder with the predictor's code.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
-    from golf.evaluation.fence.walls import Fence, FenceRecord
+    from golf.evaluation.fence.restrictions import Fence, FenceRecord
 
 __all__ = ["main"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _EVALUATOR_MODULES = (  # imported before the fork, as the fence keeps their folder closed
     "golf.distributed.device",
-    "golf.evaluation.fence.walls",
+    "golf.evaluation.fence.restrictions",
     "golf.evaluation.sandbox.access_audit",
     "golf.evaluation.sandbox.rank_reports",
     "golf.model.attention_backends",
@@ -142,7 +142,7 @@ def _run_session(conn: Connection, settings: dict[str, Any], name: str) -> NoRet
 def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None:
     from golf.errors import GolfError
     from golf.evaluation.fence.landlock import FileRights
-    from golf.evaluation.fence.walls import Fence
+    from golf.evaluation.fence.restrictions import Fence
     from golf.evaluation.sandbox import protocol
     from golf.evaluation.sandbox.access_audit import AccessAudit
 
@@ -182,11 +182,11 @@ def _open_session(conn: Connection, settings: dict[str, Any], name: str) -> None
 
 
 def _join_ranks_behind(fence: "Fence", execution: dict[str, Any], name: str) -> "tuple[DistContext, FenceRecord]":
-    """Make the context that the predictor is given, with all connections between ranks, then raise the last wall."""
+    """Make the context that the predictor is given, with all connections between ranks, then close the fence."""
     import torch
 
     from golf.distributed import device
-    from golf.evaluation.fence.walls import FenceRecord
+    from golf.evaluation.fence.restrictions import FenceRecord
     from golf.evaluation.sandbox.rank_reports import gather_json
     from golf.model.attention_backends import resolve_attention
 

@@ -1,8 +1,8 @@
-"""Raise the fence around a fork of this process and try to get out. Arguments: folder, walls, user id; prints JSON.
+"""Raise the fence around a fork of this process and try to get out. Arguments: folder, restrictions, uid; prints JSON.
 
-folder: a new one, which gets inside/ and val.bin. walls: "landlock", "seccomp", "namespace", and "commands" to let it
-start programs, with commas; or "none". The result has a name for each way out, and whether it worked; the fence's
-record is under "record".
+folder: a new one, which gets inside/ and val.bin. restrictions: "landlock", "seccomp", "namespace", and "commands" to
+let it start programs, with commas; or "none". The result has a name for each way out, and whether it worked; the
+fence's record is under "record".
 """
 
 import _posixsubprocess
@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 
 from golf.evaluation.fence import landlock, seccomp
-from golf.evaluation.fence import walls as fence_walls
+from golf.evaluation.fence import restrictions as fence_restrictions
 from golf.evaluation.fence.landlock import FileRights
-from golf.evaluation.fence.walls import Fence
+from golf.evaluation.fence.restrictions import Fence
 
 SECRET = b"the evaluator's val"
 _IOPRIO_SET = 30 if platform.machine() == "aarch64" else 251
@@ -180,7 +180,7 @@ def _copy_arguments(folder):
 WAYS = {name: value for name, value in list(globals().items()) if name.startswith("by_")}
 
 
-def main(folder: str, walls: str, uid: int) -> None:
+def main(folder: str, restrictions: str, uid: int) -> None:
     Path(folder, "inside").mkdir(parents=True)
     Path(folder, "val.bin").write_bytes(b"val")
     Path(folder, "inside/readable").touch()
@@ -206,8 +206,8 @@ def main(folder: str, walls: str, uid: int) -> None:
     results = {}
     try:
         for name, way in WAYS.items():
-            results[name] = _try_in_fork(way, folder, other, walls, uid)
-        results["record"] = _try_in_fork(None, folder, other, walls, uid)
+            results[name] = _try_in_fork(way, folder, other, restrictions, uid)
+        results["record"] = _try_in_fork(None, folder, other, restrictions, uid)
     finally:
         libc.shmctl(shared, 0, None)
         os.kill(evaluator_pid, signal.SIGKILL)
@@ -223,14 +223,14 @@ def _become(uid: int) -> None:
     libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as a process that was that user's from the start
 
 
-def _try_in_fork(way, folder, other, walls, uid):
-    """Whether a way works, in a fork with these walls; without one, the fence's record."""
+def _try_in_fork(way, folder, other, restrictions, uid):
+    """Whether a way works, in a fork with these restrictions; without one, the fence's record."""
     read_fd, write_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             _become(uid)
-            record = _raise_walls(folder, walls)
+            record = _raise_fence(folder, restrictions)
             try:
                 answer = record.to_payload() if way is None else bool(way(folder, other))
             except Exception:
@@ -244,16 +244,16 @@ def _try_in_fork(way, folder, other, walls, uid):
         return json.loads(answers.read() or b"null")
 
 
-def _raise_walls(folder: str, walls: str):
-    if "landlock" not in walls:
+def _raise_fence(folder: str, restrictions: str):
+    if "landlock" not in restrictions:
         landlock.query_abi = lambda: 0
-    if "seccomp" not in walls:
+    if "seccomp" not in restrictions:
         seccomp.find_missing_support = lambda: "refused"
-    if "namespace" not in walls:
-        fence_walls._unshare = lambda flags: False
+    if "namespace" not in restrictions:
+        fence_restrictions._unshare = lambda flags: False
     system = ("/usr/lib", "/lib", "/lib64", "/bin", "/proc/self", "/dev/null", "/etc/ld.so.cache")
     rights = FileRights(readable=system, writable=(f"{folder}/inside",), executable=("/bin", "/usr/bin", "/lib64"))
-    fence = Fence(rights, FileRights(), allow_commands="commands" in walls)
+    fence = Fence(rights, FileRights(), allow_commands="commands" in restrictions)
     fence.limit_files()
     return fence.refuse_calls()
 

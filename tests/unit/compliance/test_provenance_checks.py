@@ -8,7 +8,7 @@ from golf.compliance.catalog import CHECKS
 from golf.compliance.context import ArtifactSize, EvaluationContext
 from golf.compliance.provenance import Origin, TrainingTime
 from golf.data.split_reader import sha256_texts
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 
 CLEAN = Origin(("train",), seeds=(1, 42))
 LEAKED = Origin(
@@ -153,7 +153,7 @@ def test_accesses_outside_the_sandbox_fail(accesses, statuses):
         assert entries[0] in results["C1-g"].note
 
 
-def test_without_a_wall_the_accesses_are_not_run_with_the_reason_and_with_all_they_name_them():
+def test_without_a_restriction_the_accesses_are_not_run_with_the_reason_and_with_all_they_name_them():
     for result in check_accesses({}).values():
         assert (result.status, result.note) == ("PASS", "held by Landlock (ABI 7), seccomp")
     half = FenceRecord(("Landlock (ABI 7)",), ("no seccomp (refused)",))

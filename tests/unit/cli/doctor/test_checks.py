@@ -15,7 +15,7 @@ from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding
 from golf.config import loader
 from golf.distributed import machine_probe
 from golf.evaluation.fence import availability, landlock
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from golf.pipeline import cpu_load
 from golf.pipeline.cpu_load import CpuTimes
 from tests.helpers.file_tree import write_files
@@ -160,14 +160,14 @@ def test_the_precision_is_the_one_that_auto_takes(monkeypatch, speedup, dtype):
 
 
 def test_the_fence_is_raised_in_a_process_of_its_own():
-    record = availability.find_walls()
-    assert any(wall.startswith("Landlock") for wall in record.walls) == (landlock.query_abi() > 0)
-    assert availability.find_walls() == record, "this process is still free to start others"
+    record = availability.find_restrictions()
+    assert any(entry.startswith("Landlock") for entry in record.restrictions) == (landlock.query_abi() > 0)
+    assert availability.find_restrictions() == record, "this process is still free to start others"
 
 
 @pytest.mark.parametrize(("missing", "status"), [((), OK), (("no seccomp (refused)",), NOTE)])
-def test_a_missing_wall_is_a_note(monkeypatch, missing, status):
-    monkeypatch.setattr(availability, "find_walls", lambda: FenceRecord(("Landlock (ABI 7)",), missing))
+def test_a_missing_restriction_is_a_note(monkeypatch, missing, status):
+    monkeypatch.setattr(availability, "find_restrictions", lambda: FenceRecord(("Landlock (ABI 7)",), missing))
     finding = machine_checks.check_fence(CONFIG)
     assert finding.status == status
     assert all(part in finding.state for part in ("Landlock", *missing))

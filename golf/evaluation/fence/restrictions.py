@@ -1,9 +1,9 @@
 """The fence: what the kernel lets the predictor's process do, raised before any of the predictor's code runs.
 
-It has two walls. Landlock is raised first, before this process has a second thread, so that every thread is behind it.
-Then the evaluator's own code makes what needs more than the predictor may have: the connections between ranks, the
-device's context, the compiler's first graph. seccomp is raised last, in all threads at once. A network namespace is an
-addition where the kernel allows one. A wall that cannot be raised is reported and never silently left out.
+It has two restrictions. Landlock is applied first, before this process has a second thread, so that it holds every
+thread. Then the evaluator's own code makes what needs more than the predictor may have: the connections between ranks,
+the device's context, the compiler's first graph. seccomp is applied last, to all threads. A network namespace is
+an addition where the kernel allows one. A restriction that cannot be applied is reported and never silently left out.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ _CLONE_NEWNET, _CLONE_NEWIPC = 0x40000000, 0x08000000
 
 @dataclass(frozen=True)
 class FenceRecord:
-    """Which walls stand, and why others do not, in words for the verdict."""
+    """Which restrictions hold, and why others do not, in words for the verdict."""
 
-    walls: tuple[str, ...] = ()
+    restrictions: tuple[str, ...] = ()
     missing: tuple[str, ...] = ("no fence was raised",)
 
     @classmethod
     def from_payload(cls, payload: Any) -> "FenceRecord":
         """Read a record that came through the connection. Raises ValueError for one that is malformed."""
-        parts = [payload.get(name) if isinstance(payload, dict) else None for name in ("walls", "missing")]
-        walls, missing = (tuple(part) if isinstance(part, list) else (None,) for part in parts)
-        if not all(isinstance(entry, str) for entry in (*walls, *missing)):
+        parts = [payload.get(name) if isinstance(payload, dict) else None for name in ("restrictions", "missing")]
+        restrictions, missing = (tuple(part) if isinstance(part, list) else (None,) for part in parts)
+        if not all(isinstance(entry, str) for entry in (*restrictions, *missing)):
             raise ValueError("not a fence record")
-        return cls(walls, missing)
+        return cls(restrictions, missing)
 
     @classmethod
     def combine(cls, records: "list[FenceRecord]") -> "FenceRecord":
-        """Combine records of processes: a wall stands where it stands in each, and is missing where it is in one."""
-        walls = [wall for wall in records[0].walls if all(wall in record.walls for record in records)]
-        return cls(tuple(walls), tuple(dict.fromkeys(entry for record in records for entry in record.missing)))
+        """Combine records of processes: a restriction holds if it holds each, and is missing if one lacks it."""
+        shared = [entry for entry in records[0].restrictions if all(entry in record.restrictions for record in records)]
+        return cls(tuple(shared), tuple(dict.fromkeys(entry for record in records for entry in record.missing)))
 
     def to_payload(self) -> dict[str, list[str]]:
-        return {"walls": list(self.walls), "missing": list(self.missing)}
+        return {"restrictions": list(self.restrictions), "missing": list(self.missing)}
 
 
 class Fence:
@@ -64,7 +64,7 @@ class Fence:
         self._has_ranks, self._allow_commands = has_ranks, allow_commands
 
     def limit_files(self) -> None:
-        """Give up new privileges, limit resources and raise Landlock around all that may be opened until the end.
+        """Give up new privileges, limit resources and let Landlock refuse all that may not be opened until the end.
 
         No limit is set on address space, which CUDA reserves by the terabyte, nor on processes, which the kernel counts
         for the whole user and for root not at all; seccomp refuses new ones.
@@ -79,19 +79,19 @@ class Fence:
             landlock.restrict(self._rights | self._preparing, refuse_tcp=False)
 
     def refuse_calls(self) -> FenceRecord:
-        """Close what was open for preparing, raise seccomp, and return the record of all walls."""
-        walls, missing = [], []
+        """Close what was open for preparing, apply seccomp, and return the record of all restrictions."""
+        restrictions, missing = [], []
         try:
-            walls.append(f"Landlock (ABI {landlock.restrict(self._rights)})")
+            restrictions.append(f"Landlock (ABI {landlock.restrict(self._rights)})")
         except OSError as error:
             missing.append(f"no Landlock ({error})")
         has_namespace = not (self._allow_commands or self._has_ranks) and _unshare(_CLONE_NEWNET | _CLONE_NEWIPC)
         try:
             seccomp.refuse_calls(allow_commands=self._allow_commands)
-            walls.append("seccomp except for compilers" if self._allow_commands else "seccomp")
+            restrictions.append("seccomp except for compilers" if self._allow_commands else "seccomp")
         except OSError as error:
             missing.append(f"no seccomp ({error})")
-        return FenceRecord((*walls, *(["network namespace"] if has_namespace else [])), tuple(missing))
+        return FenceRecord((*restrictions, *(["network namespace"] if has_namespace else [])), tuple(missing))
 
 
 def _unshare(flags: int) -> bool:

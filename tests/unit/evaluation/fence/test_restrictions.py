@@ -1,4 +1,4 @@
-"""golf/evaluation/fence: every way out that is known, with and without each wall, as root and as a plain user"""
+"""golf/evaluation/fence: every way out that is known, with and without each restriction, as root and as a plain user"""
 
 import functools
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from golf.evaluation.fence import landlock, seccomp
-from golf.evaluation.fence.walls import FenceRecord
+from golf.evaluation.fence.restrictions import FenceRecord
 from tests.helpers.programs import try_escapes
 from tests.helpers.tiny_corpus import ROOT
 
@@ -28,16 +28,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @functools.cache
-def try_escapes_behind(walls: str, uid: int) -> dict:
+def try_escapes_behind(restrictions: str, uid: int) -> dict:
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
-        command = [sys.executable, try_escapes.__file__, f"{parent}/project", walls, str(uid)]
+        command = [sys.executable, try_escapes.__file__, f"{parent}/project", restrictions, str(uid)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
 
 
-def ways_that_work(walls: str, uid: int) -> set[str]:
-    return {name for name, works in try_escapes_behind(walls, uid).items() if name != "record" and works}
+def ways_that_work(restrictions: str, uid: int) -> set[str]:
+    return {name for name, works in try_escapes_behind(restrictions, uid).items() if name != "record" and works}
 
 
 @pytest.mark.parametrize("uid", UIDS)
@@ -60,23 +60,26 @@ def test_a_session_that_may_start_compilers_gets_no_further(uid):
 
 
 @pytest.mark.parametrize("uid", UIDS)
-def test_the_record_names_the_walls_that_stand_and_why_others_do_not(uid):
+def test_the_record_names_the_restrictions_that_hold_and_why_others_do_not(uid):
     whole, without_landlock, without_seccomp = (
-        FenceRecord.from_payload(try_escapes_behind(walls, uid)["record"])
-        for walls in ("landlock,seccomp", "seccomp", "landlock")
+        FenceRecord.from_payload(try_escapes_behind(restrictions, uid)["record"])
+        for restrictions in ("landlock,seccomp", "seccomp", "landlock")
     )
-    landlock_wall = f"Landlock (ABI {landlock.query_abi()})"
-    assert whole == FenceRecord((landlock_wall, "seccomp"), ())
+    landlock_restriction = f"Landlock (ABI {landlock.query_abi()})"
+    assert whole == FenceRecord((landlock_restriction, "seccomp"), ())
     assert without_landlock == FenceRecord(("seccomp",), ("no Landlock (this kernel offers no Landlock)",))
-    assert without_seccomp == FenceRecord((landlock_wall,), ("no seccomp (refused)",))
+    assert without_seccomp == FenceRecord((landlock_restriction,), ("no seccomp (refused)",))
 
 
-@pytest.mark.parametrize("payload", [None, [], {}, {"walls": [], "missing": [1]}, {"walls": "seccomp", "missing": []}])
+@pytest.mark.parametrize(
+    "payload",
+    [None, [], {}, {"restrictions": [], "missing": [1]}, {"restrictions": "seccomp", "missing": []}],
+)
 def test_a_record_that_is_malformed_is_refused(payload):
     with pytest.raises(ValueError, match="not a fence record"):
         FenceRecord.from_payload(payload)
 
 
-def test_a_wall_stands_around_several_processes_if_it_stands_around_each():
+def test_a_restriction_holds_several_processes_if_it_holds_each():
     records = [FenceRecord(("a", "b"), ()), FenceRecord(("b",), ("no a",))]
     assert FenceRecord.combine(records) == FenceRecord(("b",), ("no a",))
