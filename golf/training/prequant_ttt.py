@@ -33,7 +33,7 @@ __all__ = [
     "make_progress_name",
 ]
 
-_ORDER = "trained, then scored"
+_ADAPTED = "before scoring"
 INVALID_ON_VAL_NOTE = "invalid: C1 and C3, the model trains on val text before scoring it (#1376, #1485, #1735)"
 
 
@@ -177,8 +177,8 @@ def _freeze_blocks(model: GPT, n_blocks: int) -> Iterator[None]:
 
 
 def make_annotations(stream: str) -> dict[str, str]:
-    """Return what must accompany every number scored on ``stream`` afterwards: the order, and on val the verdict."""
-    return {"order": _ORDER} | ({"verdict": INVALID_ON_VAL_NOTE} if stream == "val" else {})
+    """Return what must accompany every number scored on ``stream`` afterwards: when it adapted; the verdict on val."""
+    return {"adapted": _ADAPTED} | ({"verdict": INVALID_ON_VAL_NOTE} if stream == "val" else {})
 
 
 def make_progress_name(stream: str) -> str:

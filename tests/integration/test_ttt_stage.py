@@ -27,7 +27,7 @@ def test_prequant_outputs_say_what_was_learned_before_it_was_scored(project_dir,
     lines = [line for line in capsys.readouterr().err.splitlines() if "bpb" in line or "loss" in line]
 
     assert metrics["bpb_after"] == bpb.compute_score(rows).bpb < metrics["bpb_before"] - 0.05
-    assert metrics["order"] == header["order"] == "trained, then scored"
+    assert metrics["adapted"] == header["adapted"] == "before scoring"
     assert (metrics["stream"], metrics["sync"], metrics["epochs"]) == (stream, sync, 4)
     assert stream in meta["lineage"]["splits_seen"]
     assert plan["splits_seen"] == meta["lineage"]["splits_seen"]
