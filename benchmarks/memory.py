@@ -175,7 +175,7 @@ def score_dev(run: str, cfg: loader.Config) -> tuple[LedgerData, LedgerData, np.
     predictor = GolfPredictor(
         checkpoint.build_model(cfg.model, weights, ctx), ctx, eval_batch_tokens=cfg.ttt.eval_batch_tokens
     )
-    ttt_cfg = TTTPlan.of(dataclasses.replace(cfg.ttt, method="none"), cfg.lora, cfg.phased)
+    ttt_cfg = TTTPlan.from_sections(dataclasses.replace(cfg.ttt, method="none"), cfg.lora, cfg.phased)
     options = {"ttt_cfg": ttt_cfg, "stride": cfg.ttt.stride, "context_length": cfg.model.context_length}
     ledgers = []
     for cache_tokens in dict.fromkeys((None, cfg.memory.cache_tokens)):  # one pass where there is no cache

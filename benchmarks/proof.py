@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--json", help="also write the measurements here")
     args = parser.parse_args()
     cfg = loader.load_config(args.profile)
-    ttt_cfg = TTTPlan.of(cfg.ttt, cfg.lora, cfg.phased)
+    ttt_cfg = TTTPlan.from_sections(cfg.ttt, cfg.lora, cfg.phased)
     chunk_tokens = args.chunk_tokens or ttt_cfg.chunk_tokens
     batch_tokens = min(ttt_cfg.batch_tokens, chunk_tokens)
     ttt_cfg = dataclasses.replace(ttt_cfg, ranks=1, chunk_tokens=chunk_tokens, batch_tokens=batch_tokens)

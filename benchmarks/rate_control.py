@@ -50,16 +50,16 @@ def fill_limit(run: RunArtifacts, cfg: QuantizeConfig, max_bytes: int) -> dict[s
     options = {"codec": "ans", "brotli_quality": 11, "trellis_states": Coding.from_config(cfg).trellis_states}
     packed_sizes: list[int] = []
 
-    def size_of(quantized: dict[str, QuantizedTensor]) -> int:
+    def measure_size(quantized: dict[str, QuantizedTensor]) -> int:
         stored = codes_io.to_storage(quantized, run.unquantized)
         packed_sizes.append(len(writer.pack(stored, run.model_cfg, upstream_splits=("train",), **options)))
         return packed_sizes[-1]
 
     start_s = time.perf_counter()
     solver_args = run.state_dict, run.hessians, run.input_names, cfg, run.sensitivity
-    solved, base_step = rate_control.quantize_to_budget(*solver_args, size_fn=size_of, max_bytes=max_bytes)
+    solved, base_step = rate_control.quantize_to_budget(*solver_args, size_fn=measure_size, max_bytes=max_bytes)
     seconds, n_solves = time.perf_counter() - start_s, len(packed_sizes) - 1  # one size is that of zero codes
-    size = size_of(solved)
+    size = measure_size(solved)
     return {
         "base_step": base_step,
         "bytes": size,

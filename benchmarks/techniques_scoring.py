@@ -32,7 +32,7 @@ def score_dev(mode: str, folder: Path) -> None:
         GolfPredictor.open(ARTIFACT, ctx, eval_batch_tokens=cfg.evaluate.eval_batch_tokens),
         stream,
         mode,
-        ttt_cfg=TTTPlan.of(cfg.ttt, cfg.lora, cfg.phased),
+        ttt_cfg=TTTPlan.from_sections(cfg.ttt, cfg.lora, cfg.phased),
         memory_cfg=cfg.memory,
         stride=cfg.evaluate.stride,
         context_length=cfg.model.context_length,

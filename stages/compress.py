@@ -41,7 +41,7 @@ def main() -> None:
     io.write_bytes(CODE_PATH, code)
     io.write_bytes(BUNDLE_PATH, bundle)
     section_bytes = size_budget.measure_sections(ARTIFACT_PATH)
-    io.write_csv(BREAKDOWN_PATH, size_budget.breakdown(section_bytes, sizes))
+    io.write_csv(BREAKDOWN_PATH, size_budget.tabulate_sizes(section_bytes, sizes))
     digests = {"payload_sha256": io.sha256_file(ARTIFACT_PATH), "code_sha256": io.sha256_file(CODE_PATH)}
     digests["bundle_sha256"] = io.sha256_file(BUNDLE_PATH)
     counted = {"code_counted": cfg.count} | {f"{kind}_code_bytes": n_bytes for kind, n_bytes in code_bytes.items()}

@@ -17,10 +17,9 @@ ARTIFACT, CODE = "artifacts/compress/model.golf", "artifacts/compress/code.tar.x
 SIZES, BUNDLE, PLAN = "artifacts/compress/sizes.json", "artifacts/compress/bundle.pyz", "artifacts/ttt/plan.json"
 VAL, TRAIN_INDEX = "artifacts/fetch/val", "artifacts/fetch/train/index.json"
 DEV_INDEX, TOKENIZER = "artifacts/fetch/dev/index.json", "artifacts/fetch/tokenizer.model"
-MANIFEST = "artifacts/fetch/manifest.json"
+MANIFEST, TTT_TIMING = "artifacts/fetch/manifest.json", "artifacts/ttt/timing.json"
 VAL_DATA = (VAL, TRAIN_INDEX, DEV_INDEX, TOKENIZER, MANIFEST)
 TIMINGS = ("artifacts/train/timing.json", "artifacts/calibrate/timing.json", "artifacts/quantize/timing.json")
-TTT_TIMING = "artifacts/ttt/timing.json"
 METRICS, VERDICT = "artifacts/evaluate/metrics.json", "artifacts/evaluate/verdict.json"
 LEDGERS, LOG = "artifacts/evaluate/ledgers", "artifacts/evaluate/evaluation_log.jsonl"
 RUNNING_BPB, LOSS_BY_POSITION = "artifacts/evaluate/running_bpb.csv", "artifacts/evaluate/loss_by_position.csv"
@@ -37,7 +36,8 @@ def main() -> DistContext:
     if is_own := cfg.artifact == ARTIFACT:
         artifact = ArtifactProvenance.from_pipeline(ARTIFACT, CODE, BUNDLE, SIZES, PLAN, context_length, *timing_paths)
     else:
-        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, (TTTPlan.of(*plan), memory_cfg), context_length)
+        settings = (TTTPlan.from_sections(*plan), memory_cfg)
+        artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, settings, context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
     timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     code_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None

@@ -27,7 +27,7 @@ def main(ctx: DistContext) -> None:
     model_cfg, *plan, memory_cfg, prequant_cfg, order = load_sections(
         "model", "ttt", "lora", "phased", "memory", "prequant", "evaluate.order"
     )
-    cfg = TTTPlan.of(*plan)
+    cfg = TTTPlan.from_sections(*plan)
     split_dir = f"artifacts/fetch/{cfg.stream}"
     consistency.check_same_inputs("ttt", INPUT_WEIGHTS_PATH, split_dir, TOKENIZER_PATH)
     split = split_reader.open_split(split_dir, model_cfg.vocab_size)

@@ -68,7 +68,7 @@ def prove_ledger(
     tokenizer = Tokenizer.open(_FETCH_DIR / "tokenizer.model")
     stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
     chunk_ends = list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, evaluate_cfg.order)
-    _require_rows_of(stream, chunk_ends, sealed, paths.ledger)
+    _require_same_rows(stream, chunk_ends, sealed, paths.ledger)
     settings = scoring_loop.make_pass_settings(
         meta["mode"],
         len(chunk_ends),
@@ -131,7 +131,7 @@ def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: Evalu
     return record
 
 
-def _require_rows_of(stream: EvalStream, chunk_ends: list[int], sealed: LedgerData, path: Path) -> None:
+def _require_same_rows(stream: EvalStream, chunk_ends: list[int], sealed: LedgerData, path: Path) -> None:
     """Raises InputError unless the rows, their bytes, documents and chunks are those of the stream."""
     starts = np.flatnonzero(stream.tokens[1:] == stream.bos)
     expected = {

@@ -70,7 +70,7 @@ class ScoreComparison:
     standard_error: float
 
     @classmethod
-    def of(cls, sealed_P: Sequence[float], predicted_P: Sequence[float]) -> "ScoreComparison":
+    def from_scores(cls, sealed_P: Sequence[float], predicted_P: Sequence[float]) -> "ScoreComparison":
         diffs = np.asarray(sealed_P, np.float64) - np.asarray(predicted_P, np.float64)
         if not len(diffs) or not np.isfinite(diffs).all():
             return cls(len(diffs), math.inf, -math.inf, math.inf)
@@ -183,7 +183,7 @@ def prove(
             row = session.predict(tokens[: place + 1])
             rows.add(row)
             sealed_scores.append(float(sealed.nll[place]))
-            predicted_scores.append(_score_of(row, int(tokens[place + 1])))
+            predicted_scores.append(_get_nll(row, int(tokens[place + 1])))
             if on_prediction is not None:
                 on_prediction(row, int(tokens[place + 1]))
         is_last = index == n_chunks - 1
@@ -192,7 +192,7 @@ def prove(
             session.update(ScoredChunk(index, tokens[begin : end + 1].copy(), is_last, chain_hash.tobytes().hex()))
         replay_s += time.perf_counter() - replay_start
         progress.update(end)
-    comparison = ScoreComparison.of(sealed_scores, predicted_scores)
+    comparison = ScoreComparison.from_scores(sealed_scores, predicted_scores)
     progress.finish(f"{comparison.n_places:,} places of {n_chunks} chunks")
     return Proof(
         comparison,
@@ -220,7 +220,7 @@ class _RowChecks:
         self.max_log_prob = max(self.max_log_prob, math.inf if is_invalid else float(row_V.max()))
 
 
-def _score_of(row_V: np.ndarray, target: int) -> float:
+def _get_nll(row_V: np.ndarray, target: int) -> float:
     """The nll that a row gives the target; NaN for an id that it lacks."""
     return -float(row_V[target]) if target < len(row_V) else math.nan
 

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 import torch
 
-__all__ = ["make_rotation", "turn_back"]
+__all__ = ["make_rotation", "rotate_back"]
 
 
 @functools.cache
@@ -25,6 +25,6 @@ def make_rotation(seed: float, n: int) -> torch.Tensor:
     return torch.from_numpy(np.linalg.qr((1.0 - 2 * bits_n)[:, None] * hadamard[:n, :n])[0])
 
 
-def turn_back(w_OI: torch.Tensor, seed: float) -> torch.Tensor:
+def rotate_back(w_OI: torch.Tensor, seed: float) -> torch.Tensor:
     """Return the matrix, fp32, whose rotation ``w_OI`` is."""
     return (w_OI.double() @ make_rotation(seed, w_OI.shape[1]).T).float()

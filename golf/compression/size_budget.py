@@ -6,7 +6,7 @@ from typing import Any
 from golf.compression import reader
 from golf.errors import BudgetExceededError
 
-__all__ = ["breakdown", "measure_sections", "require_within_limit"]
+__all__ = ["measure_sections", "require_within_limit", "tabulate_sizes"]
 
 
 def require_within_limit(payload_bytes: int, code_bytes: int, limit_bytes: int, reserve_bytes: int) -> dict[str, int]:
@@ -44,7 +44,7 @@ def measure_sections(path: str | Path) -> dict[str, int]:
     return {"header": Path(path).stat().st_size - sum(sizes.values()), **sizes}
 
 
-def breakdown(section_bytes: dict[str, int], sizes: dict[str, int]) -> list[dict[str, Any]]:
+def tabulate_sizes(section_bytes: dict[str, int], sizes: dict[str, int]) -> list[dict[str, Any]]:
     """Return the rows of sizes.csv, which add up to the limit: each section of the file, the code, and the headroom."""
     parts = {**section_bytes, "code": sizes["code_bytes"], "headroom": sizes["headroom_bytes"]}
     return [{"part": name, "bytes": size} for name, size in parts.items()]

@@ -42,7 +42,7 @@ def restore(
             from golf.compression import rotation
 
             for turned in codes.keys() - {EMBEDDING_WEIGHT}:
-                state_dict[turned] = rotation.turn_back(state_dict[turned], float(extra))
+                state_dict[turned] = rotation.rotate_back(state_dict[turned], float(extra))
         if not fits:
             raise ArtifactError(path, f"{key}, {list(extra.shape)}, does not fit its tensors", RERUN_HINT)
     return state_dict

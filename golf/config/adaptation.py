@@ -56,7 +56,7 @@ class TTTPlan(TTTConfig):
     phased: PhasedConfig | None
 
     @classmethod
-    def of(cls, ttt: TTTConfig, lora: LoRAConfig, phased: PhasedConfig) -> "TTTPlan":
+    def from_sections(cls, ttt: TTTConfig, lora: LoRAConfig, phased: PhasedConfig) -> "TTTPlan":
         """Return the plan of a run with these sections."""
         is_phased = ttt.method == "phased"
         has_lora = ttt.method == "lora" or (is_phased and phased.lora_lr is not None)

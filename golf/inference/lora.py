@@ -63,7 +63,7 @@ class Adapters:
         return self._scale * F.linear(F.linear(x, down), up)
 
     @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
         """Let the model's forward pass add the adapters within this context."""
         place = -1
 
@@ -141,7 +141,7 @@ class DocumentLoRA:
             [None if rows is None else rows[at] for rows in (hints, states)]
             for at in (slice(n_own), slice(n_own, None))
         )
-        with self.adapters.applied():
+        with self.adapters.apply():
             nll = self._adapted_scorer.score(prefix, chunk[:n_own], stride=stride, hints=own_hints, states=own_states)
         if n_own == len(chunk):
             return nll
@@ -154,7 +154,7 @@ class DocumentLoRA:
         if not self._count_own(prefix, prefix[:1]):
             log_probs, states = self._scorer.predict(prefix, stride=stride)
         else:
-            with self.adapters.applied():
+            with self.adapters.apply():
                 log_probs, states = self._adapted_scorer.predict(prefix, stride=stride)
         return log_probs, states[-1:]  # tokens before it may be of another document, scored without adapters
 
@@ -222,7 +222,7 @@ class DocumentLoRA:
         self, x_RT: torch.Tensor, y_RT: torch.Tensor, counts_RT: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Return the gradients of the mean nll of the targets that count, by ``adapters.weights``."""
-        with torch.enable_grad(), self.adapters.applied(), self._ctx.autocast():
+        with torch.enable_grad(), self.adapters.apply(), self._ctx.autocast():
             nll = self._model.nll(x_RT, y_RT, recurrent=True)
             loss = (nll * counts_RT).sum() / counts_RT.sum()
         return torch.autograd.grad(loss, self.adapters.weights)

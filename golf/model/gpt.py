@@ -182,7 +182,7 @@ class GPT(nn.Module):
             x, lane1 = self.blocks[layer](x, x0, rope, doc_ids, last_n if is_last and last_n else n_tokens, lane1)
         return rms_norm(x if lane1 is None else (x + lane1) / 2)
 
-    def softcap_of(self, logits_BSV: torch.Tensor) -> float | torch.Tensor:
+    def get_softcap(self, logits_BSV: torch.Tensor) -> float | torch.Tensor:
         """Return the cap c of each logit: the one of the configuration, or that of the logit's sign."""
         if not self.cfg.asym_softcap:
             return self.cfg.softcap
@@ -193,7 +193,7 @@ class GPT(nn.Module):
         z = F.linear(hidden_BSD, self.tok_emb.weight.to(hidden_BSD.dtype)).float()
         if self.head_adapter is not None:
             z = z + self.head_adapter(hidden_BSD).float()
-        softcap = self.softcap_of(z)
+        softcap = self.get_softcap(z)
         return softcap * torch.tanh(z / softcap)
 
     def nll(self, tokens_BT: torch.Tensor, targets_BS: torch.Tensor, *, recurrent: bool) -> torch.Tensor:

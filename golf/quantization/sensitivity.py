@@ -86,7 +86,7 @@ def estimate_output_fisher(
             if EMBEDDING_WEIGHT in sum_of_squares:
                 embedding_sum = sum_of_squares[EMBEDDING_WEIGHT]
                 capped = logits.detach()
-                softcap_slope = 1 - (capped / model.softcap_of(capped)).square()
+                softcap_slope = 1 - (capped / model.get_softcap(capped)).square()
                 embedding_sum += (probs * (1 - probs) * softcap_slope.square()).sum(0)
                 input_squares = embedding_leaf[0].grad.flatten(0, 1).square().mean(1)
                 embedding_sum.index_add_(0, tokens.flatten(), input_squares)

@@ -49,7 +49,7 @@ def _write_compress() -> None:
     digests = {"payload_sha256": io.sha256_file(lineage_files.GOLF), "splits_seen": record["splits_seen"]}
     io.write_json(lineage_files.SIZES, sizes | digests | {"lineage": record})
     sections = size_budget.measure_sections(lineage_files.GOLF)
-    io.write_csv("artifacts/compress/sizes.csv", size_budget.breakdown(sections, sizes))
+    io.write_csv("artifacts/compress/sizes.csv", size_budget.tabulate_sizes(sections, sizes))
 
 
 def _write_tables() -> None:

@@ -95,7 +95,7 @@ class RunFiles:
         rows = io.read_csv(folder / "sizes.csv", {"part": str, "bytes": int})
         if (folder / "model.golf").is_file():
             sections = size_budget.measure_sections(folder / "model.golf")
-            if rows != size_budget.breakdown(sections, sizes):
+            if rows != size_budget.tabulate_sizes(sections, sizes):
                 raise ArtifactError(folder / "sizes.csv", "is not that of model.golf beside it", io.RERUN_HINT)
         return sizes, rows
 

@@ -66,11 +66,11 @@ def _choose_table(review: Review) -> tuple[SeedRow, ...]:
         )
 
     best = max(tables, key=count_matches)
-    has_seed = any(_logs_of(review, row.seed) or row.seed in review.submission.claims.per_seed for row in best)
+    has_seed = any(_list_logs(review, row.seed) or row.seed in review.submission.claims.per_seed for row in best)
     return best if count_matches(best) or (len(tables) == 1 and has_seed) else ()
 
 
-def _logs_of(review: Review, seed: int) -> list[TrainingLog]:
+def _list_logs(review: Review, seed: int) -> list[TrainingLog]:
     return [log for log in review.submission.logs if log.seed == seed]
 
 
@@ -78,7 +78,7 @@ def _matches_bpb(review: Review, seed: int, number: ReportedNumber) -> bool:
     """Whether any line of the seed's logs, or the seed's claim, gives this score."""
     claim = review.submission.claims.per_seed.get(seed)
     candidates: list[ReportedNumber | None] = [claim.bpb if claim else None]
-    for log in _logs_of(review, seed):
+    for log in _list_logs(review, seed):
         candidates += [score.bpb for score in (*log.scores, *log.superseded, *log.other_scores)]
     return any(number.matches(one, MATCH_TOLERANCE) for one in candidates if one)
 
@@ -86,13 +86,13 @@ def _matches_bpb(review: Review, seed: int, number: ReportedNumber) -> bool:
 def _matches_size(review: Review, seed: int, size: int) -> bool:
     claim = review.submission.claims.per_seed.get(seed)
     sizes = {claim.total_bytes if claim else None}
-    for log in _logs_of(review, seed):
+    for log in _list_logs(review, seed):
         sizes |= {int(log.facts[name]) for name in _SIZE_FACTS if name in log.facts}
     return size in sizes
 
 
 def _compare_table(review: Review, rows: tuple[SeedRow, ...]) -> list[Finding]:
-    known = [row for row in rows if _logs_of(review, row.seed)]
+    known = [row for row in rows if _list_logs(review, row.seed)]
     findings = [*_compare_scores(review, known), *_compare_integers(review, known)]
     with_logs = {log.seed for log in review.submission.logs if log.seed is not None}
     unknown = [row for row in rows if row.seed not in with_logs | set(review.submission.claims.listed_seeds)]
@@ -116,7 +116,7 @@ def _compare_scores(review: Review, rows: list[SeedRow]) -> list[Finding]:
     for row in rows:
         for title in compared:
             if (number := row.bpbs.get(title)) and not _matches_bpb(review, row.seed, number):
-                logged = _nearest_score(_logs_of(review, row.seed), number)
+                logged = _nearest_score(_list_logs(review, row.seed), number)
                 wrong.append((f"seed {row.seed} {format_number(number)}, its log {logged}", row.line))
     return _summarize(review, "scores", wrong)
 
@@ -138,7 +138,7 @@ def _compare_integers(review: Review, rows: list[SeedRow]) -> list[Finding]:
     compared = [title for title in titles if right[title]] or titles[:1]
     sizes, steps = [], []
     for row in rows:
-        logs = _logs_of(review, row.seed)
+        logs = _list_logs(review, row.seed)
         totals = [log.total_bytes for log in logs if log.total_bytes]
         logged_steps = {int(log.facts["step"]) for log in logs if "step" in log.facts}
         for title in compared:

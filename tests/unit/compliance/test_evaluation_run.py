@@ -20,7 +20,9 @@ from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams
 from tests.helpers.tiny_corpus import ROOT
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
-TTT_CONFIG = TTTPlan.of(dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4), LAPTOP.lora, LAPTOP.phased)
+TTT_CONFIG = TTTPlan.from_sections(
+    dataclasses.replace(LAPTOP.ttt, chunk_tokens=24, stride=4), LAPTOP.lora, LAPTOP.phased
+)
 PROVENANCE = ArtifactProvenance(TTT_CONFIG, LAPTOP.memory, Origin(("train",)), Origin(("dev",)), None)
 CHECK_IDS = ("C1-a", "C1-c", "C2-a", "C2-b", "C2-c", "C3-c", "C3-d", "C3-e")
 

@@ -221,8 +221,8 @@ def test_noise_of_bf16_is_too_much_in_fp32_and_no_discount_in_bf16():
 def test_a_discount_within_the_tolerance_of_each_place_shows_on_average(dtype, discount, noise):
     rng = np.random.default_rng(0)
     predicted = rng.exponential(2.0, 400)
-    honest = ScoreComparison.of(predicted + rng.normal(0, noise, 400), predicted)
-    discounted = ScoreComparison.of(predicted + rng.normal(0, noise, 400) - discount, predicted)
+    honest = ScoreComparison.from_scores(predicted + rng.normal(0, noise, 400), predicted)
+    discounted = ScoreComparison.from_scores(predicted + rng.normal(0, noise, 400) - discount, predicted)
     tolerance = proof.TOLERANCES[dtype].mean_nats
 
     assert discounted.max_diff < proof.TOLERANCES[dtype].place_nats
@@ -238,7 +238,7 @@ def test_in_fp32_a_discount_of_0_005_nats_is_always_seen():
 
 
 def test_the_probability_that_a_forged_share_shows_is_that_of_hitting_one_target():
-    comparison = ScoreComparison.of(np.zeros(400), np.zeros(400))
+    comparison = ScoreComparison.from_scores(np.zeros(400), np.zeros(400))
     assert comparison.probability_of_detection(0.0) == 0
     assert comparison.probability_of_detection(0.01) == pytest.approx(1 - 0.99**400)
 

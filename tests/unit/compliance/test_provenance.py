@@ -17,7 +17,9 @@ from tests.helpers.lineage_files import BUNDLE, CODE, GOLF, SIZES, VAL, write_ru
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
 LAPTOP = loader.load_config(ROOT / "profiles" / "laptop.yaml")
-TTT = TTTPlan.of(dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.lora, LAPTOP.phased)
+TTT = TTTPlan.from_sections(
+    dataclasses.replace(LAPTOP.ttt, chunk_tokens=64, batch_tokens=32), LAPTOP.lora, LAPTOP.phased
+)
 MEMORY = LAPTOP.memory
 PLAN, TRAIN_TIMING, OTHER_TIMING = (
     "artifacts/ttt/plan.json",

@@ -110,5 +110,5 @@ def test_the_parts_of_a_run_follow_from_its_settings(change, part):
 def test_adapters_are_packed_when_the_plan_has_them(method, lora_lr):
     cfg = load_config(ROOT / "profiles/laptop.yaml")
     ttt, phased = dataclasses.replace(cfg.ttt, method=method), dataclasses.replace(cfg.phased, lora_lr=lora_lr)
-    has_lora = TTTPlan.of(ttt, cfg.lora, phased).lora is not None
+    has_lora = TTTPlan.from_sections(ttt, cfg.lora, phased).lora is not None
     assert read_parts(ttt__method=method, phased__lora_lr=lora_lr).has_adapters == has_lora

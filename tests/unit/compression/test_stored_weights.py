@@ -8,7 +8,7 @@ import torch
 
 from golf.compression import low_rank, stored_weights, stored_weights_writer
 from golf.compression.quantized_tensor import QuantizedTensor, dequantize
-from golf.compression.rotation import make_rotation, turn_back
+from golf.compression.rotation import make_rotation, rotate_back
 from golf.compression.stored_weights import LOW_RANK_PREFIX, ROTATION_SEED
 from golf.quantization import codes_io, solver
 from golf.quantization.trellis import Coding
@@ -47,7 +47,7 @@ def test_rotated_and_turned_back_weights_and_output_errors_are_the_same_to_round
     assert torch.equal(rotated["tok_emb.weight"], weights["tok_emb.weight"])
     for name in inputs.keys() - {"tok_emb.weight"}:
         assert (rotated[name] - weights[name]).abs().max() > 0.1
-        torch.testing.assert_close(turn_back(rotated[name], 3), weights[name], atol=1e-6, rtol=0)
+        torch.testing.assert_close(rotate_back(rotated[name], 3), weights[name], atol=1e-6, rtol=0)
         error, h = draw_weights(*weights[name].shape, seed=9).double(), hessians[inputs[name]].double()
         turned = error @ make_rotation(3, error.shape[1])
         actual = ((turned @ rotated_hessians[inputs[name]].double()) * turned).sum()

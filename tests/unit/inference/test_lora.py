@@ -111,7 +111,7 @@ def test_the_forward_pass_with_adapters_is_that_of_their_definition(model, names
         weight.data += 0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
     tokens = torch.from_numpy(STREAM[:25].astype(np.int64))
     expected = reference_logits(model, tokens, adapters.pairs, 2.0)
-    with torch.no_grad(), adapters.applied():
+    with torch.no_grad(), adapters.apply():
         logits = model.logits(model(tokens[None], recurrent=True))[0]
         last = model.logits(model(tokens[None], recurrent=True, last_n=4))[0]
     torch.testing.assert_close(logits.double(), expected, atol=2e-6, rtol=0)
@@ -128,7 +128,7 @@ def test_drawn_adapters_change_nothing(model):
     tokens = torch.from_numpy(STREAM[None, :32].astype(np.int64))
     with torch.no_grad():
         plain = model.logits(model(tokens, recurrent=True))
-        with adapters.applied():
+        with adapters.apply():
             torch.testing.assert_close(model.logits(model(tokens, recurrent=True)), plain, atol=0, rtol=0)
     for (_, name), (down, up) in adapters.pairs.items():
         assert 0.9 / down.shape[1] ** 0.5 < down.abs().max() <= 1 / down.shape[1] ** 0.5, name

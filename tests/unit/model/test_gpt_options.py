@@ -39,7 +39,7 @@ def test_the_gradient_of_two_soft_caps_is_that_of_finite_differences(tiny_model_
     cfg, z = dataclasses.replace(tiny_model_config, asym_softcap=True), torch.linspace(-4, 5, 6, dtype=torch.float64)
 
     def capped(softcaps):
-        softcap = GPT.softcap_of(SimpleNamespace(cfg=cfg, softcaps=softcaps), z)
+        softcap = GPT.get_softcap(SimpleNamespace(cfg=cfg, softcaps=softcaps), z)
         return softcap * torch.tanh(z / softcap)
 
     assert torch.autograd.gradcheck(capped, torch.tensor([3.0, 2.0], dtype=torch.float64, requires_grad=True))
