@@ -92,7 +92,7 @@ class GolfCoder:
 
     def describe_inputs(self, job: Job) -> dict[str, Any]:
         stages = ("quantize", "compress", "evaluate", *(_TRAINING_STAGES if job.minutes is not None else ()))
-        sources: dict[str, Any] = {stage: lineage.source_hashes(stage) for stage in stages}
+        sources: dict[str, Any] = {stage: lineage.hash_sources(stage) for stage in stages}
         sources |= {name: io.sha256_file(ROOT / "benchmarks" / name) for name in ("golf_runs.py", "scoreboard_data.py")}
         runs = self._runs if job.minutes is None else self._runs[:1]
         params = {run.name: io.sha256_file(run.folder / "params.yaml") for run in runs}
@@ -155,7 +155,7 @@ class TextCodecCoder:
         self._data, self._run = data, run
 
     def describe_inputs(self, job: Job) -> dict[str, Any]:
-        sources = lineage.source_hashes("evaluate") | {
+        sources = lineage.hash_sources("evaluate") | {
             str(path.relative_to(ROOT)): io.sha256_file(path)
             for path in sorted((ROOT / "golf/evaluation/text_codec").glob("*.py"))
         }

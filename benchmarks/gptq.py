@@ -65,7 +65,7 @@ def compare(name: str, n_repeats: int) -> dict:
         ours = solver.quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
         seconds["ours"] = min(seconds["ours"], time.perf_counter() - start)
     n_equal = sum(int((ours[n].codes == baseline[n].codes).sum()) for n in inputs)
-    errors = [sum(output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)]
+    errors = [sum(compute_output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)]
     return {
         "shapes": name,
         "tensors": len(inputs),
@@ -87,7 +87,7 @@ def random_problem(n_layers: int, d_model: int, d_kv: int, d_ff: int, vocab_size
         shapes |= {block + "attn.c_k.weight": (d_kv, d_model), block + "attn.c_v.weight": (d_kv, d_model)}
         shapes |= {block + "mlp.fc.weight": (d_ff, d_model), block + "mlp.proj.weight": (d_model, d_ff)}
     weights = {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
-    inputs = {name: quantization_hessians.input_name(name) for name in shapes}
+    inputs = {name: quantization_hessians.get_input_name(name) for name in shapes}
     hessians = {}
     for name, source in inputs.items():
         n_columns = shapes[name][1]
@@ -109,12 +109,12 @@ def baseline_quantize(weights, hessians, inputs) -> dict[str, quantized_tensor.Q
             if is_embed
             else (QUANTIZE_CONFIG.matrix_bits, QUANTIZE_CONFIG.matrix_clip)
         )
-        scales = row_scales.sdclip_scales(weights[name], clip, bits)
+        scales = row_scales.compute_sdclip_scales(weights[name], clip, bits)
         codes = baseline_gptq(
             weights[name],
             hessians[source],
             scales.float(),
-            row_scales.max_code(bits),
+            row_scales.compute_max_code(bits),
             QUANTIZE_CONFIG.damping_frac,
             QUANTIZE_CONFIG.block_size,
         )
@@ -146,7 +146,7 @@ def baseline_gptq(w, h, scales, max_code: int, damping_frac: float, block_size: 
     return codes[:, permutation.argsort()].to(torch.int8)
 
 
-def output_error(w, quantized: quantized_tensor.QuantizedTensor, h) -> float:
+def compute_output_error(w, quantized: quantized_tensor.QuantizedTensor, h) -> float:
     """tr(E H Eᵀ)."""
     e = w - quantized_tensor.dequantize(quantized)
     return float(((e @ h) * e).sum(dtype=torch.float64))

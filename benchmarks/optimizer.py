@@ -111,7 +111,7 @@ class BaselineOptimizer:
     def step(self, number: int) -> None:
         cfg = self.cfg
         torch.nn.utils.clip_grad_norm_(self.parameters, cfg.grad_clip or math.inf)
-        momentum = schedule.muon_momentum(
+        momentum = schedule.compute_muon_momentum(
             number, start=cfg.muon_momentum_start, end=cfg.muon_momentum, warmup_steps=cfg.muon_momentum_warmup_steps
         )
         slots = self.flat_updates.split([matrix.numel() for matrix in self.matrices])

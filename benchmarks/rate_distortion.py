@@ -165,7 +165,7 @@ class MeasuredRun:
         quantized = self._quantize(recipe, setting)
         stored = codes_io.to_storage(quantized, self.artifacts.unquantized)
         others = {name: tensor for name, tensor in stored.items() if not name.endswith(quantized_tensor.CODES_SUFFIX)}
-        bits = sum(report.empirical_entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
+        bits = sum(report.compute_empirical_entropy(pair.codes) * pair.codes.numel() for pair in quantized.values())
         return {
             "bytes": {codec: self._pack(stored, codec) for codec in codecs},
             "bits_per_weight": bits / self.n_weights,

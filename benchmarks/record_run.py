@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     state = args.state or (Path(resume_dir) / "record_run" if resume_dir else None)
     try:
         if state is not None:
-            with lock.file_lock(state / "lock"):
+            with lock.hold_file_lock(state / "lock"):
                 return run_all(args, state, {})
         with tempfile.TemporaryDirectory(prefix="record_run.") as scratch:
             return run_all(args, Path(scratch), WEIGHTS)

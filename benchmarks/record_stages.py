@@ -109,7 +109,7 @@ class ProfileRun:
         facts = {
             "arguments": script.arguments,
             "inputs": {stage: self._results[stage].digest for stage in script.needs},
-            "sources": hash_files(ROOT, source_deps.import_closure(*script.sources, root=ROOT)),
+            "sources": hash_files(ROOT, source_deps.find_import_closure(*script.sources, root=ROOT)),
         }
         name = f"{script.name}-{io.sha256_json(facts)[:16]}"
         done, work = self._state / "scripts" / name, self._state / "work" / name

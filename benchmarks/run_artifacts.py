@@ -46,7 +46,7 @@ def identify_run(folder: Path, *own_sources: str) -> dict[str, str]:
     inputs = ("ema/model", "calibrate/hessians", "calibrate/sensitivity")
     files = [folder / f"{name}.safetensors" for name in inputs]
     files += [folder / f"fetch/{split}/index.json" for split in ("val", "dev")]
-    sources = [*source_deps.import_closure(*_CODE_ROOTS, root=ROOT), *own_sources]
+    sources = [*source_deps.find_import_closure(*_CODE_ROOTS, root=ROOT), *own_sources]
     return {
         "run": io.sha256_json([io.sha256_file(path) for path in files]),
         "code": io.sha256_json([io.sha256_file(ROOT / path) for path in sources]),

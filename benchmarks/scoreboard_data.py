@@ -161,7 +161,7 @@ class ScoreboardData:
         transform = transforms.get_transform(io.read_json(self._root / "manifest.json")["transform"])
         texts = [
             transform.decode_pieces(self.tokenizer.ids_to_bytes(ids))
-            for ids in np.split(stream.tokens, split.document_starts()[1:])
+            for ids in np.split(stream.tokens, split.find_document_starts()[1:])
         ]
         documents = [(text or "").encode() for text in texts]
         if [len(document) for document in documents] != [row["bytes"] for row in split.documents]:

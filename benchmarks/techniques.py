@@ -31,7 +31,7 @@ from golf.compression import code_archive
 from golf.data.sources import text_files
 from golf.data.sources.package_docs import PACKAGES
 from golf.data.tokenizer import Tokenizer
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import GolfError, InputError
 
 SEEDS = (314, 42, 999)
@@ -144,7 +144,7 @@ def make_runners(
 
     fetch: the section of the profile; what it reads is the default text, named after its source.
     """
-    versions = {package: str(installed_version(package)) for package in PACKAGES}
+    versions = {package: str(get_installed_version(package)) for package in PACKAGES}
     runners: dict[str, tuple[StageRunner, dict[str, Any]]] = {}
 
     def add(name: str, path: Path, n_bytes: int, settings: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ def scale_to_steps(steps: int) -> dict[str, Any]:
 
 def weigh_all_code(source: Path) -> int:
     """The bytes of the predictor with every optional module, to the next thousand."""
-    size = len(code_archive.pack(source_deps.import_closure(_PREDICTOR, root=source), source))
+    size = len(code_archive.pack(source_deps.find_import_closure(_PREDICTOR, root=source), source))
     return -(-size // 1000) * 1000
 
 

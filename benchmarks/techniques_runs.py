@@ -134,9 +134,9 @@ class StageRunner:
         """Of the files that can change what the stage writes."""
         if stage not in self._sources:
             files = (
-                source_deps.import_closure(_SCORING, root=self._source, excluded=source_deps.NON_SEMANTIC)
+                source_deps.find_import_closure(_SCORING, root=self._source, excluded=source_deps.NON_SEMANTIC)
                 if stage == SCORE
-                else source_deps.stage_sources(stage, self._source)
+                else source_deps.list_stage_sources(stage, self._source)
             )
             self._sources[stage] = {file: io.sha256_file(self._source / file) for file in files}
         return self._sources[stage]

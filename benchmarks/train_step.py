@@ -128,7 +128,7 @@ class BaselineStep:
 
     def step(self, batch, number: int, recurrent: bool) -> torch.Tensor:
         cfg = self.cfg
-        momentum = schedule.muon_momentum(
+        momentum = schedule.compute_muon_momentum(
             number, start=cfg.muon_momentum_start, end=cfg.muon_momentum, warmup_steps=cfg.muon_momentum_warmup_steps
         )
         return self.reference.step(batch, momentum, recurrent)

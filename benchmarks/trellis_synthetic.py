@@ -64,7 +64,7 @@ def measure_gaussian() -> dict[str, list[float]]:
             **{f"{s} states": trellis_point(x, s) for s in trellis.STATE_COUNTS},
         }.items():
             step = find_uniform_step(x, error)
-            uniform_bits = report.empirical_entropy(torch.from_numpy(np.rint(x / step)).int())
+            uniform_bits = report.compute_empirical_entropy(torch.from_numpy(np.rint(x / step)).int())
             saved.setdefault(name, []).append(uniform_bits - bits)
     for name, values in saved.items():
         print(f"{name:<10} saves " + ", ".join(f"{value:.3f}" for value in values) + " bit a weight")
@@ -86,7 +86,7 @@ def trellis_point(x: np.ndarray, n_states: int) -> tuple[float, float]:
     order = torch.zeros(1, 1, dtype=torch.int64)
     rounder = ColumnRounder(coding, [[len(x)]], torch.ones(1, len(x)), torch.ones(1, 1), None, order)
     codes = rounder(column, 0)
-    bits = report.empirical_entropy(codes.int(), parity_known=True)
+    bits = report.compute_empirical_entropy(codes.int(), parity_known=True)
     return float(((column - codes) / 2).square().mean()), bits
 
 
@@ -106,8 +106,8 @@ def lattice_point(x: np.ndarray, width: int) -> tuple[float, float]:
     for half in range(len(candidates)):
         part = codes_BW[torch.from_numpy(choice == half)]
         share = len(part) / len(codes_BW)
-        first = report.empirical_entropy(part[:, :-1])
-        last = report.empirical_entropy(part[:, -1], parity_known=True)  # the sum is even, so its parity is known
+        first = report.compute_empirical_entropy(part[:, :-1])
+        last = report.compute_empirical_entropy(part[:, -1], parity_known=True)  # the sum is even
         bits += share * ((width - 1) * first + last) / width
     return float(errors.min(axis=0).mean() / width / scale**2), bits
 

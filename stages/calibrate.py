@@ -37,7 +37,7 @@ def main(ctx: DistContext) -> None:
     rows, micro_rows = cfg.batch_tokens // context_length, cfg.micro_batch_tokens // context_length
     progress = Progress("calibrate", cfg.batches, "batch", quiet=not ctx.is_main)
     followup_batches = sensitivity.BACKWARD_COST * (cfg.sensitivity_tokens / cfg.batch_tokens)
-    time_left_s = time_budget.seconds_left(limit_s, TRAIN_TIMING_PATH)
+    time_left_s = time_budget.read_remaining_s(limit_s, TRAIN_TIMING_PATH)
     options = {"progress": progress, "time_left_s": time_left_s, "followup_batches": followup_batches}
     open_train = partial(split_reader.open_split, TRAIN_DIR, model_cfg.vocab_size, hub_root=hub_root)
     with calibration_batches.open_batches(model, cfg, ctx, seed=seed, open_train=open_train) as batches:
@@ -58,7 +58,7 @@ def main(ctx: DistContext) -> None:
         io.save_tensors(TOKENS_PATH, {"windows": windows}, kind=hessians.TOKENS_KIND, meta=metadata)
         sensitivity.save(SENSITIVITY_PATH, sensitivity_by_name, **metadata)
         timing.write_timing_json("calibrate", ctx, train_seconds=forward_s + backward_s)
-    note = hessians.early_stop_note(n_batches, cfg.batches, limit_s)
+    note = hessians.make_early_stop_note(n_batches, cfg.batches, limit_s)
     progress.finish(f"{len(hessian_by_input)} Hessians for {len(inputs)} tensors from {n_tokens:,} tokens{note}")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from golf.artifacts import io, json_records, lineage
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.compression import code_archive, reader, size_budget, writer
 from golf.compression.code_parts import RunParts, list_unused_modules
 from golf.config import loader
@@ -31,7 +31,7 @@ def main() -> None:
     payload = writer.pack(stored, model_cfg, upstream_splits=record["splits_seen"], **options)
     codecs = frozenset(section.codec for section in reader.parse(ARTIFACT_PATH, payload)[0].sections)
     parts = RunParts.from_settings(settings, model_cfg, codecs)
-    code_files = import_closure(PREDICTOR_SOURCE, excluded=list_unused_modules(parts))
+    code_files = find_import_closure(PREDICTOR_SOURCE, excluded=list_unused_modules(parts))
     code = code_archive.pack(code_files)
     bundle = packing.pack_bundle(settings)
     code_bytes = {"predictor": len(code), "bundle": len(bundle)}

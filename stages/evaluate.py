@@ -39,11 +39,11 @@ def main() -> DistContext:
         settings = (TTTPlan.from_sections(*plan), memory_cfg)
         artifact = ArtifactProvenance.from_external(cfg.artifact, PLAN, settings, context_length)
     # The first rank's timer decides; ranks on other machines may have waited for it.
-    timer = EvalTimer(timing.process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
+    timer = EvalTimer(timing.get_process_start_time(), cfg.limit_s if launcher.is_main_process() else None)
     code_path = CODE if is_own and cfg.predictor == evaluation_run.OWN_PREDICTOR else None
     with Sandbox(cfg, code_path=code_path, timer=timer, manifest_path=MANIFEST) as sandbox:
         val_data = ValidationData.open(*VAL_DATA, vocab_size)
-        entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.git_revision())
+        entry = evaluation_log.make_entry(cfg, artifact.plan, val_data.index_sha256, run_record.get_git_revision())
         if launcher.is_main_process():
             evaluation_log.append_entry(LOG, entry)
         run = evaluation_run.run_evaluation(sandbox, artifact, val_data.stream, cfg, context_length)

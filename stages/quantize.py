@@ -13,7 +13,7 @@ from golf.pipeline import runner, timing
 from golf.pipeline.progress import log_line
 from golf.quantization import codes_io, hessians, rate_control, refinement, report, sensitivity
 from golf.quantization.trellis import Coding
-from golf.training import time_budget
+from golf.training.time_budget import read_remaining_s
 
 HESSIANS_PATH = "artifacts/calibrate/hessians.safetensors"
 SENSITIVITY_PATH = "artifacts/calibrate/sensitivity.safetensors"
@@ -44,23 +44,23 @@ def main() -> None:
         repairs = fit_repairs(weights, candidate, cfg.lqer, cfg.lqer_tensors)
         return codes_io.to_storage(candidate, small_tensors | rotation) | repairs
 
-    def packed_size(candidate: dict[str, QuantizedTensor]) -> int:
+    def measure_packed_size(candidate: dict[str, QuantizedTensor]) -> int:
         options = {"codec": codec, "brotli_quality": brotli_quality, "trellis_states": coding.trellis_states}
         return len(writer.pack(store(candidate), model_cfg, upstream_splits=record["splits_seen"], **options))
 
     max_bytes = limit_bytes - code_reserve_bytes - (refinement.RESERVE_BYTES if cfg.refine_steps else 0)
     quantized, base_step = rate_control.quantize_to_budget(
-        weights, hessian_by_input, inputs, cfg, sensitivities, size_fn=packed_size, max_bytes=max_bytes
+        weights, hessian_by_input, inputs, cfg, sensitivities, size_fn=measure_packed_size, max_bytes=max_bytes
     )
     if cfg.refine_steps:
         windows = refinement.load_tokens(TOKENS_PATH, weights_path)
-        time_left_s = time_budget.seconds_left(time_budget.seconds_left(limit_s, TRAIN_TIMING), CALIBRATE_TIMING)
+        time_left_s = read_remaining_s(read_remaining_s(limit_s, TRAIN_TIMING), CALIBRATE_TIMING)
         options = {"steps": cfg.refine_steps, "time_left_s": time_left_s}
         refined = refinement.refine_scalars(weights, quantized, small_tensors, model_cfg, windows, **options)
         quantized, small_tensors = refined.quantized, refined.small_tensors
     codes_io.save(CODES_PATH, store(quantized), model_cfg, trellis_states=coding.trellis_states, lineage=record)
-    io.write_csv(TENSORS_PATH, rows := report.tensor_table(weights, quantized, hessian_by_input, inputs, cfg, coding))
-    io.write_csv(COLUMNS_PATH, report.column_table(quantized, hessian_by_input, inputs, coding))
+    io.write_csv(TENSORS_PATH, rows := report.list_tensors(weights, quantized, hessian_by_input, inputs, cfg, coding))
+    io.write_csv(COLUMNS_PATH, report.list_columns(quantized, hessian_by_input, inputs, coding))
     io.write_json(METRICS_PATH, totals := report.compute_totals(rows, small_tensors, base_step))
     timing.write_timing_json("quantize", train_seconds=refined.seconds if cfg.refine_steps else 0.0)
     log_line("quantize", report.summarize(totals))

@@ -32,7 +32,7 @@ def main(ctx: DistContext) -> DistContext:
     resume_params = model_cfg, resume.strip_resume_settings(train_cfg)
     resume_lineage = lineage.make_lineage("train", inputs, *resume_params, seed=seed, world_size=train_cfg.ranks)
     model = GPT(model_cfg, ctx.attention).init_weights(torch.Generator().manual_seed(seed)).to(ctx.device)
-    run_key = resume.make_run_key(resume_lineage, lineage.artifact_sha256(DEV_DIR))
+    run_key = resume.make_run_key(resume_lineage, lineage.hash_artifact(DEV_DIR))
     with resume.open_run(run_key, train_cfg, ctx) as run:
         ctx = run.ctx
         run_lineage = lineage.make_lineage(

@@ -40,7 +40,7 @@ def check_deps() -> None:
     """Raise GolfError naming each stage whose declared files differ from those it depends on."""
     problems = []
     for stage, declared in parse_declared_deps(DVC_FILE.read_text(encoding="utf-8")).items():
-        required = set(source_deps.stage_sources(stage))
+        required = set(source_deps.list_stage_sources(stage))
         missing, unused = sorted(required - set(declared)), sorted(set(declared) - required)
         if missing or unused:
             problems.append(f"  {stage}: missing {missing}, unused {unused}")
@@ -64,7 +64,7 @@ def write_deps() -> None:
             continue
         out_lines.append(line)
         if line == _DEPS_LINE and stage:
-            out_lines += [f"      - {path}" for path in source_deps.stage_sources(stage)]
+            out_lines += [f"      - {path}" for path in source_deps.list_stage_sources(stage)]
     io.write_bytes(DVC_FILE, ("\n".join(out_lines) + "\n").encode())
 
 

@@ -34,7 +34,7 @@ class HashCache:
     def lookup(self, name: str) -> str | None:
         """Return the sha256 of a file that has not changed since it was hashed; None for any other file."""
         entry = self.entries.get(name)
-        return entry["sha256"] if entry and _file_identity(self._folder / name) == _recorded_identity(entry) else None
+        return entry["sha256"] if entry and _get_file_identity(self._folder / name) == _get_recorded_identity(entry) else None
 
     def get_recorded(self, name: str) -> str | None:
         """Return the recorded sha256 of a file, whether or not the file has changed since."""
@@ -46,24 +46,24 @@ class HashCache:
 
     def put(self, name: str, sha256: str) -> None:
         """Record ``sha256`` for the file as it is now. Raises FileNotFoundError if there is none."""
-        self.entries[name] = {"sha256": sha256} | _stat_identity(os.stat(self._folder / name))
+        self.entries[name] = {"sha256": sha256} | _get_stat_identity(os.stat(self._folder / name))
 
     def save(self) -> None:
         """Write hashes.json."""
         io.write_json(self._folder / _CACHE_FILE, self.entries)
 
 
-def _file_identity(path: Path) -> dict[str, int] | None:
+def _get_file_identity(path: Path) -> dict[str, int] | None:
     """Size, modification time and inode; None if the file does not exist."""
     try:
-        return _stat_identity(os.stat(path))
+        return _get_stat_identity(os.stat(path))
     except FileNotFoundError:
         return None
 
 
-def _stat_identity(stat: os.stat_result) -> dict[str, int]:
+def _get_stat_identity(stat: os.stat_result) -> dict[str, int]:
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
 
 
-def _recorded_identity(entry: dict[str, Any]) -> dict[str, int]:
+def _get_recorded_identity(entry: dict[str, Any]) -> dict[str, int]:
     return {key: entry[key] for key in ("size", "mtime_ns", "inode")}

@@ -46,7 +46,7 @@ Sha256 = Annotated[str, _Sha256Text()]
 
 def write_sealed(path: str | Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object with its digest; a ``digest`` that it already has is replaced."""
-    body = _without_digest(record)
+    body = _drop_digest(record)
     io.write_json(path, body | {_DIGEST: io.sha256_json(body)})
 
 
@@ -56,7 +56,7 @@ def read_sealed(path: str | Path, **types: Any) -> dict[str, Any]:
     Raises ArtifactError naming a missing, mistyped or out-of-range key, or saying that the file was edited.
     """
     record = read_record(path, **types, **{_DIGEST: str})
-    body = _without_digest(record)
+    body = _drop_digest(record)
     if io.sha256_json(body) != record[_DIGEST]:
         raise ArtifactError(path, "does not match its digest: it was edited", io.RERUN_HINT)
     return body
@@ -97,5 +97,5 @@ def _check(type_hint: Any, value: object, key_path: str) -> list[str]:
     return coerce(type_hint, value, key_path)[1]
 
 
-def _without_digest(record: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_digest(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != _DIGEST}

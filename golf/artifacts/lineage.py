@@ -25,12 +25,12 @@ __all__ = [
     "FIELD_TYPES",
     "REPO_ROOT",
     "UNKNOWN_SPLIT",
-    "artifact_sha256",
+    "hash_artifact",
     "hash_parameters",
     "make_lineage",
     "read_lineage",
-    "source_hashes",
-    "upstream_splits",
+    "hash_sources",
+    "list_upstream_splits",
     "validate",
     "with_digest",
 ]
@@ -67,18 +67,18 @@ def make_lineage(
     params: the parameters that influenced the output, config dataclasses or plain values.
     Raises ArtifactError naming an input whose own lineage was edited.
     """
-    seeds = {upstream_seed for path in inputs.values() for upstream_seed in _upstream_seeds(path)}
+    seeds = {upstream_seed for path in inputs.values() for upstream_seed in _list_upstream_seeds(path)}
     splits_seen = sorted(
-        {split for path in inputs.values() for split in upstream_splits(path)}, key=DATA_SPLITS_OR_UNKNOWN.index
+        {split for path in inputs.values() for split in list_upstream_splits(path)}, key=DATA_SPLITS_OR_UNKNOWN.index
     )
     sorted_inputs = sorted(inputs.items())
     return with_digest(
         {
             "stage": stage,
             "inputs": {
-                name: {"path": Path(path).as_posix(), "sha256": artifact_sha256(path)} for name, path in sorted_inputs
+                name: {"path": Path(path).as_posix(), "sha256": hash_artifact(path)} for name, path in sorted_inputs
             },
-            "code": dict(source_hashes(stage)),
+            "code": dict(hash_sources(stage)),
             "parameters": hash_parameters(*params),
             "seed": seed,
             "seeds": sorted(seeds.union([] if seed is None else [seed])),
@@ -103,9 +103,9 @@ def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def source_hashes(stage: str) -> dict[str, str]:
+def hash_sources(stage: str) -> dict[str, str]:
     """Return the sha256 of each source file that can change the stage's outputs, as at this process's first call."""
-    return {file: io.sha256_file(REPO_ROOT / file) for file in source_deps.stage_sources(stage, REPO_ROOT)}
+    return {file: io.sha256_file(REPO_ROOT / file) for file in source_deps.list_stage_sources(stage, REPO_ROOT)}
 
 
 def validate(record: object, path: Path | str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def read_lineage(path: Path | str) -> dict[str, Any] | None:
     if path.suffix == ".golf" and sizes_path.is_file():
         metadata = io.read_json(sizes_path)
         return (
-            _extract_lineage(metadata, sizes_path) if metadata.get("payload_sha256") == artifact_sha256(path) else None
+            _extract_lineage(metadata, sizes_path) if metadata.get("payload_sha256") == hash_artifact(path) else None
         )
     return None
 
@@ -173,7 +173,7 @@ def _extract_lineage(metadata: dict[str, Any], path: Path) -> dict[str, Any] | N
     return record
 
 
-def upstream_splits(path: Path | str) -> list[str]:
+def list_upstream_splits(path: Path | str) -> list[str]:
     """Return the splits that influenced a file: a split folder's own, else the lineage's, ["unknown"] without one."""
     path = Path(path)
     if path.is_dir():
@@ -182,13 +182,13 @@ def upstream_splits(path: Path | str) -> list[str]:
     return [UNKNOWN_SPLIT] if record is None else record["splits_seen"]
 
 
-def _upstream_seeds(path: Path | str) -> list[int]:
+def _list_upstream_seeds(path: Path | str) -> list[int]:
     """The seeds of all stages upstream of a file, the file's own stage included; none without lineage."""
     record = None if Path(path).is_dir() else read_lineage(path)
     return [] if record is None else record["seeds"]
 
 
-def artifact_sha256(path: Path | str) -> str:
+def hash_artifact(path: Path | str) -> str:
     """Return the sha256 of a file; for a split folder, of its index.json, which holds the sha256 of every shard."""
     path = Path(path)
     return io.sha256_file(path / "index.json" if path.is_dir() else path)

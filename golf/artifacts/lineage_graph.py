@@ -17,11 +17,11 @@ from golf.errors import InputError
 __all__ = [
     "FileState",
     "LineageNode",
-    "artifact_root",
+    "find_artifact_root",
     "find_modified_sources",
     "find_underreported_splits",
     "load_graph",
-    "path_from_split",
+    "find_path_from_split",
 ]
 
 FileState = Literal["unchanged", "changed since", "missing"]
@@ -48,7 +48,7 @@ class LineageNode:
         return name if name in lineage.DATA_SPLITS else None
 
     @functools.cached_property
-    def upstream_splits(self) -> frozenset[str]:
+    def list_upstream_splits(self) -> frozenset[str]:
         """The splits that influenced it, according to its own record or to its inputs."""
         own_splits = {self.split} if self.split else {*(self.lineage or {}).get("splits_seen", ())}
         return frozenset(own_splits.union(*(node.upstream_splits for node in self.inputs)))
@@ -62,10 +62,10 @@ def load_graph(path: Path | str) -> LineageNode:
     path = Path(path)
     if not (path.is_file() or (path / "index.json").is_file()):
         raise InputError(f"{path}: not found; name an artifact (restore them with: dvc checkout) or a split folder")
-    return _GraphLoader(artifact_root(path)).load(path.as_posix(), lineage.artifact_sha256(path), path)
+    return _GraphLoader(find_artifact_root(path)).load(path.as_posix(), lineage.hash_artifact(path), path)
 
 
-def artifact_root(path: Path) -> Path:
+def find_artifact_root(path: Path) -> Path:
     """Return the folder that recorded paths are relative to: the parent of the innermost ``artifacts`` above ``path``.
 
     The working directory if there is none.
@@ -97,7 +97,7 @@ class _GraphLoader:
         return LineageNode(path, sha256, "unchanged", record, tuple(input_nodes))
 
 
-def path_from_split(split: str, root: LineageNode) -> list[str]:
+def find_path_from_split(split: str, root: LineageNode) -> list[str]:
     """Return the shortest path by which a split influenced an artifact: from the split's folder to the artifact.
 
     Empty if it did not. If the files in between are missing or have changed, the path starts with the split's name and
@@ -140,10 +140,10 @@ def find_modified_sources(root: LineageNode) -> tuple[list[str], int]:
         (file, digest) for node in _iter_nodes(root) if node.lineage for file, digest in node.lineage["code"].items()
     }
     files = {file for file, _ in recorded}
-    return sorted({file for file, digest in recorded if _source_sha256(file) != digest}), len(files)
+    return sorted({file for file, digest in recorded if _hash_source(file) != digest}), len(files)
 
 
-def _source_sha256(file: str) -> str | None:
+def _hash_source(file: str) -> str | None:
     """sha256 of a file of this checkout; None if it does not exist."""
     path = lineage.REPO_ROOT / file
     return io.sha256_file(path) if path.is_file() else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from golf.errors import InputError
 
-__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "import_closure", "parse_imports", "stage_sources"]
+__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "find_import_closure", "parse_imports", "list_stage_sources"]
 
 NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's outputs, with the reason
     "golf/__init__.py": "holds golf.load alone, which no stage uses",
@@ -47,7 +47,7 @@ WEIGHED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import clo
 }
 
 
-def import_closure(*files: str, root: Path | str = ".", excluded: Collection[str] = ()) -> list[str]:
+def find_import_closure(*files: str, root: Path | str = ".", excluded: Collection[str] = ()) -> list[str]:
     """Return every source file below ``root`` that importing ``files`` reaches, sorted, with ``files`` and packages.
 
     files: paths relative to ``root``, as are the results. excluded: files to leave out, with what only they reach.
@@ -65,15 +65,15 @@ def import_closure(*files: str, root: Path | str = ".", excluded: Collection[str
     return sorted(reached)
 
 
-def stage_sources(stage: str, root: Path | str = ".") -> list[str]:
+def list_stage_sources(stage: str, root: Path | str = ".") -> list[str]:
     """Return the source files that can change a stage's outputs; dvc.yaml lists them, lineage holds their sha256.
 
     These are the import closure of stages/<stage>.py and its EXTRA_ROOTS without NON_SEMANTIC files and package
     __init__ files, and the full import closure of its WEIGHED_ROOTS.
     """
     roots = [f"stages/{stage}.py", *EXTRA_ROOTS.get(stage, ())]
-    semantic = {path for path in import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)}
-    return sorted(semantic | set(import_closure(*WEIGHED_ROOTS.get(stage, ()), root=root)))
+    semantic = {path for path in find_import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)}
+    return sorted(semantic | set(find_import_closure(*WEIGHED_ROOTS.get(stage, ()), root=root)))
 
 
 def _is_package_init(path: str) -> bool:

@@ -38,7 +38,7 @@ class ByteCollector:
         path = _COSTS_DIR / f"bytes_{mode}.safetensors"
         n_bytes = np.array([len(events) - 1 for events in self._events], np.int32)
         costs = ByteCosts(np.concatenate(self._events).astype(np.float32), n_bytes)
-        costs.save(path, mode=mode, ledger=str(ledger_path), ledger_sha256=lineage.artifact_sha256(ledger_path))
+        costs.save(path, mode=mode, ledger=str(ledger_path), ledger_sha256=lineage.hash_artifact(ledger_path))
         return path
 
 
@@ -53,7 +53,7 @@ def render_byte_costs(mode: str) -> str:
     costs, metadata = ByteCosts.load(path)
     ledger_path = Path(str(metadata.get("ledger")))
     sealed, _ = ledger.read(ledger_path)
-    if lineage.artifact_sha256(ledger_path) != metadata.get("ledger_sha256"):
+    if lineage.hash_artifact(ledger_path) != metadata.get("ledger_sha256"):
         raise ArtifactError(
             path, f"was made from another version of {ledger_path}", "run golf prove --all --bytes again"
         )

@@ -139,7 +139,7 @@ def _format_interval(name: str, interval: ConfidenceInterval, missing_reason: st
 def _format_largest_changes(change: PairedDifference, rows: LedgerData) -> list[str]:
     """A table of the documents that changed most."""
     lines = [f"changed most{'document':>12}{'at target':>12}{'bytes':>10}{'bits':>12}{'its bpb':>10}"]
-    for document in (index for index in change.largest_changes(_N_SHOWN_DOCUMENTS) if change.bits[index]):
+    for document in (index for index in change.find_largest_changes(_N_SHOWN_DOCUMENTS) if change.bits[index]):
         bits, n_bytes = change.bits[document], int(change.bytes[document])
         own_bpb = f"{bits / n_bytes:+.4f}" if n_bytes else "no bytes"
         lines.append(

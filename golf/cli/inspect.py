@@ -223,7 +223,7 @@ def _format_quantized(name: str, tensors_by_name: dict[str, torch.Tensor], trell
     col_scales = tensors_by_name.get(name + quantized_tensor.COL_SCALES_SUFFIX)
     max_code = int(codes.int().abs().max())
     parity_known = name + quantized_tensor.CODES_SUFFIX in trellis_names
-    bits = report.empirical_entropy(codes, parity_known=parity_known)
+    bits = report.compute_empirical_entropy(codes, parity_known=parity_known)
     text = f"{bits:5.2f} bits, |code| to {max_code}, row scales {_format_range(row_scales)}"
     text += "" if col_scales is None else f", column scales {_format_range(col_scales)}"
     return f"  {name:<28} {_format_shape(codes):>9} {_format_dtype(codes):<6} {text}"

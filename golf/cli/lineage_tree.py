@@ -27,9 +27,9 @@ def render_tree(path: Path | str) -> str:
         raise InputError(f"{path}: not found; name an artifact (make them with: dvc repro) or a split folder")
     top_node = lineage_graph.load_graph(path)
     _require_whole(path)
-    root = lineage_graph.artifact_root(path)
+    root = lineage_graph.find_artifact_root(path)
     lines = [*_format_node(top_node, root, "", "", set()), ""]
-    if val_chain := lineage_graph.path_from_split(_MARKED_SPLIT, top_node):
+    if val_chain := lineage_graph.find_path_from_split(_MARKED_SPLIT, top_node):
         lines += _wrap(f"{_MARKED_SPLIT} is upstream:", " -> ".join(val_chain).split(" "))
     lines += [
         f"{artifact}: its lineage omits a split of its inputs"

@@ -11,7 +11,7 @@ from golf.cli.commands import artifacts, bundle, campaigns, last_run, machine, m
 from golf.cli.commands.outcomes import ReportFailedError, UsageError
 from golf.cli.preflight import command as preflight
 from golf.cli.report import command as report
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import GolfError
 from golf.pipeline import missing_outputs, os_errors, text_streams
 
@@ -112,7 +112,7 @@ class _VersionAction(argparse.Action):
 
 def format_version() -> str:
     """Return ``golf``, the version of the installed package and, in a Git checkout of golf, its commit."""
-    version = installed_version("golf") or "(not installed)"
+    version = get_installed_version("golf") or "(not installed)"
     checkout = Path(__file__).parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
     if not (checkout / ".git").exists():

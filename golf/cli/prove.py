@@ -19,7 +19,7 @@ from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger, scoring_loop
 from golf.evaluation.chunks import list_chunk_ends
@@ -118,7 +118,7 @@ def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: Evalu
     recorded = {name: entry["sha256"] for name, entry in record["inputs"].items()} | meta["sha256"]
     files = {"artifact": paths.artifact, "plan": paths.plan, "code": paths.code, "val": _FETCH_DIR / "val"}
     for name, path in files.items():
-        expected, actual = recorded.get(name), lineage.artifact_sha256(path)
+        expected, actual = recorded.get(name), lineage.hash_artifact(path)
         if expected not in (None, actual):
             hint = "restore the split" if name == "val" else f"give the {name} of the same evaluation (--{name})"
             raise InputError(f"{path}: is {actual[:12]}, but {paths.ledger} was made with {expected[:12]}; {hint}")
@@ -146,8 +146,8 @@ def _require_same_rows(stream: EvalStream, chunk_ends: list[int], sealed: Ledger
 
 def _make_log_entry(cfg: EvaluateConfig, plan: dict[str, Any], sealed: LedgerData) -> dict[str, Any]:
     """The entry of a proof, without its result."""
-    val_sha256 = lineage.artifact_sha256(_FETCH_DIR / "val")
-    entry = evaluation_log.make_entry(cfg, plan, val_sha256, run_record.git_revision())
+    val_sha256 = lineage.hash_artifact(_FETCH_DIR / "val")
+    entry = evaluation_log.make_entry(cfg, plan, val_sha256, run_record.get_git_revision())
     return entry | {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb}
 
 
@@ -173,7 +173,7 @@ def _find_differences(ledger_path: Path, record: dict[str, Any], ctx: DistContex
         return [*differences, f"the evaluation's machine is unknown ({run_path} is missing)"]
     run = json_records.read_record(run_path, hardware=str, packages=dict)
     recorded = {"hardware": run["hardware"], "torch": run["packages"].get("torch")}
-    current = {"hardware": timing.describe_hardware(ctx), "torch": installed_version("torch")}
+    current = {"hardware": timing.describe_hardware(ctx), "torch": get_installed_version("torch")}
     return differences + [
         f"{key} {recorded[key]} there, {value} here" for key, value in current.items() if value != recorded[key]
     ]

@@ -104,7 +104,7 @@ def format_stale_warning(path: Path | str = verdict.VERDICT_PATH) -> str:
     artifact, evaluated_sha256 = Path(loader.load_config().evaluate.artifact), io.read_json(path).get("artifact_sha256")
     if not isinstance(evaluated_sha256, str) or not artifact.is_file():
         return ""
-    current_sha256 = lineage.artifact_sha256(artifact)
+    current_sha256 = lineage.hash_artifact(artifact)
     if current_sha256 == evaluated_sha256:
         return ""
     digests = f"{artifact} is now {current_sha256[:12]}, the verdict is for {evaluated_sha256[:12]}"

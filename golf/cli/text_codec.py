@@ -124,7 +124,7 @@ def _read_claimed_bits(artifact: Path, mode: str, n_targets: int) -> float | Non
         return None
     data, meta = ledger.read(path)
     inputs = meta.get("lineage", {}).get("inputs", {})
-    is_same = inputs.get("artifact", {}).get("sha256") == lineage.artifact_sha256(artifact)
+    is_same = inputs.get("artifact", {}).get("sha256") == lineage.hash_artifact(artifact)
     return float(data.nll.sum(dtype=np.float64) / np.log(2)) if is_same and len(data.nll) == n_targets else None
 
 

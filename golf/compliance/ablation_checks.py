@@ -40,7 +40,7 @@ def _check_document_independence(result: AblationResult, context: EvaluationCont
     if context.run.session.info["documents"] != _INDEPENDENT:
         note = "the predictor does not declare documents independent; windows over their ends are merged (#1493)"
         return Outcome(NOT_RUN, measured, "", note)
-    limit = _tolerance(context)
+    limit = _get_tolerance(context)
     note = "a document's scores depend on the one before"
     return pass_or_fail(result.document_diff <= limit, measured, f"{limit:g}", note)
 
@@ -48,7 +48,7 @@ def _check_document_independence(result: AblationResult, context: EvaluationCont
 @check("C3-c", "an update changes later scores alone", required=True, essential=True)
 @_requires_ablations
 def _check_update_causality(result: AblationResult, context: EvaluationContext) -> Outcome:
-    limit = _tolerance(context)
+    limit = _get_tolerance(context)
     measured = f"{result.diff_before:.1e} nats before the update left out, {result.diff_after:.1e} after it"
     note = "an update changes scores that were made before it"
     return pass_or_fail(result.diff_before <= limit, measured, f"{limit:g} before", note)
@@ -70,6 +70,6 @@ def _check_no_updates(result: AblationResult, _context: EvaluationContext) -> Ou
     return pass_or_fail(result.fixed_diff <= _EXACT_TOL_NATS, measured, f"{_EXACT_TOL_NATS:g}", note)
 
 
-def _tolerance(context: EvaluationContext) -> float:
+def _get_tolerance(context: EvaluationContext) -> float:
     """Exact on a CPU. On a GPU backward passes add up in any order, so passes with updates differ by rounding."""
     return _EXACT_TOL_NATS if context.run.session.ctx.device.type == "cpu" else TOLERANCES[context.cfg.dtype].place_nats

@@ -13,7 +13,7 @@ import numpy as np
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.inference.interface import ScoredChunk
 
-__all__ = ["N_SLICE_CHUNKS", "AblationResult", "ProbeSlice", "max_abs_diff", "run_ablations"]
+__all__ = ["N_SLICE_CHUNKS", "AblationResult", "ProbeSlice", "compute_max_abs_diff", "run_ablations"]
 
 N_SLICE_CHUNKS = 3
 
@@ -80,12 +80,12 @@ def run_ablations(
     )
     second_update = 2 * probe_slice.chunk_tokens
     return AblationResult(
-        diff_before=max_abs_diff(full_nll[:second_update], without_second_update[:second_update]),
-        diff_after=max_abs_diff(full_nll[second_update:], without_second_update[second_update:]),
+        diff_before=compute_max_abs_diff(full_nll[:second_update], without_second_update[:second_update]),
+        diff_after=compute_max_abs_diff(full_nll[second_update:], without_second_update[second_update:]),
         state_hash=state_hash,
         counted_state_hash=counted_state_hash,
-        fixed_diff=max(max_abs_diff(without_updates, without_ttt), max_abs_diff(without_updates[:1], model_alone[:1])),
-        learned_diff=max_abs_diff(full_nll, without_updates),
+        fixed_diff=max(compute_max_abs_diff(without_updates, without_ttt), compute_max_abs_diff(without_updates[:1], model_alone[:1])),
+        learned_diff=compute_max_abs_diff(full_nll, without_updates),
         document_diff=_measure_document_dependence(session, probe_slice, settings, full_nll),
     )
 
@@ -120,10 +120,10 @@ def _measure_document_dependence(
     if (changed_tokens == probe_slice.tokens).all() or second_start == len(full_nll):
         return None
     changed_nll = _score_slice(session, ProbeSlice(changed_tokens, probe_slice.chunk_tokens), settings)
-    return max_abs_diff(changed_nll[second_start:], full_nll[second_start:])
+    return compute_max_abs_diff(changed_nll[second_start:], full_nll[second_start:])
 
 
-def max_abs_diff(a: np.ndarray, b: np.ndarray) -> float:
+def compute_max_abs_diff(a: np.ndarray, b: np.ndarray) -> float:
     """Return the largest difference of two arrays of scores: 0 where they are equal, infinite where one is NaN."""
     unequal = a != b
     diffs = np.abs(a[unequal].astype(np.float64) - b[unequal].astype(np.float64))

@@ -65,7 +65,7 @@ class ValidationData:
         return cls(
             split,
             EvalStream.from_split(split, tokenizer),
-            lineage.artifact_sha256(val_dir),
+            lineage.hash_artifact(val_dir),
             check_roundtrip(split, tokenizer, manifest["transform"]),
             split_reader.read_index(Path(train_index_path).parent),
             split_reader.read_index(Path(dev_index_path).parent),

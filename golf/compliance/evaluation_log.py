@@ -65,7 +65,7 @@ def make_entry(
     """
     return {
         "kind": EVALUATION,
-        "artifact": lineage.artifact_sha256(cfg.artifact),
+        "artifact": lineage.hash_artifact(cfg.artifact),
         "predictor": cfg.predictor,
         "plan": io.sha256_json(plan) if cfg.headline == "ttt" else None,
         "val": val_sha256,
@@ -83,19 +83,19 @@ def append_entry(path: str | Path, entry: dict[str, Any]) -> None:
     A log whose chain is broken is continued and stays broken, so that the run is not lost.
     Raises ValueError when the entry has other keys or types than an entry must have.
     """
-    if problem := _schema_error(entry, _ENTRY_TYPES):
+    if problem := _find_schema_error(entry, _ENTRY_TYPES):
         raise ValueError(f"evaluation log entry: {problem}")
     path = Path(path)
     old_content = path.read_bytes() if path.is_file() else b""
     if old_content and not old_content.endswith(b"\n"):
         old_content += b"\n"
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    body = {"time": now, **entry, "previous": _previous_hash(old_content.splitlines())}
+    body = {"time": now, **entry, "previous": _get_previous_hash(old_content.splitlines())}
     line = json.dumps(body | {"hash": io.sha256_json(body)}, allow_nan=False)
     io.write_bytes(path, old_content + line.encode() + b"\n")
 
 
-def _previous_hash(lines: list[bytes]) -> str | None:
+def _get_previous_hash(lines: list[bytes]) -> str | None:
     """``previous`` of the line that follows ``lines``."""
     return hashlib.sha256(lines[-1]).hexdigest() if lines else None
 
@@ -116,11 +116,11 @@ def read_entries(path: str | Path) -> list[dict[str, Any]]:
             raise ArtifactError(path, f"line {number + 1} is not JSON", _RESTORE_HINT) from None
         entry = _rename_old_key(entry)
         is_hashed = is_hashed or (isinstance(entry, dict) and not entry.keys().isdisjoint(_NEW_KEYS))
-        if problem := _schema_error(entry, _ENTRY_TYPES | _ADDED_TYPES if is_hashed else _OLD_TYPES):
+        if problem := _find_schema_error(entry, _ENTRY_TYPES | _ADDED_TYPES if is_hashed else _OLD_TYPES):
             raise ArtifactError(path, f"line {number + 1}: {problem}", _RESTORE_HINT)
         if is_hashed and entry.pop("hash") != io.sha256_json(entry):
             raise ArtifactError(path, f"line {number + 1} does not match its own hash: it was edited", _RESTORE_HINT)
-        if entry["previous"] != _previous_hash(lines[:number]):
+        if entry["previous"] != _get_previous_hash(lines[:number]):
             problem = f"line {number + 1} does not follow the one before: a line was edited, moved or removed"
             raise ArtifactError(path, problem, _RESTORE_HINT)
         entries.append({"kind": EVALUATION, "verdict_sha256": None} | entry)
@@ -133,7 +133,7 @@ def _rename_old_key(entry: Any) -> Any:
     return {"predictor" if key == _OLD_PREDICTOR_KEY else key: value for key, value in entry.items()}
 
 
-def _schema_error(entry: Any, types: dict[str, Any]) -> str | None:
+def _find_schema_error(entry: Any, types: dict[str, Any]) -> str | None:
     if not isinstance(entry, dict) or entry.keys() != types.keys():
         return f"must hold {', '.join(types)}, got {sorted(entry) if isinstance(entry, dict) else entry!r}"
     return next(iter(json_records.find_type_errors(entry, types)), None)

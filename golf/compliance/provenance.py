@@ -45,7 +45,7 @@ class Origin:
             return cls((*header_splits, lineage.UNKNOWN_SPLIT))
         return cls(
             tuple(sorted(root_node.upstream_splits, key=lineage.DATA_SPLITS_OR_UNKNOWN.index)),
-            tuple(lineage_graph.path_from_split("val", root_node)),
+            tuple(lineage_graph.find_path_from_split("val", root_node)),
             tuple(root_node.lineage["seeds"]),
             tuple(lineage_graph.find_underreported_splits(root_node)),
         )
@@ -125,7 +125,7 @@ def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> Non
     for kind, path in files.items():
         if not Path(path).is_file():
             raise ArtifactError(path, "not found", io.RERUN_HINT)
-        if lineage.artifact_sha256(path) != recorded[f"{kind}_sha256"]:
+        if lineage.hash_artifact(path) != recorded[f"{kind}_sha256"]:
             problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
             raise ArtifactError(path, problem, "run compress again")
 

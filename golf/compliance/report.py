@@ -14,14 +14,14 @@ _MAX_CELL_CHARS, _MAX_NOTE_CHARS = 1_000, 4_000  # shown of one; names from outs
 
 def render_results(results: list[CheckResult], show_all: bool) -> list[str]:
     """Render a row for each result; without ``show_all``, those that pass are summarized by their ids first."""
-    lines = [] if show_all else _pass_summary(results)
+    lines = [] if show_all else _summarize_passes(results)
     for result in results:
         if show_all or result.status != PASS:
             lines += render_row(result.check, result.status, result.measured, result.limit, result.note)
     return lines
 
 
-def _pass_summary(results: list[CheckResult]) -> list[str]:
+def _summarize_passes(results: list[CheckResult]) -> list[str]:
     """The ids of checks that pass, grouped by condition: ``C1-a b e, M-a``."""
     names = [result.check for result in results if result.status == PASS]
     groups = itertools.groupby(names, lambda name: name.rpartition("-")[0] or name)
@@ -35,7 +35,7 @@ def render_row(check: str, status: str, measured: str, limit: str, note: str = "
     check, status, measured, limit = (_cut(cell, _MAX_CELL_CHARS) for cell in (check, status, measured, limit))
     note = _cut(note, _MAX_NOTE_CHARS)
     lines = itertools.zip_longest(*_wrap_cells(status, check, measured, limit), fillvalue="")
-    row_lines = ["".join(cell.ljust(width) for cell, width in zip(row, _column_widths(), strict=True)) for row in lines]
+    row_lines = ["".join(cell.ljust(width) for cell, width in zip(row, _measure_columns(), strict=True)) for row in lines]
     indent = " " * _FIXED_COLUMN_WIDTHS[0]
     note_lines = textwrap.wrap(replace_unprintable(note), LINE_WIDTH, initial_indent=indent, subsequent_indent=indent)
     return [line.rstrip() for line in row_lines + note_lines]
@@ -50,11 +50,11 @@ def _cut(text: str, max_chars: int) -> str:
 def _wrap_cells(*texts: str) -> list[list[str]]:
     return [
         textwrap.wrap(replace_unprintable(cell), width - 1) or [""]
-        for cell, width in zip(texts, _column_widths(), strict=True)
+        for cell, width in zip(texts, _measure_columns(), strict=True)
     ]
 
 
-def _column_widths() -> tuple[int, ...]:
+def _measure_columns() -> tuple[int, ...]:
     return (*_FIXED_COLUMN_WIDTHS, LINE_WIDTH - sum(_FIXED_COLUMN_WIDTHS))
 
 

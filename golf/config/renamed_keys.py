@@ -81,13 +81,13 @@ def explain_renames(problems: list[str], raw: object) -> list[str]:
     explained: dict[str, str] = {}  # dotted key -> the problem that replaces all others of this key
     for old_key, new_key in RENAMED_KEYS.items():
         if _has_key(raw, old_key):
-            value_hint = _value_hint(raw, old_key, new_key)
+            value_hint = _make_value_hint(raw, old_key, new_key)
             value_note = f"; its value {value_hint}" if value_hint else ""
             explained[old_key] = f"{old_key}: renamed to {new_key}{value_note}"
             if not _has_key(raw, new_key):
                 explained[new_key] = ""  # "missing" would repeat the rename
     for key in _RENAMED_VALUES:
-        if value_hint := _value_hint(raw, key, key):
+        if value_hint := _make_value_hint(raw, key, key):
             explained[key] = f"{key}: the value {value_hint}"
     kept = [problem for problem in problems if problem.partition(":")[0] not in explained]
     return [*(problem for problem in explained.values() if problem), *kept]
@@ -98,7 +98,7 @@ def _has_key(raw: object, dotted: str) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get(section), dict) and key in raw[section]
 
 
-def _value_hint(raw: object, key: str, new_key: str) -> str:
+def _make_value_hint(raw: object, key: str, new_key: str) -> str:
     """``column is now row_column`` if the value of ``key`` has a new name; else empty."""
     section, name = key.split(".")
     value = raw[section][name] if isinstance(raw, dict) and _has_key(raw, key) else None

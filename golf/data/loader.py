@@ -21,13 +21,13 @@ from golf.data.shard_file import ShardReader
 from golf.data.split_reader import TokenSplit
 from golf.errors import InputError
 
-__all__ = ["TokenLoader", "count_phases", "epoch_windows", "make_fixed_windows", "min_windows"]
+__all__ = ["TokenLoader", "count_phases", "draw_epoch_windows", "make_fixed_windows", "count_min_windows"]
 
 _Position = tuple[int, int]  # epoch, batch
 _Item = tuple[_Position, torch.Tensor] | BaseException  # a batch with its position, or the thread's error
 
 
-def epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int) -> np.ndarray:
+def draw_epoch_windows(seed: int, epoch: int, lengths: list[int], context_length: int) -> np.ndarray:
     """Return int64 [n, 2]: (shard, first token) of the epoch's windows, in the order they are drawn.
 
     A window has context_length + 1 tokens. Windows start context_length tokens apart, so each token is an input at most
@@ -47,7 +47,7 @@ def count_phases(length: int, context_length: int) -> int:
     return max(1, min(context_length, length - context_length))
 
 
-def min_windows(lengths: list[int], context_length: int) -> int:
+def count_min_windows(lengths: list[int], context_length: int) -> int:
     """Return the smallest number of windows that an epoch can have, over all phases."""
     return sum(
         max(0, -(-(length - context_length - count_phases(length, context_length) + 1) // context_length))
@@ -75,7 +75,7 @@ def _iter_batches(
     epoch, batch = position
     while True:
         if document_order is None:
-            order = epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
+            order = draw_epoch_windows(seed, epoch, [len(shard) for shard in shards], context_length)
             read: Callable[[Any], np.ndarray] = functools.partial(_read_window, shards, context_length)
         else:
             n_phases = count_phases(document_order.n_tokens, context_length)
@@ -133,7 +133,7 @@ class TokenLoader:
         """Raise InputError when the split has too few windows of this length for one batch."""
         rows, split = self._batch_tokens // context_length, self._split
         lengths = [len(shard) for shard in split.shards]
-        n_windows = min_windows([sum(lengths)] if self._document_order else lengths, context_length)
+        n_windows = count_min_windows([sum(lengths)] if self._document_order else lengths, context_length)
         if n_windows < rows:
             raise InputError(
                 f"{self._param_name}: {self._batch_tokens:,} tokens are {rows} windows of {context_length}; "

@@ -46,7 +46,7 @@ class WindowMatcher:
         self._table = np.zeros(1 << (self._slot_bits - 3), dtype=np.uint8)
         for block in np.array_split(self._hashes, len(self._hashes) // _BLOCK_BYTES + 1):
             slots = self._hash_slots(block)
-            np.bitwise_or.at(self._table, slots >> np.uint64(3), _slot_masks(slots))
+            np.bitwise_or.at(self._table, slots >> np.uint64(3), _make_slot_masks(slots))
 
     def _hash_slots(self, hashes: np.ndarray) -> np.ndarray:
         """uint64: the bit of the table that belongs to each hash."""
@@ -59,7 +59,7 @@ class WindowMatcher:
         for block in _iter_blocks(texts):
             hashes = _hash_windows(block)
             slots = self._hash_slots(hashes)
-            candidates = np.flatnonzero(self._table[slots >> np.uint64(3)] & _slot_masks(slots))
+            candidates = np.flatnonzero(self._table[slots >> np.uint64(3)] & _make_slot_masks(slots))
             entries = np.minimum(np.searchsorted(self._hashes, hashes[candidates]), len(self._hashes) - 1)
             is_new = (self._hashes[entries] == hashes[candidates]) & ~self._found[entries]
             entries, first = np.unique(entries[is_new], return_index=True)
@@ -152,7 +152,7 @@ def _to_array(data: bytes) -> np.ndarray:
     return np.frombuffer(data, dtype=np.uint8)
 
 
-def _slot_masks(slots: np.ndarray) -> np.ndarray:
+def _make_slot_masks(slots: np.ndarray) -> np.ndarray:
     """uint8: the bit of each slot within its byte of the table."""
     return np.uint8(1) << (slots & np.uint64(7)).astype(np.uint8)
 

@@ -46,7 +46,7 @@ def check_roundtrip(split: TokenSplit, tokenizer: Tokenizer, transform_name: str
     """
     transform = transforms.get_transform(transform_name)
     stream = EvalStream.from_split(split, tokenizer)
-    starts = split.document_starts()
+    starts = split.find_document_starts()
     texts = [transform.decode_pieces(tokenizer.ids_to_bytes(ids)) for ids in np.split(stream.tokens, starts[1:])]
     token_bytes = np.add.reduceat(np.concatenate([[0], stream.target_bytes]), starts)
     text_bytes = np.array([len((text or "").encode()) for text in texts])

@@ -84,7 +84,7 @@ class TokenSplit:
     shards: Sequence[np.ndarray | ShardReader]
     token_bytes: Sequence[np.ndarray | ShardReader] | None = None
 
-    def document_starts(self) -> np.ndarray:
+    def find_document_starts(self) -> np.ndarray:
         """Return int64 [documents]: the position of each listed document's BOS in ``read_tokens()``."""
         lengths = np.array([row["tokens"] for row in self.documents], dtype=np.int64)
         return np.cumsum(lengths) - lengths
@@ -261,7 +261,7 @@ def _open_checked_shard(
 
 def _require_bos(path: Path, split: TokenSplit) -> None:
     """Every listed document starts with BOS, and so does the split. Reads only the first token of each document."""
-    starts = split.document_starts() if split.documents else np.zeros(1, dtype=np.int64)
+    starts = split.find_document_starts() if split.documents else np.zeros(1, dtype=np.int64)
     ends = np.cumsum([len(shard) for shard in split.shards])
     shard_numbers = np.searchsorted(ends, starts, side="right")
     for shard_number, start in zip(shard_numbers, starts, strict=True):
@@ -271,7 +271,7 @@ def _require_bos(path: Path, split: TokenSplit) -> None:
 
 def _require_sidecar_bytes(path: Path, split: TokenSplit, token_bytes: np.ndarray) -> None:
     """The sidecar gives each document the bytes that the index says it has, and none of them to its BOS."""
-    starts = split.document_starts()
+    starts = split.find_document_starts()
     document_bytes = np.add.reduceat(token_bytes, starts, dtype=np.int64)
     for number, (n_bytes, row) in enumerate(zip(document_bytes, split.documents, strict=True)):
         if n_bytes != row["bytes"]:

@@ -13,7 +13,7 @@ from golf.data.overlap import Range
 from golf.data.shard_file import write_shard
 from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE
 
-__all__ = ["EncodedDocument", "rechunk", "shard_name", "sidecar_name", "write_split"]
+__all__ = ["EncodedDocument", "rechunk", "make_shard_name", "make_sidecar_name", "write_split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def write_split(
         staging_dir = work_dir / folder.name
         staging_dir.mkdir()
         for number, columns in enumerate(rechunk(_record_rows(documents, rows), shard_tokens)):
-            file_names = (shard_name(split_name, number), sidecar_name(split_name, number))
+            file_names = (make_shard_name(split_name, number), make_sidecar_name(split_name, number))
             for entries, file_name, column in zip((shards, sidecar), file_names, columns.T, strict=False):
                 sha256 = write_shard(staging_dir / file_name, column)
                 entries.append({"file": file_name, "tokens": len(column), "sha256": sha256})
@@ -86,11 +86,11 @@ def write_split(
     return index
 
 
-def shard_name(split_name: str, number: int) -> str:
+def make_shard_name(split_name: str, number: int) -> str:
     return f"{split_name}_{number:06d}.bin"
 
 
-def sidecar_name(split_name: str, number: int) -> str:
+def make_sidecar_name(split_name: str, number: int) -> str:
     return f"{split_name}_bytes_{number:06d}.bin"
 
 

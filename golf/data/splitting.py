@@ -166,16 +166,16 @@ def require_disjoint(splits: dict[str, list[Document]]) -> None:
 
 def sha256_text(text: str) -> str:
     """Return the sha256 of the text's UTF-8."""
-    return _sha256_parts(text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS))
+    return _hash_parts(text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS))
 
 
 def sha256_casefolded_text(text: str) -> str:
     """Return the sha256 of the casefolded text's UTF-8. Each character is folded without regard to its neighbors."""
     parts = (text[start : start + _PART_CHARS] for start in range(0, len(text), _PART_CHARS))
-    return _sha256_parts(normalize.casefold(part) for part in parts)
+    return _hash_parts(normalize.casefold(part) for part in parts)
 
 
-def _sha256_parts(parts: Iterable[str]) -> str:
+def _hash_parts(parts: Iterable[str]) -> str:
     hasher = hashlib.sha256()
     for part in parts:
         hasher.update(part.encode("utf-8"))

@@ -21,7 +21,7 @@ from golf.errors import GolfError, InputError
 if TYPE_CHECKING:
     from torch.distributed import PrefixStore
 
-__all__ = ["check_same_inputs", "check_same_setup", "compare_across_ranks", "short_sha256"]
+__all__ = ["check_same_inputs", "check_same_setup", "compare_across_ranks", "compute_short_sha256"]
 
 _RENDEZVOUS_TIMEOUT_S = 120  # ranks start together, but the slowest has to import torch
 _MAX_DIFFERENCES_SHOWN = 3  # in one message
@@ -33,7 +33,7 @@ def check_same_setup(stage: str) -> None:
         return
     import torch
 
-    source_hashes = {file: sha256[:12] for file, sha256 in lineage.source_hashes(stage).items()}
+    source_hashes = {file: sha256[:12] for file, sha256 in lineage.hash_sources(stage).items()}
     probe_seed_hash = hashlib.sha256(os.environ.get(PROBE_SEED_ENV, "").encode()).hexdigest()[:12]
     other_facts = {"torch": torch.__version__, f"sha256 of {PROBE_SEED_ENV}": probe_seed_hash}
     params = _flatten(dataclasses.asdict(loader.load_config()))
@@ -43,7 +43,7 @@ def check_same_setup(stage: str) -> None:
 def check_same_inputs(stage: str, *paths: str | Path) -> None:
     """Raise InputError, on every rank, when a file or split folder of ``paths`` differs or is missing on some rank."""
     if _is_multi_node():
-        compare_across_ranks(stage, "inputs", {str(path): short_sha256(path) for path in paths})
+        compare_across_ranks(stage, "inputs", {str(path): compute_short_sha256(path) for path in paths})
 
 
 def _is_multi_node() -> bool:
@@ -68,7 +68,7 @@ def compare_across_ranks(stage: str, topic: str, facts: dict[str, Any]) -> None:
         records = [json.loads(payload) for payload in prefix_store.multi_get([str(item) for item in range(world_size)])]
     except dist.DistError:
         raise GolfError(
-            f"{_missing_ranks(prefix_store, world_size)} did not answer within {_RENDEZVOUS_TIMEOUT_S} s, or has "
+            f"{_find_missing_ranks(prefix_store, world_size)} did not answer within {_RENDEZVOUS_TIMEOUT_S} s, or has "
             f"stopped; see the terminal of its machine"
         ) from None
     mismatches = _find_differences([record["facts"] for record in records], [record["host"] for record in records])
@@ -82,7 +82,7 @@ def compare_across_ranks(stage: str, topic: str, facts: dict[str, Any]) -> None:
         )
 
 
-def _missing_ranks(prefix_store: "PrefixStore", world_size: int) -> str:
+def _find_missing_ranks(prefix_store: "PrefixStore", world_size: int) -> str:
     """Name the ranks that have not reported; the first machine when its store is gone too."""
     import torch.distributed as dist
 
@@ -112,9 +112,9 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flattened
 
 
-def short_sha256(path: str | Path) -> str:
+def compute_short_sha256(path: str | Path) -> str:
     """Return the start of the sha256 of a file, or of a split folder's index; "not found" when it is missing."""
     try:
-        return lineage.artifact_sha256(path)[:12]
+        return lineage.hash_artifact(path)[:12]
     except FileNotFoundError:
         return "not found"

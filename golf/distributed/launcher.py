@@ -26,7 +26,7 @@ __all__ = [
     "find_first_failure",
     "is_main_process",
     "launch_ranks",
-    "local_world_size",
+    "get_local_world_size",
     "log",
     "make_launch_config",
     "report_fatal",
@@ -149,9 +149,9 @@ def find_first_failure(failures: "dict[int, ProcessFailure]") -> "tuple[int, Pro
     return min(candidates.items(), key=lambda item: (not is_by_signal(item[1]), item[1].timestamp))
 
 
-def local_world_size(stage: str, world_size: int) -> int:
+def get_local_world_size(stage: str, world_size: int) -> int:
     """Return how many of the ranks this machine runs. Raises GolfError when they don't divide among the machines."""
-    n_nodes, _ = _node_count_and_rank()
+    n_nodes, _ = _get_node_count_and_rank()
     if world_size % n_nodes:
         raise GolfError(
             f"{stage}.ranks: {world_size} is not a multiple of {_N_NODES_ENV}={n_nodes} machines; "
@@ -166,8 +166,8 @@ def make_launch_config(stage: str, world_size: int) -> dict[str, Any]:
     On several machines rank 0 runs on the first one: the rendezvous is static, because torch's c10d rendezvous orders
     machines by host name. Raises GolfError naming the environment variable that is missing or malformed.
     """
-    n_nodes, node_rank = _node_count_and_rank()
-    size_kwargs = {"min_nodes": n_nodes, "max_nodes": n_nodes, "nproc_per_node": local_world_size(stage, world_size)}
+    n_nodes, node_rank = _get_node_count_and_rank()
+    size_kwargs = {"min_nodes": n_nodes, "max_nodes": n_nodes, "nproc_per_node": get_local_world_size(stage, world_size)}
     if n_nodes == 1:
         return size_kwargs | {
             "rdzv_backend": "c10d",
@@ -187,7 +187,7 @@ def make_launch_config(stage: str, world_size: int) -> dict[str, Any]:
     }
 
 
-def _node_count_and_rank() -> tuple[int, int]:
+def _get_node_count_and_rank() -> tuple[int, int]:
     """Return how many machines share the ranks, and which one this is. Raises GolfError when they are malformed."""
     values = [os.environ.get(_N_NODES_ENV, "1"), os.environ.get(_NODE_RANK_ENV, "0")]
     if not all(value.isdecimal() for value in values) or not int(values[1]) < int(values[0]):

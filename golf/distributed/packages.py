@@ -2,10 +2,10 @@
 
 from importlib import metadata
 
-__all__ = ["installed_version"]
+__all__ = ["get_installed_version"]
 
 
-def installed_version(package: str) -> str | None:
+def get_installed_version(package: str) -> str | None:
     """Return the version of a package, read from its metadata without importing it; None when it is not installed."""
     try:
         return metadata.version(package)

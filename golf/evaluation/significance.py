@@ -30,9 +30,9 @@ __all__ = [
     "compute_welch_interval",
     "estimate_ratio",
     "find_text_mismatch",
-    "paired_test",
+    "run_paired_test",
     "summarize",
-    "welch_test",
+    "run_welch_test",
 ]
 
 CONFIDENCE_LEVEL = 0.95
@@ -79,7 +79,7 @@ class PairedDifference:
         """The fraction of the text's bytes that lie in such documents."""
         return float(self.bytes[self.bits < 0].sum() / self.bytes.sum())
 
-    def largest_changes(self, count: int) -> list[int]:
+    def find_largest_changes(self, count: int) -> list[int]:
         """Return the indices of the documents whose bits changed most in either direction; ties in document order."""
         return [int(i) for i in np.argsort(-np.abs(self.bits), kind="stable")[:count]]
 
@@ -173,7 +173,7 @@ def compute_welch_interval(before: Sequence[float], after: Sequence[float]) -> C
     return _to_interval(float(np.mean(after) - np.mean(before)), result)
 
 
-def welch_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> WelchTest | None:
+def run_welch_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> WelchTest | None:
     """Test one-sided whether our mean is lower by more than ``min_gain``, with a variance a side (Welch, 1947).
 
     None if the test is undefined: fewer than two scores on a side, or no spread on either.
@@ -187,7 +187,7 @@ def welch_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float
     return WelchTest(gain, -float(result.statistic), float(result.df), float(result.pvalue), standard_error)
 
 
-def paired_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> PairedTest | None:
+def run_paired_test(ours: Sequence[float], baseline: Sequence[float], min_gain: float = 0.0) -> PairedTest | None:
     """Test the same of scores that are paired by seed, in order.
 
     None if the test is undefined: fewer than two pairs, or no spread of the differences.

@@ -5,10 +5,10 @@ import re
 
 import torch
 
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import UnavailableError
 
-__all__ = ["MODULES", "PACKAGES", "backend_unavailable_reason", "resolve_attention"]
+__all__ = ["MODULES", "PACKAGES", "explain_unavailable_backend", "resolve_attention"]
 
 MODULES = {"flash4": "flash_attn.cute", "flash3": "flash_attn_interface", "flash2": "flash_attn"}  # best first
 PACKAGES = {  # the names under which each was released, and its lowest usable version
@@ -32,26 +32,26 @@ def resolve_attention(
     Raises UnavailableError, naming ``<section>.attention``, when a named backend can't run on ``device``.
     """
     if requested != "auto":
-        problem = backend_unavailable_reason(requested, device, dtype)
+        problem = explain_unavailable_backend(requested, device, dtype)
         if problem:
             raise UnavailableError(f"{section}.attention: {requested} {problem}, or set it to auto or sdpa")
         return requested, "as requested"
     if use_compile:  # flash4 and flash3 compile too, but have not been measured against torch's kernels here
         return "sdpa", "auto: torch's own kernels, compiled"
     for name in MODULES:
-        if backend_unavailable_reason(name, device, dtype) is None:
+        if explain_unavailable_backend(name, device, dtype) is None:
             return name, "auto: installed"
     return "sdpa", "auto: no flash-attn" if device.type == "cuda" else "auto: CPU"
 
 
-def backend_unavailable_reason(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def explain_unavailable_backend(backend: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why a backend can't run on this device, with the remedy; None when it can."""
     if backend == "sdpa":
         return None
     if device.type != "cuda" or dtype != torch.bfloat16:
         actual = f"{device.type} in {str(dtype).removeprefix('torch.')}"
         return f"needs a GPU and bfloat16, but this stage runs on {actual}; set its device and dtype accordingly"
-    package_problem = _package_problem(backend)
+    package_problem = _find_package_problem(backend)
     if package_problem:
         return f"{package_problem}; {_INSTALL_HINTS[backend]}"
     major = torch.cuda.get_device_capability(device)[0]
@@ -61,7 +61,7 @@ def backend_unavailable_reason(backend: str, device: torch.device, dtype: torch.
     return None
 
 
-def _package_problem(backend: str) -> str | None:
+def _find_package_problem(backend: str) -> str | None:
     """Return what is wrong with the installed flash-attn packages for a backend; None when nothing is.
 
     Versions are read from package metadata, because the modules can't tell: flash-attn 2 carries a copy of parts of 4,
@@ -73,7 +73,7 @@ def _package_problem(backend: str) -> str | None:
         package: version
         for names, _ in PACKAGES.values()
         for package in names
-        if (version := installed_version(package))
+        if (version := get_installed_version(package))
     }
     own_version = next((installed[package] for package in package_names if package in installed), None)
     if own_version is None or not min_version <= _parse_version(own_version) < (min_version[0] + 1,):

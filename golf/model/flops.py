@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from golf.config.model import ModelConfig
 
-__all__ = ["FlopsPerToken", "flops_per_token", "mfu"]
+__all__ = ["FlopsPerToken", "count_flops_per_token", "mfu"]
 
 _BACKWARD_PER_FORWARD = 2  # in forward passes: one matrix product for the gradient of each factor
 
@@ -35,7 +35,7 @@ class FlopsPerToken:
         return (1 + _BACKWARD_PER_FORWARD) * self.forward
 
 
-def flops_per_token(model_cfg: ModelConfig, *, recurrent: bool) -> FlopsPerToken:
+def count_flops_per_token(model_cfg: ModelConfig, *, recurrent: bool) -> FlopsPerToken:
     """Return the FLOP of a token in a full window. With ``recurrent``, repeated layers count once a pass."""
     encoder, decoder = model_cfg.layer_order(recurrent)
     n_layer_runs = len(encoder) + len(decoder)
@@ -51,4 +51,4 @@ def flops_per_token(model_cfg: ModelConfig, *, recurrent: bool) -> FlopsPerToken
 
 def mfu(model_cfg: ModelConfig, *, recurrent: bool, tokens_per_second: float, peak_flops_per_s: float) -> float:
     """Return the MFU of training: the model's FLOP per second over the peak of all devices together."""
-    return flops_per_token(model_cfg, recurrent=recurrent).training * tokens_per_second / peak_flops_per_s
+    return count_flops_per_token(model_cfg, recurrent=recurrent).training * tokens_per_second / peak_flops_per_s

@@ -67,18 +67,18 @@ def read_cpu_times(stat_path: Path = Path("/proc/stat")) -> CpuTimes | None:
     try:
         lines = stat_path.read_text(encoding="ascii").splitlines()
         fields_by_cpu = {name: fields for name, *fields in map(str.split, filter(None, lines))}
-        fields = [fields_by_cpu[f"cpu{cpu}"] for cpu in _own_cpus()]
+        fields = [fields_by_cpu[f"cpu{cpu}"] for cpu in _get_own_cpus()]
         busy_ticks = sum(int(cpu_fields[i]) for cpu_fields in fields for i in _BUSY_FIELDS)
-        return CpuTimes(time.monotonic(), busy_ticks / os.sysconf("SC_CLK_TCK"), _own_seconds())
+        return CpuTimes(time.monotonic(), busy_ticks / os.sysconf("SC_CLK_TCK"), _measure_own_s())
     except (OSError, KeyError, IndexError, ValueError, AttributeError, psutil.Error):
         return None
 
 
-def _own_cpus() -> set[int]:
+def _get_own_cpus() -> set[int]:
     return os.sched_getaffinity(0)
 
 
-def _own_seconds() -> float:
+def _measure_own_s() -> float:
     """CPU seconds of this command: this process, or the launcher of the ranks, with all descendants."""
     import psutil
 
@@ -149,7 +149,7 @@ class CpuLoadMonitor:
         if self._first is None or now is None:
             return {}
         n_used = self._first.count_cores_used_by_others(now)
-        record: dict[str, float | int | str] = {"cores": len(_own_cpus()), "used_by_others": round(n_used, 2)}
+        record: dict[str, float | int | str] = {"cores": len(_get_own_cpus()), "used_by_others": round(n_used, 2)}
         if n_used >= get_busy_threshold():
             warning = f"this machine was busy: on average {_describe(n_used, 'were')}"
             log_line(self._stage, warning, quiet=self._quiet)
@@ -164,11 +164,11 @@ def count_cores() -> int:
 
 def get_busy_threshold() -> float:
     """Return how many cores other processes use when a machine counts as busy."""
-    return max(_MIN_BUSY_CORES, _MIN_BUSY_FRAC * len(_own_cpus()))
+    return max(_MIN_BUSY_CORES, _MIN_BUSY_FRAC * len(_get_own_cpus()))
 
 
 def _describe(n_used: float, verb: str) -> str:
-    return f"{n_used:.1f} of {len(_own_cpus())} cores {verb} used by other processes"
+    return f"{n_used:.1f} of {len(_get_own_cpus())} cores {verb} used by other processes"
 
 
 class OversubscribedThreads:
@@ -184,7 +184,7 @@ class OversubscribedThreads:
         if self._holders or torch is None or (n_threads := torch.get_num_threads()) == 1:
             return
         released = self._released = threading.Event()
-        n_holders = 1 + max(0, len(_own_cpus()) - n_threads) // (n_threads - 1)
+        n_holders = 1 + max(0, len(_get_own_cpus()) - n_threads) // (n_threads - 1)
 
         def hold_team() -> None:
             torch.ones(_ELEMENTS).sum()

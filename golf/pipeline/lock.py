@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from golf.errors import UnavailableError
 
-__all__ = ["ACQUIRE_TIMEOUT_S", "RESUME_DIR_ENV", "AlreadyRunningError", "file_lock", "resume_dir"]
+__all__ = ["ACQUIRE_TIMEOUT_S", "RESUME_DIR_ENV", "AlreadyRunningError", "hold_file_lock", "get_resume_dir"]
 
 RESUME_DIR_ENV = "GOLF_RESUME_DIR"  # folder for the state of unfinished runs; default: runs/ in the working directory
 ACQUIRE_TIMEOUT_S = 5.0  # an orphaned stage needs about this long to notice that its parent is gone, and to exit
@@ -23,13 +23,13 @@ class AlreadyRunningError(UnavailableError):
     """Another process holds the lock."""
 
 
-def resume_dir(stage: str) -> Path:
+def get_resume_dir(stage: str) -> Path:
     """Return the folder in which a stage saves what it needs to resume; several working directories may share it."""
     return Path(os.environ.get(RESUME_DIR_ENV) or "runs") / stage
 
 
 @contextlib.contextmanager
-def file_lock(path: Path | str, timeout_s: float | None = None) -> Iterator[None]:
+def hold_file_lock(path: Path | str, timeout_s: float | None = None) -> Iterator[None]:
     """Hold the lock file at ``path`` while the block runs, then remove it.
 
     The kernel releases the lock when its holder dies. Child processes that execute another program do not inherit it.

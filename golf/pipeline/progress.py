@@ -40,7 +40,7 @@ class Progress:
         self._is_tty = sys.stderr.isatty()
         self._interval_s = 0.2 if self._is_tty else 5.0
         self._started_at = time.perf_counter()
-        self._clock = clock or self._own_seconds
+        self._clock = clock or self._measure_own_s
         self._last_written_at = -1e9
         self._line_width = 0
 
@@ -66,10 +66,10 @@ class Progress:
         fraction = fraction if fraction is not None else (completed / self._total if self._total else 0.0)
         own_fraction = fraction - self._fraction_before
         if own_fraction > _MIN_FRACTION and fraction < 1:
-            parts.append(f"left {format_duration(self._own_seconds() / own_fraction * (1 - fraction))}")
+            parts.append(f"left {format_duration(self._measure_own_s() / own_fraction * (1 - fraction))}")
         self._write(f"{self._stage:<9} " + "  ".join(parts))
 
-    def _own_seconds(self) -> float:
+    def _measure_own_s(self) -> float:
         return time.perf_counter() - self._started_at
 
     def _write(self, text: str) -> None:

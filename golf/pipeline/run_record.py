@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.pipeline import timing
 
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
 
-__all__ = ["RECORDED_PACKAGES", "cuda_versions", "git_revision", "write_run_json"]
+__all__ = ["RECORDED_PACKAGES", "get_cuda_versions", "get_git_revision", "write_run_json"]
 
 RECORDED_PACKAGES = (  # the pinned run-time dependencies of pyproject.toml, and what may stand in for one of them
     "torch",
@@ -54,12 +54,12 @@ def write_run_json(stage: str, ctx: "DistContext | None", cpu_load: Mapping[str,
     }
     record = {
         "stage": stage,
-        "seconds": round(time.time() - timing.process_start_time(), 3),
+        "seconds": round(time.time() - timing.get_process_start_time(), 3),
         "host": host,
         "hardware": timing.describe_hardware(ctx),
         "cpu_load": dict(cpu_load),
-        "packages": {package: version for package in RECORDED_PACKAGES if (version := installed_version(package))},
-        "git": git_revision(),
+        "packages": {package: version for package in RECORDED_PACKAGES if (version := get_installed_version(package))},
+        "git": get_git_revision(),
     }
     if ctx is not None:
         record["runtime"] = ctx.description
@@ -67,11 +67,11 @@ def write_run_json(stage: str, ctx: "DistContext | None", cpu_load: Mapping[str,
             import torch
 
             host["peak_bytes"] = torch.cuda.max_memory_allocated(ctx.device)
-            record["cuda"] = cuda_versions()
+            record["cuda"] = get_cuda_versions()
     io.write_json(Path("artifacts") / stage / "run.json", record)
 
 
-def cuda_versions() -> dict[str, str | int | None]:
+def get_cuda_versions() -> dict[str, str | int | None]:
     """Return the CUDA version of torch's build, cuDNN's, and the driver's; None where one cannot be determined."""
     import torch
 
@@ -89,7 +89,7 @@ def cuda_versions() -> dict[str, str | int | None]:
     }
 
 
-def git_revision() -> dict[str, Any] | None:
+def get_git_revision() -> dict[str, Any] | None:
     """Return ``{"commit": hash, "dirty": whether tracked files differ from it}``; None outside a Git repository.
 
     Changes to artifacts/ and dvc.lock do not count: every run makes them, and lineage records what was read there.

@@ -16,7 +16,7 @@ from golf.distributed.launcher import (
     ERROR_DIR_ENV,
     is_main_process,
     launch_ranks,
-    local_world_size,
+    get_local_world_size,
     log,
     report_fatal,
     validate_probe_seed,
@@ -69,7 +69,7 @@ def run_stage(
     signals.install_handlers()
     signals.exit_with_parent()
     try:
-        with lock.file_lock(Path("runs") / stage / "lock") if _owns_stage() else contextlib.nullcontext():
+        with lock.hold_file_lock(Path("runs") / stage / "lock") if _owns_stage() else contextlib.nullcontext():
             section = _load_section(stage)
             if is_main_process():
                 partial_files = Path("artifacts", stage).rglob("*.partial")  # left by a killed process
@@ -134,12 +134,12 @@ def _run(
     if world_size > 1 and "RANK" not in os.environ:
         from golf.distributed import device
 
-        local_ranks = local_world_size(stage, world_size)
+        local_ranks = get_local_world_size(stage, world_size)
         device.resolve_device(section.device, stage, local_ranks - 1)  # one error here instead of one for each rank
-        sys.exit(launch_ranks(stage, world_size, timing.process_start_time()))
+        sys.exit(launch_ranks(stage, world_size, timing.get_process_start_time()))
     if not read_guard.may_read_val(stage, section):
         read_guard.block_reads_below(stage, _VAL_DIR)
-    lineage.source_hashes(stage)  # hash the code as it was loaded; it may be edited while the stage runs
+    lineage.hash_sources(stage)  # hash the code as it was loaded; it may be edited while the stage runs
     consistency.check_same_setup(stage)
     if model_in_subprocess:
         cpu_load.limit_spinning()

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from golf.distributed.launcher import STARTED_AT_ENV
 
-__all__ = ["describe_hardware", "process_start_time", "write_timing_json"]
+__all__ = ["describe_hardware", "get_process_start_time", "write_timing_json"]
 
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
 
 
-def process_start_time() -> float:
+def get_process_start_time() -> float:
     """Return when this command's first process started, in seconds since the epoch; imports and rank launch count."""
     import psutil
 

@@ -27,8 +27,8 @@ __all__ = [
     "SEED_OFFSET",
     "TOKENS_KIND",
     "collect_hessians",
-    "early_stop_note",
-    "input_name",
+    "make_early_stop_note",
+    "get_input_name",
     "load",
     "map_quantized_inputs",
     "require_same_weights",
@@ -41,11 +41,11 @@ _RERUN_HINT = "run calibrate again"
 _QKV_MODULES = ("c_q", "c_k", "c_v")  # siblings that read the same input
 
 
-def input_name(tensor_name: str) -> str:
+def get_input_name(tensor_name: str) -> str:
     """Return the name of a weight's input: its module's name, or the parent's where siblings share the input.
 
-    >>> input_name("blocks.0.attn.c_k.weight"), input_name("blocks.0.mlp.fc.weight"), input_name("tok_emb.weight")
-    ('blocks.0.attn', 'blocks.0.mlp.fc', 'tok_emb')
+    >>> get_input_name("blocks.0.attn.c_k.weight"), get_input_name("tok_emb.weight")
+    ('blocks.0.attn', 'tok_emb')
     """
     module = tensor_name.removesuffix(".weight")
     parent, _, leaf = module.rpartition(".")
@@ -55,9 +55,9 @@ def input_name(tensor_name: str) -> str:
 def map_quantized_inputs(state_dict: dict[str, torch.Tensor], min_weights: int) -> dict[str, str]:
     """Return a mapping from the name of each tensor that is to be quantized to the name of its input."""
     return {
-        name: input_name(name)
+        name: get_input_name(name)
         for name, tensor in state_dict.items()
-        if param_kinds.param_kind(name, tensor.shape, min_weights) != "small"
+        if param_kinds.get_param_kind(name, tensor.shape, min_weights) != "small"
     }
 
 
@@ -102,7 +102,7 @@ def collect_hessians(
 
         return hook
 
-    head_input = input_name(EMBEDDING_WEIGHT)
+    head_input = get_input_name(EMBEDDING_WEIGHT)
     with ExitStack() as hooks, torch.no_grad():
         for name, tensor_name in first_reader.items():
             if name != head_input:
@@ -142,7 +142,7 @@ def collect_hessians(
     return hessians, torch.cat(token_windows), ctx.all_reduce_max(time.perf_counter() - start_time)
 
 
-def early_stop_note(n_batches: int, n_requested: int, limit_s: float | None) -> str:
+def make_early_stop_note(n_batches: int, n_requested: int, limit_s: float | None) -> str:
     """Return a note for the progress line of a calibration of fewer batches than requested; empty for any other."""
     if n_batches == n_requested:
         return ""
@@ -174,7 +174,7 @@ def save(
 def require_same_weights(weights_path: str | Path, metadata: dict[str, Any], path: str | Path) -> None:
     """Raise ArtifactError unless ``path``, whose metadata this is, was measured on the file ``weights_path``."""
     weights_record = lineage.validate(metadata.get("lineage"), path)["inputs"].get("weights", {})
-    if weights_record.get("sha256") != lineage.artifact_sha256(weights_path):
+    if weights_record.get("sha256") != lineage.hash_artifact(weights_path):
         raise ArtifactError(path, f"was measured on other weights than {weights_path}", _RERUN_HINT)
 
 

@@ -6,12 +6,12 @@ import torch
 
 from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 
-__all__ = ["ParamKind", "param_kind"]
+__all__ = ["ParamKind", "get_param_kind"]
 
 ParamKind = Literal["matrix", "embed", "small"]
 
 
-def param_kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> ParamKind:
+def get_param_kind(name: str, shape: torch.Size | tuple[int, ...], min_weights: int) -> ParamKind:
     """Return embed for the tied embedding, matrix for a block's matrix of over ``min_weights`` weights, else small.
 
     embed and matrix are quantized, each with bits and clip of its own on the row grid; small stays fp16.

@@ -35,7 +35,7 @@ __all__ = [
     "quantize_to_budget",
     "search_base_step",
     "select_best",
-    "unfilled_note",
+    "make_unfilled_note",
 ]
 
 # At the smallest step, 12 bits per weight, codes add a hundredth to the divergence that the small tensors' fp16 causes.
@@ -97,7 +97,7 @@ def quantize_to_budget(
             return Attempt(base_step, math.inf, {}, str(error))
         return Attempt(base_step, size_fn(quantized), quantized)
 
-    overhead_bytes = size_fn({name: _zero_codes(column_scales, name) for name in inputs})
+    overhead_bytes = size_fn({name: _make_zero_codes(column_scales, name) for name in inputs})
     if overhead_bytes > max_bytes:
         raise BudgetExceededError(
             f"compress.limit_bytes: leaves {max_bytes:,} bytes for the model, which takes {overhead_bytes:,} without a "
@@ -119,12 +119,12 @@ def quantize_to_budget(
 
     attempts = search_base_step(solve, estimate_bytes, max_bytes)
     best_attempt = select_best(attempts, max_bytes)
-    if note := unfilled_note(attempts, max_bytes):
+    if note := make_unfilled_note(attempts, max_bytes):
         log_line("quantize", note)
     return best_attempt.quantized, best_attempt.base_step
 
 
-def _zero_codes(column_scales: ColumnScales, name: str) -> QuantizedTensor:
+def _make_zero_codes(column_scales: ColumnScales, name: str) -> QuantizedTensor:
     """A tensor whose codes are all 0, with the scales of base step 1."""
     row_scales_O, col_scales_I = column_scales.compute_row_scales(name, 1.0), column_scales.col_scales[name]
     codes_OI = torch.zeros(len(row_scales_O), len(col_scales_I), dtype=torch.int8)
@@ -136,7 +136,7 @@ def _estimate_rtn_bytes(w_OI: torch.Tensor, row_scales_O: torch.Tensor, col_scal
     sample = slice(None, None, 1 + w_OI.numel() // _SAMPLE_WEIGHTS)
     scales_OI = row_scales_O[sample, None] * col_scales_I.float()
     codes_OI = (w_OI[sample] / scales_OI).round().clamp(-_MAX_SAMPLE_CODE, _MAX_SAMPLE_CODE)
-    return report.empirical_entropy(codes_OI) * w_OI.numel() / 8
+    return report.compute_empirical_entropy(codes_OI) * w_OI.numel() / 8
 
 
 def search_base_step(
@@ -235,7 +235,7 @@ def select_best(attempts: list[Attempt], max_bytes: int) -> Attempt:
     return max(fitting, key=lambda attempt: attempt.size_bytes)
 
 
-def unfilled_note(attempts: list[Attempt], max_bytes: int) -> str:
+def make_unfilled_note(attempts: list[Attempt], max_bytes: int) -> str:
     """Return why the largest file that fits leaves over _SIZE_TOLERANCE_FRAC of ``max_bytes`` unused; else "".
 
     Raises BudgetExceededError as ``select_best`` does.

@@ -15,30 +15,30 @@ from golf.quantization import param_kinds, row_scales
 from golf.quantization.trellis import ROUND_TO_NEAREST, Coding
 
 __all__ = [
-    "column_rows",
-    "column_table",
+    "list_column_groups",
+    "list_columns",
     "compute_totals",
-    "empirical_entropy",
-    "output_error",
+    "compute_empirical_entropy",
+    "compute_output_error",
     "summarize",
-    "tensor_row",
-    "tensor_table",
+    "make_tensor_row",
+    "list_tensors",
 ]
 
 _N_COLUMN_GROUPS = 16  # per tensor in columns.csv
 _MAX_BINS = 1 << 20  # of a histogram; codes with outliers may spread over int32, and are sorted instead
 
 
-def empirical_entropy(codes: torch.Tensor, *, parity_known: bool = False) -> float:
+def compute_empirical_entropy(codes: torch.Tensor, *, parity_known: bool = False) -> float:
     """Return the order-0 entropy in bits per code: what an ideal coder that knows the histogram needs.
 
     parity_known: the decoder knows beforehand whether a code is even, as on a trellis; histograms are of each parity.
 
-    >>> empirical_entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
+    >>> compute_empirical_entropy(torch.tensor([0, 0, 1, -1], dtype=torch.int8))
     1.5
     """
     if parity_known:
-        return empirical_entropy(codes) - empirical_entropy(codes & 1)
+        return compute_empirical_entropy(codes) - compute_empirical_entropy(codes & 1)
     flat = codes.flatten().long()
     low, high = int(flat.min()), int(flat.max())
     is_sparse = high - low > _MAX_BINS
@@ -47,13 +47,13 @@ def empirical_entropy(codes: torch.Tensor, *, parity_known: bool = False) -> flo
     return float(-(probs * probs.log2()).sum())
 
 
-def output_error(w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Tensor) -> float:
+def compute_output_error(w_OI: torch.Tensor, quantized: QuantizedTensor, h_II: torch.Tensor) -> float:
     """Return tr(E H Eᵀ): the squared change of the layer's output, summed over the calibration tokens."""
     error_OI = w_OI - quantized_tensor.dequantize(quantized)
     return float(((error_OI @ h_II) * error_OI).sum(dtype=torch.float64))
 
 
-def tensor_row(
+def make_tensor_row(
     name: str,
     w_OI: torch.Tensor,
     quantized: QuantizedTensor,
@@ -74,30 +74,30 @@ def tensor_row(
         rtn_codes_OI = (w_OI / (spacing * steps_OI)).round() * spacing
     else:
         rtn_codes_OI = row_scales.round_to_nearest(w_OI, quantized.row_scales, bits)
-    gptq_error = output_error(w_OI, quantized, h_II)
-    rtn_error = output_error(w_OI, dataclasses.replace(quantized, codes=rtn_codes_OI), h_II)
-    entropy = empirical_entropy(quantized.codes, parity_known=coding.trellis_states is not None)
+    gptq_error = compute_output_error(w_OI, quantized, h_II)
+    rtn_error = compute_output_error(w_OI, dataclasses.replace(quantized, codes=rtn_codes_OI), h_II)
+    entropy = compute_empirical_entropy(quantized.codes, parity_known=coding.trellis_states is not None)
     rms = float(w_OI.double().square().mean().sqrt())
-    is_clipped = quantized.codes.abs() == (row_scales.max_code(bits) if bits else torch.inf)
+    is_clipped = quantized.codes.abs() == (row_scales.compute_max_code(bits) if bits else torch.inf)
     return {
         "tensor": name,
-        "kind": param_kinds.param_kind(name, w_OI.shape, 0),
+        "kind": param_kinds.get_param_kind(name, w_OI.shape, 0),
         "weights": w_OI.numel(),
         "bits_per_weight": round(entropy, 4),
         "entropy_bytes": round(entropy * w_OI.numel() / 8),
-        "mean_step_rms": round(coding.spacing * _geometric_mean_step(quantized) / rms, 4) if rms else None,
+        "mean_step_rms": round(coding.spacing * _compute_geometric_mean_step(quantized) / rms, 4) if rms else None,
         "error_vs_rtn": round(gptq_error / rtn_error, 4) if rtn_error > 0 else 1.0,
         "clipped_frac": round(is_clipped.double().mean().item(), 6),
     }
 
 
-def _geometric_mean_step(quantized: QuantizedTensor) -> float:
+def _compute_geometric_mean_step(quantized: QuantizedTensor) -> float:
     """Geometric mean of a tensor's steps (row scale · column scale), in the unit of its weights."""
     col_scales_I = torch.ones(1) if quantized.col_scales is None else quantized.col_scales
     return float((quantized.row_scales.double().log().mean() + col_scales_I.double().log().mean()).exp())
 
 
-def column_rows(
+def list_column_groups(
     name: str, quantized: QuantizedTensor, h_II: torch.Tensor, coding: Coding = ROUND_TO_NEAREST
 ) -> list[dict[str, Any]]:
     """Return a tensor's rows of columns.csv: the order-0 entropy of up to 16 groups of columns, of equal size ± 1.
@@ -111,16 +111,16 @@ def column_rows(
     return [
         {
             "tensor": name,
-            "kind": param_kinds.param_kind(name, quantized.codes.shape, 0),
+            "kind": param_kinds.get_param_kind(name, quantized.codes.shape, 0),
             "group": number,
             "columns": len(group),
-            "bits_per_weight": round(empirical_entropy(quantized.codes[:, group], parity_known=parity_known), 4),
+            "bits_per_weight": round(compute_empirical_entropy(quantized.codes[:, group], parity_known=parity_known), 4),
         }
         for number, group in enumerate(groups, start=1)
     ]
 
 
-def column_table(
+def list_columns(
     quantized: dict[str, QuantizedTensor],
     hessians: Mapping[str, torch.Tensor],
     inputs: dict[str, str],
@@ -128,11 +128,11 @@ def column_table(
 ) -> list[dict[str, Any]]:
     """Return columns.csv: the rows of every quantized tensor."""
     return [
-        row for name, qtensor in quantized.items() for row in column_rows(name, qtensor, hessians[inputs[name]], coding)
+        row for name, qtensor in quantized.items() for row in list_column_groups(name, qtensor, hessians[inputs[name]], coding)
     ]
 
 
-def tensor_table(
+def list_tensors(
     weights: Mapping[str, torch.Tensor],
     quantized: dict[str, QuantizedTensor],
     hessians: Mapping[str, torch.Tensor],
@@ -143,8 +143,8 @@ def tensor_table(
     """Return tensors.csv: a row for every quantized tensor."""
     rows = []
     for name, qtensor in quantized.items():
-        bits = row_scales.code_bits(name, cfg) if qtensor.col_scales is None else None
-        rows.append(tensor_row(name, weights[name], qtensor, hessians[inputs[name]], bits, coding))
+        bits = row_scales.get_code_bits(name, cfg) if qtensor.col_scales is None else None
+        rows.append(make_tensor_row(name, weights[name], qtensor, hessians[inputs[name]], bits, coding))
     return rows
 
 

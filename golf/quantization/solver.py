@@ -82,7 +82,7 @@ def quantize_with_row_scales(
             for name in names
         }
         codes = _solve_batch(
-            batch, weights, scales, None, block_size=cfg.block_size, max_code=row_scales.max_code(bits)
+            batch, weights, scales, None, block_size=cfg.block_size, max_code=row_scales.compute_max_code(bits)
         )
         quantized |= {name: QuantizedTensor(codes[name].to(torch.int8), scales[name]) for name in codes}
     return {name: quantized[name] for name in weights if name in quantized}
@@ -173,7 +173,7 @@ def build_batches(
     for name, input_name in inputs.items():
         if not weights[name].isfinite().all():
             raise DivergenceError(f"{name}: holds weights that are not finite; train again with lower learning rates")
-        stacks[input_name, param_kinds.param_kind(name, weights[name].shape, 0)].append(name)
+        stacks[input_name, param_kinds.get_param_kind(name, weights[name].shape, 0)].append(name)
     stacks_by_size = defaultdict(list)
     for (input_name, kind), names in stacks.items():
         n_rows = sum(weights[name].shape[0] for name in names)
@@ -241,7 +241,7 @@ def to_int_codes(name: str, codes_OI: torch.Tensor, max_code: int = _MAX_CODE) -
 
 
 def _compute_sdclip_scales(name: str, w_OI: torch.Tensor, clip: float, bits: int) -> torch.Tensor:
-    scales_O = row_scales.sdclip_scales(w_OI, clip, bits)
+    scales_O = row_scales.compute_sdclip_scales(w_OI, clip, bits)
     if not scales_O.isfinite().all():
         raise DivergenceError(
             f"{name}: holds weights up to {w_OI.abs().max():.3g}, whose row scale is beyond fp16; train again with "

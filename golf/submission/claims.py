@@ -130,21 +130,21 @@ def parse_claims(data: dict[str, Any]) -> SubmissionClaims:
     seeds_value = data.get("seeds")
     seed_items = seeds_value if isinstance(seeds_value, list) else [data.get("seed")]
     named_seeds = {int(number.value) for item in seed_items if (number := parse_number(item))}
-    total = _first_number(data, *_TOTAL_KEYS)
+    total = _get_first_number(data, *_TOTAL_KEYS)
     is_in_millions = total is not None and total.value < _MIN_BYTES
     return SubmissionClaims(
-        bpb=_first_number(data, *_BPB_KEYS),
-        loss=_first_number(data, *_LOSS_KEYS),
-        bpb_std=_first_number(data, *_STD_KEYS),
+        bpb=_get_first_number(data, *_BPB_KEYS),
+        loss=_get_first_number(data, *_LOSS_KEYS),
+        bpb_std=_get_first_number(data, *_STD_KEYS),
         total_bytes=_to_bytes(total),
-        code_bytes=int(code.value) if (code := _first_number(data, *_CODE_KEYS)) else None,
+        code_bytes=int(code.value) if (code := _get_first_number(data, *_CODE_KEYS)) else None,
         per_seed=seed_claims,
         listed_seeds=tuple(sorted({*seed_claims, *named_seeds})),
         hardware=data["hardware"] if isinstance(data.get("hardware"), str) else "",
         is_record="non" not in str(data.get("track", "")).lower(),
         bpb_key=next((key for key in _BPB_KEYS if parse_number(data.get(key))), ""),
-        steps=_first_quantity(data, *_STEP_KEYS),
-        params=_first_quantity(data, *_PARAMS_KEYS),
+        steps=_get_first_quantity(data, *_STEP_KEYS),
+        params=_get_first_quantity(data, *_PARAMS_KEYS),
         train_seconds=_find_seconds(data, _TRAIN_TIME),
         eval_seconds=_find_seconds(data, _EVAL_TIME),
         bytes_resolution=round(total.resolution * 1e6) if total and is_in_millions else 1,
@@ -187,12 +187,12 @@ def _parse_seed(key: object) -> int | None:
     return None if number is None or number.value != int(number.value) else int(number.value)
 
 
-def _first_number(data: dict[str, Any], *keys: str) -> ReportedNumber | None:
+def _get_first_number(data: dict[str, Any], *keys: str) -> ReportedNumber | None:
     """The first of these keys that holds a number."""
     return next((number for key in keys if (number := parse_number(data.get(key)))), None)
 
 
-def _first_quantity(data: dict[str, Any], *keys: str) -> ReportedNumber | None:
+def _get_first_quantity(data: dict[str, Any], *keys: str) -> ReportedNumber | None:
     """The first of these keys that holds a number, or text such as "35.9M"."""
     return next((number for key in keys if (number := _parse_quantity(data.get(key)))), None)
 

@@ -168,7 +168,7 @@ def _list_log_files(submission_dir: SubmissionDir) -> list[str]:
     """
     names = [
         name
-        for name in submission_dir.files_with_suffix(*_LOG_SUFFIXES)
+        for name in submission_dir.list_files_with_suffix(*_LOG_SUFFIXES)
         if not name.lower().endswith(".txt") or not _NON_LOG_PATTERN.search(Path(name).name.lower())
     ]
     return sorted(names, key=lambda name: ("seed" not in name.lower(), name))

@@ -59,8 +59,8 @@ class ExecutedSources:
 
 def find_executed_sources(folder: SubmissionDir) -> ExecutedSources:
     """Find what the script of a folder executes. All Python files count if there is no script."""
-    python_files = tuple(folder.files_with_suffix(".py"))
-    native_files = tuple(folder.files_with_suffix(*_NATIVE_CODE_SUFFIXES))
+    python_files = tuple(folder.list_files_with_suffix(".py"))
+    native_files = tuple(folder.list_files_with_suffix(*_NATIVE_CODE_SUFFIXES))
     candidates = _find_scripts(folder)
     if not candidates:
         caveat = f"every .py is counted: there is no {SCRIPT_NAME}" if python_files else ""
@@ -79,7 +79,7 @@ def find_executed_sources(folder: SubmissionDir) -> ExecutedSources:
         for label, text in _read_sources(folder, file, caveats):
             texts[label] = text
             if file not in native_files:
-                pending += [name for name in _referenced_files(folder, modules, file, text) if name not in reached]
+                pending += [name for name in _find_referenced_files(folder, modules, file, text) if name not in reached]
     if folder.rejected and any(name.split(" ")[0].endswith(".py") for name in folder.rejected):
         caveats.append("a .py that can't be read is not counted")
     return ExecutedSources(script, tuple(sorted(reached)), texts, "; ".join(dict.fromkeys(caveats)), tuple(candidates))
@@ -90,7 +90,7 @@ def _find_scripts(folder: SubmissionDir) -> list[str]:
     if SCRIPT_NAME in folder.sizes:
         return [SCRIPT_NAME]
     for pattern in (SCRIPT_PATTERN, _OTHER_SCRIPT_PATTERN):
-        names = [name for name in folder.files_with_suffix(".py") if pattern.fullmatch(PurePosixPath(name).name)]
+        names = [name for name in folder.list_files_with_suffix(".py") if pattern.fullmatch(PurePosixPath(name).name)]
         if names:
             return sorted(names, key=lambda name: (name.count("/"), name))
     return []
@@ -126,7 +126,7 @@ def _read_sources(folder: SubmissionDir, file: str, caveats: list[str]) -> list[
     return sources
 
 
-def _referenced_files(folder: SubmissionDir, modules: import_scan.ModuleIndex, file: str, text: str) -> set[str]:
+def _find_referenced_files(folder: SubmissionDir, modules: import_scan.ModuleIndex, file: str, text: str) -> set[str]:
     """The files of the folder that a source imports, or names in a literal as code or as what it executes."""
     names = [name for match in _NAMED_MODULE.finditer(text) for name in match.groups() if name]
     referenced = modules.find_imports(file, text) | modules.find_modules(file, names)

@@ -64,7 +64,7 @@ class Headline:
         """Whether the rows' scores are the claim."""
         return self.kind in ("mean", "single", "mixed")
 
-    def seed_scores(self) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
+    def list_seed_scores(self) -> list[tuple[ReportedNumber, ReportedNumber | None]]:
         """Return (bpb, loss) of each row, for statistics; [] over different passes, which are not alike."""
         if self.passes_differ:
             return []
@@ -73,12 +73,12 @@ class Headline:
 
 def find_headline(submission: Submission) -> Headline:
     """Find the logs and the pass that gave the claim."""
-    entries = _last_runs(submission.logs)
+    entries = _keep_last_runs(submission.logs)
     scored = [log for log in entries if log.finite_scores]
     claim, key = _find_claim(submission, scored)
     groups = list(_list_groups(submission, scored))
     if claim is None:
-        rows, differ = _default_rows(groups)
+        rows, differ = _make_default_rows(groups)
         return Headline("unclaimed", rows, passes_differ=differ)
     if found := _find_mean(groups, claim, key):
         return found
@@ -86,7 +86,7 @@ def find_headline(submission: Submission) -> Headline:
         for score in reversed(log.finite_scores):
             if _is_claim(score.bpb, claim):
                 return Headline("single", (HeadlineRow(log, score),), claim, key)
-    rows, differ = _default_rows(groups)
+    rows, differ = _make_default_rows(groups)
     for kind, row in _list_other_rows(submission.logs, entries):
         number = row.score.loss if kind == "loss" else row.score.bpb
         if _is_claim(number, claim):
@@ -114,7 +114,7 @@ def _is_claim(number: ReportedNumber | None, claim: ReportedNumber) -> bool:
     return number is not None and number.matches(claim, MATCH_TOLERANCE)
 
 
-def _last_runs(logs: Sequence[TrainingLog]) -> list[TrainingLog]:
+def _keep_last_runs(logs: Sequence[TrainingLog]) -> list[TrainingLog]:
     """Of the runs of one seed in one file, the last that has a score."""
     last: dict[tuple[str, int | None], TrainingLog] = {}
     for log in logs:
@@ -139,14 +139,14 @@ def _list_groups(submission: Submission, scored: list[TrainingLog]) -> Iterator[
     pools += [[log for log in scored if log.name.rpartition("/")[0] == folder] for folder in folders]
     seen: set[tuple[int, ...]] = set()
     for pool in pools:
-        for group in (*_one_of_each_seed(submission, pool), pool):
+        for group in (*_take_one_of_each_seed(submission, pool), pool):
             key = tuple(sorted(id(log) for log in group))
             if group and key not in seen:
                 seen.add(key)
                 yield group
 
 
-def _one_of_each_seed(submission: Submission, pool: list[TrainingLog]) -> Iterator[list[TrainingLog]]:
+def _take_one_of_each_seed(submission: Submission, pool: list[TrainingLog]) -> Iterator[list[TrainingLog]]:
     """The ways to take one log of each seed: those that the seeds' claims name first, then later files."""
     by_seed: dict[int | str, list[TrainingLog]] = {}
     for log in pool:
@@ -160,7 +160,7 @@ def _one_of_each_seed(submission: Submission, pool: list[TrainingLog]) -> Iterat
         yield list(choice)
 
 
-def _shared_passes(group: Sequence[TrainingLog]) -> list[str]:
+def _list_shared_passes(group: Sequence[TrainingLog]) -> list[str]:
     """The names of the passes that all logs of a group have, the last first."""
     names = [{name for score in log.finite_scores for name in (score.name, *score.aliases)} for log in group]
     shared = set.intersection(*names) if names else set()
@@ -174,26 +174,26 @@ def _take_pass(group: Sequence[TrainingLog], name: str) -> tuple[HeadlineRow, ..
     )
 
 
-def _default_rows(groups: list[list[TrainingLog]]) -> tuple[tuple[HeadlineRow, ...], bool]:
+def _make_default_rows(groups: list[list[TrainingLog]]) -> tuple[tuple[HeadlineRow, ...], bool]:
     """The rows that should have the claim, and whether their passes differ: the last pass that all logs have."""
     if not groups:
         return (), False
     group = groups[0]
-    if names := _shared_passes(group):
+    if names := _list_shared_passes(group):
         return _take_pass(group, names[0]), False
     return tuple(HeadlineRow(log, log.finite_scores[-1]) for log in group), len(group) > 1
 
 
 def _find_mean(groups: list[list[TrainingLog]], claim: ReportedNumber, key: str) -> Headline | None:
     for group in groups:
-        for name in _shared_passes(group):
+        for name in _list_shared_passes(group):
             rows = _take_pass(group, name)
             if _is_claim(mean([row.score.bpb for row in rows if row.score.bpb]), claim):
                 return Headline("mean", rows, claim, key)
     for group in groups:
         rows = tuple(HeadlineRow(log, log.finite_scores[-1]) for log in group)
         if len(rows) > 1 and _is_claim(mean([row.score.bpb for row in rows if row.score.bpb]), claim):
-            differ = not _shared_passes(group) or len({row.score.name for row in rows}) > 1
+            differ = not _list_shared_passes(group) or len({row.score.name for row in rows}) > 1
             return Headline("mixed" if differ else "mean", rows, claim, key, passes_differ=differ)
     return None
 

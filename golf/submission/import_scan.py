@@ -31,7 +31,7 @@ class ModuleIndex:
     """The Python files of a folder by the names under which they can be imported."""
 
     def __init__(self, folder: SubmissionDir) -> None:
-        files = [name for name in folder.files_with_suffix(".py") if name.endswith(".py")]
+        files = [name for name in folder.list_files_with_suffix(".py") if name.endswith(".py")]
         self._max_depth = max((len(PurePosixPath(file).parts) for file in files), default=1)
         self._file_by_module = {_module_name(file): file for file in sorted(files)}
 
@@ -43,7 +43,7 @@ class ModuleIndex:
         package = PurePosixPath(file).parent.parts
         tops = {_top(module.removeprefix(f"{'.'.join(package)}.")) for module in self._file_by_module}
         tops |= {_top(module) for module in self._file_by_module}
-        return self.find_modules(file, _imported_names(text, package, tops, self._max_depth))
+        return self.find_modules(file, _list_imported_names(text, package, tops, self._max_depth))
 
     def find_modules(self, file: str, names: Iterable[str]) -> set[str]:
         """Return the files that modules of these dotted names are, beside ``file`` or below the root."""
@@ -62,7 +62,7 @@ def _module_name(file: str) -> str:
     return ".".join(PurePosixPath(file.removesuffix("/__init__.py").removesuffix(".py")).parts)
 
 
-def _imported_names(text: str, package: tuple[str, ...], tops: set[str], max_depth: int) -> set[str]:
+def _list_imported_names(text: str, package: tuple[str, ...], tops: set[str], max_depth: int) -> set[str]:
     """Dotted names, of at most ``max_depth`` parts and below ``tops``, that a text may import, with the packages above.
 
     package: the parts of the package that the text's file lies in.

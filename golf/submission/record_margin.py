@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.errors import InputError
-from golf.evaluation.significance import SampleStats, WelchTest, summarize, welch_test
+from golf.evaluation.significance import SampleStats, WelchTest, summarize, run_welch_test
 from golf.submission import claims, contents, safe_reader
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import Submission, load_submission
@@ -85,7 +85,7 @@ def load_seed_scores(path: Path) -> list[SeedScore]:
     else:
         submission = load_submission(path)
         claimed_scores = submission.claimed_scores()
-        logged_scores = find_headline(submission).seed_scores()
+        logged_scores = find_headline(submission).list_seed_scores()
     scores = logged_scores if len(logged_scores) >= len(claimed_scores) else claimed_scores
     if not scores:
         raise InputError(f"{path}: has no score to compare with; expected a submission folder or its submission.json")
@@ -95,7 +95,7 @@ def load_seed_scores(path: Path) -> list[SeedScore]:
 def compute_margin(submission: Submission, baseline: Sequence[SeedScore] = ()) -> RecordMargin | None:
     """Compute the margin over the scores of a baseline, if any; None without a score."""
     headline = find_headline(submission)
-    logged_scores: list[SeedScore] = headline.seed_scores()
+    logged_scores: list[SeedScore] = headline.list_seed_scores()
     our_scores = logged_scores or submission.claimed_scores()
     if not our_scores:
         return None
@@ -117,8 +117,8 @@ def _nats_per_byte(scores: Sequence[SeedScore]) -> list[float]:
 
 
 def _test_gain(ours: Sequence[float], baseline: Sequence[float]) -> GainTest | None:
-    above_zero: WelchTest | None = welch_test(ours, baseline)
-    above_minimum = welch_test([score + MIN_GAIN_NATS for score in ours], baseline)
+    above_zero: WelchTest | None = run_welch_test(ours, baseline)
+    above_minimum = run_welch_test([score + MIN_GAIN_NATS for score in ours], baseline)
     if above_zero is None or above_minimum is None:
         return None
     return GainTest(above_zero.gain, above_zero.t, above_zero.df, above_zero.p, above_minimum.p)

@@ -48,7 +48,7 @@ class SubmissionDir:
     sizes: dict[str, int]
     rejected: tuple[str, ...] = ()
 
-    def files_with_suffix(self, *suffixes: str) -> list[str]:
+    def list_files_with_suffix(self, *suffixes: str) -> list[str]:
         """Return the files whose lower-case names end in one of the suffixes, sorted."""
         return [name for name in self.sizes if name.lower().endswith(suffixes)]
 
@@ -80,7 +80,7 @@ def scan_folder(path: Path) -> SubmissionDir:
             if n_seen > MAX_FILES:
                 raise InputError(f"{root}: more than {MAX_FILES:,} files; expected the folder of a single submission")
             name = Path(entry.path).relative_to(root).as_posix()
-            if problem := _rejection_reason(entry, root):
+            if problem := _explain_rejection(entry, root):
                 rejected.append(f"{name} {problem}")
             elif not entry.is_dir():
                 sizes[name] = entry.stat().st_size
@@ -103,7 +103,7 @@ def list_dir(folder: Path, max_entries: int | None = None) -> list[os.DirEntry[s
         raise InputError(f"{folder}: can't be listed ({error.strerror})") from None
 
 
-def _rejection_reason(entry: os.DirEntry[str], root: Path) -> str:
+def _explain_rejection(entry: os.DirEntry[str], root: Path) -> str:
     """Why this entry is not opened; "" for a folder, a regular file, and a link to a regular file in the folder."""
     if not entry.is_symlink():
         mode = entry.stat(follow_symlinks=False).st_mode

@@ -26,7 +26,7 @@ __all__ = [
     "solve_posthoc",
     "thin_snapshots",
     "to_cpu_async",
-    "weight_profile",
+    "compute_weight_profile",
 ]
 
 PROFILE_ERROR_TOLERANCE = 0.01  # relative error of the profile up to which a decay counts as covered
@@ -100,7 +100,7 @@ def thin_snapshots(steps: Sequence[int], max_snapshots: int, snapshot_every: int
     return kept
 
 
-def weight_profile(decay: float, step: int, n_steps: int) -> np.ndarray:
+def compute_weight_profile(decay: float, step: int, n_steps: int) -> np.ndarray:
     """Return p_0 .. p_n_steps, the weights of θ_0 .. θ_n_steps in the average after ``step`` steps: float64."""
     weights = np.zeros(n_steps + 1)
     weights[1 : step + 1] = (1 - decay) * decay ** np.arange(step - 1, -1, -1, dtype=np.float64)
@@ -121,8 +121,8 @@ def solve_posthoc(
 ) -> PosthocEMA:
     """Return the least-squares combination of snapshots nearest to the average with ``decay`` after ``n_steps``."""
     keys = [(basis_decay, step) for basis_decay in basis_decays for step in snapshot_steps]
-    basis = np.stack([weight_profile(basis_decay, step, n_steps) for basis_decay, step in keys], axis=1)
-    target = weight_profile(decay, n_steps, n_steps)
+    basis = np.stack([compute_weight_profile(basis_decay, step, n_steps) for basis_decay, step in keys], axis=1)
+    target = compute_weight_profile(decay, n_steps, n_steps)
     solution = np.linalg.lstsq(basis, target, rcond=None)[0]
     error = np.linalg.norm(basis @ solution - target) / np.linalg.norm(target)
     return PosthocEMA(dict(zip(keys, solution.tolist(), strict=True)), float(error))

@@ -31,7 +31,7 @@ def save(folder: str | Path, ema: EMATracker, model_cfg: ModelConfig, *, lineage
     folder = Path(folder)
     for decay in ema.decays:
         metadata = {"ema": {"decay": decay, "step": ema.steps}}
-        checkpoint.save(_decay_path(folder, decay), ema.copy_average(decay), model_cfg, lineage=lineage, **metadata)
+        checkpoint.save(_get_decay_path(folder, decay), ema.copy_average(decay), model_cfg, lineage=lineage, **metadata)
     for step, weights_by_decay in ema.snapshots.items():
         for basis_decay, weights in weights_by_decay.items():
             metadata = {"ema": {"decay": basis_decay, "step": step}}
@@ -59,7 +59,7 @@ def load(
     basis_decays, snapshot_steps, n_steps = index["basis_decays"], index["snapshots"], index["steps"]
     info = {"decay": decay, "covered_decays": describe_covered_decays(basis_decays, snapshot_steps, n_steps)}
     if decay in index["decays"]:
-        path = _decay_path(folder, decay)
+        path = _get_decay_path(folder, decay)
         return checkpoint.load(path, model_cfg)[0], info | {"source": "tracked", "profile_error": 0.0}, [path]
     posthoc = require_posthoc(decay, basis_decays, snapshot_steps, n_steps)
     paths = {key: _snapshot_path(folder, *key) for key in posthoc.coefficients}
@@ -77,7 +77,7 @@ def _require_consistent(path: Path, index: dict[str, Any]) -> None:
         raise ArtifactError(path, problem, io.RERUN_HINT)
 
 
-def _decay_path(folder: Path, decay: float) -> Path:
+def _get_decay_path(folder: Path, decay: float) -> Path:
     return folder / f"decay_{decay:g}.safetensors"
 
 

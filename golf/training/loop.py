@@ -104,10 +104,10 @@ def _train(
                 break
             recurrent = schedule.is_recurrence_active(progress, cfg.recurrence_from, model.cfg.recur_passes)
             _follow_context_schedule(batches, result, cfg, step, progress)
-            lr_multiplier = schedule.lr_multiplier(
+            lr_multiplier = schedule.compute_lr_multiplier(
                 progress, warmdown_frac=cfg.warmdown_frac, min_lr_frac=cfg.min_lr_frac
-            ) * schedule.warmup_multiplier(step, result.context_switched_at, cfg.context_warmup_steps)
-            decay_multiplier = schedule.decay_multiplier(progress, cfg.decay_schedule)
+            ) * schedule.compute_warmup_multiplier(step, result.context_switched_at, cfg.context_warmup_steps)
+            decay_multiplier = schedule.compute_decay_multiplier(progress, cfg.decay_schedule)
             batch_loss, grad_norm = train_step(
                 model, loss_fn, next(batches), optimizer, step, lr_multiplier, recurrent, ctx, decay_multiplier
             )

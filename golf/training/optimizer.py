@@ -91,7 +91,7 @@ class MuonAdamW:
         ).sqrt()
         clip_scale = ((cfg.grad_clip or math.inf) / (grad_norm + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
         torch._foreach_mul_(gradients, clip_scale)
-        momentum = schedule.muon_momentum(
+        momentum = schedule.compute_muon_momentum(
             step_index,
             start=cfg.muon_momentum_start,
             end=cfg.muon_momentum,

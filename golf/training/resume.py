@@ -24,7 +24,7 @@ from golf.pipeline import lock
 from golf.pipeline.progress import log_line
 from golf.training.optimizer import MuonAdamW
 from golf.training.result import TrainResult
-from golf.training.state_writer import FILE_KIND, StateWriter, snapshot_path, state_dir, strip_prefix
+from golf.training.state_writer import FILE_KIND, StateWriter, get_snapshot_path, state_dir, strip_prefix
 
 __all__ = ["ResumableRun", "make_run_key", "open_run", "strip_resume_settings"]
 
@@ -48,10 +48,10 @@ def open_run(key: str, cfg: TrainConfig, ctx: DistContext) -> Iterator["Resumabl
 
     Raises AlreadyRunningError, naming the process, when another one works on it.
     """
-    folder = lock.resume_dir("train") / key
+    folder = lock.get_resume_dir("train") / key
     with contextlib.ExitStack() as stack:
         if ctx.is_main:
-            stack.enter_context(lock.file_lock(folder.with_suffix(".lock")))
+            stack.enter_context(lock.hold_file_lock(folder.with_suffix(".lock")))
             _remove_leftovers(folder, cfg.resume)
         ctx.all_reduce_max(0.0)  # no rank reads before rank 0 has removed the leftovers
         yield ResumableRun(folder, ctx, cfg.resume_save_s)
@@ -133,7 +133,7 @@ class ResumableRun:
     def _prune(self) -> None:
         """Remove unreadable states and everything written after the state that the run resumes from."""
         snapshots = {
-            snapshot_path(self._folder, step) for step in (self._saved.metadata["snapshots"] if self._saved else ())
+            get_snapshot_path(self._folder, step) for step in (self._saved.metadata["snapshots"] if self._saved else ())
         }
         io.remove_dirs(*(path for path in self._folder.glob("step_*") if not self._saved or path != self._saved.path))
         stale = [path for path in self._folder.glob("snapshots/step_*") if path not in snapshots]
@@ -205,7 +205,7 @@ def _read_state(path: Path, ctx: DistContext) -> _SavedState:
             "remove it; training then starts from an older state, or afresh",
         )
     steps = metadata["snapshots"] if ctx.is_main else []
-    snapshots = {step: io.load_tensors(snapshot_path(path.parent, step), kind=FILE_KIND)[0] for step in steps}
+    snapshots = {step: io.load_tensors(get_snapshot_path(path.parent, step), kind=FILE_KIND)[0] for step in steps}
     return _SavedState(path, metadata, common_tensors, rank_tensors, snapshots)
 
 

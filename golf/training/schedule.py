@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 __all__ = [
     "choose_context",
-    "decay_multiplier",
+    "compute_decay_multiplier",
     "is_recurrence_active",
     "list_training_graphs",
-    "lr_multiplier",
-    "muon_momentum",
-    "warmup_multiplier",
+    "compute_lr_multiplier",
+    "compute_muon_momentum",
+    "compute_warmup_multiplier",
 ]
 
 
-def lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) -> float:
+def compute_lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) -> float:
     """Return the multiplier of every learning rate at ``progress``, the used share of the budget, in [0, 1].
 
     It is 1, then falls linearly towards 0 over the last ``warmdown_frac`` of the run (PR #1493), but never below
@@ -24,7 +24,7 @@ def lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) 
     return max((1 - progress) / warmdown_frac, min_lr_frac)
 
 
-def muon_momentum(step: int, *, start: float, end: float, warmup_steps: int) -> float:
+def compute_muon_momentum(step: int, *, start: float, end: float, warmup_steps: int) -> float:
     """Return Muon's momentum: linear from ``start`` to ``end`` over the first ``warmup_steps`` steps (PR #1493)."""
     warmup_frac = min(1.0, step / warmup_steps) if warmup_steps else 1.0
     return start + (end - start) * warmup_frac
@@ -35,7 +35,7 @@ def is_recurrence_active(progress: float, recurrence_from: float, n_passes: int)
     return n_passes > 1 and progress >= recurrence_from
 
 
-def decay_multiplier(progress: float, decay_schedule: str) -> float:
+def compute_decay_multiplier(progress: float, decay_schedule: str) -> float:
     """Return the multiplier of every weight decay: linear falls from 1 to 0 over the run, the others stay at 1."""
     return 1 - progress if decay_schedule == "linear" else 1.0
 
@@ -45,7 +45,7 @@ def choose_context(progress: float, context_schedule: Sequence[tuple[float, ...]
     return next(int(tokens) for tokens, until in context_schedule if progress <= until)
 
 
-def warmup_multiplier(step: int, switched_at: int | None, warmup_steps: int) -> float:
+def compute_warmup_multiplier(step: int, switched_at: int | None, warmup_steps: int) -> float:
     """Return the learning rates' further multiplier after a switch of the context, which rises linearly to 1.
 
     switched_at: the first step with the new context; None before any switch.

@@ -32,7 +32,7 @@ __all__ = [
     "FILE_KIND",
     "HEARTBEAT_INTERVAL_S",
     "StateWriter",
-    "snapshot_path",
+    "get_snapshot_path",
     "state_dir",
     "strip_prefix",
 ]
@@ -202,7 +202,7 @@ class StateWriter:
     ) -> None:
         """Write the common tensors and new snapshots, mark the state complete, and remove what it replaces."""
         for step, weights_by_decay in snapshots.items():
-            if not (path := snapshot_path(self._folder, step)).is_file():
+            if not (path := get_snapshot_path(self._folder, step)).is_file():
                 tensors = {
                     name: tensor
                     for basis_decay, weights in weights_by_decay.items()
@@ -219,7 +219,7 @@ class StateWriter:
             time.sleep(0.02)
         io.write_json(folder / "complete.json", {"step": metadata["step"], "world_size": self._ctx.world_size})
         io.remove_dirs(*(path for path in self._folder.glob("step_*") if path.name < folder.name))
-        current = {snapshot_path(self._folder, step) for step in snapshots}
+        current = {get_snapshot_path(self._folder, step) for step in snapshots}
         for path in self._folder.glob("snapshots/step_*"):
             if path not in current:
                 path.unlink()
@@ -233,7 +233,7 @@ def state_dir(run_dir: Path, step: int) -> Path:
     return run_dir / f"step_{step:08d}"
 
 
-def snapshot_path(run_dir: Path, step: int) -> Path:
+def get_snapshot_path(run_dir: Path, step: int) -> Path:
     """Return the file of the EMA snapshots taken after ``step`` steps."""
     return run_dir / "snapshots" / f"step_{step:08d}.safetensors"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from golf.artifacts import json_records
 from golf.errors import BudgetExceededError
 
-__all__ = ["TrainingBudget", "seconds_left", "subtract_used"]
+__all__ = ["TrainingBudget", "read_remaining_s", "subtract_used"]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class TrainingBudget:
         return min(1.0, max(time_frac, steps_frac))
 
 
-def seconds_left(limit_s: float | None, path: str | Path) -> float | None:
+def read_remaining_s(limit_s: float | None, path: str | Path) -> float | None:
     """Return the seconds of ``train.limit_s`` that training left, by the timing file at ``path``; None without a limit.
 
     Raises BudgetExceededError when none are left, ArtifactError when the file was edited or holds no

@@ -19,7 +19,7 @@ TOKENIZER_PATH, _MANIFEST_PATH = "artifacts/fetch/tokenizer.model", "artifacts/f
 
 def read_documents(split: TokenSplit) -> list[EncodedDocument]:
     """A split's documents as they were written, without a sidecar."""
-    tokens_by_document = np.split(split.read_tokens(), split.document_starts()[1:])
+    tokens_by_document = np.split(split.read_tokens(), split.find_document_starts()[1:])
     keys = ("sha256", "text_sha256", "casefolded_text_sha256", "bytes")
     text_fields = [{key: row[key] for key in keys} for row in split.documents]
     return [

@@ -21,7 +21,7 @@ from golf.distributed.device import find_missing_compiler, init_context
 from golf.inference.scorer import Scorer
 from golf.model import attention_backends
 from golf.model.attention import get_attention
-from golf.model.attention_backends import backend_unavailable_reason, resolve_attention
+from golf.model.attention_backends import explain_unavailable_backend, resolve_attention
 from golf.model.gpt import GPT
 from golf.training import loop, step
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG, make_tiny_corpus
@@ -108,7 +108,7 @@ def test_attention_backends_and_their_gradients_are_within_bf16_of_a_float64_ref
     names = [
         name
         for name in ("sdpa", *attention_backends.MODULES)
-        if backend_unavailable_reason(name, device, torch.bfloat16) is None
+        if explain_unavailable_backend(name, device, torch.bfloat16) is None
     ]
     for name in names:
         ours = [x.clone().requires_grad_() for x in qkv]
@@ -122,7 +122,7 @@ def test_attention_backends_and_their_gradients_are_within_bf16_of_a_float64_ref
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["sdpa", "flash4", "flash3", "flash2"])
 def test_on_a_gpu_documents_are_attended_alone_as_on_a_cpu(gpu, backend):
-    if problem := backend_unavailable_reason(backend, gpu, torch.bfloat16):
+    if problem := explain_unavailable_backend(backend, gpu, torch.bfloat16):
         pytest.skip(f"{backend} {problem}")
     doc_ids = (torch.rand(2, 512, device=gpu) < 0.01).cumsum(1)
     q, k, v = (torch.randn(2, 512, h, 64, device=gpu, dtype=torch.bfloat16) for h in (8, 4, 4))
@@ -137,7 +137,7 @@ def test_on_a_gpu_documents_are_attended_alone_as_on_a_cpu(gpu, backend):
 @pytest.mark.parametrize("backend", ["flash4", "flash3", "flash2"])
 @pytest.mark.parametrize("tail", [64, 256])
 def test_every_installed_backend_agrees_with_torch(gpu, backend, tail):
-    if problem := backend_unavailable_reason(backend, gpu, torch.bfloat16):
+    if problem := explain_unavailable_backend(backend, gpu, torch.bfloat16):
         pytest.skip(f"{backend} {problem}")
     q, k, v = (torch.randn(2, t, h, 64, device=gpu, dtype=torch.bfloat16) for t, h in ((tail, 8), (256, 4), (256, 4)))
 

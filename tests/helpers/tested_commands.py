@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from tests.helpers.tiny_corpus import ROOT
 
 _PUNCTUATION = re.compile(r"""\b(?:f|str)(?=["'(])|["'`()\[\],*]""")
@@ -38,7 +38,7 @@ def contains_command(command: str, files: Iterable[str]) -> bool:
 def _read_words(file: str) -> str:
     """The words of a file and of the modules of tests/ that it imports, without the punctuation of calls and lists."""
     if file.endswith(".py"):
-        modules = [module for module in import_closure(file, root=ROOT) if module.startswith("tests/")]
+        modules = [module for module in find_import_closure(file, root=ROOT) if module.startswith("tests/")]
         text = "\n".join(map(_read_code, modules))
     else:
         text = re.sub(r"(?m)^ *#.*", "", (ROOT / file).read_text(encoding="utf-8"))

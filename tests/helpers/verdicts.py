@@ -51,7 +51,7 @@ def write_evaluation(folder: Path, *changed: CheckResult, artifact: bytes = b"a 
     bundle_path = folder / "artifacts/compress/bundle.pyz"
     io.write_bytes(artifact_path, artifact)
     io.write_bytes(bundle_path, b"bundle")
-    result = make_passing_verdict(*changed, artifact_sha256=lineage.artifact_sha256(artifact_path))
+    result = make_passing_verdict(*changed, artifact_sha256=lineage.hash_artifact(artifact_path))
     rng = np.random.default_rng(0)
     metrics = CONTEST_LIMITS | {"headline": "ttt", "invalid_modes": "", "comparable_with_fineweb": True}
     for mode in ("plain", "sliding", "ttt"):

@@ -106,7 +106,7 @@ def test_an_interrupted_evaluation_is_in_the_log(project_dir, monkeypatch):
 def test_a_verdict_names_its_predictor_and_artifact(finished_run):
     record, log = io.read_json(finished_run / VERDICT), evaluation_log.read_entries(finished_run / LOG)
     assert record["predictor"] == "golf.inference.predictor:GolfPredictor"
-    artifact = lineage.artifact_sha256(finished_run / "artifacts/compress/model.golf")
+    artifact = lineage.hash_artifact(finished_run / "artifacts/compress/model.golf")
     assert record["artifact_sha256"] == log[-1]["artifact"] == artifact
     meta = io.read_header(finished_run / "artifacts/evaluate/ledgers/ttt.safetensors")["meta"]
     assert meta["predictor"] == record["predictor"]

@@ -96,7 +96,7 @@ def test_a_decoder_that_differs_is_refused_by_name(encoded_dir, capsys, monkeypa
     for name, value, words in (
         ("hash_cpu", b"none", "another CPU than this "),
         ("hash_libraries", b"none", "another version of numpy, "),
-        ("torch_version", (1, 2, 3), "another torch: "),
+        ("get_torch_version", (1, 2, 3), "another torch: "),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(fingerprint, name, lambda value=value: value)

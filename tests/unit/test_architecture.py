@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import golf
-from golf.artifacts.source_deps import import_closure, parse_imports
+from golf.artifacts.source_deps import find_import_closure, parse_imports
 from tests.helpers.programs import import_modules
 from tests.helpers.tiny_corpus import ROOT
 
@@ -208,9 +208,9 @@ def test_no_unit_test_needs_a_whole_run():
 
 def test_the_evaluator_and_the_predictor_contain_no_training_and_no_quantization():
     evaluators = [file for file in MODULES if package_of(file) in ("evaluation", "compliance")]
-    reached = {package_of(file) for file in import_closure(*evaluators, root=ROOT) if file != "golf/__init__.py"}
+    reached = {package_of(file) for file in find_import_closure(*evaluators, root=ROOT) if file != "golf/__init__.py"}
     assert reached.isdisjoint({"training", "quantization", "submission", "cli"})
-    shipped = {package_of(file) for file in import_closure("golf/inference/predictor.py", root=ROOT)}
+    shipped = {package_of(file) for file in find_import_closure("golf/inference/predictor.py", root=ROOT)}
     assert shipped.isdisjoint({"training", "quantization", "data", "evaluation", "compliance", "artifacts", "pipeline"})
 
 

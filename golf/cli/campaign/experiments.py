@@ -128,7 +128,7 @@ def _make_env() -> dict[str, str]:
     """The experiment's environment: a later copy resumes interrupted training, and this Python runs the stages."""
     bin_dir, path = str(Path(sys.executable).parent), os.environ.get("PATH", "")
     path = path if bin_dir in path.split(os.pathsep) else f"{bin_dir}{os.pathsep}{path}"
-    runs_dir = str(lock.resume_dir("train").parent.resolve())
+    runs_dir = str(lock.get_resume_dir("train").parent.resolve())
     return os.environ | {"PATH": path, lock.RESUME_DIR_ENV: runs_dir, "PYTHONUNBUFFERED": "1"}
 
 

@@ -21,7 +21,7 @@ from golf.errors import ArtifactError, ConfigError
 __all__ = [
     "SEED_KEY",
     "Identity",
-    "default_name",
+    "make_default_name",
     "find_difference",
     "hash_code",
     "parse_settings",
@@ -114,7 +114,7 @@ def _list_sources() -> list[str]:
     stages = sorted(path.stem for path in Path("stages").glob("*.py") if not path.name.startswith("_"))
     if not stages:
         raise ArtifactError("stages", "not found", "run golf campaign in the folder that holds dvc.yaml")
-    return sorted({file for stage in stages for file in source_deps.stage_sources(stage, Path())})
+    return sorted({file for stage in stages for file in source_deps.list_stage_sources(stage, Path())})
 
 
 def hash_code(files: Iterable[str], read: Callable[[str], bytes]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _hash_path(path: Path) -> str:
     return io.sha256_json({file.relative_to(path).as_posix(): io.sha256_file(file) for file in files})
 
 
-def default_name(settings: Mapping[str, Any]) -> str:
+def make_default_name(settings: Mapping[str, Any]) -> str:
     """Return the profile's label and eight digits that stand for the settings."""
     label = re.sub(r"[^A-Za-z0-9]+", "-", str(settings["profile"])).strip("-")[:40] or "campaign"
     return f"{label}-{io.sha256_json(dict(settings))[:8]}"

@@ -46,10 +46,10 @@ def run_campaign(request: CampaignRequest, experiments: Experiments) -> Campaign
 def _run_seeds(request: CampaignRequest, experiments: Experiments) -> Campaign:
     dvc_state.require_intact_dvc_state()
     current = identity.read_identity(request.overrides)
-    name = request.name or identity.default_name(current.settings)
+    name = request.name or identity.make_default_name(current.settings)
     state.require_name(name)
     _require_seeds(request)
-    with lock.file_lock(CAMPAIGNS_DIR / "lock"):  # of all campaigns of this folder: two at once falsify the seconds
+    with lock.hold_file_lock(CAMPAIGNS_DIR / "lock"):  # of all campaigns here: two at once falsify the seconds
         campaign = _open_campaign(name, request, current)
         _require_tracked(current, experiments)
         _require_absolute_root(current)
@@ -104,7 +104,7 @@ def _finish_seed(campaign: Campaign, seed: int, experiments: Experiments) -> Non
     """Give a seed its score: from a finished experiment if there is one, else by running it."""
     _require_no_orphan(campaign)
     campaign.require_identity(identity.read_identity(campaign.overrides))  # a file may have been edited since
-    name = campaign.experiment_name(seed)
+    name = campaign.make_experiment_name(seed)
     revisions = experiments.find(name)
     if not revisions:
         revisions = _run_experiment(campaign, seed, name, experiments)
@@ -166,7 +166,7 @@ def _run_experiment(campaign: Campaign, seed: int, name: str, experiments: Exper
 
 def _make_pid_recorder(campaign: Campaign, entry: dict[str, Any]) -> Callable[[int], None]:
     def record_pid(pid: int) -> None:
-        entry.update(pid=pid, pid_created=_creation_time(pid))
+        entry.update(pid=pid, pid_created=_get_creation_time(pid))
         campaign.save()
 
     return record_pid
@@ -176,14 +176,14 @@ def _require_no_orphan(campaign: Campaign) -> None:
     """Raises UnavailableError while an experiment runs whose campaign was killed."""
     for entry in campaign.current:
         pid, created = entry.get("pid"), entry.get("pid_created")
-        if entry.get("host") == socket.gethostname() and pid and created and _creation_time(pid) == created:
+        if entry.get("host") == socket.gethostname() and pid and created and _get_creation_time(pid) == created:
             raise UnavailableError(
                 f"seed {entry['seed']}: process {pid} of an interrupted command still runs it; wait for it, or end it: "
                 f"kill -INT -{pid}"
             )
 
 
-def _creation_time(pid: int) -> float | None:
+def _get_creation_time(pid: int) -> float | None:
     """When a process started, in seconds since the epoch; None if it has ended."""
     import psutil
 

@@ -115,7 +115,7 @@ class Campaign:
         """Return the record of a seed's run."""
         return next((run for run in self.runs if run["seed"] == seed), None)
 
-    def experiment_name(self, seed: int) -> str:
+    def make_experiment_name(self, seed: int) -> str:
         """Return the name of a seed's experiment, which no other settings, code or inputs have."""
         return f"{self.name}-seed{seed}-{self.identity.digest[:8]}"
 

@@ -90,8 +90,8 @@ def _compare(campaign: Campaign, baseline: Baseline) -> dict[str, Any]:
         "seeds": baseline.seeds,
         "bpb": _summarize(baseline.bpb),
         "loss": None if baseline.loss is None else _summarize(baseline.loss),
-        "per_byte": test(significance.welch_test, bits_to_nats(bpb), bits_to_nats(baseline.bpb)),
-        "per_token": test(significance.welch_test, loss, per_token_baseline),
+        "per_byte": test(significance.run_welch_test, bits_to_nats(bpb), bits_to_nats(baseline.bpb)),
+        "per_token": test(significance.run_welch_test, loss, per_token_baseline),
         "per_byte_paired": None,
         "per_token_paired": None,
         "documents": None,
@@ -102,8 +102,8 @@ def _compare(campaign: Campaign, baseline: Baseline) -> dict[str, Any]:
         bpb_sides, loss_sides = (
             [[run["metrics"][key] for run in side] for side in (ours, theirs)] for key in ("val_bpb", "val_loss")
         )
-        report["per_byte_paired"] = test(significance.paired_test, *map(bits_to_nats, bpb_sides))
-        report["per_token_paired"] = test(significance.paired_test, *loss_sides) if same_tokens else None
+        report["per_byte_paired"] = test(significance.run_paired_test, *map(bits_to_nats, bpb_sides))
+        report["per_token_paired"] = test(significance.run_paired_test, *loss_sides) if same_tokens else None
         report["shared_stages"] = _list_shared_stages(pairs)
         report["documents"] = None if has_invalid else _compare_documents(campaign, baseline, pairs)
     return report

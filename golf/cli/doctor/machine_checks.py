@@ -44,7 +44,7 @@ def check_gpu(cfg: Config | None) -> MachineFinding:
 
     for name, section in list_execution_sections(cfg).items():
         try:
-            n_ranks = launcher.local_world_size(name, getattr(section, "ranks", 1))
+            n_ranks = launcher.get_local_world_size(name, getattr(section, "ranks", 1))
             device.resolve_device(section.device, name, max(0, n_ranks - 1) if section.device == "cuda" else 0)
         except GolfError as error:
             return MachineFinding("gpu", PROBLEM, *split_message(error))
@@ -78,7 +78,7 @@ def check_attention(cfg: Config | None) -> MachineFinding:
     if where.type == "cpu":
         return MachineFinding("attention", OK, "sdpa, torch's own kernels; flash-attn needs a GPU")
     reasons = {
-        name: attention_backends.backend_unavailable_reason(name, where, dtype) for name in attention_backends.MODULES
+        name: attention_backends.explain_unavailable_backend(name, where, dtype) for name in attention_backends.MODULES
     }
     usable = [name for name, reason in reasons.items() if reason is None]
     state = ", ".join(["sdpa", *usable, *(f"no {name} ({reason})" for name, reason in reasons.items() if reason)])

@@ -18,7 +18,7 @@ from pathlib import Path
 from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding, split_message
 from golf.config import loader
 from golf.config.loader import Config
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import ConfigError, GolfError
 from golf.pipeline import dvc_state
 
@@ -54,7 +54,7 @@ def check_system(cfg: Config | None) -> MachineFinding:
 def check_packages(cfg: Config | None) -> MachineFinding:
     """Check installed versions against those of pyproject.toml; of extras, only what is installed."""
     required, optional = _read_pins()
-    versions = {name: installed_version(name) for name in required | optional}
+    versions = {name: get_installed_version(name) for name in required | optional}
     missing = [f"{name} {pin}" for name, pin in required.items() if versions[name] is None]
     differing = [
         f"{name} {version} (pinned {pin})"

@@ -163,7 +163,7 @@ def _count_ttt_passes(cfg: Config) -> float:
     return 1 + 3 * epochs * cfg.ttt.stride / cfg.model.context_length
 
 
-def _memory_s_per_token(cfg: Config) -> float:
+def _estimate_memory_s_per_token(cfg: Config) -> float:
     """Seconds of a CPU, on which the n-gram memory and the neural cache compute whatever the model runs on."""
     ngram_s = _NGRAM_S_PER_TOKEN if cfg.memory.orders else 0.0
     return ngram_s + _CACHE_S_PER_STATE * (cfg.memory.cache_tokens or 0)
@@ -176,7 +176,7 @@ def _predict_modes(cfg: Config, machines: _Machines, val_tokens: int | None) -> 
     plain_s = val_tokens * _predict_forward_s(cfg, machines, "evaluate")
     sliding_s = plain_s * cfg.model.context_length / cfg.evaluate.stride
     learning_s = val_tokens / cfg.ttt.batch_tokens * cfg.ttt.epochs * machines["evaluate"][0].fixed_s
-    ttt_s = sliding_s * _count_ttt_passes(cfg) + learning_s + _memory_s_per_token(cfg) * val_tokens
+    ttt_s = sliding_s * _count_ttt_passes(cfg) + learning_s + _estimate_memory_s_per_token(cfg) * val_tokens
     return {"plain": plain_s, "sliding": sliding_s, "ttt": ttt_s}
 
 
@@ -211,7 +211,7 @@ def _predict_stages(
     if dev_tokens is not None:
         windows = cfg.model.context_length / cfg.ttt.stride
         ema_s = (2 + checkpoints) * dev_tokens * forward_s("ema")
-        ttt_s = dev_tokens * (forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _memory_s_per_token(cfg))
+        ttt_s = dev_tokens * (forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _estimate_memory_s_per_token(cfg))
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),

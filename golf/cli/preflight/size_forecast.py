@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from golf.config.sections import CompressConfig, QuantizeConfig
 from golf.quantization import param_kinds, row_scales
 
-__all__ = ["SizeForecast", "gaussian_code_bits", "predict_size"]
+__all__ = ["SizeForecast", "estimate_gaussian_code_bits", "predict_size"]
 
 _CODER_OVERHEAD = {"brotli": 1.012, "ans": 1.0}  # over the order-0 entropy: PR #1493's file, benchmarks/codec.py
 _FP16_BYTES = 1.9  # of a packed fp16 number, whose low bits are noise
@@ -25,12 +25,12 @@ class SizeForecast:
     reason: str
 
 
-def gaussian_code_bits(step: float) -> float:
+def estimate_gaussian_code_bits(step: float) -> float:
     """Return the entropy in bits of a standard normal variable rounded to multiples of ``step``, which is positive.
 
     For small steps it nears log2(sqrt(2 π e) / step).
 
-    >>> round(gaussian_code_bits(0.4145), 2)
+    >>> round(estimate_gaussian_code_bits(0.4145), 2)
     3.32
     """
     if step < 0.05:
@@ -52,14 +52,14 @@ def predict_size(
     code_bits, n_weights, other_bytes = 0.0, 0, float(_HEADER_BYTES)
     fills_limit = quantize.grid == "row_column" and quantize.base_step is None
     for name, shape in shapes.items():
-        kind = param_kinds.param_kind(name, shape, quantize.min_weights)
+        kind = param_kinds.get_param_kind(name, shape, quantize.min_weights)
         size = math.prod(shape)
         if kind == "small":
             other_bytes += _FP16_BYTES * size
             continue
         n_weights += size
         other_bytes += _FP16_BYTES * (sum(shape) if _N_SCALE_SIDES[quantize.grid] == 2 else shape[0])
-        code_bits += size * (_MAX_CODE_BITS if fills_limit else gaussian_code_bits(_find_step(name, kind, quantize)))
+        code_bits += size * (_MAX_CODE_BITS if fills_limit else estimate_gaussian_code_bits(_find_step(name, kind, quantize)))
     predicted = round(code_bits / 8 * _CODER_OVERHEAD[compress.codec] + other_bytes)
     mean_bits = code_bits / max(1, n_weights)
     if not fills_limit:
@@ -76,4 +76,4 @@ def _find_step(name: str, kind: str, quantize: QuantizeConfig) -> float:
     if quantize.base_step is not None:
         return quantize.base_step
     clip = quantize.embed_clip if kind == "embed" else quantize.matrix_clip
-    return clip / row_scales.max_code(row_scales.code_bits(name, quantize))
+    return clip / row_scales.compute_max_code(row_scales.get_code_bits(name, quantize))

@@ -102,7 +102,7 @@ def plan_step(
     kept *= 1.0 if cfg.compile == "off" else _COMPILED_KEPT_FRAC
     shapes = count_parameters(model_cfg)
     n_parameters = sum(map(_size, shapes.values()))
-    model_flop = flops.flops_per_token(model_cfg, recurrent=recurrent).training * tokens
+    model_flop = flops.count_flops_per_token(model_cfg, recurrent=recurrent).training * tokens
     muon_flop = sum(_count_muon_flop(shape, cfg.ns_steps) for name, shape in shapes.items() if _is_matrix(name))
     n_averages = len({*cfg.ema_decays, *cfg.ema_basis_decays})
     optimizer_bytes = n_parameters * (_OPTIMIZER_BYTES_PER_PARAMETER + 12 * n_averages)
@@ -141,7 +141,7 @@ def predict_forward_seconds(
     """
     kept = kept_bytes_per_token * (_COMPILED_KEPT_FRAC if is_compiled else 1.0)
     moved = hardware.passes / 3 * kept + _LOGIT_BYTES_MOVED / 2 * model_cfg.vocab_size
-    flop = flops.flops_per_token(model_cfg, recurrent=recurrent).forward
+    flop = flops.count_flops_per_token(model_cfg, recurrent=recurrent).forward
     return flop / (hardware.matmul_frac * hardware.peak_flops) + moved / hardware.bytes_per_s
 
 

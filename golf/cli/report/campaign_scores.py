@@ -19,13 +19,13 @@ from golf.compliance.verdict import INVALID
 from golf.evaluation.scoring_loop import MODES
 
 __all__ = [
-    "baseline_section",
+    "render_baseline_section",
     "compute_running_bpb",
-    "documents_section",
-    "modes_section",
-    "result_section",
-    "seeds_section",
-    "verdicts_section",
+    "render_documents_section",
+    "render_modes_section",
+    "render_result_section",
+    "render_seeds_section",
+    "render_verdicts_section",
 ]
 
 _MAX_TICK_CHARS = 40  # of all seeds below a chart
@@ -34,7 +34,7 @@ _MAX_POINTS = 100  # of a line over documents
 _DISPUTED = "disputed: "  # in a verdict's words, before the method on which there is no ruling
 
 
-def result_section(files: CampaignFiles) -> PageSection:
+def render_result_section(files: CampaignFiles) -> PageSection:
     """Return the headline's mean and standard deviation, what it compares with, and which seeds are missing."""
     report = files.report
     stats, metrics = report["statistics"]["bpb"], files.campaign.runs[0]["metrics"]
@@ -48,20 +48,20 @@ def result_section(files: CampaignFiles) -> PageSection:
     name = score_sections.MODE_NAMES.get(headline, headline)
     parts = [
         f'<p class="score">{stats["mean"]:.6f} bpb{deviation}{labels}</p>',
-        page.paragraph(
+        page.render_paragraph(
             f"Campaign {report['name']}: the mean over {counted} of the bits per byte of val in the mode {name}, which "
             "was named before anything was scored; ± is the standard deviation (n - 1) over seeds. Lower is better."
         ),
-        page.paragraph(f"Verdicts: {words}."),
-        page.paragraph(score_sections.describe_comparison(metrics)),
+        page.render_paragraph(f"Verdicts: {words}."),
+        page.render_paragraph(score_sections.describe_comparison(metrics)),
     ]
     if stats["sd"] is None:
-        parts.append(page.not_run("the standard deviation over seeds", "it needs two seeds with a score"))
+        parts.append(page.render_not_run("the standard deviation over seeds", "it needs two seeds with a score"))
     if missing := report["missing_seeds"]:
         seeds = " ".join(map(str, report["seeds"]))
         hint = f"run them with: golf campaign --name {report['name']} --seeds {seeds}"
-        parts.append(page.not_run(f"no score yet: {', '.join(map(str, missing))}", hint))
-    parts += [page.paragraph(f"Note: {note}.") for note in report["notes"]]
+        parts.append(page.render_not_run(f"no score yet: {', '.join(map(str, missing))}", hint))
+    parts += [page.render_paragraph(f"Note: {note}.") for note in report["notes"]]
     return PageSection("result", "Result", "".join(parts))
 
 
@@ -76,7 +76,7 @@ def _label(is_invalid: bool) -> str:
     return f' <span class="fail">{INVALID}</span>' * is_invalid
 
 
-def seeds_section(files: CampaignFiles) -> PageSection:
+def render_seeds_section(files: CampaignFiles) -> PageSection:
     """Return a row for each seed with its scores, bytes, seconds and machine, and rows of mean and deviation."""
     header = ("seed", "order", "bpb of val", "nats per token", "bytes", "train, s", "eval, s", "machine")
     by_seed = {run["seed"]: run for run in files.runs}
@@ -86,11 +86,11 @@ def seeds_section(files: CampaignFiles) -> PageSection:
         cells = [format_figure(side[key], ".6f") for side in stats]
         rows.append([f"<strong>{title}</strong>", "", *cells, "", "", "", ""])
     limits = sorted({run["limit_bytes"] for run in files.runs})
-    text = page.paragraph(
+    text = page.render_paragraph(
         f"Order is that in which the seeds ended. Bytes are of model and code, of at most "
         f"{' and '.join(f'{limit:,}' for limit in limits)}. Seconds compare on one machine alone."
     )
-    return PageSection("seeds", "Seeds", text + page.table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True))
+    return PageSection("seeds", "Seeds", text + page.render_table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True))
 
 
 def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) -> list[str]:
@@ -109,7 +109,7 @@ def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) 
     ]
 
 
-def modes_section(files: CampaignFiles) -> PageSection:
+def render_modes_section(files: CampaignFiles) -> PageSection:
     """Return the mean and deviation of each scoring mode, and a chart of the seeds around the mean of each."""
     statistics, rows, figures = files.report["statistics"], [], []
     for mode in MODES:
@@ -120,7 +120,7 @@ def modes_section(files: CampaignFiles) -> PageSection:
         rows.append([name, f"{stats['mean']:.6f}", format_figure(stats["sd"], ".6f"), f"{stats['n']}"])
         figures.append(_draw_seeds(files, mode, stats["mean"]))
     header = ("scoring mode", "mean bpb of val", "standard deviation (n - 1)", "seeds")
-    body = page.table(header, rows, numbers=(1, 2, 3)) + f'<div class="charts">{"".join(figures)}</div>'
+    body = page.render_table(header, rows, numbers=(1, 2, 3)) + f'<div class="charts">{"".join(figures)}</div>'
     return PageSection("modes", "Scoring modes", body)
 
 
@@ -136,11 +136,11 @@ def _draw_seeds(files: CampaignFiles, mode: str, mean: float) -> str:
     lines.append(Series("mean", ((low, mean), (high, mean))))
     values = [run[f"bpb_{mode}"] for run in runs]
     x = Axis("seed, in the order of --seeds", low, high, _make_seed_ticks(seeds))
-    y = svg.linear_axis("bpb of val", [*values, mean - _LEAST_RANGE_BPB, mean + _LEAST_RANGE_BPB])
+    y = svg.make_linear_axis("bpb of val", [*values, mean - _LEAST_RANGE_BPB, mean + _LEAST_RANGE_BPB])
     title = f"Seeds, {score_sections.MODE_NAMES[mode]}"
-    chart = svg.line_chart(f"seeds-{mode}", title, x, y, lines)
+    chart = svg.draw_line_chart(f"seeds-{mode}", title, x, y, lines)
     caption = f"The line is the mean. From the lowest to the highest: {max(values) - min(values):.6f} bpb."
-    return page.figure(title, chart, caption)
+    return page.render_figure(title, chart, caption)
 
 
 def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
@@ -149,19 +149,19 @@ def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
     return tuple((float(place), str(seed)) for place, seed in enumerate(seeds) if place % step == 0)
 
 
-def documents_section(files: CampaignFiles) -> PageSection:
+def render_documents_section(files: CampaignFiles) -> PageSection:
     """Return bits per byte so far over val's documents, by mode and seed, and each seed's distance from the mean."""
     sums = {run["seed"]: files.read_documents(run["seed"]) for run in files.runs}
     by_seed = {seed: found for seed, found in sums.items() if found is not None}
     notes = [
-        page.not_run(
+        page.render_not_run(
             f"{files.name_documents_file(seed)} is missing from the campaign's folder",
             "copy the whole folder, with the sums over documents of each seed",
         )
         for seed in sums.keys() - by_seed.keys()
     ]
     notes.append(
-        page.not_run(
+        page.render_not_run(
             "bpb by position in the document",
             "a campaign keeps sums over documents, no ledgers; of one seed: dvc exp apply EXPERIMENT, golf report",
         )
@@ -196,10 +196,10 @@ def _draw_distances(by_seed: dict[int, dict[str, DocumentSums]], mode: str) -> s
 
 
 def _draw_over_documents(chart_id: str, title: str, label: str, lines: Sequence[Series], caption: str) -> str:
-    x = svg.linear_axis("documents of val, in its order", [x for x, _ in lines[0].points], from_zero=True)
-    y = svg.linear_axis(label, [value for line in lines for _, value in line.points])
-    chart = svg.line_chart(chart_id, title, x, y, lines)
-    return page.figure(title, chart, caption, page.legend([line.name for line in lines]))
+    x = svg.make_linear_axis("documents of val, in its order", [x for x, _ in lines[0].points], from_zero=True)
+    y = svg.make_linear_axis(label, [value for line in lines for _, value in line.points])
+    chart = svg.draw_line_chart(chart_id, title, x, y, lines)
+    return page.render_figure(title, chart, caption, page.render_legend([line.name for line in lines]))
 
 
 def compute_running_bpb(bits: np.ndarray, n_bytes: np.ndarray) -> tuple[tuple[float, float], ...]:
@@ -212,33 +212,33 @@ def compute_running_bpb(bits: np.ndarray, n_bytes: np.ndarray) -> tuple[tuple[fl
     return tuple((float(i + 1), float(total_bits[i] / total_bytes[i])) for i in indices if total_bytes[i] > 0)
 
 
-def baseline_section(files: CampaignFiles) -> PageSection:
+def render_baseline_section(files: CampaignFiles) -> PageSection:
     """Return the baseline's statistics and every test that the two sides allow."""
     anchor, heading, baseline = "baseline", "Tests against a baseline", files.report["baseline"]
     if baseline is None:
-        return PageSection(anchor, heading, page.not_run("no baseline was named", "name one with --baseline OTHER"))
+        return PageSection(anchor, heading, page.render_not_run("no baseline was named", "name one with --baseline OTHER"))
     stats = baseline["bpb"]
     seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
     parts = [
-        page.paragraph(
+        page.render_paragraph(
             f"Baseline {baseline['source']}, a {baseline['kind']}: mean {stats['mean']:.6f} bpb, standard deviation "
             f"{format_figure(stats['sd'], '.6f')} over {stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}."
         ),
-        page.paragraph(
+        page.render_paragraph(
             "A gain is the baseline's mean minus the campaign's, in nats. The tests are one-sided, of a gain above 0 "
             "and of one above 0.005 nats, the challenge's margin, which was read as per byte and as per token."
         ),
     ]
     header = ("test", "gain, nats", "standard error", "t", "df", "p, above 0", "p, above 0.005")
     rows = [[escape(title), *_format_test(baseline[key])] for key, title in table.TEST_TITLES.items()]
-    parts.append(page.table(header, rows, numbers=(1, 2, 3, 4, 5, 6)))
+    parts.append(page.render_table(header, rows, numbers=(1, 2, 3, 4, 5, 6)))
     if baseline["documents"] is None:
         reason = "both sides need the same seeds, val and headline, and valid scores"
-        parts.append(page.not_run("the difference paired over documents", reason))
+        parts.append(page.render_not_run("the difference paired over documents", reason))
     else:
-        parts.append(page.paragraph(f"The headline, {table.describe_documents(baseline['documents'])}."))
+        parts.append(page.render_paragraph(f"The headline, {table.describe_documents(baseline['documents'])}."))
     if shared := baseline["shared_stages"]:
-        parts.append(page.paragraph(f"The same files as the baseline's, seed by seed: {', '.join(shared)}."))
+        parts.append(page.render_paragraph(f"The same files as the baseline's, seed by seed: {', '.join(shared)}."))
     return PageSection(anchor, heading, "".join(parts))
 
 
@@ -246,15 +246,15 @@ def _format_test(test: dict[str, Any] | None) -> list[str]:
     return [NOT_RUN, *[""] * 5] if test is None else list(table.format_test(test))
 
 
-def verdicts_section(files: CampaignFiles) -> PageSection:
+def render_verdicts_section(files: CampaignFiles) -> PageSection:
     """Return the verdict of each seed, in its words."""
     by_seed = {run["seed"]: run["verdict"] for run in files.runs}
     rows = [[str(seed), _mark_verdict(by_seed.get(seed, NOT_RUN))] for seed in files.report["seeds"]]
-    text = page.paragraph(
+    text = page.render_paragraph(
         "The checks one by one stand in verdict.json of each seed's experiment: dvc exp apply EXPERIMENT, then "
         "golf verdict --all."
     )
-    return PageSection("verdicts", "Verdicts", page.table(("seed", "verdict"), rows, stacks=True) + text)
+    return PageSection("verdicts", "Verdicts", page.render_table(("seed", "verdict"), rows, stacks=True) + text)
 
 
 def _mark_verdict(text: str) -> str:

@@ -72,17 +72,17 @@ def write_report(folder: Path, out: Path) -> str:
     run = RunFiles(folder, folder.absolute().parent / "benchmarks/results")
     evaluation = run.read_evaluation()
     sections = [
-        score_sections.result_section(run, evaluation),
-        run_sections.pipeline_section(run),
-        run_sections.training_section(run),
-        run_sections.averages_section(run),
-        score_sections.scores_section(run, evaluation),
-        byte_sections.tensor_bits_section(run),
-        byte_sections.bytes_section(run),
-        byte_sections.rate_distortion_section(run),
-        score_sections.scoreboard_section(run, evaluation),
-        score_sections.verdict_section(run, evaluation),
-        lineage_section.lineage_section(run),
+        score_sections.render_result_section(run, evaluation),
+        run_sections.render_pipeline_section(run),
+        run_sections.render_training_section(run),
+        run_sections.render_averages_section(run),
+        score_sections.render_scores_section(run, evaluation),
+        byte_sections.render_tensor_bits_section(run),
+        byte_sections.render_bytes_section(run),
+        byte_sections.render_rate_distortion_section(run),
+        score_sections.render_scoreboard_section(run, evaluation),
+        score_sections.render_verdict_section(run, evaluation),
+        lineage_section.render_lineage_section(run),
     ]
     return _write_page(out, "golf: report of a run", sections, "the run")
 
@@ -102,14 +102,14 @@ def write_campaign_report(source: str, out: Path, baseline_source: str | None = 
     other = None if baseline_source is None else baseline.load_baseline(baseline_source)
     files = campaign_files.open_campaign_files(campaign, other)
     sections = [
-        campaign_scores.result_section(files),
-        campaign_scores.seeds_section(files),
-        campaign_scores.modes_section(files),
-        campaign_scores.documents_section(files),
-        campaign_scores.baseline_section(files),
-        campaign_scores.verdicts_section(files),
-        campaign_lineage.settings_section(files),
-        campaign_lineage.lineage_section(files),
+        campaign_scores.render_result_section(files),
+        campaign_scores.render_seeds_section(files),
+        campaign_scores.render_modes_section(files),
+        campaign_scores.render_documents_section(files),
+        campaign_scores.render_baseline_section(files),
+        campaign_scores.render_verdicts_section(files),
+        campaign_lineage.render_settings_section(files),
+        campaign_lineage.render_lineage_section(files),
     ]
     return _write_page(out, f"golf: report of campaign {campaign.name}", sections, "the campaign")
 

@@ -10,10 +10,10 @@ from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles
 from golf.data import split_reader
 
-__all__ = ["lineage_section"]
+__all__ = ["render_lineage_section"]
 
 
-def lineage_section(run: RunFiles) -> PageSection:
+def render_lineage_section(run: RunFiles) -> PageSection:
     """Return the tree of model.golf, with the path of val into it where there is one."""
     anchor, heading = "lineage", "Lineage"
     artifact = run.folder / "compress/model.golf"
@@ -21,11 +21,11 @@ def lineage_section(run: RunFiles) -> PageSection:
         return PageSection(
             anchor,
             heading,
-            page.not_run(f"{run.name('compress/model.golf')} is missing", "make it with: dvc repro compress"),
+            page.render_not_run(f"{run.name('compress/model.golf')} is missing", "make it with: dvc repro compress"),
         )
     top = lineage_graph.load_graph(artifact)
     top = dataclasses.replace(top, path=run.name("compress/model.golf"))
-    chain = lineage_graph.path_from_split("val", top)
+    chain = lineage_graph.find_path_from_split("val", top)
     changed, n_files = lineage_graph.find_modified_sources(top)
     if chain:
         val_text = f"val is upstream of the artifact: {' → '.join(chain)}."
@@ -33,13 +33,13 @@ def lineage_section(run: RunFiles) -> PageSection:
         val_text = "No recorded input leads from val to the artifact."
     omitted = lineage_graph.find_underreported_splits(top)
     parts = [
-        page.paragraph(
+        page.render_paragraph(
             "What made the artifact. Each entry is a file as it was recorded, with the first digits of its sha256; its "
             "inputs stand below it. A file that has changed since is named so and not followed."
         ),
-        page.paragraph(val_text, "fail" if chain else ""),
-        *(page.paragraph(f"{path}: its lineage omits a split of its inputs", "fail") for path in omitted),
-        page.paragraph(
+        page.render_paragraph(val_text, "fail" if chain else ""),
+        *(page.render_paragraph(f"{path}: its lineage omits a split of its inputs", "fail") for path in omitted),
+        page.render_paragraph(
             f"{len(changed)} of {n_files} recorded source files differ from the code that made this page."
             if n_files
             else "No source files are recorded."
@@ -64,7 +64,7 @@ def _describe(node: LineageNode, run: RunFiles) -> str:
     if node.state != "unchanged":
         return f"{node.state}: split {node.split}" if node.split else f"{node.state}, so its inputs are unknown"
     if node.split:
-        index = split_reader.read_index(lineage_graph.artifact_root(run.folder / "compress/model.golf") / node.path)
+        index = split_reader.read_index(lineage_graph.find_artifact_root(run.folder / "compress/model.golf") / node.path)
         return f"split {node.split}: {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"
     if node.lineage is None:
         return "unknown origin: no lineage"

@@ -12,14 +12,14 @@ __all__ = [
     "DARK_COLORS",
     "LIGHT_COLORS",
     "PageSection",
-    "details",
-    "figure",
-    "legend",
-    "not_run",
-    "paragraph",
+    "render_details",
+    "render_figure",
+    "render_legend",
+    "render_not_run",
+    "render_paragraph",
     "render_page",
-    "status",
-    "table",
+    "render_status",
+    "render_table",
 ]
 
 # names of custom properties: page, text, muted text, lines; text of each status; s0 to s7 of lines and bars
@@ -130,7 +130,7 @@ def render_page(title: str, sections: Sequence[PageSection], footer: str) -> str
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:" />
 <link rel="icon" href="data:," />
 <title>{escape(title)}</title>
-<style>{_style_sheet()}</style>
+<style>{_render_style_sheet()}</style>
 </head>
 <body>
 <header><h1>{escape(title)}</h1></header>
@@ -144,7 +144,7 @@ def render_page(title: str, sections: Sequence[PageSection], footer: str) -> str
 """
 
 
-def _style_sheet() -> str:
+def _render_style_sheet() -> str:
     light, dark = (
         "".join(f"--{name}:{color};" for name, color in colors.items()) for colors in (LIGHT_COLORS, DARK_COLORS)
     )
@@ -158,23 +158,23 @@ def _style_sheet() -> str:
     )
 
 
-def paragraph(text: str, css_class: str = "") -> str:
+def render_paragraph(text: str, css_class: str = "") -> str:
     """Return a paragraph of plain text."""
     return f'<p class="{css_class}">{escape(text)}</p>' if css_class else f"<p>{escape(text)}</p>"
 
 
-def not_run(what: str, hint: str) -> str:
+def render_not_run(what: str, hint: str) -> str:
     """Return what stands in place of figures that do not exist. what: what is missing; hint: what makes it."""
     return f'<p class="box"><span class="notrun">NOT-RUN</span>: {escape(what)}; {escape(hint)}</p>'
 
 
-def status(word: str) -> str:
+def render_status(word: str) -> str:
     """Return the status of a check, PASS, FAIL, UNRULED or NOT-RUN, in its color."""
     css_class = {"PASS": "pass", "FAIL": "fail", "UNRULED": "unruled"}.get(word, "notrun")
     return f'<span class="{css_class}">{escape(word)}</span>'
 
 
-def table(
+def render_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = (), stacks: bool = False
 ) -> str:
     """Return a table that scrolls by itself where the page is narrow.
@@ -194,12 +194,12 @@ def table(
     return f'<div class="scroll"><table{css_class}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def details(summary: str, body: str) -> str:
+def render_details(summary: str, body: str) -> str:
     """Return a part that opens on request. summary: plain text; body: HTML."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def legend(names: Sequence[str], *, has_lines: bool = True) -> str:
+def render_legend(names: Sequence[str], *, has_lines: bool = True) -> str:
     """Return the names of a chart's series beside the style of each: a line, or the color of bars."""
     keys = []
     for index, name in enumerate(names):
@@ -210,6 +210,6 @@ def legend(names: Sequence[str], *, has_lines: bool = True) -> str:
     return f'<ul class="legend">{"".join(keys)}</ul>'
 
 
-def figure(heading: str, chart: str, caption: str, key: str = "") -> str:
+def render_figure(heading: str, chart: str, caption: str, key: str = "") -> str:
     """Return a chart with its heading, its legend ``key`` and its caption. heading, caption: plain text."""
     return f"<figure><h3>{escape(heading)}</h3>{key}{chart}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -84,7 +84,7 @@ class RunFiles:
     def is_stale(self, record: Mapping[str, Any]) -> bool:
         """Return whether the run's model.golf exists and is not the one that verdict.json judges."""
         artifact = self.folder / "compress/model.golf"
-        return artifact.is_file() and lineage.artifact_sha256(artifact) != record["artifact_sha256"]
+        return artifact.is_file() and lineage.hash_artifact(artifact) != record["artifact_sha256"]
 
     def read_sizes(self) -> tuple[dict[str, Any], Table] | None:
         """Return sizes.json, and sizes.csv, which must be that of the artifact beside it."""

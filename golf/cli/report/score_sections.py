@@ -23,10 +23,10 @@ __all__ = [
     "MODE_NAMES",
     "compute_bpb_by_position",
     "describe_comparison",
-    "result_section",
-    "scoreboard_section",
-    "scores_section",
-    "verdict_section",
+    "render_result_section",
+    "render_scoreboard_section",
+    "render_scores_section",
+    "render_verdict_section",
 ]
 
 _EVALUATE_HINT = "write it with: dvc repro evaluate"
@@ -39,25 +39,25 @@ MODE_NAMES = {
 _Evaluation = tuple[dict[str, Any], dict[str, Any]]
 
 
-def result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
+def render_result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Return the headline with its error, its label and what it compares with; every mode; the limits."""
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
-        return PageSection("result", "Result", page.not_run(missing, _EVALUATE_HINT))
+        return PageSection("result", "Result", page.render_not_run(missing, _EVALUATE_HINT))
     metrics, record = evaluation
     headline = metrics["headline"]
     labels = _label_mode(headline, metrics, record)
     parts = [
         f'<p class="score">{metrics["val_bpb"]:.4f} bpb{_format_error(metrics[f"val_bpb_{headline}_se"])} {labels}</p>',
-        page.paragraph(
+        page.render_paragraph(
             f"Bits per byte of val in the mode {MODE_NAMES.get(headline, headline)}, which was named before anything "
             "was scored; ± is the standard error over documents. Lower is better."
         ),
-        page.paragraph(f"Verdict: {record['verdict']}. Track {record['track']}."),
-        page.paragraph(describe_comparison(metrics)),
+        page.render_paragraph(f"Verdict: {record['verdict']}. Track {record['track']}."),
+        page.render_paragraph(describe_comparison(metrics)),
     ]
     if run.is_stale(record):
-        parts.append(page.not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT))
+        parts.append(page.render_not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT))
     rows = [
         [
             _name_mode(mode, metrics, record),
@@ -67,7 +67,7 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection
         ]
         for mode in MODES
     ]
-    parts.append(page.table(("scoring mode", "bpb of val", "± s.e.", "seconds"), rows, numbers=(1, 2, 3)))
+    parts.append(page.render_table(("scoring mode", "bpb of val", "± s.e.", "seconds"), rows, numbers=(1, 2, 3)))
     rows = [
         _format_limit("artifact and code, bytes", metrics["artifact_bytes"], metrics["limit_bytes"], ",.0f"),
         _format_limit(
@@ -75,11 +75,11 @@ def result_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection
         ),
         _format_limit("evaluation, s", metrics["eval_seconds"], metrics.get("eval_limit_seconds"), ".1f"),
     ]
-    parts.append(page.table(("limit of this run", "used", "allowed", ""), rows, numbers=(1, 2)))
+    parts.append(page.render_table(("limit of this run", "used", "allowed", ""), rows, numbers=(1, 2)))
     clean = format_figure(metrics["val_bpb_clean"], ".4f")
     share = format_figure(metrics["val_contamination"], ".2%")
     parts.append(
-        page.paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
+        page.render_paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
     )
     return PageSection("result", "Result", "".join(parts))
 
@@ -142,21 +142,21 @@ def _format_limit(name: str, used: float | None, allowed: float | None, spec: st
     return [name, format_figure(used, spec), "no limit" if allowed is None else format(allowed, spec), mark]
 
 
-def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
+def render_scores_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Return the bits per byte so far, and by position in the document, for each mode."""
     anchor, heading = "scores", "Scores along the text"
     columns = {"tokens": parse_non_negative_float, **dict.fromkeys(MODES, parse_finite_float)}
     rows = run.read_table("evaluate/running_bpb.csv", columns)
     figures = []
     labels = {mode: MODE_NAMES[mode] + _mark_mode(mode, evaluation) for mode in MODES}
-    key = page.legend([labels[mode] for mode in MODES])
+    key = page.render_legend([labels[mode] for mode in MODES])
     if rows is not None:
         lines = [Series(labels[mode], tuple((row["tokens"], row[mode]) for row in rows)) for mode in MODES]
         title = "Bits per byte so far"
-        x = svg.linear_axis("tokens of val scored so far", [row["tokens"] for row in rows], from_zero=True)
-        y = svg.linear_axis("bpb up to there", [value for line in lines for _, value in line.points])
+        x = svg.make_linear_axis("tokens of val scored so far", [row["tokens"] for row in rows], from_zero=True)
+        y = svg.make_linear_axis("bpb up to there", [value for line in lines for _, value in line.points])
         caption = "Each point is the score over all of val up to there; the last one is the mode's score."
-        figures.append(page.figure(title, svg.line_chart("running-bpb", title, x, y, lines), caption, key))
+        figures.append(page.render_figure(title, svg.draw_line_chart("running-bpb", title, x, y, lines), caption, key))
     ledgers = _read_ledgers(run)
     if ledgers:
         names = [labels[mode] for mode in ledgers]
@@ -165,19 +165,19 @@ def scores_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection
             for name, data in zip(names, ledgers.values(), strict=True)
         ]
         title = "Bits per byte by position in the document"
-        x = svg.log_axis(
+        x = svg.make_log_axis(
             "token of the document, from 1, in bins of double width", [p for line in lines for p, _ in line.points]
         )
-        y = svg.linear_axis("bpb of the bin", [value for line in lines for _, value in line.points])
+        y = svg.make_linear_axis("bpb of the bin", [value for line in lines for _, value in line.points])
         caption = (
             "How much the text before helps. A bin's bpb is its bits over its bytes; the first bins hold few tokens."
         )
         figures.append(
-            page.figure(title, svg.line_chart("bpb-by-position", title, x, y, lines), caption, page.legend(names))
+            page.render_figure(title, svg.draw_line_chart("bpb-by-position", title, x, y, lines), caption, page.render_legend(names))
         )
     missing = [] if rows is not None else [run.name("evaluate/running_bpb.csv")]
     missing += [] if ledgers else [run.name("evaluate/ledgers")]
-    notes = "".join(page.not_run(f"{path} is missing", _EVALUATE_HINT) for path in missing)
+    notes = "".join(page.render_not_run(f"{path} is missing", _EVALUATE_HINT) for path in missing)
     charts = f'<div class="charts">{"".join(figures)}</div>' if figures else ""
     return PageSection(anchor, heading, charts + notes)
 
@@ -205,13 +205,13 @@ def compute_bpb_by_position(data: LedgerData) -> list[tuple[float, float]]:
     ]
 
 
-def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
+def render_scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Return what else so many bytes could hold: the scores of the benchmark's rows by size of file."""
     anchor, heading = "scoreboard", "Scoreboard"
     board = run.read_scoreboard()
     if board is None:
         command = "measure it with: PYTHONPATH=. python benchmarks/scoreboard.py"
-        return PageSection(anchor, heading, page.not_run("benchmarks/results/scoreboard.json is missing", command))
+        return PageSection(anchor, heading, page.render_not_run("benchmarks/results/scoreboard.json is missing", command))
     val = board["corpus"]["val"]
     text = (
         f"Every row was scored on the same val of {val['bytes']:,} bytes in {val['documents']} documents, on "
@@ -235,11 +235,11 @@ def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSec
         ]
         for row in sorted(sized, key=lambda row: (row["limit_bytes"], row.get("bpb") or math.inf))
     ]
-    rows = page.table(("limit, bytes", "coder", "bytes", "bpb of val"), cells, numbers=(0, 2, 3))
-    body = page.paragraph(text)
+    rows = page.render_table(("limit, bytes", "coder", "bytes", "bpb of val"), cells, numbers=(0, 2, 3))
+    body = page.render_paragraph(text)
     if not measured:
         return PageSection(
-            anchor, heading, body + page.not_run("no row was measured", "run benchmarks/scoreboard.py") + rows
+            anchor, heading, body + page.render_not_run("no row was measured", "run benchmarks/scoreboard.py") + rows
         )
     lines = [
         Series(name, tuple(sorted((row["total_bytes"] / 1e6, row["bpb"]) for row in group)), has_marks=True)
@@ -250,12 +250,12 @@ def scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSec
         point = (metrics["artifact_bytes"] / 1e6, metrics["val_bpb"])
         lines.append(Series(f"this run, {headline}{_mark_mode(headline, evaluation)}", (point,), has_marks=True))
     title = "Bits per byte by size of file"
-    x = svg.log_axis("all bytes, MB (10⁶), logarithmic", [px for line in lines for px, _ in line.points])
-    y = svg.linear_axis("bpb of val", [py for line in lines for _, py in line.points])
-    chart = svg.line_chart("scoreboard-chart", title, x, y, lines)
-    key = page.legend([line.name for line in lines])
+    x = svg.make_log_axis("all bytes, MB (10⁶), logarithmic", [px for line in lines for px, _ in line.points])
+    y = svg.make_linear_axis("bpb of val", [py for line in lines for _, py in line.points])
+    chart = svg.draw_line_chart("scoreboard-chart", title, x, y, lines)
+    key = page.render_legend([line.name for line in lines])
     return PageSection(
-        anchor, heading, body + page.figure(title, chart, "Lower and further left is better.", key) + rows
+        anchor, heading, body + page.render_figure(title, chart, "Lower and further left is better.", key) + rows
     )
 
 
@@ -263,25 +263,25 @@ def _name_row(row: Mapping[str, Any]) -> str:
     return f"{row['title']}, {row['mode']}" if row["mode"] else row["title"]
 
 
-def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
+def render_verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSection:
     """Return every check with its status, what was measured, its limit and the reason."""
     anchor, heading = "verdict", "Verdict and evidence"
     if evaluation is None:
         missing = f"{run.name('evaluate/verdict.json')} is missing"
-        return PageSection(anchor, heading, page.not_run(missing, _EVALUATE_HINT))
+        return PageSection(anchor, heading, page.render_not_run(missing, _EVALUATE_HINT))
     record = evaluation[1]
     statuses = [row["status"] for row in record["checks"]]
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in ("PASS", "FAIL", UNRULED, NOT_RUN))
     parts = [
-        page.paragraph(f"{record['verdict']}."),
-        page.paragraph(f"{counts}. Predictor {record['predictor']}, track {record['track']}, artifact sha256 "
+        page.render_paragraph(f"{record['verdict']}."),
+        page.render_paragraph(f"{counts}. Predictor {record['predictor']}, track {record['track']}, artifact sha256 "
                        f"{record['artifact_sha256'][:12]}. The score, sizes and digests were computed again from the "
                        "ledgers when this page was made. Each check: docs/evaluation-rules.md."),
     ]  # fmt: skip
     rows = [
         [
             f"<code>{escape(row['check'])}</code>",
-            page.status(row["status"]),
+            page.render_status(row["status"]),
             escape(row["title"]),
             escape(row["measured"]),
             escape(row["limit"]),
@@ -289,5 +289,5 @@ def verdict_section(run: RunFiles, evaluation: _Evaluation | None) -> PageSectio
         ]
         for row in record["checks"]
     ]
-    parts.append(page.table(("check", "status", "question", "measured", "limit", "note"), rows, stacks=True))
+    parts.append(page.render_table(("check", "status", "question", "measured", "limit", "note"), rows, stacks=True))
     return PageSection(anchor, heading, "".join(parts))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["N_STYLES", "Axis", "Bar", "Series", "bar_chart", "line_chart", "linear_axis", "log_axis"]
+__all__ = ["N_STYLES", "Axis", "Bar", "Series", "draw_bar_chart", "draw_line_chart", "make_linear_axis", "make_log_axis"]
 
 _WIDTH, _PLOT_HEIGHT = 400.0, 210.0  # of a chart, of the area between its axes
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 12.0, 25.0, 44.0  # margins of a line chart
@@ -58,7 +58,7 @@ class Bar:
     style: int = 0
 
 
-def linear_axis(label: str, values: Sequence[float], *, from_zero: bool = False) -> Axis:
+def make_linear_axis(label: str, values: Sequence[float], *, from_zero: bool = False) -> Axis:
     """Return an axis over finite ``values``, which must not be empty, with at most 6 round ticks.
 
     from_zero: start at 0, as bars must. Equal values get a margin on both sides.
@@ -83,7 +83,7 @@ def _format_tick(value: float, decimals: int) -> str:
     return f"{value + 0.0:,.{decimals}f}"
 
 
-def log_axis(label: str, values: Sequence[float]) -> Axis:
+def make_log_axis(label: str, values: Sequence[float]) -> Axis:
     """Return a logarithmic axis over positive ``values``, which must not be empty."""
     low, high = min(values) / 1.1, max(values) * 1.1
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -100,7 +100,7 @@ def _format_log_tick(value: float) -> str:
     return _format_tick(value, 0) if value >= 10 else f"{value:.4g}"
 
 
-def line_chart(chart_id: str, title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
+def draw_line_chart(chart_id: str, title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     """Return an SVG element with one line for each series, in the order of the style classes s0, s1, ….
 
     chart_id: unique in the page. title: read out in place of the picture. Points outside the axes are left out.
@@ -138,7 +138,7 @@ def _anchor(at: float) -> str:
     return "end" if at > _WIDTH - _RIGHT - 8 else "middle"
 
 
-def bar_chart(chart_id: str, title: str, x: Axis, bars: Sequence[Bar]) -> str:
+def draw_bar_chart(chart_id: str, title: str, x: Axis, bars: Sequence[Bar]) -> str:
     """Return an SVG element with one horizontal bar for each entry, its label on the left, its value on the right.
 
     x: a linear axis from 0.

@@ -97,7 +97,7 @@ class DownloadCache:
         self._hash_cache.put(self._key(remote), sha256)
 
     def _require_disk_space(self, missing: list[RemoteFile]) -> None:
-        needed_bytes = sum(remote.size - _bytes_present(self.path(remote)) for remote in missing)
+        needed_bytes = sum(remote.size - _count_bytes_present(self.path(remote)) for remote in missing)
         free_bytes = shutil.disk_usage(self.repo_dir).free
         if needed_bytes + _MIN_FREE_BYTES > free_bytes:
             raise InputError(
@@ -114,7 +114,7 @@ class DownloadCache:
             while pending:
                 finished, pending = wait(pending, _POLL_INTERVAL_S, FIRST_COMPLETED)
                 _raise_first_error(finished)
-                present_bytes = sum(_bytes_present(self.path(remote)) for remote in missing)
+                present_bytes = sum(_count_bytes_present(self.path(remote)) for remote in missing)
                 progress.update(
                     present_bytes // 1_000_000,
                     fraction=present_bytes / (total_bytes or 1),
@@ -128,10 +128,10 @@ class DownloadCache:
 
     def _download_file(self, remote: RemoteFile, stop_event: threading.Event) -> None:
         path = self.path(remote)
-        partial_path = _partial_path(path)
+        partial_path = _get_partial_path(path)
         with translate_write_errors(self.repo_dir):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if _bytes_present(path) > remote.size:
+        if _count_bytes_present(path) > remote.size:
             partial_path.unlink()
         self.repository.transfer(remote, partial_path, stop_event)
         try:
@@ -141,13 +141,13 @@ class DownloadCache:
             raise
 
 
-def _partial_path(path: Path) -> Path:
+def _get_partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.incomplete")
 
 
-def _bytes_present(path: Path) -> int:
+def _count_bytes_present(path: Path) -> int:
     """Bytes of a file that are on disk, complete or partial."""
-    for candidate in (path, _partial_path(path)):
+    for candidate in (path, _get_partial_path(path)):
         with contextlib.suppress(FileNotFoundError):
             return candidate.stat().st_size
     return 0

@@ -25,7 +25,7 @@ from golf.data.hub.download import link_or_copy, translate_write_errors
 from golf.data.overlap import Range
 from golf.data.shard_file import write_shard
 from golf.data.split_reader import INDEX_FILE, sha256_texts
-from golf.data.split_writer import EncodedDocument, shard_name, sidecar_name, write_split
+from golf.data.split_writer import EncodedDocument, make_shard_name, make_sidecar_name, write_split
 from golf.data.splitting import sha256_casefolded_text, sha256_text
 from golf.data.tokenizer import Tokenizer
 from golf.data.transforms import Transform
@@ -120,7 +120,7 @@ def write_dev(
         token_bytes = count_bytes(ids)
         sidecar = token_bytes.astype(np.uint16) if has_sidecar else None
         return EncodedDocument(
-            *_text_digests(ids, tokenizer, transform), int(token_bytes.sum()), ids, sidecar, covered=ranges
+            *_hash_text(ids, tokenizer, transform), int(token_bytes.sum()), ids, sidecar, covered=ranges
         )
 
     documents = map(encode_document, export_splits.dev, covered or itertools.repeat(None))
@@ -139,7 +139,7 @@ def make_byte_counter(tokenizer: Tokenizer, transform: Transform) -> Callable[[n
     return lambda ids: np.append(0, byte_table.count_bytes(ids))
 
 
-def _text_digests(ids: np.ndarray, tokenizer: Tokenizer, transform: Transform) -> tuple[str, str, str]:
+def _hash_text(ids: np.ndarray, tokenizer: Tokenizer, transform: Transform) -> tuple[str, str, str]:
     """sha256 of raw text, normalized text and casefolded text; those of "" when the ids do not decode."""
     text = transform.decode_pieces(tokenizer.ids_to_bytes(ids)) or ""
     return sha256_text(text), sha256_text(text), sha256_casefolded_text(text)
@@ -163,11 +163,11 @@ def write_val(
     document_bytes = np.add.reduceat(token_bytes, val.starts[:-1])
     for number, n_bytes in enumerate(document_bytes.tolist()):
         ids = val.read_document(number)
-        digests = _text_digests(ids, tokenizer, transform)
+        digests = _hash_text(ids, tokenizer, transform)
         ranges = covered[number] if covered else None
         rows.append(EncodedDocument(*digests, n_bytes, ids, covered=ranges).to_index_row())
     shard_rows: dict[str, list[dict[str, Any]]] = {}
-    for kind, make_name in (("val", shard_name), ("sidecar", sidecar_name)):
+    for kind, make_name in (("val", make_shard_name), ("sidecar", make_sidecar_name)):
         shard_rows[kind] = []
         for number, ((path, sha256), shard) in enumerate(zip(files[kind], val.shards, strict=False)):
             link_or_copy(path, folder / make_name("val", number))
@@ -209,7 +209,7 @@ def write_train(
         hash_cache = HashCache(staging_dir)
         masked_shards = zip(files, train.shards, _iter_keep_masks(export_splits), strict=True)
         for number, ((path, sha256), shard, keep_mask) in enumerate(masked_shards):
-            name, n_tokens = shard_name("train", number), len(shard)
+            name, n_tokens = make_shard_name("train", number), len(shard)
             if keep_mask is None:
                 link_or_copy(path, staging_dir / name)
             elif n_tokens := int(keep_mask.sum()):

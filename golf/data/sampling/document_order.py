@@ -40,12 +40,12 @@ class DocumentOrder:
         self._begins = np.cumsum(self._lengths) - self._lengths
         self.n_tokens = int(self._shard_ends[-1])
         if data_order != "documents":
-            shares = [self._compressed_share(unit) for unit in range(len(self._lengths))]
+            shares = [self._measure_compressed_share(unit) for unit in range(len(self._lengths))]
             self._fixed_order = np.argsort(
                 shares if data_order == "compressible_first" else -np.array(shares), kind="stable"
             )
 
-    def _compressed_share(self, unit: int) -> float:
+    def _measure_compressed_share(self, unit: int) -> float:
         begin = self._begins[unit]
         data = self._read_span(begin, begin + min(self._lengths[unit], _SAMPLE_BYTES // 2)).astype("<u2").tobytes()
         return len(zlib.compress(data, 1)) / len(data)

@@ -23,7 +23,7 @@ def read_docstrings(path: Path, hint: str) -> list[str]:
 
     hint: what to do about a file that can't be parsed. Raises InputError naming the file.
     """
-    with _paused_gc():
+    with _pause_gc():
         texts = [ast.get_docstring(owner, clean=False) for owner in _iter_owners(parse_module(path, hint))]
     cleaned = (escape_surrogates(inspect.cleandoc(text)) for text in texts if text)
     return list(dict.fromkeys(text for text in cleaned if text.strip()))
@@ -41,7 +41,7 @@ def _iter_owners(root: ast.AST) -> Iterator[_Owner]:
 
 
 @contextlib.contextmanager
-def _paused_gc() -> Iterator[None]:
+def _pause_gc() -> Iterator[None]:
     """Trees have no reference cycles, and while one is built the collector would take longer than the parser."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -17,7 +17,7 @@ from golf.artifacts import io
 from golf.config.sections import FetchConfig
 from golf.data.sources.docstrings import read_docstrings
 from golf.data.sources.interface import Corpus, SourceDocument
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 from golf.errors import InputError
 from golf.pipeline.progress import Progress, log_line
 
@@ -64,7 +64,7 @@ def _iter_corpus(roots: dict[str, Path], provenance: dict[str, Any]) -> Iterator
             n_read += 1
             if n_read % _PROGRESS_MODULES == 0:
                 progress.update(n_read, reading=package)
-        version = installed_version(package)
+        version = get_installed_version(package)
         if str(version).partition("+")[0] != PACKAGES[package]:
             log_line(
                 "fetch",

@@ -38,7 +38,7 @@ class _TextFile(NamedTuple):
             name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8")
         except UnicodeDecodeError:
             raise InputError(f"{_to_printable(path)}: its name is not UTF-8; rename it") from None
-        if _text_suffix(path) not in (".txt", ".jsonl"):
+        if _get_text_suffix(path) not in (".txt", ".jsonl"):
             raise InputError(f"{path}: unknown kind of file; {_ALLOWED_SUFFIXES_HINT}; rename it or {_MOVE_HINT}")
         try:
             status = path.stat()
@@ -84,7 +84,7 @@ def _read_file(file: _TextFile) -> tuple[list[SourceDocument], str]:
     except OSError as error:
         _raise_unreadable(error)
     data = decompress(file.path, compressed)
-    if _text_suffix(file.path) == ".txt":
+    if _get_text_suffix(file.path) == ".txt":
         documents = [SourceDocument(file.name, _decode_utf8(file.path, data))]
     else:
         documents = [SourceDocument(f"{file.name}:{number}", text) for number, text in _parse_jsonl(file.path, data)]
@@ -125,7 +125,7 @@ def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name == "README.md" or name.endswith(".model")
 
 
-def _text_suffix(path: Path) -> str:
+def _get_text_suffix(path: Path) -> str:
     """The suffix that tells the text format, without that of the compression."""
     name = Path(path.name.lower())
     return Path(name.stem).suffix if name.suffix in COMPRESSED_SUFFIXES else name.suffix

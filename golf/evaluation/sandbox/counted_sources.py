@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.errors import PredictorError
 
-__all__ = ["list_counted_sources", "module_name", "source_path"]
+__all__ = ["list_counted_sources", "make_module_name", "make_source_path"]
 
 
 def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
@@ -14,7 +14,7 @@ def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
     Raises PredictorError for a name of another form or a module that is not there.
     """
     module, _, class_name = predictor.partition(":")
-    file = source_path(predictor)
+    file = make_source_path(predictor)
     is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
     if not is_valid_name or not (Path(root) / file).is_file():
         raise PredictorError(
@@ -22,16 +22,16 @@ def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
             f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
         )
     package_inits = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
-    return import_closure(
+    return find_import_closure(
         file, *(path.as_posix() for path in package_inits if (Path(root) / path).is_file()), root=root
     )
 
 
-def source_path(predictor: str) -> str:
+def make_source_path(predictor: str) -> str:
     """Return a file's path from a class: golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
     return f"{predictor.partition(':')[0].replace('.', '/')}.py"
 
 
-def module_name(file: str) -> str:
+def make_module_name(file: str) -> str:
     """Return a module's name from a file's path: golf/inference/scorer.py -> golf.inference.scorer."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

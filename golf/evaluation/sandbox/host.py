@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from golf.artifacts import io
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.compression import code_archive
 from golf.config.sections import EvaluateConfig
 from golf.distributed import device
@@ -38,7 +38,7 @@ from golf.evaluation.fence.packages import InstalledPackages, list_imports
 from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.sandbox import protocol
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel, is_readable
-from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name, source_path
+from golf.evaluation.sandbox.counted_sources import list_counted_sources, make_module_name, make_source_path
 from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
 from golf.evaluation.sandbox.output import SessionOutput
 from golf.evaluation.sandbox.session import SandboxSession
@@ -82,10 +82,10 @@ class Sandbox:
             else Path(code_path).read_bytes()
         )
         self.sources = code_archive.unpack(self.code_archive, code_path or "the predictor's code")
-        if source_path(self.predictor) not in self.sources:
+        if make_source_path(self.predictor) not in self.sources:
             raise ArtifactError(
                 code_path or "the predictor's code",
-                f"lacks {source_path(self.predictor)}, the file of evaluate.predictor",
+                f"lacks {make_source_path(self.predictor)}, the file of evaluate.predictor",
                 io.RERUN_HINT,
             )
         self._call_limit_s = self.timer.limit_s or _CALL_LIMIT_S  # also after the timer's limit is lifted
@@ -126,14 +126,14 @@ class Sandbox:
             )
         self._artifact_copy = self.folder / self._artifact.name
         self._populate()
-        for file in import_closure(_WORKER_PATH, root=_PROJECT_ROOT):
+        for file in find_import_closure(_WORKER_PATH, root=_PROJECT_ROOT):
             _write_file(evaluator_dir / file, _read_own_source(file))
         self._control, child_control = Pipe()
         self._stack.callback(self._control.close)
         settings = self._settings | self._make_fence_settings(evaluator_dir) | {
             "folder": str(self.folder),
             "evaluator_dir": str(evaluator_dir),
-            "modules": [module_name(file) for file in self.sources],
+            "modules": [make_module_name(file) for file in self.sources],
             "artifact": str(self._artifact_copy),
             "conn_fd": child_control.fileno(),
         }  # fmt: skip
@@ -183,7 +183,7 @@ class Sandbox:
     def _populate(self) -> None:
         """Make the folder anew: whatever the predictor left or changed in it is gone, the compiler's cache too."""
         clear_folder(self.folder)
-        for file in {*self.sources, *import_closure(_SERVER_PATH, root=_PROJECT_ROOT)}:
+        for file in {*self.sources, *find_import_closure(_SERVER_PATH, root=_PROJECT_ROOT)}:
             source = self.sources[file] if file in self.sources else _read_own_source(file)
             _write_file(self.folder / file, source)
         shutil.copyfile(self._artifact, self._artifact_copy)

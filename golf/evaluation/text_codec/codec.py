@@ -98,8 +98,8 @@ class TextCodec:
                 f"{tokenizer.name}: has {tokenizer.vocab_size} pieces, {artifact} has {self._model_cfg.vocab_size}; "
                 f"{_OWN_HINTS['tokenizer']}"
             )
-        self._artifact_hash = fingerprint.short_hash(io.sha256_file(artifact))
-        self._tokenizer_hash = fingerprint.short_hash(f"{tokenizer.sha256} {transform_name}")
+        self._artifact_hash = fingerprint.compute_short_hash(io.sha256_file(artifact))
+        self._tokenizer_hash = fingerprint.compute_short_hash(f"{tokenizer.sha256} {transform_name}")
         ids = np.arange(tokenizer.vocab_size)
         self._piece_bytes = np.array([len(piece) for piece in tokenizer.ids_to_bytes(ids)], np.int32)
 
@@ -144,7 +144,7 @@ class TextCodec:
                 text = patches.apply_patches(base, patches.unpack_patches(base, side_information))
         except (DivergedError, patches.PatchError):  # the file is whole, so these are other tokens than were coded
             text = None
-        if text is None or container.text_digest(text) != header.digest:
+        if text is None or container.hash_text(text) != header.digest:
             problem = "does not decode to the text that was encoded: the arithmetic on this machine differs"
             raise ArtifactError(path, problem, f"decode it where it was encoded; this is {fingerprint.describe_cpu()}")
         return text, seconds
@@ -162,7 +162,7 @@ class TextCodec:
         coder = TokenEncoder(self._model_cfg.vocab_size, tokens[1:].tolist())
         known = np.zeros_like(tokens)  # the pass itself sees no token that it has not coded
         known[0] = tokens[0]
-        header = self._make_header(pass_cfg, len(tokens) - 1, container.text_digest(text), is_split, uses_predict)
+        header = self._make_header(pass_cfg, len(tokens) - 1, container.hash_text(text), is_split, uses_predict)
         with fingerprint.use_threads(header.threads):
             bits, seconds = self._run_pass(coder, known, pass_cfg, "encode", uses_predict=uses_predict)
         data = container.pack(header, side_information, coder.to_bytes())
@@ -180,7 +180,7 @@ class TextCodec:
     ) -> tuple[float, float]:
         """(bits of the pass by the nll, its seconds)"""
         begin_s = time.perf_counter()
-        settings = self._pass_settings(pass_cfg, len(tokens) - 1)
+        settings = self._make_pass_settings(pass_cfg, len(tokens) - 1)
         predictor = self._predictor.reset(**settings)
         source = make_source(predictor, stride=settings["stride"], uses_predict=uses_predict)
         progress = Progress(name, len(tokens) - 1, f"tokens {pass_cfg.mode}", quiet=self._quiet)
@@ -198,7 +198,7 @@ class TextCodec:
         progress.finish(f"{pass_cfg.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
         return bits, seconds
 
-    def _pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
+    def _make_pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
         return make_pass_settings(
             pass_cfg.mode,
             -(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
@@ -211,17 +211,17 @@ class TextCodec:
     def _make_header(
         self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
     ) -> TextHeader:
-        settings = self._pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
+        settings = self._make_pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
         facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
         return TextHeader(
             mode=pass_cfg.mode,
             is_split=is_split,
             uses_predict=uses_predict,
             threads=min(torch.get_num_threads(), _MAX_THREADS),
-            torch=fingerprint.torch_version(),
+            torch=fingerprint.get_torch_version(),
             artifact=self._artifact_hash,
             tokenizer=self._tokenizer_hash,
-            settings=fingerprint.short_hash(facts),
+            settings=fingerprint.compute_short_hash(facts),
             libraries=fingerprint.hash_libraries(),
             cpu=fingerprint.hash_cpu(),
             digest=digest,

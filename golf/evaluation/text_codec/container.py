@@ -4,8 +4,8 @@
        3      1    │             4              │    1       1            3             5 x 4        16   │ LEB128, each
 
 The header has 49 bytes and two numbers, so that a short text is little larger than its code length. The hashes are
-``fingerprint.short_hash``; what they stand for is known on the decoder's machine, and an error names it. The digest is
-the start of the text's sha256.
+``fingerprint.compute_short_hash``; what they stand for is known on the decoder's machine, and an error names it. The
+digest is the start of the text's sha256.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from golf.errors import ArtifactError
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import leb128
 
-__all__ = ["TextHeader", "pack", "parse", "text_digest"]
+__all__ = ["TextHeader", "pack", "parse", "hash_text"]
 
 _MAGIC, _VERSION = b"GTX", 1
 _PREAMBLE, _FIXED = struct.Struct("<3sBI"), struct.Struct("<BB3s4s4s4s4s4s16s")
@@ -56,7 +56,7 @@ class TextHeader:
         return [name for name in names if getattr(self, name) != getattr(own, name)]
 
 
-def text_digest(text: bytes) -> bytes:
+def hash_text(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()[:_DIGEST_BYTES]
 
 

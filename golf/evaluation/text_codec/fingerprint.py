@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golf.distributed.packages import installed_version
+from golf.distributed.packages import get_installed_version
 
-__all__ = ["describe_cpu", "hash_cpu", "hash_libraries", "short_hash", "torch_version", "use_threads"]
+__all__ = ["describe_cpu", "hash_cpu", "hash_libraries", "compute_short_hash", "get_torch_version", "use_threads"]
 
 _HASH_BYTES = 4
 _LIBRARIES = ("numpy", "constriction", "sentencepiece", "brotli")
@@ -27,12 +27,12 @@ _ARITHMETIC_FLAGS = re.compile(r"sse|ssse|avx|fma|f16c|amx|asimd|sve|bf16|i8mm|n
 _CPUINFO_KEYS = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
 
 
-def short_hash(text: str) -> bytes:
+def compute_short_hash(text: str) -> bytes:
     """Return the first 4 bytes of the sha256: enough to tell settings apart, as a text's digest has the last word."""
     return hashlib.sha256(text.encode()).digest()[:_HASH_BYTES]
 
 
-def torch_version() -> tuple[int, int, int]:
+def get_torch_version() -> tuple[int, int, int]:
     """Return major, minor and patch version, each below 256."""
     numbers = [min(int(number), 255) for number in re.findall(r"\d+", torch.__version__)[:3]]
     major, minor, patch = (*numbers, 0, 0, 0)[:3]
@@ -41,16 +41,16 @@ def torch_version() -> tuple[int, int, int]:
 
 def hash_libraries() -> bytes:
     """Return the hash of torch's build and of the versions of the other libraries whose results matter."""
-    versions = [f"{name} {installed_version(name)}" for name in _LIBRARIES]
+    versions = [f"{name} {get_installed_version(name)}" for name in _LIBRARIES]
     build = [line for line in str(torch.__config__.show()).splitlines() if "CPU capability" not in line]
-    return short_hash("\n".join([str(torch.__version__), *build, *versions]))
+    return compute_short_hash("\n".join([str(torch.__version__), *build, *versions]))
 
 
 def hash_cpu() -> bytes:
     """Return the hash of the CPU's model, of the instructions on offer, and of the settings that choose kernels."""
     numpy_simd = str(np.show_config(mode="dicts").get("SIMD Extensions"))
     facts = [platform.machine(), str(torch.backends.cpu.get_cpu_capability()), numpy_simd, *_read_cpuinfo().values()]
-    return short_hash("\n".join([*facts, *(f"{name}={os.environ.get(name, '')}" for name in _VARIABLES)]))
+    return compute_short_hash("\n".join([*facts, *(f"{name}={os.environ.get(name, '')}" for name in _VARIABLES)]))
 
 
 def describe_cpu() -> str:

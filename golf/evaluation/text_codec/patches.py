@@ -44,7 +44,7 @@ def find_patches(base: bytes, expected: bytes) -> list[Patch]:
     patches: list[Patch] = []
     i = j = 0  # in base and in expected
     while True:
-        copied = _common_prefix(base, i, expected, j)
+        copied = _measure_common_prefix(base, i, expected, j)
         if i + copied == len(base) and j + copied == len(expected):
             return patches
         while copied and base[i + copied - 1] in _SPACES:  # a run of white space is one insertion
@@ -54,7 +54,7 @@ def find_patches(base: bytes, expected: bytes) -> list[Patch]:
         patches.append(Patch(copied, omitted, expected[j - n_inserted : j]))
 
 
-def _common_prefix(base: bytes, i: int, expected: bytes, j: int) -> int:
+def _measure_common_prefix(base: bytes, i: int, expected: bytes, j: int) -> int:
     start, block = 0, 64
     while block:
         part = base[i + start : i + start + block]

@@ -76,7 +76,7 @@ def _reduce_sources(root: Path, unused: Collection[str]) -> dict[str, str]:
     """The minified source of each module that the driver uses, by dotted name, each after what it imports."""
     sources = {
         file.removesuffix(".py").replace("/", "."): code_archive.minify((root / file).read_bytes(), file).decode()
-        for file in source_deps.import_closure(DRIVER, root=root)
+        for file in source_deps.find_import_closure(DRIVER, root=root)
         if not file.endswith("__init__.py")
     }
     driver = DRIVER.removesuffix(".py").replace("/", ".")

@@ -73,7 +73,7 @@ def check_eval_time(review: Review) -> CheckOutcome:
     If only the sum of all timed passes is over it, that is open: no two submissions time the same work (#915, #1557).
     The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
     """
-    timed = [(seconds, row) for row in review.rows if (seconds := _eval_seconds(row))]
+    timed = [(seconds, row) for row in review.rows if (seconds := _get_eval_seconds(row))]
     if not timed:
         return CheckOutcome("B-d", (), "", "no selected log states its evaluation time")
     final_s, slowest = max(timed, key=lambda item: item[0])
@@ -91,7 +91,7 @@ def check_eval_time(review: Review) -> CheckOutcome:
     return CheckOutcome("B-d", (), measured)
 
 
-def _eval_seconds(row: HeadlineRow) -> float:
+def _get_eval_seconds(row: HeadlineRow) -> float:
     """Seconds of the pass that gave the result, or of the whole evaluation if the log sums it up; 0 for neither."""
     return max(row.log.facts.get("eval_seconds", 0.0), row.score.seconds or 0.0)
 

@@ -116,12 +116,12 @@ def _compare_scores(review: Review, rows: list[SeedRow]) -> list[Finding]:
     for row in rows:
         for title in compared:
             if (number := row.bpbs.get(title)) and not _matches_bpb(review, row.seed, number):
-                logged = _nearest_score(_list_logs(review, row.seed), number)
+                logged = _describe_nearest_score(_list_logs(review, row.seed), number)
                 wrong.append((f"seed {row.seed} {format_number(number)}, its log {logged}", row.line))
     return _summarize(review, "scores", wrong)
 
 
-def _nearest_score(logs: Iterable[TrainingLog], number: ReportedNumber) -> str:
+def _describe_nearest_score(logs: Iterable[TrainingLog], number: ReportedNumber) -> str:
     bpbs = [score.bpb for log in logs for score in log.finite_scores if score.bpb]
     if not bpbs:
         return "none"

@@ -7,7 +7,7 @@ from golf.submission.checks.review import Review, format_seeds, group_logs
 from golf.submission.findings import CLERICAL, CONTRADICTS, NO_RULING, CheckOutcome, Finding, list_names
 from golf.submission.logs import source_dumps
 from golf.submission.logs.source_dumps import DumpDifference
-from golf.submission.logs.training_log import LoggedScore, TrainingLog, seeds_in_name
+from golf.submission.logs.training_log import LoggedScore, TrainingLog, parse_seeds_in_name
 
 __all__ = ["check_runs_of_seed", "check_same_run", "check_seeds", "check_source"]
 
@@ -73,7 +73,7 @@ def check_source(review: Review) -> CheckOutcome:
     dumped = [(log, dump) for log, dump in dumped if len(dump.lines) >= _MIN_DUMP_LINES]
     sources = review.submission.sources
     shipped = {
-        name: source_dumps.source_lines(text)
+        name: source_dumps.split_source_lines(text)
         for name, text in sources.texts.items()
         if name.partition(" ")[0].endswith(".py")
     }
@@ -163,7 +163,7 @@ def check_seeds(review: Review) -> CheckOutcome:
             log.locate("seed"),
         )
         for log in submission.logs
-        if (named := _contradicting_name(review, log)) is not None
+        if (named := _find_contradicting_seed(review, log)) is not None
     ]
     logged = {log.seed for log in submission.logs if log.finite_scores and log.seed is not None}
     selected = {log.seed for log in review.headline.logs if log.seed is not None}
@@ -188,12 +188,12 @@ def check_seeds(review: Review) -> CheckOutcome:
     return CheckOutcome("C4-d", tuple(findings), measured)
 
 
-def _contradicting_name(review: Review, log: TrainingLog) -> int | None:
+def _find_contradicting_seed(review: Review, log: TrainingLog) -> int | None:
     """The seed in a log's name if its text states another; ``s42`` counts only where json lists 42."""
     if log.stated_seed is None or log.index > 1:
         return None
     in_file = {run.stated_seed for run in review.submission.logs if run.name == log.name}
-    long_seed, short_seed = seeds_in_name(log.name)
+    long_seed, short_seed = parse_seeds_in_name(log.name)
     if long_seed is not None:
         return None if long_seed in in_file else long_seed
     is_listed = short_seed in review.submission.claims.listed_seeds

@@ -27,22 +27,22 @@ def _find_model_bytes(review: Review) -> int | None:
     executed = set(review.submission.sources.files)
     file_sizes = {size for name, size in folder.sizes.items() if size in logged_sizes and name not in executed}
     if not file_sizes:
-        names = set(folder.files_with_suffix(*_MODEL_SUFFIXES)) - executed
+        names = set(folder.list_files_with_suffix(*_MODEL_SUFFIXES)) - executed
         file_sizes = {folder.sizes[name] for name in names}
     return max(file_sizes or logged_sizes, default=None)
 
 
-def _executed_bytes(review: Review) -> int:
+def _count_executed_bytes(review: Review) -> int:
     """The bytes of all files that the script executes, as shipped."""
     return sum(review.submission.folder.sizes[name] for name in review.submission.sources.files)
 
 
-def _uncounted_files(review: Review) -> list[str]:
+def _list_uncounted_files(review: Review) -> list[str]:
     """The executed files beside the script, if the logs count the script alone or less."""
     sources, sizes = review.submission.sources, review.submission.folder.sizes
     counted = [log.code_bytes for log in review.logs if log.code_bytes]
     others = [name for name in sources.files if name != sources.script]
-    if not others or not counted or max(counted) >= _executed_bytes(review):
+    if not others or not counted or max(counted) >= _count_executed_bytes(review):
         return []
     return others if max(counted) <= sizes.get(sources.script, 0) else []
 
@@ -62,7 +62,7 @@ def check_size(review: Review) -> CheckOutcome:
     claimed = [claim.total_bytes for claim in (claims, *claims.per_seed.values()) if claim.total_bytes]
     logged = [(log.total_bytes, log) for log in review.logs if log.total_bytes]
     model_bytes = _find_model_bytes(review)
-    shipped = model_bytes + _executed_bytes(review) if model_bytes and submission.sources.files else None
+    shipped = model_bytes + _count_executed_bytes(review) if model_bytes and submission.sources.files else None
     totals = {
         "log": max((total for total, _ in logged), default=0),
         "json": max(claimed, default=0),
@@ -82,7 +82,7 @@ def check_size(review: Review) -> CheckOutcome:
         return CheckOutcome("B-a", (Finding(BREAKS_RULE, text, source),), measured, "", notes)
     if not submission.logs and not claimed:
         return CheckOutcome("B-a", (), measured, "no log and no json says what was scored: files are no run", notes)
-    uncounted = _uncounted_files(review)
+    uncounted = _list_uncounted_files(review)
     with_uncounted = counted + sum(sizes[name] for name in uncounted)
     if uncounted and with_uncounted > _LIMIT_BYTES:
         text = f"{with_uncounted:,} bytes with what runs and is not counted ({_format_files(review, uncounted)})"
@@ -91,7 +91,7 @@ def check_size(review: Review) -> CheckOutcome:
         files = _format_files(review, list(submission.sources.files))
         text = f"{shipped:,} bytes with the code as shipped ({files}); packed or readable code is open"
         return CheckOutcome("B-a", (Finding(NO_RULING, text, submission.sources.script),), measured, "", notes)
-    tokenizer_bytes = sum(sizes[name] for name in submission.folder.files_with_suffix(*_TOKENIZER_SUFFIXES))
+    tokenizer_bytes = sum(sizes[name] for name in submission.folder.list_files_with_suffix(*_TOKENIZER_SUFFIXES))
     if tokenizer_bytes and (shipped or counted) + tokenizer_bytes > _LIMIT_BYTES:
         text = f"over the limit only with {tokenizer_bytes:,} bytes of tokenizer; whether it counts is open"
         return CheckOutcome("B-a", (Finding(NO_RULING, text),), measured, "", notes)
@@ -149,7 +149,7 @@ def _compare_claims(review: Review) -> Iterator[_Comparison]:
     if wrong_seeds:
         yield Finding(CONTRADICTS, f"bytes of {'; '.join(wrong_seeds[:2])}{_format_more(wrong_seeds[2:])}", review.json)
     model_bytes = _find_model_bytes(review) or 0
-    executed, script = _executed_bytes(review), sizes.get(review.submission.sources.script, 0)
+    executed, script = _count_executed_bytes(review), sizes.get(review.submission.sources.script, 0)
     if claims.total_bytes and selected:
         totals = {*selected, *(log.total_bytes for log in every_log if log.total_bytes)}
         shipped = frozenset({model_bytes + executed, model_bytes + script} if model_bytes else ())
@@ -189,7 +189,7 @@ def _compare_code(review: Review) -> Iterator[_Comparison]:
     raw = {int(log.facts["raw_code_bytes"]) for log in review.logs if "raw_code_bytes" in log.facts}
     if not counted or not sources.script:
         return
-    script, executed = sizes[sources.script], _executed_bytes(review)
+    script, executed = sizes[sources.script], _count_executed_bytes(review)
     values = set(counted.values())
     others = [name for name in sources.files if name != sources.script]
     if others and script in values and executed not in values:

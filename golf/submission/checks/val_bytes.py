@@ -37,7 +37,7 @@ class _ImpliedBytes:
     n_bytes: float
     rounding: float
 
-    def distance_outside(self, bounds: tuple[int, int]) -> float:
+    def measure_distance_outside(self, bounds: tuple[int, int]) -> float:
         """Bytes outside the bounds, rounding allowed for; negative below them, 0 inside."""
         if self.n_bytes + self.rounding < bounds[0]:
             return self.n_bytes + self.rounding - bounds[0]
@@ -88,11 +88,11 @@ def check_implied_bytes(review: Review) -> CheckOutcome:
     implied = _compute_implied_bytes(review)
     if not implied:
         return CheckOutcome("M-a", (), "", "no log gives the tokens of val with a final loss and bpb")
-    worst = max(implied, key=lambda one: (not one.dropped_tail_bytes, abs(one.distance_outside(_VAL_BYTES_RANGE))))
+    worst = max(implied, key=lambda one: (not one.dropped_tail_bytes, abs(one.measure_distance_outside(_VAL_BYTES_RANGE))))
     measured = f"{worst.n_bytes:,.0f} bytes (± {worst.rounding:,.0f})"
-    if not worst.distance_outside(_VAL_BYTES_RANGE):
+    if not worst.measure_distance_outside(_VAL_BYTES_RANGE):
         return CheckOutcome("M-a", (), measured)
-    if worst.tokens == _OLD_VAL_TOKENS and not worst.distance_outside(_OLD_VAL_BYTES_RANGE):
+    if worst.tokens == _OLD_VAL_TOKENS and not worst.measure_distance_outside(_OLD_VAL_BYTES_RANGE):
         text = f"an earlier export of val with other text, {worst.n_bytes / 1e6:.2f} M bytes"
         return CheckOutcome("M-a", (Finding(NO_RULING, text, worst.row.where),), measured)
     if tail := worst.dropped_tail_bytes:
@@ -112,17 +112,17 @@ def check_coverage(review: Review) -> CheckOutcome:
     complete = {
         one.row.log.label
         for one in _compute_implied_bytes(review)
-        if one.dropped_tail_bytes or not one.distance_outside(_VAL_BYTES_RANGE)
+        if one.dropped_tail_bytes or not one.measure_distance_outside(_VAL_BYTES_RANGE)
     }
     other_bytes = {one.row.log.label for one in _compute_implied_bytes(review)} - complete
     measured = ", ".join(
-        f"{count:,.0f} tokens ({_tokenizer_family(count) or 'unknown tokenizer'})"
+        f"{count:,.0f} tokens ({_get_tokenizer_family(count) or 'unknown tokenizer'})"
         for count in sorted(set(tokens_by_log.values()))
     )
     partial = {
         label: count
         for label, count in tokens_by_log.items()
-        if not _tokenizer_family(count) and label not in complete and count != _OLD_VAL_TOKENS
+        if not _get_tokenizer_family(count) and label not in complete and count != _OLD_VAL_TOKENS
     }
     if not partial:
         is_old = float(_OLD_VAL_TOKENS) in tokens_by_log.values()
@@ -136,5 +136,5 @@ def check_coverage(review: Review) -> CheckOutcome:
     return CheckOutcome("M-d", (Finding(BREAKS_RULE, text, log.locate("val_tokens")),), measured)
 
 
-def _tokenizer_family(n_tokens: float) -> str:
+def _get_tokenizer_family(n_tokens: float) -> str:
     return next((name for name, (low, high) in _VAL_TOKENS_RANGES.items() if low <= n_tokens <= high), "")

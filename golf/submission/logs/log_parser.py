@@ -74,7 +74,7 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
     for fact, pattern in patterns.FACT_PATTERNS.items():
         if patterns.FACT_WORDS[fact] not in lower_text:
             continue
-        found = _last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
+        found = _get_last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
         if found and not (fact == "val_tokens" and found[0] < _MIN_VAL_TOKENS):
             facts[fact], lines[fact] = found[0], line_of.number(found[1])
     if found := _find_hessian_seconds(text):
@@ -104,12 +104,12 @@ def _find_hessian_seconds(text: str) -> tuple[float, int] | None:
     ends = deque((match.end() for match in patterns.HESSIANS.finditer(text)), maxlen=_MAX_CANDIDATES)
     for end in reversed(ends):
         window = text[end : end + _MAX_CHARS_TO_SECONDS].partition("\n")[0]
-        if (match := patterns.HESSIAN_SECONDS.search(window)) and (found := _last_number([match])):
+        if (match := patterns.HESSIAN_SECONDS.search(window)) and (found := _get_last_number([match])):
             return found[0], end
     return None
 
 
-def _last_number(matches: Iterable[re.Match[str]]) -> tuple[float, int] | None:
+def _get_last_number(matches: Iterable[re.Match[str]]) -> tuple[float, int] | None:
     """The last possible number among these matches, with its position; in seconds if a unit of time follows it."""
     for match in reversed(list(matches)):
         digits, unit = (*(group for group in match.groups() if group is not None), "")[:2]
@@ -154,7 +154,7 @@ def _parse_score(match: re.Match[str], prefix: str, line: int) -> LoggedScore | 
         return None
     rest = match.string[match.end() : match.end() + _MAX_PREFIX_CHARS].partition("\n")[0]
     time_match = patterns.EVAL_SECONDS.search(rest) or patterns.EVAL_SECONDS.search(prefix)
-    seconds = _last_number([time_match] if time_match else [])
+    seconds = _get_last_number([time_match] if time_match else [])
     name = " ".join(word for word in prefix.split() if "=" not in word).rstrip(":,|-").removesuffix("_exact")
     kind = "diagnostic" if patterns.INTERMEDIATE_NAME.search(prefix) else "final"
     if not loss or not bpb:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from golf.submission.logs.training_log import SourceDump
 
-__all__ = ["DumpDifference", "compare_sources", "cut_sources", "source_lines"]
+__all__ = ["DumpDifference", "compare_sources", "cut_sources", "split_source_lines"]
 
 _GAP = r"[^\S\n]*+"
 _SEPARATOR = re.compile(rf"(?m)^(?:={{40,}}+|-{{40,}}+|#{{40,}}+){_GAP}$")
@@ -52,14 +52,14 @@ def cut_sources(text: str) -> tuple[str, list[SourceDump]]:
         n_newlines = section.count("\n")
         if _PYTHON_IMPORT.search(section) and _PYTHON_DEFINITION.search(section):
             first_line = line + len(section) - len(section.lstrip("\n"))
-            dumps.append(SourceDump(tuple(source_lines(section)), first_line))
+            dumps.append(SourceDump(tuple(split_source_lines(section)), first_line))
             section = "\n" * n_newlines
         parts.append(section)
         line += n_newlines
     return "".join(parts), dumps
 
 
-def source_lines(text: str) -> list[str]:
+def split_source_lines(text: str) -> list[str]:
     """Return the lines that are not blank, without white space at their ends."""
     return [stripped for line in text.split("\n") if (stripped := line.rstrip())]
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from golf.submission.claims import ReportedNumber
 
-__all__ = ["LoggedScore", "SourceDump", "TrainingLog", "seeds_in_name"]
+__all__ = ["LoggedScore", "SourceDump", "TrainingLog", "parse_seeds_in_name"]
 
 _SEED_IN_NAME = re.compile(r"(?i)seed[_\-=]?(\d{1,9})(?!\d)")
 _SHORT_SEED_IN_NAME = re.compile(r"(?i)(?:^|[_\-./])s(\d{1,9})(?=[_\-./]|$)")
 
 
-def seeds_in_name(name: str) -> tuple[int | None, int | None]:
+def parse_seeds_in_name(name: str) -> tuple[int | None, int | None]:
     """Return the seed in a file's path as ``seed42``, and as ``s42``; None where there is none. The last one counts."""
     matches = [list(pattern.finditer(name)) for pattern in (_SEED_IN_NAME, _SHORT_SEED_IN_NAME)]
     long_seed, short_seed = (int(found[-1][1]) if found else None for found in matches)
@@ -98,7 +98,7 @@ class TrainingLog:
         """The seed that the log states, else the one in its file name."""
         if self.stated_seed is not None:
             return self.stated_seed
-        long_seed, short_seed = seeds_in_name(self.name)
+        long_seed, short_seed = parse_seeds_in_name(self.name)
         return short_seed if long_seed is None else long_seed
 
     @property

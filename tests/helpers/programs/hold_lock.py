@@ -5,6 +5,6 @@ import sys
 from golf.pipeline import lock
 
 if __name__ == "__main__":
-    with lock.file_lock(sys.argv[1]):
+    with lock.hold_file_lock(sys.argv[1]):
         print("held", flush=True)
         sys.stdin.read()

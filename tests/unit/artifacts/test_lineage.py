@@ -51,7 +51,7 @@ def test_a_file_without_lineage_is_of_unknown_origin(tmp_path):
     (tmp_path / "a.golf").write_bytes(b"weights")
     (tmp_path / "folder").mkdir()
     for name in ("a.safetensors", "a.json", "a.model", "a.golf", "folder"):
-        assert lineage.upstream_splits(tmp_path / name) == ["unknown"]
+        assert lineage.list_upstream_splits(tmp_path / name) == ["unknown"]
 
 
 def test_an_output_of_a_file_of_unknown_origin_says_so(paths, tmp_path):
@@ -117,7 +117,7 @@ def test_any_changed_parameter_changes_the_lineage():
 
 def test_a_files_digest_is_the_sha256_of_its_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert lineage.artifact_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert lineage.hash_artifact(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 # ---- source files
@@ -126,15 +126,15 @@ def test_a_files_digest_is_the_sha256_of_its_bytes(tmp_path):
 def test_the_source_files_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = lineage.make_lineage("quantize", {})["code"]
-    assert list(code) == source_deps.stage_sources("quantize", ROOT)
+    assert list(code) == source_deps.list_stage_sources("quantize", ROOT)
     assert code["golf/quantization/gptq.py"] == io.sha256_file(ROOT / "golf/quantization/gptq.py")
     assert {"golf/errors.py", "golf/quantization/__init__.py"}.isdisjoint(code), "cannot change an output"
 
 
 def test_source_files_are_hashed_once_so_that_later_edits_do_not_count(monkeypatch):
-    hashes = lineage.source_hashes("ema")
+    hashes = lineage.hash_sources("ema")
     monkeypatch.setattr(io, "sha256_file", lambda path: "edited")
-    assert lineage.source_hashes("ema") is hashes
+    assert lineage.hash_sources("ema") is hashes
 
 
 # ---- edited records
@@ -150,7 +150,7 @@ def test_an_edit_of_any_key_is_detected_and_the_file_named(tmp_path, paths, key,
     with pytest.raises(
         ArtifactError, match=r"edited\.safetensors: the lineage does not match its digest: it was edited"
     ):
-        lineage.upstream_splits(path)
+        lineage.list_upstream_splits(path)
     with pytest.raises(ArtifactError, match=r"edited\.safetensors"):
         lineage.make_lineage("ema", {"weights": path})
 
@@ -192,7 +192,7 @@ def test_a_plan_must_name_the_same_splits_as_its_lineage(paths):
     plan = io.read_json(paths["plan"])
     io.write_json(paths["plan"], plan | {"splits_seen": ["train", "dev"]})
     with pytest.raises(ArtifactError, match=r"plan\.json: splits_seen is \['train', 'dev'\], but"):
-        lineage.upstream_splits(paths["plan"])
+        lineage.list_upstream_splits(paths["plan"])
 
 
 def test_a_golf_file_takes_its_lineage_from_sizes_json_only_if_the_sha256_matches(tmp_path):

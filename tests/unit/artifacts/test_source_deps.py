@@ -1,6 +1,6 @@
 import pytest
 
-from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, WEIGHED_ROOTS, import_closure, stage_sources
+from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, WEIGHED_ROOTS, find_import_closure, list_stage_sources
 from golf.errors import InputError
 from tests.helpers.file_tree import write_files
 from tests.helpers.tiny_corpus import ROOT
@@ -28,22 +28,22 @@ def root(tmp_path):
 
 
 def test_the_closure_is_exactly_what_importing_reaches(root):
-    assert import_closure("pkg/main.py", root=root) == sorted(
+    assert find_import_closure("pkg/main.py", root=root) == sorted(
         set(TREE) - {"pkg/unused.py", "pkg/sub/other.py", "json_like.py"}
     )
 
 
 def test_a_module_that_imports_none_of_our_files_is_its_own_closure(root):
-    assert import_closure("pkg/sub/leaf.py", root=root) == ["pkg/sub/leaf.py"]
+    assert find_import_closure("pkg/sub/leaf.py", root=root) == ["pkg/sub/leaf.py"]
 
 
 def test_several_files_give_the_union(root):
-    both = import_closure("pkg/sub/other.py", "json_like.py", root=root)
+    both = find_import_closure("pkg/sub/other.py", "json_like.py", root=root)
     assert both == ["json_like.py", "pkg/sub/other.py"]
 
 
 def test_an_excluded_file_is_left_out_with_what_only_it_reaches(root):
-    assert import_closure("pkg/main.py", root=root, excluded=["pkg/a.py"]) == import_closure(
+    assert find_import_closure("pkg/main.py", root=root, excluded=["pkg/a.py"]) == find_import_closure(
         "pkg/b.py", "pkg/sub/leaf.py", root=root, excluded=["pkg/a.py"]
     )
 
@@ -61,14 +61,14 @@ def test_stage_sources_omit_non_semantic_files_and_package_inits(root):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     expected = ["golf/artifacts/io.py", "golf/loop.py", "golf/pipeline/read_guard.py", "stages/quantize.py"]
-    assert stage_sources("quantize", root) == expected
+    assert list_stage_sources("quantize", root) == expected
 
 
 def test_a_stage_that_packs_code_depends_on_all_of_it():
-    weighed = import_closure(*WEIGHED_ROOTS["compress"], root=ROOT)
+    weighed = find_import_closure(*WEIGHED_ROOTS["compress"], root=ROOT)
     assert "golf/errors.py" in weighed
-    assert set(weighed) <= set(stage_sources("compress", ROOT))
-    assert "golf/errors.py" not in stage_sources("quantize", ROOT)
+    assert set(weighed) <= set(list_stage_sources("compress", ROOT))
+    assert "golf/errors.py" not in list_stage_sources("quantize", ROOT)
 
 
 def test_every_listed_file_exists():
@@ -78,13 +78,13 @@ def test_every_listed_file_exists():
 
 def test_a_stage_depends_on_the_read_guard_and_on_what_writes_its_timing():
     for stage in ("train", "calibrate", "quantize", "ttt"):
-        assert {"golf/pipeline/read_guard.py", "golf/pipeline/timing.py"} <= set(stage_sources(stage, ROOT))
-    assert "golf/pipeline/timing.py" in stage_sources("evaluate", ROOT)
+        assert {"golf/pipeline/read_guard.py", "golf/pipeline/timing.py"} <= set(list_stage_sources(stage, ROOT))
+    assert "golf/pipeline/timing.py" in list_stage_sources("evaluate", ROOT)
 
 
 def test_the_start_file_must_exist_and_parse(root):
     with pytest.raises(InputError, match=r"method\.py: not found"):
-        import_closure("pkg/method.py", root=root)
+        find_import_closure("pkg/method.py", root=root)
     (root / "pkg/b.py").write_text("def (:\n")
     with pytest.raises(InputError, match=r"b\.py: does not parse \(line 1"):
-        import_closure("pkg/main.py", root=root)
+        find_import_closure("pkg/main.py", root=root)

@@ -76,7 +76,7 @@ def test_a_record_that_omits_a_split_of_its_inputs_is_reported(leaked_project):
 def test_the_tree_reports_source_files_that_differ(clean_project, monkeypatch):
     record = lineage.make_lineage("ema", {"weights": TRAINED})
     assert "source files are unchanged in this checkout" in render_tree(TRAINED)
-    total = len({*record["code"], *lineage.source_hashes("train")})
+    total = len({*record["code"], *lineage.hash_sources("train")})
     edited = {"golf/model/gpt.py": "0" * 64, "golf/gone.py": "0" * 64}
     io.write_json("a.json", {"lineage": lineage.with_digest(record | {"code": record["code"] | edited})})
     assert f"2 of {total + 1} source files differ in this checkout: golf/gone.py," in render_tree("a.json")

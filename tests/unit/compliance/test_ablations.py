@@ -181,6 +181,6 @@ def test_a_pure_predictor_never_fails(vocabulary, targets, documents, seed):
 
 def test_equal_infinities_do_not_differ_and_nan_differs_infinitely():
     inf = np.inf
-    assert ablations.max_abs_diff(np.array([inf, 1.0]), np.array([inf, 1.25])) == 0.25
-    assert ablations.max_abs_diff(np.array([np.nan]), np.array([np.nan])) == inf
-    assert ablations.max_abs_diff(np.zeros(0), np.zeros(0)) == 0
+    assert ablations.compute_max_abs_diff(np.array([inf, 1.0]), np.array([inf, 1.25])) == 0.25
+    assert ablations.compute_max_abs_diff(np.array([np.nan]), np.array([np.nan])) == inf
+    assert ablations.compute_max_abs_diff(np.zeros(0), np.zeros(0)) == 0

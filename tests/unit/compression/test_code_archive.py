@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.compression import code_archive
 from golf.errors import ArtifactError
 from tests.helpers.file_tree import write_files
@@ -112,7 +112,7 @@ def test_names_stay():
 
 
 def test_all_code_that_is_weighed_survives_minification_and_a_second_one_changes_nothing():
-    for file in import_closure("golf/inference/predictor.py", root=ROOT):
+    for file in find_import_closure("golf/inference/predictor.py", root=ROOT):
         once = code_archive.minify((ROOT / file).read_bytes(), file)
         assert code_archive.minify(once, file) == once
         docstrings = [
@@ -124,7 +124,7 @@ def test_all_code_that_is_weighed_survives_minification_and_a_second_one_changes
 
 
 def test_no_weighed_code_needs_the_all_that_minification_drops():
-    for file in import_closure("golf/inference/predictor.py", root=ROOT):
+    for file in find_import_closure("golf/inference/predictor.py", root=ROOT):
         tree = ast.parse((ROOT / file).read_bytes())
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         assert "*" not in {alias.name for node in imports for alias in node.names}, file

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.compression.code_parts import OPTIONAL_MODULES, RunParts, list_unused_modules
 from golf.config.adaptation import TTTPlan
 from golf.config.loader import load_config
@@ -43,7 +43,7 @@ LAPTOP_PARTS = dataclasses.replace(
 
 
 def test_the_predictor_imports_every_optional_module():
-    assert set(OPTIONAL_MODULES) <= set(import_closure(PREDICTOR, root=ROOT))
+    assert set(OPTIONAL_MODULES) <= set(find_import_closure(PREDICTOR, root=ROOT))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_module_is_left_out_when_no_setting_names_it(change, module):
     used, unused = list_unused_modules(ALL_PARTS), list_unused_modules(dataclasses.replace(ALL_PARTS, **change))
     assert module not in used
     assert module in unused
-    assert module not in import_closure(PREDICTOR, root=ROOT, excluded=unused)
+    assert module not in find_import_closure(PREDICTOR, root=ROOT, excluded=unused)
 
 
 def read_parts(**changes: object) -> RunParts:

@@ -9,7 +9,7 @@ import brotli
 import pytest
 import torch
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.compression import brotli_planes, reader, size_budget, writer
 from golf.errors import ArtifactError, BudgetExceededError
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
@@ -297,7 +297,7 @@ def test_every_byte_of_a_coded_file_flipped_in_turn_is_refused(ans_path):
 
 
 def test_writing_a_file_is_not_part_of_what_is_submitted():
-    carried = import_closure("golf/inference/predictor.py", root=ROOT)
+    carried = find_import_closure("golf/inference/predictor.py", root=ROOT)
     assert {"golf/compression/reader.py", "golf/compression/ans.py", "golf/compression/brotli_planes.py"} <= set(
         carried
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golf.config import loader, validation
 from golf.config.model import ModelConfig
 from golf.model.gpt import GPT
-from golf.quantization.param_kinds import param_kind
+from golf.quantization.param_kinds import get_param_kind
 from tests.helpers.tiny_corpus import ROOT
 
 
@@ -48,13 +48,13 @@ def test_the_record_uses_5_skips_without_and_8_with_recurrence(record_params):
 
 def test_the_record_has_67_tensors_with_hessians(record_params):
     state = build_on_meta(record_params.model).state_dict()
-    kinds = [param_kind(name, tensor.shape, record_params.quantize.min_weights) for name, tensor in state.items()]
+    kinds = [get_param_kind(name, tensor.shape, record_params.quantize.min_weights) for name, tensor in state.items()]
     assert kinds.count("embed") == 1
     assert kinds.count("matrix") == 66
     small = sum(
         tensor.numel()
         for name, tensor in state.items()
-        if param_kind(name, tensor.shape, record_params.quantize.min_weights) == "small"
+        if get_param_kind(name, tensor.shape, record_params.quantize.min_weights) == "small"
     )
     assert small == 11 * 2056 + 2 * 8 * 512
 

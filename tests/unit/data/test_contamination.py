@@ -89,7 +89,7 @@ def read_texts(out, name):
     """The text of each document of a split, as its tokens decode."""
     split, tokenizer = split_reader.open_split(out / name), Tokenizer.open(out / "tokenizer.model")
     transform = transforms.get_transform(json.loads((out / "manifest.json").read_bytes())["transform"])
-    documents = np.split(split.read_tokens(), split.document_starts()[1:])
+    documents = np.split(split.read_tokens(), split.find_document_starts()[1:])
     return [transform.decode_pieces(tokenizer.ids_to_bytes(ids)) for ids in documents]
 
 

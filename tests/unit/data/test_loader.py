@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.data import loader
-from golf.data.loader import TokenLoader, epoch_windows, min_windows
+from golf.data.loader import TokenLoader, draw_epoch_windows, count_min_windows
 from golf.data.shard_file import read_shard, write_shard
 from golf.data.split_reader import TokenSplit
 from golf.errors import ArtifactError, InputError
@@ -47,7 +47,7 @@ def ended(threads):
 
 @given(LENGTHS, st.integers(2, 40), st.integers(0, 3), st.integers(0, 3))
 def test_windows_lie_within_their_shard_and_cover_no_input_twice(lengths, context, seed, epoch):
-    windows = epoch_windows(seed, epoch, lengths, context)
+    windows = draw_epoch_windows(seed, epoch, lengths, context)
     inputs = [(shard, start + i) for shard, start in windows.tolist() for i in range(context)]
     assert len(set(inputs)) == len(inputs)
     assert all(start >= 0 and start + context < lengths[shard] for shard, start in windows.tolist())
@@ -55,34 +55,34 @@ def test_windows_lie_within_their_shard_and_cover_no_input_twice(lengths, contex
 
 @given(LENGTHS, st.integers(2, 40))
 def test_min_windows_is_reached_and_never_undercut(lengths, context):
-    n_windows = min_windows(lengths, context)
+    n_windows = count_min_windows(lengths, context)
     counts = [len(range(p, n - context, context)) for n in lengths for p in [loader.count_phases(n, context) - 1]]
     assert n_windows == sum(counts)
-    assert all(len(epoch_windows(seed, 0, lengths, context)) >= n_windows for seed in range(5))
+    assert all(len(draw_epoch_windows(seed, 0, lengths, context)) >= n_windows for seed in range(5))
 
 
 @given(st.integers(2, 300), st.integers(2, 40))
 def test_a_shard_long_enough_for_a_window_always_has_one(length, context):
-    assert bool(min_windows([length], context)) == (length > context)
+    assert bool(count_min_windows([length], context)) == (length > context)
 
 
 def test_every_phase_occurs():
-    phases = {epoch_windows(seed, 0, [1000], 8)[:, 1].min() for seed in range(200)}
+    phases = {draw_epoch_windows(seed, 0, [1000], 8)[:, 1].min() for seed in range(200)}
     assert phases == set(range(8))
 
 
 def test_each_epoch_has_another_order_and_another_phase():
-    first, second = epoch_windows(1, 0, [5000], 16), epoch_windows(1, 1, [5000], 16)
+    first, second = draw_epoch_windows(1, 0, [5000], 16), draw_epoch_windows(1, 1, [5000], 16)
     assert first[:, 1].min() != second[:, 1].min()
     assert not np.array_equal(np.argsort(first[:300, 1]), np.argsort(second[:300, 1]))
 
 
 def test_the_order_follows_the_seed_on_every_machine():
-    assert epoch_windows(1, 0, [40, 30], 8).tolist() == [[1, 12], [0, 3], [0, 11], [1, 4], [0, 19], [0, 27], [1, 20]]
+    assert draw_epoch_windows(1, 0, [40, 30], 8).tolist() == [[1, 12], [0, 3], [0, 11], [1, 4], [0, 19], [0, 27], [1, 20]]
 
 
 def test_windows_of_all_shards_are_mixed():
-    shards = epoch_windows(3, 0, [4000, 4000], 8)[:100, 0]
+    shards = draw_epoch_windows(3, 0, [4000, 4000], 8)[:100, 0]
     assert 25 < shards.sum() < 75
 
 
@@ -96,7 +96,7 @@ def test_y_is_x_one_token_later():
 
 
 def test_an_epoch_draws_no_window_twice():
-    count = len(epoch_windows(7, 0, [100, 60], 8)) // 4
+    count = len(draw_epoch_windows(7, 0, [100, 60], 8)) // 4
     starts = torch.cat([x[:, 0] for x, _ in take(count)]).tolist()
     assert len(set(starts)) == len(starts) == count * 4
 
@@ -150,7 +150,7 @@ def test_too_few_tokens_for_one_batch_name_the_key_and_the_tokens():
 
 
 def test_the_least_text_that_fills_a_batch_does_so_in_every_epoch():
-    length = next(n for n in range(200) if min_windows([n], 8) == 4)
+    length = next(n for n in range(200) if count_min_windows([n], 8) == 4)
     assert len(take(30, split=split_of(length))) == 30
 
 
@@ -158,7 +158,7 @@ def test_an_error_in_the_thread_reaches_the_consumer(monkeypatch):
     def broken(*_):
         raise OSError("the disk went away")
 
-    monkeypatch.setattr(loader, "epoch_windows", broken)
+    monkeypatch.setattr(loader, "draw_epoch_windows", broken)
     batches = TokenLoader(split_of(100), context_length=8, rows=4, seed=0)
     with pytest.raises(OSError, match="the disk went away"):
         next(batches)

@@ -25,7 +25,7 @@ def test_a_split_that_lists_no_documents_says_how_many_it_has(tmp_path):
     split, index = split_reader.open_split(tmp_path / "train"), split_reader.read_index(tmp_path / "train")
     assert (split.n_tokens, split.n_bytes, split.documents) == (52, None, [])
     assert split_reader.count_documents(index) == split_reader.count_documents(listed) == 3
-    assert split.document_starts().tolist() == []
+    assert split.find_document_starts().tolist() == []
 
 
 def test_the_index_of_a_summarized_split_is_checked(tmp_path):

@@ -17,7 +17,7 @@ def test_what_is_written_is_read_back_token_for_token(tmp_path):
     assert split.read_tokens().dtype == np.uint16
     assert (split.name, split.n_tokens, split.n_bytes, split.bos, split.vocab_size) == ("train", 52, 156, BOS, 300)
     assert split.documents == index["documents"]
-    assert split.document_starts().tolist() == [0, 5, 45]
+    assert split.find_document_starts().tolist() == [0, 5, 45]
     assert split.token_bytes is None
     assert [len(shard) for shard in split.shards] == [16, 16, 16, 4]
 

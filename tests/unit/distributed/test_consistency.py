@@ -46,7 +46,7 @@ def test_a_key_that_differs_between_machines_is_named_with_both_values_and_hosts
 
 def test_a_file_that_one_machine_lacks_is_refused_on_all(two_machines, tmp_path):
     (tmp_path / "weights").write_text("w")
-    sha256 = consistency.short_sha256(tmp_path / "weights")
+    sha256 = consistency.compute_short_sha256(tmp_path / "weights")
     leave(two_machines, {str(tmp_path / "weights"): "not found"}, "inputs")
     with pytest.raises(InputError, match=rf"weights: {sha256} on rank 0 .*, not found on rank 1 \(there\)"):
         consistency.check_same_inputs("train", tmp_path / "weights")

@@ -31,7 +31,7 @@ def test_the_second_machine_of_two_runs_half_of_the_ranks_and_joins_the_first(se
 
 def test_ranks_that_machines_cannot_share_evenly_are_refused_by_their_key(second_node_env):
     with pytest.raises(GolfError, match=r"train\.ranks: 7 is not a multiple of PET_NNODES=2 machines"):
-        launcher.local_world_size("train", 7)
+        launcher.get_local_world_size("train", 7)
 
 
 @pytest.mark.parametrize(("n_nodes", "node_rank"), [("2", "2"), ("1:2", "0"), ("2", "-1"), ("", "0")])

@@ -55,8 +55,8 @@ def test_the_share_that_got_better_counts_documents_and_their_bytes():
     change = significance.compute_paired_difference([rows(before)], [rows(after)])
     assert change.improved_fraction == 0.5
     assert change.improved_bytes_fraction == 40 / 200
-    assert change.largest_changes(3) == [0, 3, 1]
-    assert change.largest_changes(9) == [0, 3, 1, 2]
+    assert change.find_largest_changes(3) == [0, 3, 1]
+    assert change.find_largest_changes(9) == [0, 3, 1, 2]
 
 
 def test_the_documents_of_several_runs_are_compared_by_their_means():
@@ -191,7 +191,7 @@ def test_a_single_score_has_no_spread():
 @pytest.mark.parametrize(("ours", "baseline"), [(AFTER, BEFORE), ([1.0801, 1.0809], [1.0811, 1.0795, 1.082, 1.0813])])
 def test_the_welch_test_and_interval_equal_welchs_formulas(ours, baseline):
     """t = gain / sqrt(a + b) with a, b = variance / n; df = (a + b)² / (a² / (n - 1) + b² / (n - 1))."""
-    test, interval = significance.welch_test(ours, baseline), significance.compute_welch_interval(baseline, ours)
+    test, interval = significance.run_welch_test(ours, baseline), significance.compute_welch_interval(baseline, ours)
     a, b = (statistics.variance(scores) / len(scores) for scores in (ours, baseline))
     gain = math.fsum(baseline) / len(baseline) - math.fsum(ours) / len(ours)
     t, df = gain / math.sqrt(a + b), (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(baseline) - 1))
@@ -202,12 +202,12 @@ def test_the_welch_test_and_interval_equal_welchs_formulas(ours, baseline):
 
 
 def test_a_worse_score_has_a_p_above_a_half():
-    assert significance.welch_test([1.2, 1.3], [1.0, 1.1]).p > 0.5
+    assert significance.run_welch_test([1.2, 1.3], [1.0, 1.1]).p > 0.5
 
 
 @pytest.mark.parametrize(("ours", "baseline"), [([1.0], [1.1, 1.2]), ([1.0, 1.1], [1.2]), ([1.0, 1.0], [1.1, 1.1])])
 def test_without_two_scores_a_side_and_some_spread_there_is_no_test(ours, baseline):
-    assert significance.welch_test(ours, baseline) is None
+    assert significance.run_welch_test(ours, baseline) is None
 
 
 # ---- the same text
@@ -245,7 +245,7 @@ def test_the_welch_test_gives_the_worked_check_of_pr_1967():
     step_ours, step_theirs = math.sqrt(3 * 0.4 * variance), math.sqrt(4 * 0.6 * variance * 3 / 4)
     ours = [1.06 - step_ours, 1.06, 1.06 + step_ours]
     theirs = [1.06 + gain + sign * step_theirs for sign in (-1, -1, 1, 1)]
-    test = significance.welch_test(ours, theirs)
+    test = significance.run_welch_test(ours, theirs)
     assert (test.gain, test.standard_error, test.df) == pytest.approx((gain, 0.000582, 5.0), rel=1e-9)
     assert (round(test.t, 2), round(test.p, 3)) == (3.85, 0.006)
 
@@ -256,12 +256,12 @@ def test_the_paired_test_gives_the_worked_check_of_pr_2060():
     step = gain * math.sqrt(3) / 6.73
     ours = [1.0579, 1.0585, 1.0571]
     theirs = [score + gain + sign * step for score, sign in zip(ours, (-1, 0, 1), strict=True)]
-    test = significance.paired_test(ours, theirs)
+    test = significance.run_paired_test(ours, theirs)
     assert (test.gain, test.t, test.df) == pytest.approx((gain, 6.73, 2.0), rel=1e-9)
     assert round(test.p, 3) == 0.011
 
 
-@pytest.mark.parametrize("method", [significance.welch_test, significance.paired_test])
+@pytest.mark.parametrize("method", [significance.run_welch_test, significance.run_paired_test])
 @given(ours=st.lists(st.floats(0.9, 1.1), min_size=3, max_size=3), min_gain=st.floats(-0.01, 0.01))
 def test_a_gain_above_a_minimum_is_a_gain_above_0_of_scores_that_are_worse_by_it(method, ours, min_gain):
     theirs = [1.0, 1.05, 1.2]
@@ -273,5 +273,5 @@ def test_a_gain_above_a_minimum_is_a_gain_above_0_of_scores_that_are_worse_by_it
 
 
 def test_pairs_without_spread_or_of_one_seed_have_no_test():
-    assert significance.paired_test([1.0], [1.1]) is None
-    assert significance.paired_test([1.0, 2.0], [1.5, 2.5]) is None
+    assert significance.run_paired_test([1.0], [1.1]) is None
+    assert significance.run_paired_test([1.0, 2.0], [1.5, 2.5]) is None

@@ -45,7 +45,7 @@ def stored_tensors(tiny_model_config):
     """A model's tensors as compress stores them: one matrix in codes, the rest fp16."""
     state_dict = GPT(tiny_model_config).init_weights(torch.Generator().manual_seed(0)).state_dict()
     name = "blocks.0.mlp.fc.weight"
-    scales = row_scales.sdclip_scales(state_dict[name], 12.85, 6)
+    scales = row_scales.compute_sdclip_scales(state_dict[name], 12.85, 6)
     tensors = {key: tensor.half() for key, tensor in state_dict.items() if key != name}
     return tensors | {
         f"{name}.codes": row_scales.round_to_nearest(state_dict[name], scales, 6),

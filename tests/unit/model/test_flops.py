@@ -31,7 +31,7 @@ def torch_flops(model_cfg, recurrent: bool, backward: bool) -> int:
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_the_count_is_that_of_torch_less_the_half_of_attention_that_is_masked(tiny_model_config, recurrent, backward):
-    flop = flops.flops_per_token(tiny_model_config, recurrent=recurrent)
+    flop = flops.count_flops_per_token(tiny_model_config, recurrent=recurrent)
     square = dataclasses.replace(
         flop, attention=flop.attention * tiny_model_config.context_length / ((tiny_model_config.context_length + 1) / 2)
     )
@@ -41,10 +41,10 @@ def test_the_count_is_that_of_torch_less_the_half_of_attention_that_is_masked(ti
 
 def test_the_record_model_asks_for_what_its_authors_published():
     # Published: 6 (17 · 2.8836 M + 4.19 M) = 319 MFLOP, and about 125 MFLOP of attention at 3.5 forward passes.
-    after = flops.flops_per_token(RECORD, recurrent=True)
+    after = flops.count_flops_per_token(RECORD, recurrent=True)
     assert 3 * (after.matmul + after.head) == 6 * (17 * 2_883_584 + 8192 * 512)
     assert 3.5 * after.attention == pytest.approx(125e6, rel=0.01)
-    before = flops.flops_per_token(RECORD, recurrent=False)
+    before = flops.count_flops_per_token(RECORD, recurrent=False)
     assert before.training == pytest.approx(0.28e9, rel=0.03)
 
 
@@ -54,6 +54,6 @@ def test_the_records_own_step_is_at_28_percent_of_eight_h100s():
 
 
 def test_recurrence_costs_its_extra_passes_and_no_head(tiny_model_config):
-    once, twice = (flops.flops_per_token(tiny_model_config, recurrent=recurrent) for recurrent in (False, True))
+    once, twice = (flops.count_flops_per_token(tiny_model_config, recurrent=recurrent) for recurrent in (False, True))
     assert (twice.matmul / once.matmul, twice.attention / once.attention) == (6 / 4, 6 / 4)
     assert twice.head == once.head

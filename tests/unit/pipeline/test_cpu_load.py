@@ -12,7 +12,7 @@ from golf.pipeline.cpu_load import CpuLoadMonitor, CpuTimes
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(cpu_load, "_own_cpus", lambda: {0, 1})
+    monkeypatch.setattr(cpu_load, "_get_own_cpus", lambda: {0, 1})
 
 
 def make_monitor(*readings: CpuTimes | None, **options) -> CpuLoadMonitor:
@@ -28,10 +28,10 @@ def test_times_are_those_of_the_cores_that_the_process_may_use(tmp_path, monkeyp
         f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {ticks} {ticks} {ticks} 7 7 {ticks} {ticks} {ticks} 0 0\n"
         f"cpu1 {90 * ticks} 0 0 0 0 0 0 0 0 0\n\nintr 5 6\n"
     )
-    monkeypatch.setattr(cpu_load, "_own_cpus", lambda: {0})
+    monkeypatch.setattr(cpu_load, "_get_own_cpus", lambda: {0})
     assert cpu_load.read_cpu_times(stat).busy_s == 6, "idle and waiting for a disk are not work"
     assert cpu_load.read_cpu_times(tmp_path / "absent") is None
-    monkeypatch.setattr(cpu_load, "_own_cpus", lambda: {0, 2})
+    monkeypatch.setattr(cpu_load, "_get_own_cpus", lambda: {0, 2})
     assert cpu_load.read_cpu_times(stat) is None
 
 
@@ -86,7 +86,7 @@ def test_threads_give_way_while_the_machine_is_busy_and_no_longer(two_cores, mon
 @pytest.mark.parametrize(("n_cores", "n_threads", "n_holders"), [(2, 2, 1), (8, 4, 2), (64, 2, 16), (8, 1, 0)])
 def test_the_holders_teams_and_torchs_threads_are_more_than_the_cores(monkeypatch, n_cores, n_threads, n_holders):
     """As far as 16 holders go. One thread never waits for another."""
-    monkeypatch.setattr(cpu_load, "_own_cpus", lambda: set(range(n_cores)))
+    monkeypatch.setattr(cpu_load, "_get_own_cpus", lambda: set(range(n_cores)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     threads = cpu_load.OversubscribedThreads()
     threads.hold()

@@ -20,7 +20,7 @@ def test_the_driver_version_is_null_where_nvidia_smi_fails(tmp_path, monkeypatch
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    versions = run_record.cuda_versions()
+    versions = run_record.get_cuda_versions()
     assert versions.keys() == {"runtime", "cudnn", "driver"}
     assert versions["driver"] == version
 
@@ -33,15 +33,15 @@ def git(*args: str) -> str:
 def test_git_revision_gives_the_commit_and_whether_it_is_dirty(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git("init", "-q")
-    assert run_record.git_revision() is None, "no commit yet"
+    assert run_record.get_git_revision() is None, "no commit yet"
     (tmp_path / "a").write_text("one")
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    assert run_record.git_revision() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    assert run_record.get_git_revision() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
     (tmp_path / "b").write_text("not tracked")
-    assert run_record.git_revision()["dirty"] is False
+    assert run_record.get_git_revision()["dirty"] is False
     (tmp_path / "a").write_text("two")
-    assert run_record.git_revision()["dirty"] is True
+    assert run_record.get_git_revision()["dirty"] is True
 
 
 def test_changed_run_outputs_do_not_make_the_commit_dirty_but_any_other_file_does(tmp_path, monkeypatch):
@@ -56,8 +56,8 @@ def test_changed_run_outputs_do_not_make_the_commit_dirty_but_any_other_file_doe
     for file in files[:2]:
         (tmp_path / file).write_text("two")
     (tmp_path / files[0]).unlink()
-    assert run_record.git_revision()["dirty"] is False
+    assert run_record.get_git_revision()["dirty"] is False
     for file in files[2:]:
         (tmp_path / file).write_text("two")
-        assert run_record.git_revision()["dirty"] is True, file
+        assert run_record.get_git_revision()["dirty"] is True, file
         (tmp_path / file).write_text("one")

@@ -93,11 +93,11 @@ def test_the_column_grid_errs_less_than_the_row_grid_at_equal_entropy(seed, base
         row = quantize(w, h, torch.full((64,), middle), torch.ones(48))
         low, high = (
             (middle, high)
-            if report.empirical_entropy(row.codes) > report.empirical_entropy(row_column.codes)
+            if report.compute_empirical_entropy(row.codes) > report.compute_empirical_entropy(row_column.codes)
             else (low, middle)
         )
     row = quantize(w, h, torch.full((64,), low), torch.ones(48))
-    assert report.output_error(w, row_column, h) < report.output_error(w, row, h)
+    assert report.compute_output_error(w, row_column, h) < report.compute_output_error(w, row, h)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

@@ -78,14 +78,14 @@ def test_codes_do_not_depend_on_the_scale_of_the_hessian(scale):
 
 def test_identity_hessian_gives_plain_rounding():
     w = draw_weights(16, 40)
-    steps = row_scales.sdclip_scales(w, 12.85, 6)
+    steps = row_scales.compute_sdclip_scales(w, 12.85, 6)
     assert torch.equal(solve(w, torch.eye(40), steps), row_scales.round_to_nearest(w, steps, 6))
 
 
 def test_gptq_beats_rounding_when_inputs_are_correlated():
     w, h = draw_weights(32, 64), draw_hessian(64)
-    steps = row_scales.sdclip_scales(w, 12.85, 6)
-    row = report.tensor_row(
+    steps = row_scales.compute_sdclip_scales(w, 12.85, 6)
+    row = report.make_tensor_row(
         "blocks.0.mlp.fc.weight", w, quantized_tensor.QuantizedTensor(solve(w, h, steps), steps), h, 6
     )
     assert row["error_vs_rtn"] < 0.6
@@ -106,8 +106,8 @@ def test_solving_many_together_gives_each_matrix_its_own_codes(max_elements, mon
     assert list(quantized) == list(inputs)
     for name, qtensor in quantized.items():
         bits, clip = (8, 20.0) if name == "tok_emb.weight" else (6, 12.85)
-        steps = row_scales.sdclip_scales(weights[name], clip, bits)
-        alone = solve(weights[name], hessians[inputs[name]], steps, max_code=row_scales.max_code(bits))
+        steps = row_scales.compute_sdclip_scales(weights[name], clip, bits)
+        alone = solve(weights[name], hessians[inputs[name]], steps, max_code=row_scales.compute_max_code(bits))
         assert torch.equal(qtensor.row_scales, steps)
         assert torch.equal(qtensor.codes, alone), name
 

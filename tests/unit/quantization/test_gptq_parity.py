@@ -18,7 +18,7 @@ def figures():
 
 def test_scales_are_the_records_to_the_bit(figures):
     weight, _ = parity_inputs.make_gptq_problem()
-    assert torch.equal(row_scales.sdclip_scales(weight, 12.85, 6), figures["gptq_scales"])
+    assert torch.equal(row_scales.compute_sdclip_scales(weight, 12.85, 6), figures["gptq_scales"])
 
 
 def test_codes_are_the_records_except_for_ties(figures):

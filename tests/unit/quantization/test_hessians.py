@@ -80,7 +80,7 @@ def test_every_hessian_is_the_sum_over_tokens_and_passes_of_what_the_layer_reads
         passes = 3 if name.split(".")[1] in "12" else 1
         assert len(x) == passes * 2 * 4 * 16
         assert torch.allclose(
-            hessians[quantization_hessians.input_name(name + ".weight")].double(), x.T @ x, rtol=1e-4, atol=1e-4
+            hessians[quantization_hessians.get_input_name(name + ".weight")].double(), x.T @ x, rtol=1e-4, atol=1e-4
         ), name
     x = torch.cat(hidden)
     assert torch.allclose(hessians["tok_emb"].double(), x.T @ x, rtol=1e-4, atol=1e-4)
@@ -147,9 +147,9 @@ def test_the_slowest_batch_so_far_says_what_the_next_may_take(fake_clock):
 
 
 def test_a_calibration_that_stopped_early_says_after_how_many_batches():
-    assert quantization_hessians.early_stop_note(64, 64, None) == ""
+    assert quantization_hessians.make_early_stop_note(64, 64, None) == ""
     words = "; stopped after 41 of 64 batches, since another could exceed train.limit_s = 600 s"
-    assert quantization_hessians.early_stop_note(41, 64, 600.0) == words
+    assert quantization_hessians.make_early_stop_note(41, 64, 600.0) == words
 
 
 def test_the_tokens_seen_are_kept_with_each_windows_next_token():

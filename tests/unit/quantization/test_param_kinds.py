@@ -21,4 +21,4 @@ from golf.quantization import param_kinds
     ],
 )
 def test_matrices_of_more_than_min_weights_and_the_embedding_are_quantized(name, shape, expected):
-    assert param_kinds.param_kind(name, shape, 100) == expected
+    assert param_kinds.get_param_kind(name, shape, 100) == expected

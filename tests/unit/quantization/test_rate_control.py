@@ -23,19 +23,19 @@ SENSITIVITY = {name: torch.rand(len(w), generator=torch.Generator().manual_seed(
 OVERHEAD_BYTES = 9000
 
 
-def packed_size(quantized, parity_known: bool = False) -> int:
+def measure_packed_size(quantized, parity_known: bool = False) -> int:
     """The size under a codec 2 % off the ideal."""
     return OVERHEAD_BYTES + round(
         1.02
         * sum(
-            report.empirical_entropy(q.codes, parity_known=parity_known) * q.codes.numel() / 8
+            report.compute_empirical_entropy(q.codes, parity_known=parity_known) * q.codes.numel() / 8
             for q in quantized.values()
         )
     )
 
 
 def quantize_to(max_bytes: int, coding: str = "scalar"):
-    cfg, size_fn = make_quantize_config(coding=coding), functools.partial(packed_size, parity_known=coding == "trellis")
+    cfg, size_fn = make_quantize_config(coding=coding), functools.partial(measure_packed_size, parity_known=coding == "trellis")
     return rate_control.quantize_to_budget(
         WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=size_fn, max_bytes=max_bytes
     )
@@ -47,7 +47,7 @@ def test_any_limit_is_met_to_a_thousandth_within_four_solves(max_bytes, monkeypa
     monkeypatch.setattr(
         rate_control.solver, "quantize_with_column_scales", lambda *args: n_solves.append(1) or solve(*args)
     )
-    assert max_bytes * 0.999 <= packed_size(quantize_to(max_bytes)[0]) <= max_bytes
+    assert max_bytes * 0.999 <= measure_packed_size(quantize_to(max_bytes)[0]) <= max_bytes
     assert len(n_solves) <= 4
 
 
@@ -69,7 +69,7 @@ def test_a_limit_that_only_the_coarsest_codes_would_meet_is_never_exceeded(codin
 def test_bytes_beyond_the_smallest_base_step_stay_unused_and_a_line_says_why(coding, capfd):
     quantized, base_step = quantize_to(1_000_000, coding)
     assert base_step == rate_control.MIN_BASE_STEP
-    unused_bytes = 1_000_000 - packed_size(quantized, parity_known=coding == "trellis")
+    unused_bytes = 1_000_000 - measure_packed_size(quantized, parity_known=coding == "trellis")
     line = f"{unused_bytes:,} of 1,000,000 bytes ({unused_bytes / 1e6:.1%}) stay unused: at base step 0.000977"
     assert line in capfd.readouterr().err
 
@@ -82,7 +82,7 @@ def test_a_filled_limit_needs_no_line(capfd):
 def test_a_given_base_step_is_kept_whatever_the_budget():
     cfg = make_quantize_config(base_step=0.7)
     quantized, base_step = rate_control.quantize_to_budget(
-        WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=packed_size, max_bytes=10
+        WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=measure_packed_size, max_bytes=10
     )
     expected = rate_control.solver.quantize_model(WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY)
     assert base_step == 0.7
@@ -117,7 +117,7 @@ def test_two_nearly_equal_base_steps_do_not_send_the_search_to_the_end_of_its_ra
 def quantize_with_outlier(outlier: float, max_bytes: int, coding: str = "scalar"):
     weights = {name: w.clone() for name, w in WEIGHTS.items()}
     weights["blocks.0.mlp.fc.weight"][0, 0] = outlier
-    size_fn = functools.partial(packed_size, parity_known=coding == "trellis")
+    size_fn = functools.partial(measure_packed_size, parity_known=coding == "trellis")
     return rate_control.quantize_to_budget(
         weights,
         HESSIANS,
@@ -133,7 +133,7 @@ def quantize_with_outlier(outlier: float, max_bytes: int, coding: str = "scalar"
 @pytest.mark.parametrize("outlier", [1e4, 1e9])
 def test_an_outlier_leaves_no_large_limit_unfilled(coding, outlier):
     quantized, _ = quantize_with_outlier(outlier, 150_000, coding=coding)
-    assert 150_000 * 0.999 <= packed_size(quantized, parity_known=coding == "trellis") <= 150_000
+    assert 150_000 * 0.999 <= measure_packed_size(quantized, parity_known=coding == "trellis") <= 150_000
 
 
 def test_an_outlier_beyond_every_row_scale_ends_in_an_error_that_names_its_tensor():
@@ -204,6 +204,6 @@ def test_the_search_corrects_an_estimate_that_is_off_in_height_and_slope(bend):
 def test_of_files_within_the_budget_the_largest_is_shipped():
     attempts = [rate_control.Attempt(1.0, size, {}) for size in (90, 120, 99, 101)]
     assert rate_control.select_best(attempts, 100).size_bytes == 99
-    assert rate_control.unfilled_note(attempts, 99) == ""
+    assert rate_control.make_unfilled_note(attempts, 99) == ""
     note = "1 of 100 bytes (1.0%) stay unused: none of 4 files came closer"
-    assert rate_control.unfilled_note(attempts, 100) == note
+    assert rate_control.make_unfilled_note(attempts, 100) == note

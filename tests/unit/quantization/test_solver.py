@@ -107,11 +107,11 @@ def test_the_codes_file_gives_back_the_weights_of_both_grids():
 def test_the_row_column_grids_table_has_no_clipping_and_compares_with_its_own_rounding():
     weights, hessians, inputs, sensitivity = random_problem()
     quantized = quantize(weights, hessians, inputs, sensitivity)
-    row = report.tensor_table(weights, quantized, hessians, inputs, QUANTIZE_CONFIG)[-1]
+    row = report.list_tensors(weights, quantized, hessians, inputs, QUANTIZE_CONFIG)[-1]
     qtensor, h = quantized[row["tensor"]], hessians[inputs[row["tensor"]]]
     steps = qtensor.row_scales.float()[:, None] * qtensor.col_scales.float()
     rounded = (weights[row["tensor"]] / steps).round() * steps - weights[row["tensor"]]
-    expected = report.output_error(weights[row["tensor"]], qtensor, h) / float(((rounded @ h) * rounded).sum())
+    expected = report.compute_output_error(weights[row["tensor"]], qtensor, h) / float(((rounded @ h) * rounded).sum())
     assert row["clipped_frac"] == 0
     assert row["error_vs_rtn"] == pytest.approx(expected, abs=1e-3)
 
@@ -124,6 +124,6 @@ def test_scales_cost_less_than_a_twentieth_of_a_bit_per_weight_at_the_records_wi
     )
     qtensor = quantized["blocks.0.mlp.fc.weight"]
     stored = sum(
-        512 * report.empirical_entropy(part.view(torch.int16)) for part in (qtensor.col_scales, qtensor.row_scales)
+        512 * report.compute_empirical_entropy(part.view(torch.int16)) for part in (qtensor.col_scales, qtensor.row_scales)
     )
     assert stored / w.numel() < 0.05

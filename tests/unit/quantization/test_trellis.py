@@ -112,8 +112,8 @@ def test_gaussians_take_the_published_bits_less_than_scalar_rounding_at_equal_er
     rounder = ColumnRounder(coding, [[40_000]], torch.ones(1, 40_000), torch.ones(1, 1), None, torch.zeros(1, 1).long())
     codes = rounder(x, 0)
     error = float((x - codes).square().mean())
-    bits = report.empirical_entropy(codes.int(), parity_known=True)
-    scalar_bits = report.empirical_entropy((x / math.sqrt(12 * error)).round().int())
+    bits = report.compute_empirical_entropy(codes.int(), parity_known=True)
+    scalar_bits = report.compute_empirical_entropy((x / math.sqrt(12 * error)).round().int())
     assert scalar_bits - bits == pytest.approx(gain, abs=0.02)
 
 
@@ -166,8 +166,8 @@ def test_a_dearer_bit_gives_fewer_bits_and_more_error(coding):
             rate_weight=rate_weight,
             base_step=1.0,
         )[name]
-        bits.append(report.empirical_entropy(quantized.codes, parity_known=coding == "trellis"))
-        errors.append(report.output_error(w, quantized, h))
+        bits.append(report.compute_empirical_entropy(quantized.codes, parity_known=coding == "trellis"))
+        errors.append(report.compute_output_error(w, quantized, h))
     assert bits == sorted(bits, reverse=True)
     assert errors == sorted(errors)
 
@@ -258,11 +258,11 @@ def test_the_table_of_a_trellis_counts_bits_given_parities():
     cfg = make_quantize_config(base_step=0.5, coding="trellis")
     coding = Coding.from_config(cfg)
     quantized = solver.quantize_model(weights, hessians, inputs, cfg, sensitivity)
-    row = report.tensor_table(weights, quantized, hessians, inputs, cfg, coding)[-1]
+    row = report.list_tensors(weights, quantized, hessians, inputs, cfg, coding)[-1]
     qtensor, h, w = quantized[row["tensor"]], hessians[inputs[row["tensor"]]], weights[row["tensor"]]
     codes = qtensor.codes
     bits = sum(
-        float((codes & 1 == parity).double().mean()) * report.empirical_entropy(codes[codes & 1 == parity])
+        float((codes & 1 == parity).double().mean()) * report.compute_empirical_entropy(codes[codes & 1 == parity])
         for parity in (0, 1)
     )
     assert row["bits_per_weight"] == pytest.approx(bits, abs=1e-4)
@@ -270,5 +270,5 @@ def test_the_table_of_a_trellis_counts_bits_given_parities():
         qtensor,
         codes=2 * (w / quantized_tensor.dequantize(dataclasses.replace(qtensor, codes=torch.full_like(w, 2)))).round(),
     )
-    expected = report.output_error(w, qtensor, h) / report.output_error(w, rounded, h)
+    expected = report.compute_output_error(w, qtensor, h) / report.compute_output_error(w, rounded, h)
     assert row["error_vs_rtn"] == pytest.approx(expected, abs=1e-3)

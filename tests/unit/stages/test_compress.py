@@ -33,7 +33,7 @@ def make_stored() -> dict[str, torch.Tensor]:
     quantized = {}
     for i in range(2):
         w = torch.randn(64, 32, generator=rng)
-        steps = row_scales.sdclip_scales(w, 12.85, 6)
+        steps = row_scales.compute_sdclip_scales(w, 12.85, 6)
         quantized[f"blocks.{i}.mlp.fc.weight"] = QuantizedTensor(row_scales.round_to_nearest(w, steps, 6), steps)
     return codes_io.to_storage(quantized, {"skip_weights": torch.randn(2, 32, generator=rng)})
 
@@ -71,7 +71,7 @@ def test_sizes_add_up_and_the_artifact_opens(set_limit):
     code = (folder / compress.CODE_PATH).read_bytes()
     assert sizes["code_bytes"] == len(code)
     assert list(code_archive.unpack(code, compress.CODE_PATH)) == sizes["code_files"]
-    assert lineage.artifact_sha256(folder / compress.CODE_PATH) == sizes["code_sha256"]
+    assert lineage.hash_artifact(folder / compress.CODE_PATH) == sizes["code_sha256"]
     assert sizes["splits_seen"] == ["train"]
     assert lineage.read_lineage(folder / compress.ARTIFACT_PATH) == sizes["lineage"]
     restored, header = reader.read(folder / compress.ARTIFACT_PATH)
@@ -165,7 +165,7 @@ def test_the_table_shows_the_cost_of_quantizing_each_tensor():
     cfg = SimpleNamespace(embed_bits=8, matrix_bits=6)
     steps = torch.ones(64).half()
     halved = QuantizedTensor(row_scales.round_to_nearest(w, steps / 2, 6), steps / 2)
-    rows = report.tensor_table(
+    rows = report.list_tensors(
         {"blocks.0.mlp.fc.weight": w},
         {"blocks.0.mlp.fc.weight": halved},
         {"x": torch.eye(32)},
@@ -173,7 +173,7 @@ def test_the_table_shows_the_cost_of_quantizing_each_tensor():
         cfg,
     )
     exact = float(((w - quantized_tensor.dequantize(halved)).double() ** 2).sum())
-    assert report.output_error(w, halved, torch.eye(32)) == pytest.approx(exact, rel=1e-5)
+    assert report.compute_output_error(w, halved, torch.eye(32)) == pytest.approx(exact, rel=1e-5)
     assert rows[0]["error_vs_rtn"] == 1.0
     assert rows[0]["clipped_frac"] == 0.0
     assert 2.5 < rows[0]["bits_per_weight"] < math.log2(15)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from golf.artifacts.source_deps import import_closure
+from golf.artifacts.source_deps import find_import_closure
 from golf.submission import import_scan, safe_reader
 from tests.helpers.tiny_corpus import ROOT
 
@@ -63,7 +63,7 @@ def folder(tmp_path):
 )
 def test_the_files_are_those_of_pythons_parser(folder, script):
     (folder / "s.py").write_text(script)
-    assert find(folder) == import_closure("s.py", root=folder)
+    assert find(folder) == find_import_closure("s.py", root=folder)
 
 
 def test_imports_are_followed_from_file_to_file_once(folder):
@@ -76,7 +76,7 @@ def test_imports_are_followed_from_file_to_file_once(folder):
 
 
 def test_our_own_imports_are_found_as_the_parser_finds_them():
-    folder = safe_reader.SubmissionDir(ROOT, dict.fromkeys(import_closure("stages/evaluate.py", root=ROOT), 1))
+    folder = safe_reader.SubmissionDir(ROOT, dict.fromkeys(find_import_closure("stages/evaluate.py", root=ROOT), 1))
     assert find(folder, "stages/evaluate.py") == sorted(folder.sizes)
 
 

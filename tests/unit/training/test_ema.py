@@ -37,7 +37,7 @@ def test_a_tracked_average_is_the_recursion_from_the_initial_weights():
 
 def test_a_profile_is_what_the_recursion_gives_each_step():
     tracker, path = walk([0.95], steps=40)
-    weights = ema.weight_profile(0.95, 40, 40)
+    weights = ema.compute_weight_profile(0.95, 40, 40)
 
     assert weights.sum() == pytest.approx(1.0)
     for name, tensor in tracker.copy_average(0.95).items():

@@ -7,17 +7,17 @@ from golf.training import schedule
     ("progress", "expected"), [(0.0, 1.0), (0.27, 1.0), (0.28, 1.0), (0.64, 0.5), (0.82, 0.25), (1.0, 0.0)]
 )
 def test_the_record_rate_holds_then_falls_straight_to_zero(progress, expected):
-    assert schedule.lr_multiplier(progress, warmdown_frac=0.72, min_lr_frac=0.0) == pytest.approx(expected)
+    assert schedule.compute_lr_multiplier(progress, warmdown_frac=0.72, min_lr_frac=0.0) == pytest.approx(expected)
 
 
 def test_the_rate_never_falls_below_its_minimum():
-    assert schedule.lr_multiplier(0.99, warmdown_frac=0.72, min_lr_frac=0.1) == pytest.approx(0.1)
-    assert schedule.lr_multiplier(0.5, warmdown_frac=0.0, min_lr_frac=0.1) == 1.0
+    assert schedule.compute_lr_multiplier(0.99, warmdown_frac=0.72, min_lr_frac=0.1) == pytest.approx(0.1)
+    assert schedule.compute_lr_multiplier(0.5, warmdown_frac=0.0, min_lr_frac=0.1) == 1.0
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.92), (750, 0.955), (1500, 0.99), (4000, 0.99)])
 def test_the_record_momentum_rises_over_1500_steps(step, expected):
-    assert schedule.muon_momentum(step, start=0.92, end=0.99, warmup_steps=1500) == pytest.approx(expected)
+    assert schedule.compute_muon_momentum(step, start=0.92, end=0.99, warmup_steps=1500) == pytest.approx(expected)
 
 
 def test_recurrence_starts_at_its_share_and_never_with_a_single_pass():
@@ -32,13 +32,13 @@ def test_the_context_is_that_of_the_first_entry_not_yet_past():
 
 
 def test_the_rates_rise_linearly_after_a_switch_and_not_before_any():
-    assert [schedule.warmup_multiplier(step, 10, 4) for step in range(10, 16)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert schedule.warmup_multiplier(0, None, 4) == schedule.warmup_multiplier(10, 10, 0) == 1.0
+    assert [schedule.compute_warmup_multiplier(step, 10, 4) for step in range(10, 16)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert schedule.compute_warmup_multiplier(0, None, 4) == schedule.compute_warmup_multiplier(10, 10, 0) == 1.0
 
 
 def test_weight_decay_falls_to_zero_or_stays():
-    assert [schedule.decay_multiplier(p, "linear") for p in (0.0, 0.25, 1.0)] == [1.0, 0.75, 0.0]
-    assert {schedule.decay_multiplier(p, name) for p in (0.0, 0.9) for name in ("constant", "cautious")} == {1.0}
+    assert [schedule.compute_decay_multiplier(p, "linear") for p in (0.0, 0.25, 1.0)] == [1.0, 0.75, 0.0]
+    assert {schedule.compute_decay_multiplier(p, name) for p in (0.0, 0.9) for name in ("constant", "cautious")} == {1.0}
 
 
 def test_every_kind_of_step_that_can_come_is_compiled_and_no_other():

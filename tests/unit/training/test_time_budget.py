@@ -2,7 +2,7 @@ import pytest
 
 from golf.artifacts import json_records
 from golf.errors import ArtifactError, BudgetExceededError
-from golf.training.time_budget import TrainingBudget, seconds_left
+from golf.training.time_budget import TrainingBudget, read_remaining_s
 
 
 @pytest.mark.parametrize(
@@ -43,18 +43,18 @@ def timing_path(tmp_path):
 
 
 def test_calibration_has_what_training_left_of_the_limit(timing_path):
-    assert seconds_left(600.0, timing_path) == pytest.approx(9.5)
-    assert seconds_left(None, timing_path) is None
+    assert read_remaining_s(600.0, timing_path) == pytest.approx(9.5)
+    assert read_remaining_s(None, timing_path) is None
 
 
 def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
     with pytest.raises(
         BudgetExceededError, match=r"train\.limit_s: 590\.5 s, .* used 590\.5 s .*raise train\.reserve_s"
     ):
-        seconds_left(590.5, timing_path)
+        read_remaining_s(590.5, timing_path)
 
 
 def test_a_malformed_timing_json_is_named(timing_path):
     json_records.write_sealed(timing_path, {"train_seconds": "long"})
     with pytest.raises(ArtifactError, match=r"timing\.json: train_seconds: must be a number, got 'long'"):
-        seconds_left(600.0, timing_path)
+        read_remaining_s(600.0, timing_path)

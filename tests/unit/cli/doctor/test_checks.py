@@ -53,7 +53,7 @@ def test_windows_is_a_problem(monkeypatch, system, status):
 )
 def test_versions_are_compared_with_the_pins(monkeypatch, versions, status, part):
     pins = dict(project_checks._read_pins()[0]) | project_checks._read_pins()[1]
-    monkeypatch.setattr(project_checks, "installed_version", lambda name: (pins | versions)[name])
+    monkeypatch.setattr(project_checks, "get_installed_version", lambda name: (pins | versions)[name])
     finding = project_checks.check_packages(CONFIG)
     assert finding.status == status
     assert part in finding.state

@@ -20,12 +20,12 @@ MODEL_CHANGES = {"vocab_size": 1024, "d_model": 128, "d_ff": 512, "n_heads": 4, 
 @pytest.mark.parametrize("step", [0.02, 0.1, 0.4145, 1.0, 2.0])
 def test_the_entropy_of_rounded_normal_numbers_is_that_of_a_sample(step):
     sample = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    empirical = report.empirical_entropy((sample / step).round().int())
-    assert size_forecast.gaussian_code_bits(step) == pytest.approx(empirical, abs=0.005)
+    empirical = report.compute_empirical_entropy((sample / step).round().int())
+    assert size_forecast.estimate_gaussian_code_bits(step) == pytest.approx(empirical, abs=0.005)
 
 
 def test_the_entropy_of_fine_steps_joins_that_of_coarse_ones():
-    assert size_forecast.gaussian_code_bits(0.0499) - size_forecast.gaussian_code_bits(0.0501) == pytest.approx(
+    assert size_forecast.estimate_gaussian_code_bits(0.0499) - size_forecast.estimate_gaussian_code_bits(0.0501) == pytest.approx(
         math.log2(0.0501 / 0.0499), abs=1e-3
     )
 
@@ -40,13 +40,13 @@ def test_the_packed_bytes_of_a_small_model_are_within_25_percent_of_the_forecast
     state = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in GPT(model_cfg).named_parameters()}
     quantized, small = {}, {}
     for name, weights in state.items():
-        kind = param_kinds.param_kind(name, weights.shape, quantize.min_weights)
+        kind = param_kinds.get_param_kind(name, weights.shape, quantize.min_weights)
         if kind == "small":
             small[name] = weights
             continue
-        bits = row_scales.code_bits(name, quantize)
+        bits = row_scales.get_code_bits(name, quantize)
         clip = quantize.embed_clip if kind == "embed" else quantize.matrix_clip
-        scales = row_scales.sdclip_scales(weights, clip, bits)
+        scales = row_scales.compute_sdclip_scales(weights, clip, bits)
         quantized[name] = QuantizedTensor(row_scales.round_to_nearest(weights, scales, bits), scales)
     stored = codes_io.to_storage(quantized, small)
     packed = writer.pack(stored, model_cfg, upstream_splits=["train"], codec=codec, brotli_quality=11)

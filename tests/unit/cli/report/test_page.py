@@ -58,13 +58,13 @@ def test_every_style_of_a_line_has_its_own_dashes():
 def test_texts_from_outside_are_never_markup():
     text = "<b>&\"'"
     fragments = [
-        page.paragraph(text),
-        page.not_run(text, text),
-        page.status(text),
-        page.legend([text]),
-        page.details(text, ""),
-        page.figure(text, "", text),
-        page.table([text], []),
+        page.render_paragraph(text),
+        page.render_not_run(text, text),
+        page.render_status(text),
+        page.render_legend([text]),
+        page.render_details(text, ""),
+        page.render_figure(text, "", text),
+        page.render_table([text], []),
         page.render_page(text, [PageSection("a", text, "")], text).partition("\n")[2],
     ]
     for fragment in fragments:
@@ -74,5 +74,5 @@ def test_texts_from_outside_are_never_markup():
 
 
 def test_the_cells_of_a_stacked_table_carry_the_names_of_their_columns():
-    root = ElementTree.fromstring(page.table(["check", "status"], [["C1", "PASS"]], stacks=True))
+    root = ElementTree.fromstring(page.render_table(["check", "status"], [["C1", "PASS"]], stacks=True))
     assert [(cell.get("data-label"), cell.text) for cell in root.iter("td")] == [("check", "C1"), ("status", "PASS")]

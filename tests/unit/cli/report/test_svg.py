@@ -17,7 +17,7 @@ POSITIVE = st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=9)
 
 @given(NUMBERS, st.booleans())
 def test_a_linear_axis_holds_its_values_and_a_few_round_ticks_in_order(values, from_zero):
-    axis = svg.linear_axis("x", values, from_zero=from_zero)
+    axis = svg.make_linear_axis("x", values, from_zero=from_zero)
     assert all(
         axis.contains(value) or math.isclose(value, axis.low) or math.isclose(value, axis.high) for value in values
     )
@@ -30,7 +30,7 @@ def test_a_linear_axis_holds_its_values_and_a_few_round_ticks_in_order(values, f
 
 @given(POSITIVE)
 def test_a_logarithmic_axis_holds_its_values_and_its_ticks(values):
-    axis = svg.log_axis("x", values)
+    axis = svg.make_log_axis("x", values)
     assert all(axis.contains(value) for value in values)
     assert all(0 <= axis.place(tick) <= 1 for tick, _ in axis.ticks)
     assert 1 <= len(axis.ticks) <= 8
@@ -38,13 +38,13 @@ def test_a_logarithmic_axis_holds_its_values_and_its_ticks(values):
 
 def test_ticks_of_equal_distance_have_different_texts():
     for values in ([0.0001, 0.0004], [1.05, 1.1], [0, 270.8], [12_000, 210_193], [3, 3], [0, 0]):
-        texts = [text for _, text in svg.linear_axis("x", values).ticks]
+        texts = [text for _, text in svg.make_linear_axis("x", values).ticks]
         assert len(set(texts)) == len(texts), values
 
 
 def test_a_line_goes_where_its_axes_put_it():
-    x, y = svg.linear_axis("steps", [0, 10]), svg.linear_axis("nats", [0, 4])
-    chart = ElementTree.fromstring(svg.line_chart("loss", "Loss", x, y, [Series("train", ((0, 4), (10, 0)))]))
+    x, y = svg.make_linear_axis("steps", [0, 10]), svg.make_linear_axis("nats", [0, 4])
+    chart = ElementTree.fromstring(svg.draw_line_chart("loss", "Loss", x, y, [Series("train", ((0, 4), (10, 0)))]))
     line = next(path.get("d") for path in chart.iter("path") if path.get("class") == "line s0")
     (left, top), (right, bottom) = ([float(n) for n in point.split()] for point in re.split("[ML]", line)[1:])
     grid = [path.get("d") for path in chart.iter("path") if path.get("class") == "grid"]
@@ -53,16 +53,16 @@ def test_a_line_goes_where_its_axes_put_it():
 
 
 def test_points_outside_the_axes_are_left_out():
-    x, y = svg.log_axis("bytes", [1, 10]), svg.linear_axis("bpb", [0, 1])
+    x, y = svg.make_log_axis("bytes", [1, 10]), svg.make_linear_axis("bpb", [0, 1])
     lines = [Series("one", ((1, 0.5), (10, 0.5), (500, 0.5)), has_marks=True)]
-    chart = ElementTree.fromstring(svg.line_chart("chart", "Title", x, y, lines))
+    chart = ElementTree.fromstring(svg.draw_line_chart("chart", "Title", x, y, lines))
     assert len(list(chart.iter("circle"))) == 2
 
 
 def test_the_lengths_of_bars_are_proportional_to_their_values():
     bars = [Bar("a", 0, "0"), Bar("b", 2, "2"), Bar("c", 4, "4", style=1)]
-    axis = svg.linear_axis("kB", [bar.value for bar in bars], from_zero=True)
-    chart = ElementTree.fromstring(svg.bar_chart("bars", "Bars", axis, bars))
+    axis = svg.make_linear_axis("kB", [bar.value for bar in bars], from_zero=True)
+    chart = ElementTree.fromstring(svg.draw_bar_chart("bars", "Bars", axis, bars))
     lengths = [float(rect.get("width")) for rect in chart.iter("rect")]
     assert lengths[0] == 0
     assert lengths[2] == pytest.approx(2 * lengths[1])
@@ -71,10 +71,10 @@ def test_the_lengths_of_bars_are_proportional_to_their_values():
 
 def test_names_from_outside_are_text_and_never_markup():
     name = '<script>alert(1)</script> & "quotes"'
-    axis = svg.linear_axis(name, [0, 1], from_zero=True)
+    axis = svg.make_linear_axis(name, [0, 1], from_zero=True)
     for chart in (
-        svg.bar_chart("a", name, axis, [Bar(name, 1, name)]),
-        svg.line_chart("a", name, axis, axis, [Series(name, ((0, 1), (1, 0)))]),
+        svg.draw_bar_chart("a", name, axis, [Bar(name, 1, name)]),
+        svg.draw_line_chart("a", name, axis, axis, [Series(name, ((0, 1), (1, 0)))]),
     ):
         root = ElementTree.fromstring(chart)
         assert root.find("script") is None
@@ -82,9 +82,9 @@ def test_names_from_outside_are_text_and_never_markup():
 
 
 def test_every_text_of_a_chart_begins_and_ends_inside_the_picture():
-    axis = svg.linear_axis("MB (10⁶ bytes)", [0, 271.9], from_zero=True)
+    axis = svg.make_linear_axis("MB (10⁶ bytes)", [0, 271.9], from_zero=True)
     bars = [Bar("blocks.#.attn.c_pro", 271.9, "344,249 B, 34.4%"), Bar("code", 1, "1 B, 0.0%")]
-    root = ElementTree.fromstring(svg.bar_chart("a", "Bars", axis, bars))
+    root = ElementTree.fromstring(svg.draw_bar_chart("a", "Bars", axis, bars))
     for text in root.iter("text"):
         width = 7.2 * len(text.text)  # of 13 px system fonts, on average
         anchor = {"end": 1.0, "middle": 0.5}.get(text.get("text-anchor"), 0.0)

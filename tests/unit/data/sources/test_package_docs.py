@@ -27,7 +27,7 @@ def packages(tmp_path, monkeypatch):
         "find_spec",
         lambda name: importlib.util.spec_from_file_location(name, tmp_path / name / "__init__.py"),
     )
-    monkeypatch.setattr(package_docs, "installed_version", lambda name: f"{package_docs.PACKAGES[name]}+cpu")
+    monkeypatch.setattr(package_docs, "get_installed_version", lambda name: f"{package_docs.PACKAGES[name]}+cpu")
     return tmp_path
 
 
@@ -89,7 +89,7 @@ def test_another_version_than_the_pinned_one_is_said(packages, monkeypatch, capf
     list(package_docs.read_corpus(FETCH_CONFIG).documents)
     assert "pins" not in capfd.readouterr().err
     versions = dict(package_docs.PACKAGES) | {"scipy": "1.0", "sympy": None}
-    monkeypatch.setattr(package_docs, "installed_version", versions.get)
+    monkeypatch.setattr(package_docs, "get_installed_version", versions.get)
     list(package_docs.read_corpus(FETCH_CONFIG).documents)
     lines = [line for line in capfd.readouterr().err.splitlines() if "pins" in line]
     assert len(lines) == 2

@@ -20,7 +20,7 @@ HEADER = TextHeader(
     settings=b"sett",
     libraries=b"libr",
     cpu=b"cpu.",
-    digest=container.text_digest(b"text"),
+    digest=container.hash_text(b"text"),
     n_targets=210_193,
 )
 DATA = container.pack(HEADER, b"side", b"code of the tokens")
