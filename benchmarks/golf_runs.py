@@ -51,7 +51,7 @@ class GolfRun:
     def artifacts(self) -> Path:
         return self.folder / "artifacts"
 
-    def train_seconds(self) -> float:
+    def read_train_s(self) -> float:
         """Of training and calibration, as the stages measured them. Raises UnavailableRowError without them."""
         paths = [self.artifacts / stage / "timing.json" for stage in ("train", "calibrate")]
         self._require(paths)
@@ -115,7 +115,7 @@ class GolfCoder:
         work = folder / best.name
         sizes = io.read_json(work / "artifacts/compress/sizes.json")
         io.write_json(folder / "chosen.json", {"run": best.name})
-        seconds = GolfRun(best.name, work).train_seconds()
+        seconds = GolfRun(best.name, work).read_train_s()
         codes = io.read_json(work / "artifacts/quantize/metrics.json")
         return {
             "settings": {"run": best.name, "bits_per_weight": codes["bits_per_weight"]},
@@ -172,7 +172,7 @@ class TextCodecCoder:
             "dev_bpb": None,
             "model_bytes": sizes["payload_bytes"],
             "code_bytes": sizes["code_bytes"],
-            "seconds": self._run.train_seconds(),
+            "seconds": self._run.read_train_s(),
             "tune_seconds": 0.0,
         }
 

@@ -88,7 +88,7 @@ def make_coder(name: str, args: argparse.Namespace, data: ScoreboardData, runs: 
     if name == "kn":
         return KneserNeyCoder(data)
     if name == "gpt":
-        find_budget = runs[0].train_seconds if args.gpt_seconds is None else lambda: args.gpt_seconds
+        find_budget = runs[0].read_train_s if args.gpt_seconds is None else lambda: args.gpt_seconds
         return GptCoder(data, runs[0].cfg, args.work, find_budget, args.tune_frac)
     return CompressorCoder(name, data, args.work)
 

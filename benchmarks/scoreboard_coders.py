@@ -216,13 +216,13 @@ class GptCoder:
 
     def describe_inputs(self, job: Job) -> dict[str, Any]:
         sources = hash_sources("plain_gpt.py", "plain_gpt_training.py")
-        budget = {"seconds": self._budget(job), "tune_seconds": self._tune_seconds()}
+        budget = {"seconds": self._budget(job), "tune_seconds": self._tune_s()}
         return {"splits": self._data.digests(), "sources": sources, "execution": self._execution()} | budget
 
     def _budget(self, job: Job) -> float:
         return self._find_budget() if job.minutes is None else 60 * job.minutes
 
-    def _tune_seconds(self) -> float:
+    def _tune_s(self) -> float:
         return round(self._tune_frac * self._find_budget(), 3)
 
     def _execution(self) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class GptCoder:
         ctx = device.init_context(train_cfg, "train", attention_backends.resolve_attention)
         code_bytes = weigh_files("plain_gpt.py", root=BENCHMARKS)
         limit_bytes = job.limit_bytes - code_bytes
-        base = GptSettings(0, 0.0, self._tune_seconds(), self._cfg.model.context_length, train_cfg.batch_tokens)
+        base = GptSettings(0, 0.0, self._tune_s(), self._cfg.model.context_length, train_cfg.batch_tokens)
 
         def select() -> dict[str, Any]:
             options = {"vocab_size": tokenizer.vocab_size, "limit_bytes": limit_bytes, "base": base, "ctx": ctx}

@@ -130,8 +130,8 @@ def measure(
             folders={mode: result.folder for mode, result in scores.items()},
             model_bytes=sizes["payload_bytes"],
             code_bytes=sizes["code_bytes"],
-            train_seconds=timing["train_seconds"],
-            wall_seconds=time.time() - started_at,
+            train_s=timing["train_seconds"],
+            wall_s=time.time() - started_at,
         )
         return row, is_new
     return Measurement(key=technique.key, text=text, seed=seed, reason=reason), is_new

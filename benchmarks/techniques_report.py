@@ -21,7 +21,7 @@ _MODES = ("ttt", "sliding")
 class Measurement:
     """One technique on one text with one seed.
 
-    folders: by scoring mode, with the ledger and score.json. train_seconds: of training alone. wall_seconds: what the
+    folders: by scoring mode, with the ledger and score.json. train_s: of training alone. wall_s: what the
     row took beyond what was kept. reason: why it did not run; then it has nothing else.
     """
 
@@ -31,8 +31,8 @@ class Measurement:
     folders: dict[str, Path] = field(default_factory=dict)
     model_bytes: int = 0
     code_bytes: int = 0
-    train_seconds: float = 0.0
-    wall_seconds: float = 0.0
+    train_s: float = 0.0
+    wall_s: float = 0.0
     reason: str = ""
 
     def read_score(self, mode: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _summarize_runs(ran: list[Measurement], defaults: list[Measurement], *, is_d
         "modes": modes,
         "model_bytes": round(sum(row.model_bytes for row in ran) / len(ran)),
         "code_bytes": ran[0].code_bytes,
-        "train_seconds": round(sum(row.train_seconds for row in ran) / len(ran), 1),
+        "train_seconds": round(sum(row.train_s for row in ran) / len(ran), 1),
     }
 
 
@@ -97,7 +97,7 @@ def format_line(row: Measurement, measured: Sequence[Measurement]) -> str:
     if default is not row and not default.reason:
         difference = row.read_score("ttt")["bpb"] - default.read_score("ttt")["bpb"]
         parts.append(f"difference {difference:+.4f}")
-    return f"{title} {'  '.join(parts)}  {row.model_bytes:,} bytes  {row.wall_seconds:.0f} s"
+    return f"{title} {'  '.join(parts)}  {row.model_bytes:,} bytes  {row.wall_s:.0f} s"
 
 
 def render_table(folder: Path) -> str:

@@ -51,7 +51,7 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
         f"{'':<18}model {payload_text}, code {code_text} ({metrics.get('code_counted', NOT_RUN)})",
         _format_versus_limit("train seconds", metrics, "train_seconds", "train_limit_seconds", ".1f"),
         _format_versus_limit("eval seconds", metrics, "eval_seconds", "eval_limit_seconds", ".1f"),
-        f"{'':<18}and {format_figure(_sum_proof_seconds(metrics), '.1f')} for the proof and the probes",
+        f"{'':<18}and {format_figure(_sum_proof_s(metrics), '.1f')} for the proof and the probes",
         *textwrap.wrap(verdict_text, _MAX_COLUMNS, initial_indent=f"{'verdict':<18}", subsequent_indent=" " * 18),
     ]
     if metrics.get("comparable_with_fineweb") is not True:
@@ -64,7 +64,7 @@ def render_table(path: Path | str = _METRICS_PATH) -> str:
     return "\n".join(lines)
 
 
-def _sum_proof_seconds(metrics: dict[str, Any]) -> float | None:
+def _sum_proof_s(metrics: dict[str, Any]) -> float | None:
     """Seconds of the checks that run the predictor; None if there was no proof."""
     seconds = [metrics.get(f"{part}_seconds") for part in ("proof", "proof_replay", "probe")]
     measured = [value for value in seconds if value is not None]

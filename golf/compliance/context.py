@@ -187,7 +187,7 @@ class EvaluationContext:
             "eval_limit_seconds": self.cfg.limit_s,
             "proof_seconds": proof and round(proof.predict_s, 3),
             "proof_replay_seconds": proof and round(proof.replay_s, 3),
-            "probe_seconds": round(self.run.probe_seconds, 3),
+            "probe_seconds": round(self.run.probe_s, 3),
             "invalid_modes": ", ".join(mode for mode in MODES if self.artifact.disclaimer(mode)),
             "comparable_with_fineweb": self.val_data.manifest["comparable_with_fineweb"],
         }

@@ -48,7 +48,7 @@ class EvaluationRun:
 
     results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
     (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
-    access_reports: what each session's process accessed, and under "fence" what restricted it. probe_seconds: of
+    access_reports: what each session's process accessed, and under "fence" what restricted it. probe_s: of
     the ablations. probe_seed: hex, the secret from which their slice and the places of the proof follow.
     """
 
@@ -57,7 +57,7 @@ class EvaluationRun:
     proof: Proof | None
     ablations: AblationResult | None
     access_reports: list[dict[str, Any]]
-    probe_seconds: float
+    probe_s: float
     probe_seed: str
 
 
@@ -111,9 +111,9 @@ def run_evaluation(
                 session, probe_slice, settings, headline_session.initial_state_hash
             )
         access_reports.append(session.access_report)
-    probe_seconds = time.perf_counter() - probe_start
+    probe_s = time.perf_counter() - probe_start
     return EvaluationRun(
-        results, headline_session, proof_result, ablation_result, access_reports, probe_seconds, probe_seed
+        results, headline_session, proof_result, ablation_result, access_reports, probe_s, probe_seed
     )
 
 

@@ -102,7 +102,7 @@ class SubmissionClaims:
     """bpb, loss (nats per token), bpb_std (over seeds): the headline. per_seed: the claims for each seed.
 
     listed_seeds: every seed that the file names. is_record: whether its track competes for the record. bpb_key: the key
-    that gives bpb, "" for none. train_seconds, eval_seconds: in seconds, whatever the file's unit. bytes_resolution: by
+    that gives bpb, "" for none. train_s, eval_s: in seconds, whatever the file's unit. bytes_resolution: by
     which total_bytes may be rounded, if it was given in millions.
     """
 
@@ -118,8 +118,8 @@ class SubmissionClaims:
     bpb_key: str = ""
     steps: ReportedNumber | None = None
     params: ReportedNumber | None = None
-    train_seconds: ReportedNumber | None = None
-    eval_seconds: ReportedNumber | None = None
+    train_s: ReportedNumber | None = None
+    eval_s: ReportedNumber | None = None
     bytes_resolution: int = 1
 
 
@@ -145,8 +145,8 @@ def parse_claims(data: dict[str, Any]) -> SubmissionClaims:
         bpb_key=next((key for key in _BPB_KEYS if parse_number(data.get(key))), ""),
         steps=_get_first_quantity(data, *_STEP_KEYS),
         params=_get_first_quantity(data, *_PARAMS_KEYS),
-        train_seconds=_find_seconds(data, _TRAIN_TIME),
-        eval_seconds=_find_seconds(data, _EVAL_TIME),
+        train_s=_find_seconds(data, _TRAIN_TIME),
+        eval_s=_find_seconds(data, _EVAL_TIME),
         bytes_resolution=round(total.resolution * 1e6) if total and is_in_millions else 1,
     )
 

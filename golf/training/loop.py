@@ -77,7 +77,7 @@ def _train(
         cfg.ema_snapshots if ctx.is_main else 0,  # rank 0 saves them
         cfg.ema_snapshot_every,
     )
-    result = TrainResult(ema, warmup_seconds=warmup_s)
+    result = TrainResult(ema, warmup_s=warmup_s)
     writer = None if run is None else run.restore(model, optimizer, result, batches)
     step, used_before_s = (0, 0.0) if run is None else (run.step, run.used_s)
     if result.context_tokens is not None:

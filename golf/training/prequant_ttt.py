@@ -43,7 +43,7 @@ class PrequantResult:
 
     losses: list[float]
     seconds: float
-    warmup_seconds: float  # before the clock of the epochs starts, as in training
+    warmup_s: float  # before the clock of the epochs starts, as in training
 
 
 def finetune_on_stream(
@@ -197,5 +197,5 @@ def make_metrics(
         "gain": bpb_before - bpb_after,
         "epochs": len(result.losses),
         "seconds": round(result.seconds, 3),
-        "warmup_seconds": round(result.warmup_seconds, 3),
+        "warmup_seconds": round(result.warmup_s, 3),
     }

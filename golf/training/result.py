@@ -18,7 +18,7 @@ class TrainResult:
     dev_log: list[dict[str, Any]] = field(default_factory=list)  # rows of step, seconds, dev_loss
     steps: int = 0
     seconds: float = 0.0
-    warmup_seconds: float = 0.0  # compilation and the steps it ran, before the training clock starts
+    warmup_s: float = 0.0  # compilation and the steps it ran, before the training clock starts
     recurrent_from: int | None = None  # first step with recurrence
     context_tokens: int | None = None  # in force; None before the first step of a run with a context schedule
     context_switched_at: int | None = None  # first step with it; None before any switch
@@ -32,6 +32,6 @@ class TrainResult:
             "loss": self.log[-1]["loss"] if self.log else None,
             "dev_loss": self.dev_log[-1]["dev_loss"],
             "seconds": round(self.seconds, 3),
-            "warmup_seconds": round(self.warmup_seconds, 3),
+            "warmup_seconds": round(self.warmup_s, 3),
             "tokens_per_second": round(self.steps * cfg.batch_tokens / self.seconds, 1),
         }

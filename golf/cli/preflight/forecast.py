@@ -59,7 +59,7 @@ def make_forecast(
         recurrent: step_work.plan_step(cfg.model, cfg.train, hardware, dtype, recurrent=recurrent)
         for recurrent in ((False, True) if cfg.model.recur_passes > 1 else (False,))
     }
-    step_s = [step_work.predict_seconds(work, hardware) for work in works.values()]
+    step_s = [step_work.predict_step_s(work, hardware) for work in works.values()]
     steps, train_s = count_steps(cfg.train, step_s[0], step_s[-1])
     memory = step_work.predict_memory(cfg.model, cfg.train, hardware, list(works.values())[-1])
     size = size_forecast.predict_size(shapes, cfg.quantize, cfg.compress)
@@ -153,7 +153,7 @@ def _predict_forward_s(cfg: Config, machines: _Machines, stage: str) -> float:
     recurrent = cfg.model.recur_passes > 1
     kept = step_work.measure_kept_bytes(cfg.model, dtype, recurrent=recurrent)
     is_compiled = stage_cfg.compile != "off" and (hardware.is_gpu or stage_cfg.compile == "on")
-    one = step_work.predict_forward_seconds(cfg.model, hardware, kept, recurrent=recurrent, is_compiled=is_compiled)
+    one = step_work.predict_forward_s(cfg.model, hardware, kept, recurrent=recurrent, is_compiled=is_compiled)
     return one / hardware.n_devices
 
 

@@ -23,9 +23,9 @@ __all__ = [
     "count_parameters",
     "measure_kept_bytes",
     "plan_step",
-    "predict_forward_seconds",
+    "predict_forward_s",
     "predict_memory",
-    "predict_seconds",
+    "predict_step_s",
 ]
 
 _COMPILED_KEPT_FRAC = 0.61  # the compiler keeps 23.1 and 36.5 GB of the record model where eager keeps 38.1 and 59.3
@@ -126,13 +126,13 @@ def _count_muon_flop(shape: tuple[int, ...], ns_steps: int) -> int:
     return ns_steps * (4 * small * small * large + 2 * small**3)
 
 
-def predict_seconds(work: StepWork, hardware: Hardware) -> float:
+def predict_step_s(work: StepWork, hardware: Hardware) -> float:
     """Return the seconds of a step by the roofline of ``hardware``."""
     product_s = work.flop / (hardware.matmul_frac * hardware.peak_flops)
     return product_s + work.moved_bytes / hardware.bytes_per_s + hardware.fixed_s
 
 
-def predict_forward_seconds(
+def predict_forward_s(
     model_cfg: ModelConfig, hardware: Hardware, kept_bytes_per_token: float, *, recurrent: bool, is_compiled: bool
 ) -> float:
     """Return the seconds of one device for the forward pass of one token in a full window.

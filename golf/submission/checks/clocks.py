@@ -40,7 +40,7 @@ def check_training_time(review: Review) -> CheckOutcome:
     timed = [log for log in review.logs if "train_seconds" in log.facts]
     if not timed:
         return CheckOutcome("B-c", (), "", "no selected log states its training time")
-    slowest = max(timed, key=lambda log: log.training_seconds or 0.0)
+    slowest = max(timed, key=lambda log: log.training_s or 0.0)
     longest = max(timed, key=lambda log: log.facts["train_seconds"])
     calibration_s = slowest.facts.get("hessian_seconds")
     measured = (
@@ -60,7 +60,7 @@ def check_training_time(review: Review) -> CheckOutcome:
         step = f"a step of {step_s * 1000:,.0f} ms" if over_s <= step_s else "0.3 s of queued steps"
         text = f"training ends {_format_overrun(over_s)} after 600 s, less than {step}"
         return CheckOutcome("B-c", (Finding(NO_RULING, text, where),), measured)
-    total_s = slowest.training_seconds or 0.0
+    total_s = slowest.training_s or 0.0
     if calibration_s and round(total_s - _LIMIT_S, 6) > 0:
         text = f"with calibration, {calibration_s:.1f} s outside the clock, training takes {total_s:,.1f} s"
         return CheckOutcome("B-c", (Finding(NO_RULING, text, slowest.locate("hessian_seconds")),), measured)
@@ -73,7 +73,7 @@ def check_eval_time(review: Review) -> CheckOutcome:
     If only the sum of all timed passes is over it, that is open: no two submissions time the same work (#915, #1557).
     The log leaves out work outside the script's timer, e.g. decompression and compilation (#1967).
     """
-    timed = [(seconds, row) for row in review.rows if (seconds := _get_eval_seconds(row))]
+    timed = [(seconds, row) for row in review.rows if (seconds := _get_eval_s(row))]
     if not timed:
         return CheckOutcome("B-d", (), "", "no selected log states its evaluation time")
     final_s, slowest = max(timed, key=lambda item: item[0])
@@ -91,7 +91,7 @@ def check_eval_time(review: Review) -> CheckOutcome:
     return CheckOutcome("B-d", (), measured)
 
 
-def _get_eval_seconds(row: HeadlineRow) -> float:
+def _get_eval_s(row: HeadlineRow) -> float:
     """Seconds of the pass that gave the result, or of the whole evaluation if the log sums it up; 0 for neither."""
     return max(row.log.facts.get("eval_seconds", 0.0), row.score.seconds or 0.0)
 
@@ -153,29 +153,29 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
         agrees = _is_one_of(claims.params, params, 0.0)
         yield "" if agrees else f"{label}model_params: json {claims.params.value:,.0f}, log {_list_figures(params)}"
     trained = [log.facts["train_seconds"] for log in logs if "train_seconds" in log.facts]
-    if claims.train_seconds and trained:
-        totals = [*trained, *(log.training_seconds for log in logs if log.training_seconds), _LIMIT_S]
+    if claims.train_s and trained:
+        totals = [*trained, *(log.training_s for log in logs if log.training_s), _LIMIT_S]
         totals += [log.facts.get("train_seconds", 0.0) + sum(one.seconds or 0.0 for one in log.scores) for log in logs]
-        agrees = _is_one_of(claims.train_seconds, trained, _time_tolerance(trained)) or any(
-            abs(claims.train_seconds.value - total) <= _time_tolerance([total]) for total in totals
+        agrees = _is_one_of(claims.train_s, trained, _time_tolerance(trained)) or any(
+            abs(claims.train_s.value - total) <= _time_tolerance([total]) for total in totals
         )
         yield (
             ""
             if agrees
-            else f"{label}train time: json {claims.train_seconds.value:,.1f} s, log {_list_figures(trained)} s"
+            else f"{label}train time: json {claims.train_s.value:,.1f} s, log {_list_figures(trained)} s"
         )
     evaluated = [score.seconds for log in logs for score in log.scores if score.seconds]
-    if claims.eval_seconds and evaluated:
+    if claims.eval_s and evaluated:
         sums = [sum(score.seconds or 0.0 for score in log.scores) for log in logs]
         totals = [*evaluated, *sums, *(log.facts["eval_seconds"] for log in logs if "eval_seconds" in log.facts)]
-        agrees = _is_one_of(claims.eval_seconds, totals, 0.0) or any(
-            abs(claims.eval_seconds.value - total) <= _time_tolerance([total]) for total in totals
+        agrees = _is_one_of(claims.eval_s, totals, 0.0) or any(
+            abs(claims.eval_s.value - total) <= _time_tolerance([total]) for total in totals
         )
         finals = [log.scores[-1].seconds or 0.0 for log in logs if log.scores]
         yield (
             ""
             if agrees
-            else f"{label}eval time: json {claims.eval_seconds.value:,.1f} s, log {_list_figures(finals)} s"
+            else f"{label}eval time: json {claims.eval_s.value:,.1f} s, log {_list_figures(finals)} s"
         )
 
 

@@ -77,7 +77,7 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
         found = _get_last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
         if found and not (fact == "val_tokens" and found[0] < _MIN_VAL_TOKENS):
             facts[fact], lines[fact] = found[0], line_of.number(found[1])
-    if found := _find_hessian_seconds(text):
+    if found := _find_hessian_s(text):
         facts["hessian_seconds"], lines["hessian_seconds"] = found[0], line_of.number(found[1])
     finals, superseded, others, last_score_at = _find_scores(text, line_of)
     first_step = patterns.FACT_PATTERNS["step"].search(text)
@@ -100,7 +100,7 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
     )
 
 
-def _find_hessian_seconds(text: str) -> tuple[float, int] | None:
+def _find_hessian_s(text: str) -> tuple[float, int] | None:
     ends = deque((match.end() for match in patterns.HESSIANS.finditer(text)), maxlen=_MAX_CANDIDATES)
     for end in reversed(ends):
         window = text[end : end + _MAX_CHARS_TO_SECONDS].partition("\n")[0]

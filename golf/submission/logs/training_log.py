@@ -114,7 +114,7 @@ class TrainingLog:
         return None if value is None else int(value)
 
     @property
-    def training_seconds(self) -> float | None:
+    def training_s(self) -> float | None:
         """Seconds of training with calibration; None if the log gives no training time."""
         if "train_seconds" not in self.facts:
             return None

@@ -99,7 +99,7 @@ def test_the_time_of_compiling_stands_beside_the_clock_and_is_announced(monkeypa
     ctx = dataclasses.replace(context.single_process(), compile=True)
     result = prequant_ttt.finetune_on_stream(model, windows, BASE_CONFIG, ctx, progress_name="ttt")
 
-    assert (result.seconds, result.warmup_seconds) == (6.0, 100.0)
+    assert (result.seconds, result.warmup_s) == (6.0, 100.0)
     metrics = prequant_ttt.make_metrics("dev", BASE_CONFIG, result, 2.0, 1.9)
     assert (metrics["seconds"], metrics["warmup_seconds"]) == (6.0, 100.0)
     lines = capsys.readouterr().err.splitlines()

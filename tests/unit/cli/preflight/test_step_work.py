@@ -76,8 +76,8 @@ def test_the_published_step_and_memory_of_pr_1493_are_reproduced_within_20_perce
         step_work.plan_step(record.model, cfg, hardware, torch.bfloat16, recurrent=recurrent)
         for recurrent in (False, True)
     ]
-    assert step_work.predict_seconds(works[0], hardware) == pytest.approx(0.102, rel=0.2)
-    assert step_work.predict_seconds(works[1], hardware) == pytest.approx(0.151, rel=0.2)
+    assert step_work.predict_step_s(works[0], hardware) == pytest.approx(0.102, rel=0.2)
+    assert step_work.predict_step_s(works[1], hardware) == pytest.approx(0.151, rel=0.2)
     memory = step_work.predict_memory(record.model, cfg, hardware, works[1])
     assert sum(memory.values()) == pytest.approx(39_045 * 2**20, rel=0.2)
 
@@ -92,7 +92,7 @@ def test_half_the_tokens_at_a_time_hold_half_the_activations_and_take_as_long(re
         for tokens in (98_304, 49_152)
     )  # fmt: skip
     assert half.kept_bytes == pytest.approx(whole.kept_bytes / 2)
-    assert step_work.predict_seconds(half, hardware) == step_work.predict_seconds(whole, hardware)
+    assert step_work.predict_step_s(half, hardware) == step_work.predict_step_s(whole, hardware)
 
 
 def test_the_rates_of_this_cpu_are_measured():
