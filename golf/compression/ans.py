@@ -1,6 +1,6 @@
 """The ``ans`` codec: integer matrices under asymmetric numeral systems, a discrete Gaussian per code (decoder).
 
-Each code of a matrix is modelled as
+Each code of a matrix is modeled as
 
     codes[o, i] = template[index[o]][i] + residual,    residual ~ Gaussian of variance σ² = (5/4)^level / 64,
                                                        level = row_level[o] + column_level[i], capped at the last level

@@ -32,7 +32,7 @@ from golf.errors import DivergenceError
 __all__ = ["COLUMN_MANTISSA_BITS", "SENSITIVITY_FLOOR", "ColumnScales", "StepTooSmallError", "round_mantissa"]
 
 COLUMN_MANTISSA_BITS, _ROW_MANTISSA_BITS = 2, 1  # of fp16's 10; one byte of a stored scale is then constant
-_SENSITIVITY_SHRINKAGE = 0.5  # towards the tensor's mean, because few tokens measure a row
+_SENSITIVITY_SHRINKAGE = 0.5  # toward the tensor's mean, because few tokens measure a row
 SENSITIVITY_FLOOR = 1e-4  # of the largest mean; a tensor that seems to have no effect keeps a finite step
 _MAX_PEAK_CODE = 2.0**21  # of a row's largest weight; GPTQ adds to it, and float32, in which it computes, ends at 2^24
 _OUTLIER_RATIO = 64  # to the median of a tensor's absolute weights, above which a weight does not raise the rms

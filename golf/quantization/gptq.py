@@ -18,7 +18,7 @@ that codes do not depend on the scale of H.
 
 The recursion equals the paper's in exact arithmetic, without an inverse. The paper takes U, the upper Cholesky factor
 of H^-1, and adds -err_j U_jk to every later column k, with err_j = (w_j - q_j) / U_jj. Let T = U^-1. Then H = T Tᵀ with
-T upper triangular, which is the Cholesky factor of H read backwards (the reverse route of PR #1948), and all that was
+T upper triangular, which is the Cholesky factor of H read backward (the reverse route of PR #1948), and all that was
 added to column j is Σ_{i<j} d_i T_ij / T_jj, where d_i = w_i - q_i is the error against the *original* weight (Babai's
 nearest plane, arXiv:2507.18553). So one factorization is enough, and each column is written once, when its turn comes:
 

@@ -111,7 +111,7 @@ class MuonAdamW:
 
     @torch.no_grad()
     def _step_adamw_cautiously(self) -> None:
-        """AdamW that decays a weight only where its update moves it towards 0 (docs/references.md#cautious-decay)."""
+        """AdamW that decays a weight only where its update moves it toward 0 (docs/references.md#cautious-decay)."""
         decays = [group["weight_decay"] for group in self._adamw.param_groups]
         before: dict[torch.Tensor, torch.Tensor] = {}
         for group in self._adamw.param_groups:

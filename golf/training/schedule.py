@@ -16,7 +16,7 @@ __all__ = [
 def compute_lr_multiplier(progress: float, *, warmdown_frac: float, min_lr_frac: float) -> float:
     """Return the multiplier of every learning rate at ``progress``, the used share of the budget, in [0, 1].
 
-    It is 1, then falls linearly towards 0 over the last ``warmdown_frac`` of the run (PR #1493), but never below
+    It is 1, then falls linearly toward 0 over the last ``warmdown_frac`` of the run (PR #1493), but never below
     ``min_lr_frac`` (PR #1787).
     """
     if warmdown_frac <= 0 or progress < 1 - warmdown_frac:

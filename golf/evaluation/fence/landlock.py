@@ -1,6 +1,6 @@
 """Landlock (Linux 5.13): the kernel restricts which files this process may open, whoever owns them.
 
-A process restricts itself, for ever, with its later threads and children. What no rule allows is refused with EACCES,
+A process restricts itself, forever, with its later threads and children. What no rule allows is refused with EACCES,
 or EXDEV for a link or rename, to native code as to Python, and to root too. A rule for a folder holds for all below it,
 and no rule can take away what another one allows. Source: docs/references.md#landlock.
 """

@@ -1,4 +1,4 @@
-"""seccomp (Linux 3.17): the kernel refuses system calls of this process with EPERM, for ever, in all its threads.
+"""seccomp (Linux 3.17): the kernel refuses system calls of this process with EPERM, forever, in all its threads.
 
 A filter is a program for the kernel's packet filter that sees a call's number and its arguments' values, but not what
 they point to. Source: docs/references.md#seccomp.

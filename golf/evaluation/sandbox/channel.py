@@ -132,7 +132,7 @@ class SessionChannel:
 
 
 def is_readable(fd: int, timeout_s: float | None) -> bool:
-    """Return whether there are bytes to read, or the other end is closed, within some seconds; None waits for ever."""
+    """Return whether there are bytes to read, or the other end is closed, within some seconds; None waits forever."""
     deadline = None if timeout_s is None else time.monotonic() + max(0.0, timeout_s)
     poller = select.poll()
     poller.register(fd, select.POLLIN)

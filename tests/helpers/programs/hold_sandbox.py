@@ -1,4 +1,4 @@
-"""Open a sandbox on an external project, print its process id and folder, and score for ever. Argument: the project."""
+"""Open a sandbox on an external project, print its process id and folder, and score forever. Argument: the project."""
 
 import sys
 from pathlib import Path
