@@ -77,9 +77,9 @@ def verify_evaluation(path: str | Path = verdict.VERDICT_PATH) -> None:
         "artifact_sha256": (record["artifact_sha256"], entry["artifact"]),
         "predictor": (record["predictor"], entry["predictor"]),
     }
-    for key, (found, value) in stated.items():
-        if not _is_equal(found, value):
-            raise ArtifactError(path, f"{key} is {found!r:.100}, its rows and files give {value!r:.100}", _HINT)
+    for key, (recorded, computed) in stated.items():
+        if not _is_equal(recorded, computed):
+            raise ArtifactError(path, f"{key} is {recorded!r:.100}, its rows and files give {computed!r:.100}", _HINT)
 
 
 def _find_entry(path: Path) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _recompute_metrics(headline: str, ledgers: dict[str, LedgerData]) -> Iterato
             yield from {"val_bytes": score.n_bytes, "implied_bytes": score.implied_bytes}.items()
 
 
-def _is_equal(found: Any, expected: Any) -> bool:
-    if isinstance(expected, float) and isinstance(found, int | float):
-        return bool(np.isclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE))
-    return bool(found == expected)
+def _is_equal(recorded: Any, expected: Any) -> bool:
+    if isinstance(expected, float) and isinstance(recorded, int | float):
+        return bool(np.isclose(recorded, expected, rtol=_TOLERANCE, atol=_TOLERANCE))
+    return bool(recorded == expected)

@@ -148,11 +148,11 @@ def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:
         entries = [logged for logged in read_entries(log_path) if logged["kind"] == EVALUATION] + [entry]
     except ArtifactError as error:
         return Outcome(FAIL, "", _LIMIT, str(error))
-    on_val = [each for each in entries if each["val"] == entry["val"]]
+    on_val = [logged for logged in entries if logged["val"] == entry["val"]]
     same_setup = [
-        each for each in on_val if each["artifact"] == entry["artifact"] and _score_key(each) == _score_key(entry)
+        past for past in on_val if past["artifact"] == entry["artifact"] and _score_key(past) == _score_key(entry)
     ]
-    scores = [each["val_bpb"] for each in same_setup if each["val_bpb"] is not None]
+    scores = [logged["val_bpb"] for logged in same_setup if logged["val_bpb"] is not None]
     if len(scores) < 2:
         agreement = ""
     elif len(set(scores)) == 1:

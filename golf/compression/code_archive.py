@@ -93,8 +93,8 @@ def _drop_unused_typing_imports(tree: ast.Module) -> ast.Module:
     A mention is any word of the source, strings included, because annotations may be strings.
     """
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in _TYPING_MODULES]
-    others = [node for node in tree.body if node not in imports]
-    words = set(re.findall(r"\w+", ast.unparse(ast.Module(others, type_ignores=[]))))
+    statements = [node for node in tree.body if node not in imports]
+    words = set(re.findall(r"\w+", ast.unparse(ast.Module(statements, type_ignores=[]))))
     for node in imports:
         node.names = [alias for alias in node.names if (alias.asname or alias.name) in words | {"*"}]
     tree.body = [node for node in tree.body if node not in imports or node.names]

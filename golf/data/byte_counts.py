@@ -88,7 +88,7 @@ def _require_text(tokenizer: Tokenizer, ids: np.ndarray, text_utf8: bytes, name:
         expected = text_utf8[position : position + len(decoded)]
         if decoded != expected:
             pairs = enumerate(zip(decoded, expected, strict=False))
-            same = next((number for number, (found, wanted) in pairs if found != wanted), len(expected))
+            same = next((number for number, (got, expected_byte) in pairs if got != expected_byte), len(expected))
             while same and decoded[same] & 0xC0 == 0x80:  # within a character
                 same -= 1
             _refuse_text(tokenizer, name, position + same, text_utf8, decoded[same:])
@@ -99,8 +99,8 @@ def _require_text(tokenizer: Tokenizer, ids: np.ndarray, text_utf8: bytes, name:
 
 def _refuse_text(tokenizer: Tokenizer, name: str, position: int, text_utf8: bytes, decoded: bytes) -> NoReturn:
     excerpts = (text[:_EXCERPT_BYTES].decode(errors="replace") for text in (decoded, text_utf8[position:]))
-    found, wanted = (repr(excerpt) if excerpt else "nothing" for excerpt in excerpts)
+    got, expected = (repr(excerpt) if excerpt else "nothing" for excerpt in excerpts)
     raise InputError(
-        f"{name}: its tokens decode to {found} instead of {wanted} at byte {position:,}: {tokenizer.name} changes the "
+        f"{name}: its tokens decode to {got} instead of {expected} at byte {position:,}: {tokenizer.name} changes the "
         f"text, but bytes are counted of the text as nmt_nfkc leaves it; {_OTHER_MODEL_HINT}"
     )

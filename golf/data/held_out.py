@@ -70,11 +70,11 @@ def remove_shared_paragraphs(split_result: SplitResult) -> tuple[SplitResult, di
     blank lines. Also returns what was left out of dev and val. Raises InputError when nothing is left of dev or of val.
     """
     splits, counts = dict(split_result.splits), {}
-    others = list(splits["train"])
+    documents = list(splits["train"])
     progress = Progress("fetch", None, "documents searched for paragraphs of dev and val")
     for split in ("dev", "val"):
-        splits[split], counts[split] = _remove_shared(splits[split], others, progress)
-        others += splits[split]
+        splits[split], counts[split] = _remove_shared(splits[split], documents, progress)
+        documents += splits[split]
     left_out = (f"{row.paragraphs:,} paragraphs ({row.bytes:,} bytes) of {name}" for name, row in counts.items())
     progress.finish(f"{' and '.join(left_out)} share text with train and are left out")
     require_all_splits(

@@ -80,8 +80,8 @@ def find_headline(submission: Submission) -> Headline:
     if claim is None:
         rows, differ = _make_default_rows(groups)
         return Headline("unclaimed", rows, passes_differ=differ)
-    if found := _find_mean(groups, claim, key):
-        return found
+    if headline := _find_mean(groups, claim, key):
+        return headline
     for log in scored:
         for score in reversed(log.finite_scores):
             if _is_claim(score.bpb, claim):

@@ -48,13 +48,13 @@ class ModuleIndex:
     def find_modules(self, file: str, names: Iterable[str]) -> set[str]:
         """Return the files that modules of these dotted names are, beside ``file`` or below the root."""
         package = ".".join(PurePosixPath(file).parent.parts)
-        found = set()
+        files = set()
         for name in names:
             for module in (f"{package}.{name}" if package else name, name):
                 if module in self._file_by_module:
-                    found.add(self._file_by_module[module])
+                    files.add(self._file_by_module[module])
                     break
-        return found
+        return files
 
 
 def _module_name(file: str) -> str:

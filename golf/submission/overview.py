@@ -43,7 +43,7 @@ def _find_submissions(path: Path) -> list[Path]:
     """
     if not path.is_dir() or _is_submission(path):
         return [path]
-    found: list[Path] = []
+    submissions: list[Path] = []
     level, n_seen = [path], 0
     for _ in range(_MAX_DEPTH):
         below: list[Path] = []
@@ -52,9 +52,9 @@ def _find_submissions(path: Path) -> list[Path]:
                 n_seen += 1
                 if n_seen > _MAX_FOLDERS:
                     raise InputError(f"{path}: more than {_MAX_FOLDERS:,} folders; name those of the submissions")
-                (found if _is_submission(child) else below).append(child)
+                (submissions if _is_submission(child) else below).append(child)
         level = below
-    return sorted(found) or [path]
+    return sorted(submissions) or [path]
 
 
 def _list_subfolders(folder: Path) -> list[Path]:

@@ -48,8 +48,8 @@ class SubmissionReview:
     @property
     def findings(self) -> list[tuple[str, Finding]]:
         """(check id, finding), the most severe first."""
-        found = [(outcome.check, finding) for outcome in self.outcomes for finding in outcome.findings]
-        return sorted(found, key=lambda item: SEVERITIES.index(item[1].severity))
+        findings = [(outcome.check, finding) for outcome in self.outcomes for finding in outcome.findings]
+        return sorted(findings, key=lambda item: SEVERITIES.index(item[1].severity))
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -144,9 +144,9 @@ def _render_findings(reviewed: SubmissionReview, show_all: bool) -> list[str]:
     lines: list[str] = []
     max_chars = _MAX_WIDE_TEXT_CHARS if show_all else _MAX_TEXT_CHARS
     for severity in SEVERITIES:
-        found = [(check, finding) for check, finding in reviewed.findings if finding.severity == severity]
-        lines += [severity] if found else []
-        for check, finding in found:
+        findings = [(check, finding) for check, finding in reviewed.findings if finding.severity == severity]
+        lines += [severity] if findings else []
+        for check, finding in findings:
             where = f" ({_cut(finding.where, 120)})" if finding.where else ""
             lines += _wrap(f"{CHECKS[check].name}: {_cut(finding.text, max_chars)}{where}", "  ")
     return lines

@@ -212,7 +212,7 @@ def _read_state(path: Path, ctx: DistContext) -> _SavedState:
 def _read_used_s(folder: Path) -> float:
     """Return the seconds in seconds.json; 0.0 when the run ended before its first second.
 
-    Raises ArtifactError with a cure when the file is damaged; no stage writes it again.
+    Raises ArtifactError with a hint when the file is damaged; no stage writes it again.
     """
     path = folder / "seconds.json"
     if not path.is_file():
@@ -221,6 +221,6 @@ def _read_used_s(folder: Path) -> float:
         used_s: float = json_records.read_sealed(path, seconds=json_records.Seconds)["seconds"]
     except ArtifactError as error:
         problem = str(error).removeprefix(f"{path}: ").partition("; run the stage")[0]
-        cure = f"rm {path} to continue with the seconds of the newest saved state, or rm -r {folder} to start afresh"
-        raise ArtifactError(path, problem, cure) from None
+        hint = f"rm {path} to continue with the seconds of the newest saved state, or rm -r {folder} to start afresh"
+        raise ArtifactError(path, problem, hint) from None
     return used_s

@@ -70,8 +70,8 @@ class DvcExperiments:
 
     def find(self, name: str) -> list[str]:
         refs = _run_git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
-        found = (line.split(maxsplit=1) for line in refs)
-        return [revision for revision, ref in found if ref.count("/") == 4 and ref.endswith(f"/{name}")]
+        entries = (line.split(maxsplit=1) for line in refs)
+        return [revision for revision, ref in entries if ref.count("/") == 4 and ref.endswith(f"/{name}")]
 
     def run(self, name: str, overrides: Mapping[str, str], log: Path, on_start: Callable[[int], None]) -> int:
         signals.install_handlers()

@@ -94,10 +94,10 @@ def check_compiler(cfg: Config | None) -> MachineFinding:
     state = f"torch.compile on {where.type}: {reason.removeprefix('auto: ')}"
     if works:
         return MachineFinding("compiler", OK, state)
-    wanted = [f"{name}.compile" for name, section in list_execution_sections(cfg).items() if section.compile == "on"]
+    compiled = [f"{name}.compile" for name, section in list_execution_sections(cfg).items() if section.compile == "on"]
     install = "xcode-select --install" if sys.platform == "darwin" else "apt install g++ python3-dev, or the like"
-    if wanted:
-        return MachineFinding("compiler", PROBLEM, state, f"{install}; or set {', '.join(wanted)} to auto")
+    if compiled:
+        return MachineFinding("compiler", PROBLEM, state, f"{install}; or set {', '.join(compiled)} to auto")
     return MachineFinding("compiler", NOTE, state, f"{install}; training is slower without it")
 
 

@@ -137,14 +137,14 @@ def _find_split_tokens(cfg: Config) -> Mapping[str, int]:
 def _measure_stages(cfg: Config, hardware: Hardware, dtype: torch.dtype) -> _Machines:
     """The machine and the type in which each stage but train computes. dtype: train's, and that of dtype: auto."""
     machines = {dtype: hardware}
-    found = {}
+    machine_by_stage = {}
     for stage in ("ema", "ttt", "calibrate", "evaluate"):
         name = getattr(cfg, stage).dtype
         stage_dtype = dtype if name == "auto" else getattr(torch, name)
         if stage_dtype not in machines:
             machines[stage_dtype] = hardware if hardware.is_gpu else measure_cpu(stage_dtype)
-        found[stage] = machines[stage_dtype], stage_dtype
-    return found
+        machine_by_stage[stage] = machines[stage_dtype], stage_dtype
+    return machine_by_stage
 
 
 def _predict_forward_s(cfg: Config, machines: _Machines, stage: str) -> float:

@@ -51,9 +51,9 @@ class CampaignFiles:
         run = self._find_run(seed)
         sums = {mode: collection.read_documents(self.campaign.folder, run, mode) for mode in MODES}
         for mode, (bits, n_bytes) in sums.items():
-            stated, found = run["metrics"][f"val_bpb_{mode}"], bits.sum() / n_bytes.sum()
-            if not np.isclose(found, stated, rtol=_TOLERANCE, atol=0):
-                problem = f"gives {found:.6f} bpb in the mode {mode}, campaign.json states {stated:.6f}"
+            stated, computed = run["metrics"][f"val_bpb_{mode}"], bits.sum() / n_bytes.sum()
+            if not np.isclose(computed, stated, rtol=_TOLERANCE, atol=0):
+                problem = f"gives {computed:.6f} bpb in the mode {mode}, campaign.json states {stated:.6f}"
                 raise ArtifactError(path, problem, "restore the campaign's folder, or start again under another --name")
         return sums
 

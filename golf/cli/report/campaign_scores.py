@@ -152,7 +152,7 @@ def _make_seed_ticks(seeds: Sequence[int]) -> tuple[tuple[float, str], ...]:
 def render_documents_section(files: CampaignFiles) -> PageSection:
     """Return bits per byte so far over val's documents, by mode and seed, and each seed's distance from the mean."""
     sums = {run["seed"]: files.read_documents(run["seed"]) for run in files.runs}
-    by_seed = {seed: found for seed, found in sums.items() if found is not None}
+    by_seed = {seed: document_sums for seed, document_sums in sums.items() if document_sums is not None}
     notes = [
         page.render_not_run(
             f"{files.name_documents_file(seed)} is missing from the campaign's folder",

@@ -163,9 +163,9 @@ def render_paragraph(text: str, css_class: str = "") -> str:
     return f'<p class="{css_class}">{escape(text)}</p>' if css_class else f"<p>{escape(text)}</p>"
 
 
-def render_not_run(what: str, hint: str) -> str:
-    """Return what stands in place of figures that do not exist. what: what is missing; hint: what makes it."""
-    return f'<p class="box"><span class="notrun">NOT-RUN</span>: {escape(what)}; {escape(hint)}</p>'
+def render_not_run(subject: str, hint: str) -> str:
+    """Return what stands in place of figures that do not exist. subject: what is missing; hint: what makes it."""
+    return f'<p class="box"><span class="notrun">NOT-RUN</span>: {escape(subject)}; {escape(hint)}</p>'
 
 
 def render_status(word: str) -> str:

@@ -80,11 +80,11 @@ def decompress(path: Path, data: bytes) -> bytes:
 
 
 def _require_magic(path: Path, compression: _Format, data: bytes, start: int) -> None:
-    found = data[start : start + len(compression.magics[0])]
-    if any(magic.startswith(found) for magic in compression.magics):
+    magic_bytes = data[start : start + len(compression.magics[0])]
+    if any(magic.startswith(magic_bytes) for magic in compression.magics):
         return  # also where the file ends within it, which the decoder finds
     reason = "something else follows the stream before it" if start else "the file is misnamed or damaged"
-    _refuse(path, f"byte {start:,} starts no {path.suffix} stream (0x{found.hex()}): {reason}")
+    _refuse(path, f"byte {start:,} starts no {path.suffix} stream (0x{magic_bytes.hex()}): {reason}")
 
 
 def _decode_stream(path: Path, compression: _Format, view: memoryview, start: int, parts: list[bytes]) -> int:

@@ -41,8 +41,9 @@ class InstalledPackages:
 
     def __init__(self, folders: Iterable[str]) -> None:
         self._folders = [Path(folder) for folder in folders]
-        found = [_read_distribution(info) for folder in self._folders for info in sorted(folder.glob("*.dist-info"))]
-        self._distributions = {distribution.name: distribution for distribution in reversed(found)}
+        record_paths = (path for folder in self._folders for path in sorted(folder.glob("*.dist-info")))
+        installed = [_read_distribution(path) for path in record_paths]
+        self._distributions = {distribution.name: distribution for distribution in reversed(installed)}
 
     def choose(self, imports: Collection[str], corpus: CorpusSources, *, compiles: bool) -> set[Path]:
         """Return the files and folders of packages that code with these imports may read.
@@ -65,7 +66,7 @@ class InstalledPackages:
                 continue
             chosen[distribution.name] = distribution
             pending += distribution.requires
-        paths = {each.folder / entry for each in chosen.values() for entry in each.entries}
+        paths = {distribution.folder / entry for distribution in chosen.values() for entry in distribution.entries}
         paths |= {folder / name for folder in self._folders for name in imports if name not in by_entry}
         compiled = {Path(importlib.util.cache_from_source(path)) for path in paths if path.suffix == ".py"}
         return {path for path in paths | compiled if path.exists() and path.name not in withheld}

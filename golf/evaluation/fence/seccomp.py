@@ -144,7 +144,7 @@ def _unless_argument(
     number: int, index: int, jump: int, constants: Iterable[int], errno: int = _EPERM
 ) -> list[_Instruction]:
     """Refuse the call unless an argument's lower half compares with one of ``constants``."""
-    tests = [each for constant in constants for each in ((jump, 0, 1, constant), (_RETURN, 0, 0, _ALLOW))]
+    tests = [instruction for constant in constants for instruction in ((jump, 0, 1, constant), (_RETURN, 0, 0, _ALLOW))]
     block: list[_Instruction] = [(_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * index), *tests]
     block.append((_RETURN, 0, 0, _ERRNO | errno))
     return [(_JUMP_EQUAL, 0, len(block), number), *block]
@@ -155,11 +155,12 @@ def _if_argument(
 ) -> list[_Instruction]:
     """Refuse the call if an argument's lower half compares with ``constant``, or is one of some values after a mask."""
     mask, values = masked
-    tests = [each for value in values for each in ((_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ERRNO | _EPERM))]
+    refusal = (_RETURN, 0, 0, _ERRNO | _EPERM)
+    tests = [instruction for value in values for instruction in ((_JUMP_EQUAL, 0, 1, value), refusal)]
     block: list[_Instruction] = [
         (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * index),
         (jump, 0, 1, constant),
-        (_RETURN, 0, 0, _ERRNO | _EPERM),
+        refusal,
         *(((_AND, 0, 0, mask), *tests) if tests else ()),
         (_RETURN, 0, 0, _ALLOW),
     ]

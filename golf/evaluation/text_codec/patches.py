@@ -76,9 +76,9 @@ def _realign(base: bytes, i: int, expected: bytes, j: int) -> tuple[int, int]:
                 return omitted, total - omitted
     for omitted in range(_FAR_BYTES):
         anchor = base[i + omitted : i + omitted + _ANCHOR_BYTES]
-        found = expected.find(anchor, j, j + _FAR_BYTES) if len(anchor) == _ANCHOR_BYTES else -1
-        if found >= 0 and (omitted or found > j):
-            return omitted, found - j
+        anchor_at = expected.find(anchor, j, j + _FAR_BYTES) if len(anchor) == _ANCHOR_BYTES else -1
+        if anchor_at >= 0 and (omitted or anchor_at > j):
+            return omitted, anchor_at - j
     n_omitted = min(_FAR_BYTES, len(base) - i)
     return (n_omitted, min(_FAR_BYTES, len(expected) - j)) if n_omitted else (0, len(expected) - j)
 

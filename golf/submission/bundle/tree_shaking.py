@@ -202,9 +202,9 @@ def _list_uses(code: ast.AST, module: _Module, name: str, own_modules: Collectio
     bindings = dict(module.bindings)
     for node in ast.walk(code):
         if isinstance(node, _Import):
-            found = _resolve_import(node, own_modules)
-            bindings |= found
-            yield from found.values()
+            imported = _resolve_import(node, own_modules)
+            bindings |= imported
+            yield from imported.values()
     bases = set()  # modules that stand before a dot: only that attribute of them is used
     for node in ast.walk(code):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

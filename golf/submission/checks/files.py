@@ -18,15 +18,15 @@ def check_files(review: Review) -> CheckOutcome:
         SCRIPT_NAME: sources.script,
     }
     findings = []
-    for name, found in read_as.items():
-        if not found:
+    for name, file in read_as.items():
+        if not file:
             findings.append(Finding(CLERICAL, f"no {name}"))
-        elif found != name:
-            others = [one for one in sources.candidates if one != found] if name == SCRIPT_NAME else []
+        elif file != name:
+            others = [candidate for candidate in sources.candidates if candidate != file] if name == SCRIPT_NAME else []
             choice = f"; {list_names(others)} could be meant too" if others else ""
-            findings.append(Finding(CLERICAL, f"no {name}: {found} is read in its place{choice}"))
-        elif not sizes[found]:
-            findings.append(Finding(CLERICAL, f"{found} is empty"))
+            findings.append(Finding(CLERICAL, f"no {name}: {file} is read in its place{choice}"))
+        elif not sizes[file]:
+            findings.append(Finding(CLERICAL, f"{file} is empty"))
     if not submission.logs and not submission.unread_logs:
         findings.append(Finding(CLERICAL, "no log"))
     findings += [

@@ -173,8 +173,8 @@ def check_seeds(review: Review) -> CheckOutcome:
     if listed:
         claimed = {seed for seed, claim in submission.claims.per_seed.items() if claim.bpb}
         if missing := listed - logged:
-            what = "claims scores of" if missing & claimed else "lists"
-            text = f"{review.json} {what} seed {format_seeds(missing)}, of which no log has a score"
+            verb = "claims scores of" if missing & claimed else "lists"
+            text = f"{review.json} {verb} seed {format_seeds(missing)}, of which no log has a score"
             findings.append(Finding(CLERICAL, text))
         if unlisted := selected - listed:
             findings.append(

@@ -74,11 +74,11 @@ def _parse_run(name: str, text: str, first_line: int) -> TrainingLog:
     for fact, pattern in patterns.FACT_PATTERNS.items():
         if patterns.FACT_WORDS[fact] not in lower_text:
             continue
-        found = _get_last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
-        if found and not (fact == "val_tokens" and found[0] < _MIN_VAL_TOKENS):
-            facts[fact], lines[fact] = found[0], line_of.number(found[1])
-    if found := _find_hessian_s(text):
-        facts["hessian_seconds"], lines["hessian_seconds"] = found[0], line_of.number(found[1])
+        number = _get_last_number(deque(pattern.finditer(text), maxlen=_MAX_CANDIDATES))
+        if number and not (fact == "val_tokens" and number[0] < _MIN_VAL_TOKENS):
+            facts[fact], lines[fact] = number[0], line_of.number(number[1])
+    if number := _find_hessian_s(text):
+        facts["hessian_seconds"], lines["hessian_seconds"] = number[0], line_of.number(number[1])
     finals, superseded, others, last_score_at = _find_scores(text, line_of)
     first_step = patterns.FACT_PATTERNS["step"].search(text)
     gpus = deque(patterns.GPU.finditer(text), maxlen=1)
@@ -104,8 +104,8 @@ def _find_hessian_s(text: str) -> tuple[float, int] | None:
     ends = deque((match.end() for match in patterns.HESSIANS.finditer(text)), maxlen=_MAX_CANDIDATES)
     for end in reversed(ends):
         window = text[end : end + _MAX_CHARS_TO_SECONDS].partition("\n")[0]
-        if (match := patterns.HESSIAN_SECONDS.search(window)) and (found := _get_last_number([match])):
-            return found[0], end
+        if (match := patterns.HESSIAN_SECONDS.search(window)) and (number := _get_last_number([match])):
+            return number[0], end
     return None
 
 

@@ -82,8 +82,8 @@ def compare_sources(dumped: Sequence[str], shipped: Sequence[str]) -> DumpDiffer
 def _find_defaults(lines: Counter[str]) -> dict[str, str]:
     defaults: dict[str, str] = {}
     for line in itertools.islice(lines, _MAX_DEFAULT_LINES):
-        found = [match.groups() for match in _ENVIRON_DEFAULT.finditer(line[:2_000])]
-        if not found and (match := _ASSIGNED_DEFAULT.match(line[:2_000])):
-            found = [match.groups()]
-        defaults |= {name: value.strip().strip("\"'") for name, value in found}
+        defaults_in_line = [match.groups() for match in _ENVIRON_DEFAULT.finditer(line[:2_000])]
+        if not defaults_in_line and (match := _ASSIGNED_DEFAULT.match(line[:2_000])):
+            defaults_in_line = [match.groups()]
+        defaults |= {name: value.strip().strip("\"'") for name, value in defaults_in_line}
     return defaults

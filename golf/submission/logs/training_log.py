@@ -14,7 +14,7 @@ _SHORT_SEED_IN_NAME = re.compile(r"(?i)(?:^|[_\-./])s(\d{1,9})(?=[_\-./]|$)")
 def parse_seeds_in_name(name: str) -> tuple[int | None, int | None]:
     """Return the seed in a file's path as ``seed42``, and as ``s42``; None where there is none. The last one counts."""
     matches = [list(pattern.finditer(name)) for pattern in (_SEED_IN_NAME, _SHORT_SEED_IN_NAME)]
-    long_seed, short_seed = (int(found[-1][1]) if found else None for found in matches)
+    long_seed, short_seed = (int(seeds[-1][1]) if seeds else None for seeds in matches)
     return long_seed, short_seed
 
 

@@ -99,8 +99,8 @@ def test_damaged_seconds_are_refused_with_a_cure_that_works(run_dir, data):
     kill(3)
     path = run_dir / "seconds.json"
     path.write_bytes(data)
-    cure = rf"seconds\.json: .*; rm {path} to continue .*, or rm -r {run_dir} to start"
-    with pytest.raises(ArtifactError, match=cure):
+    hint = rf"seconds\.json: .*; rm {path} to continue .*, or rm -r {run_dir} to start"
+    with pytest.raises(ArtifactError, match=hint):
         train()
     path.unlink()
     train()
