@@ -65,7 +65,9 @@ def compare(name: str, n_repeats: int) -> dict:
         ours = solver.quantize_model(weights, hessians, inputs, QUANTIZE_CONFIG, {})
         seconds["ours"] = min(seconds["ours"], time.perf_counter() - start)
     n_equal = sum(int((ours[n].codes == baseline[n].codes).sum()) for n in inputs)
-    errors = [sum(compute_output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)]
+    errors = [
+        sum(compute_output_error(weights[n], q[n], hessians[inputs[n]]) for n in inputs) for q in (ours, baseline)
+    ]
     return {
         "shapes": name,
         "tensors": len(inputs),

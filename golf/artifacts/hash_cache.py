@@ -34,7 +34,11 @@ class HashCache:
     def lookup(self, name: str) -> str | None:
         """Return the sha256 of a file that has not changed since it was hashed; None for any other file."""
         entry = self.entries.get(name)
-        return entry["sha256"] if entry and _get_file_identity(self._folder / name) == _get_recorded_identity(entry) else None
+        return (
+            entry["sha256"]
+            if entry and _get_file_identity(self._folder / name) == _get_recorded_identity(entry)
+            else None
+        )
 
     def get_recorded(self, name: str) -> str | None:
         """Return the recorded sha256 of a file, whether or not the file has changed since."""

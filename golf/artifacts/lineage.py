@@ -27,10 +27,10 @@ __all__ = [
     "UNKNOWN_SPLIT",
     "hash_artifact",
     "hash_parameters",
-    "make_lineage",
-    "read_lineage",
     "hash_sources",
     "list_upstream_splits",
+    "make_lineage",
+    "read_lineage",
     "validate",
     "with_digest",
 ]
@@ -156,9 +156,7 @@ def read_lineage(path: Path | str) -> dict[str, Any] | None:
     sizes_path = path.with_name("sizes.json")
     if path.suffix == ".golf" and sizes_path.is_file():
         metadata = io.read_json(sizes_path)
-        return (
-            _extract_lineage(metadata, sizes_path) if metadata.get("payload_sha256") == hash_artifact(path) else None
-        )
+        return _extract_lineage(metadata, sizes_path) if metadata.get("payload_sha256") == hash_artifact(path) else None
     return None
 
 

@@ -19,9 +19,9 @@ __all__ = [
     "LineageNode",
     "find_artifact_root",
     "find_modified_sources",
+    "find_path_from_split",
     "find_underreported_splits",
     "load_graph",
-    "find_path_from_split",
 ]
 
 FileState = Literal["unchanged", "changed since", "missing"]
@@ -48,7 +48,7 @@ class LineageNode:
         return name if name in lineage.DATA_SPLITS else None
 
     @functools.cached_property
-    def list_upstream_splits(self) -> frozenset[str]:
+    def upstream_splits(self) -> frozenset[str]:
         """The splits that influenced it, according to its own record or to its inputs."""
         own_splits = {self.split} if self.split else {*(self.lineage or {}).get("splits_seen", ())}
         return frozenset(own_splits.union(*(node.upstream_splits for node in self.inputs)))

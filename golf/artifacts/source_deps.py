@@ -10,7 +10,7 @@ from pathlib import Path
 
 from golf.errors import InputError
 
-__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "find_import_closure", "parse_imports", "list_stage_sources"]
+__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "find_import_closure", "list_stage_sources", "parse_imports"]
 
 NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's outputs, with the reason
     "golf/__init__.py": "holds golf.load alone, which no stage uses",
@@ -72,7 +72,9 @@ def list_stage_sources(stage: str, root: Path | str = ".") -> list[str]:
     __init__ files, and the full import closure of its WEIGHED_ROOTS.
     """
     roots = [f"stages/{stage}.py", *EXTRA_ROOTS.get(stage, ())]
-    semantic = {path for path in find_import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)}
+    semantic = {
+        path for path in find_import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)
+    }
     return sorted(semantic | set(find_import_closure(*WEIGHED_ROOTS.get(stage, ()), root=root)))
 
 

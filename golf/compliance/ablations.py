@@ -84,7 +84,10 @@ def run_ablations(
         diff_after=compute_max_abs_diff(full_nll[second_update:], without_second_update[second_update:]),
         state_hash=state_hash,
         counted_state_hash=counted_state_hash,
-        fixed_diff=max(compute_max_abs_diff(without_updates, without_ttt), compute_max_abs_diff(without_updates[:1], model_alone[:1])),
+        fixed_diff=max(
+            compute_max_abs_diff(without_updates, without_ttt),
+            compute_max_abs_diff(without_updates[:1], model_alone[:1]),
+        ),
         learned_diff=compute_max_abs_diff(full_nll, without_updates),
         document_diff=_measure_document_dependence(session, probe_slice, settings, full_nll),
     )

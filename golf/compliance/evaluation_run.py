@@ -112,9 +112,7 @@ def run_evaluation(
             )
         access_reports.append(session.access_report)
     probe_s = time.perf_counter() - probe_start
-    return EvaluationRun(
-        results, headline_session, proof_result, ablation_result, access_reports, probe_s, probe_seed
-    )
+    return EvaluationRun(results, headline_session, proof_result, ablation_result, access_reports, probe_s, probe_seed)
 
 
 def run_proof(

@@ -35,7 +35,9 @@ def render_row(check: str, status: str, measured: str, limit: str, note: str = "
     check, status, measured, limit = (_cut(cell, _MAX_CELL_CHARS) for cell in (check, status, measured, limit))
     note = _cut(note, _MAX_NOTE_CHARS)
     lines = itertools.zip_longest(*_wrap_cells(status, check, measured, limit), fillvalue="")
-    row_lines = ["".join(cell.ljust(width) for cell, width in zip(row, _measure_columns(), strict=True)) for row in lines]
+    row_lines = [
+        "".join(cell.ljust(width) for cell, width in zip(row, _measure_columns(), strict=True)) for row in lines
+    ]
     indent = " " * _FIXED_COLUMN_WIDTHS[0]
     note_lines = textwrap.wrap(replace_unprintable(note), LINE_WIDTH, initial_indent=indent, subsequent_indent=indent)
     return [line.rstrip() for line in row_lines + note_lines]

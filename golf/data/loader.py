@@ -21,7 +21,7 @@ from golf.data.shard_file import ShardReader
 from golf.data.split_reader import TokenSplit
 from golf.errors import InputError
 
-__all__ = ["TokenLoader", "count_phases", "draw_epoch_windows", "make_fixed_windows", "count_min_windows"]
+__all__ = ["TokenLoader", "count_min_windows", "count_phases", "draw_epoch_windows", "make_fixed_windows"]
 
 _Position = tuple[int, int]  # epoch, batch
 _Item = tuple[_Position, torch.Tensor] | BaseException  # a batch with its position, or the thread's error

@@ -13,7 +13,7 @@ from golf.data.overlap import Range
 from golf.data.shard_file import write_shard
 from golf.data.split_reader import DOCUMENT_TYPES, INDEX_FILE
 
-__all__ = ["EncodedDocument", "rechunk", "make_shard_name", "make_sidecar_name", "write_split"]
+__all__ = ["EncodedDocument", "make_shard_name", "make_sidecar_name", "rechunk", "write_split"]
 
 
 @dataclass(frozen=True, slots=True)

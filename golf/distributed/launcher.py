@@ -24,9 +24,9 @@ __all__ = [
     "PROBE_SEED_ENV",
     "STARTED_AT_ENV",
     "find_first_failure",
+    "get_local_world_size",
     "is_main_process",
     "launch_ranks",
-    "get_local_world_size",
     "log",
     "make_launch_config",
     "report_fatal",
@@ -167,7 +167,11 @@ def make_launch_config(stage: str, world_size: int) -> dict[str, Any]:
     machines by host name. Raises GolfError naming the environment variable that is missing or malformed.
     """
     n_nodes, node_rank = _get_node_count_and_rank()
-    size_kwargs = {"min_nodes": n_nodes, "max_nodes": n_nodes, "nproc_per_node": get_local_world_size(stage, world_size)}
+    size_kwargs = {
+        "min_nodes": n_nodes,
+        "max_nodes": n_nodes,
+        "nproc_per_node": get_local_world_size(stage, world_size),
+    }
     if n_nodes == 1:
         return size_kwargs | {
             "rdzv_backend": "c10d",

@@ -31,8 +31,8 @@ __all__ = [
     "estimate_ratio",
     "find_text_mismatch",
     "run_paired_test",
-    "summarize",
     "run_welch_test",
+    "summarize",
 ]
 
 CONFIDENCE_LEVEL = 0.95

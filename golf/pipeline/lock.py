@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from golf.errors import UnavailableError
 
-__all__ = ["ACQUIRE_TIMEOUT_S", "RESUME_DIR_ENV", "AlreadyRunningError", "hold_file_lock", "get_resume_dir"]
+__all__ = ["ACQUIRE_TIMEOUT_S", "RESUME_DIR_ENV", "AlreadyRunningError", "get_resume_dir", "hold_file_lock"]
 
 RESUME_DIR_ENV = "GOLF_RESUME_DIR"  # folder for the state of unfinished runs; default: runs/ in the working directory
 ACQUIRE_TIMEOUT_S = 5.0  # an orphaned stage needs about this long to notice that its parent is gone, and to exit

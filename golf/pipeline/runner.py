@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from golf.distributed.launcher import (
     ERROR_DIR_ENV,
+    get_local_world_size,
     is_main_process,
     launch_ranks,
-    get_local_world_size,
     log,
     report_fatal,
     validate_probe_seed,

@@ -32,10 +32,10 @@ __all__ = [
     "SOLVE_BUDGET",
     "Attempt",
     "is_within_tolerance",
+    "make_unfilled_note",
     "quantize_to_budget",
     "search_base_step",
     "select_best",
-    "make_unfilled_note",
 ]
 
 # At the smallest step, 12 bits per weight, codes add a hundredth to the divergence that the small tensors' fp16 causes.

@@ -15,14 +15,14 @@ from golf.quantization import param_kinds, row_scales
 from golf.quantization.trellis import ROUND_TO_NEAREST, Coding
 
 __all__ = [
-    "list_column_groups",
-    "list_columns",
-    "compute_totals",
     "compute_empirical_entropy",
     "compute_output_error",
-    "summarize",
-    "make_tensor_row",
+    "compute_totals",
+    "list_column_groups",
+    "list_columns",
     "list_tensors",
+    "make_tensor_row",
+    "summarize",
 ]
 
 _N_COLUMN_GROUPS = 16  # per tensor in columns.csv
@@ -114,7 +114,9 @@ def list_column_groups(
             "kind": param_kinds.get_param_kind(name, quantized.codes.shape, 0),
             "group": number,
             "columns": len(group),
-            "bits_per_weight": round(compute_empirical_entropy(quantized.codes[:, group], parity_known=parity_known), 4),
+            "bits_per_weight": round(
+                compute_empirical_entropy(quantized.codes[:, group], parity_known=parity_known), 4
+            ),
         }
         for number, group in enumerate(groups, start=1)
     ]
@@ -128,7 +130,9 @@ def list_columns(
 ) -> list[dict[str, Any]]:
     """Return columns.csv: the rows of every quantized tensor."""
     return [
-        row for name, qtensor in quantized.items() for row in list_column_groups(name, qtensor, hessians[inputs[name]], coding)
+        row
+        for name, qtensor in quantized.items()
+        for row in list_column_groups(name, qtensor, hessians[inputs[name]], coding)
     ]
 
 

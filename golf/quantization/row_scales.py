@@ -11,7 +11,7 @@ import torch
 from golf.compression.quantized_tensor import EMBEDDING_WEIGHT
 from golf.config.sections import QuantizeConfig
 
-__all__ = ["get_code_bits", "compute_max_code", "round_to_nearest", "compute_sdclip_scales"]
+__all__ = ["compute_max_code", "compute_sdclip_scales", "get_code_bits", "round_to_nearest"]
 
 
 def get_code_bits(name: str, cfg: QuantizeConfig) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.errors import InputError
-from golf.evaluation.significance import SampleStats, WelchTest, summarize, run_welch_test
+from golf.evaluation.significance import SampleStats, WelchTest, run_welch_test, summarize
 from golf.submission import claims, contents, safe_reader
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import Submission, load_submission

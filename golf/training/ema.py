@@ -21,12 +21,12 @@ __all__ = [
     "PosthocEMA",
     "blend_with_last",
     "combine_snapshots",
+    "compute_weight_profile",
     "describe_covered_decays",
     "require_posthoc",
     "solve_posthoc",
     "thin_snapshots",
     "to_cpu_async",
-    "compute_weight_profile",
 ]
 
 PROFILE_ERROR_TOLERANCE = 0.01  # relative error of the profile up to which a decay counts as covered

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 __all__ = [
     "choose_context",
     "compute_decay_multiplier",
-    "is_recurrence_active",
-    "list_training_graphs",
     "compute_lr_multiplier",
     "compute_muon_momentum",
     "compute_warmup_multiplier",
+    "is_recurrence_active",
+    "list_training_graphs",
 ]
 
 

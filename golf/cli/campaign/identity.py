@@ -21,9 +21,9 @@ from golf.errors import ArtifactError, ConfigError
 __all__ = [
     "SEED_KEY",
     "Identity",
-    "make_default_name",
     "find_difference",
     "hash_code",
+    "make_default_name",
     "parse_settings",
     "read_identity",
 ]

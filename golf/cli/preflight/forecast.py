@@ -211,7 +211,9 @@ def _predict_stages(
     if dev_tokens is not None:
         windows = cfg.model.context_length / cfg.ttt.stride
         ema_s = (2 + checkpoints) * dev_tokens * forward_s("ema")
-        ttt_s = dev_tokens * (forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _estimate_memory_s_per_token(cfg))
+        ttt_s = dev_tokens * (
+            forward_s("ttt") * windows * (1 + _count_ttt_passes(cfg)) + _estimate_memory_s_per_token(cfg)
+        )
     rows: dict[str, tuple[float | None, float | None]] = {
         "fetch": (None, None),
         "train": (train_s, cfg.train.limit_s),

@@ -59,7 +59,9 @@ def predict_size(
             continue
         n_weights += size
         other_bytes += _FP16_BYTES * (sum(shape) if _N_SCALE_SIDES[quantize.grid] == 2 else shape[0])
-        code_bits += size * (_MAX_CODE_BITS if fills_limit else estimate_gaussian_code_bits(_find_step(name, kind, quantize)))
+        code_bits += size * (
+            _MAX_CODE_BITS if fills_limit else estimate_gaussian_code_bits(_find_step(name, kind, quantize))
+        )
     predicted = round(code_bits / 8 * _CODER_OVERHEAD[compress.codec] + other_bytes)
     mean_bits = code_bits / max(1, n_weights)
     if not fills_limit:

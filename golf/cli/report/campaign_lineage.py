@@ -21,10 +21,14 @@ def render_settings_section(files: CampaignFiles) -> PageSection:
     if campaign.overrides:
         overrides = page.render_table(("--set", "value"), _make_code_rows(campaign.overrides))
     else:
-        overrides = page.render_paragraph("No value was given by --set: the settings are those of params.yaml at that time.")
+        overrides = page.render_paragraph(
+            "No value was given by --set: the settings are those of params.yaml at that time."
+        )
     settings = campaign.identity.settings
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in settings.items()}
-    every = page.render_details(f"All {len(values)} settings", page.render_table(("key", "value"), _make_code_rows(values)))
+    every = page.render_details(
+        f"All {len(values)} settings", page.render_table(("key", "value"), _make_code_rows(values))
+    )
     label = page.render_paragraph(f"Profile {settings.get('profile', NOT_RUN)}; every seed has these settings.")
     return PageSection("settings", "Settings", label + overrides + every)
 
@@ -39,9 +43,13 @@ def render_lineage_section(files: CampaignFiles) -> PageSection:
             "same identity differ in their seeds alone. Each seed's experiment was compared with it before its score "
             "was taken."
         ),
-        page.render_table(("seed", "experiment", "revision", "started", "ended", "stages that ran"), _list_experiments(files)),
+        page.render_table(
+            ("seed", "experiment", "revision", "started", "ended", "stages that ran"), _list_experiments(files)
+        ),
         page.render_paragraph("The other stages of a seed came from DVC's cache.", "muted"),
-        page.render_details("Data that fetch made, md5", page.render_table(("path", "md5"), _make_code_rows(campaign.data or {}))),
+        page.render_details(
+            "Data that fetch made, md5", page.render_table(("path", "md5"), _make_code_rows(campaign.data or {}))
+        ),
         page.render_details("Files that stages left, md5 by seed", _make_stage_table(campaign)),
         page.render_details(f"All {len(own.code)} source files", _make_digest_table(own.code)),
     ]

@@ -19,8 +19,8 @@ from golf.compliance.verdict import INVALID
 from golf.evaluation.scoring_loop import MODES
 
 __all__ = [
-    "render_baseline_section",
     "compute_running_bpb",
+    "render_baseline_section",
     "render_documents_section",
     "render_modes_section",
     "render_result_section",
@@ -90,7 +90,9 @@ def render_seeds_section(files: CampaignFiles) -> PageSection:
         f"Order is that in which the seeds ended. Bytes are of model and code, of at most "
         f"{' and '.join(f'{limit:,}' for limit in limits)}. Seconds compare on one machine alone."
     )
-    return PageSection("seeds", "Seeds", text + page.render_table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True))
+    return PageSection(
+        "seeds", "Seeds", text + page.render_table(header, rows, numbers=(1, 2, 3, 4, 5, 6), stacks=True)
+    )
 
 
 def _describe_seed(files: CampaignFiles, seed: int, run: dict[str, Any] | None) -> list[str]:
@@ -216,7 +218,9 @@ def render_baseline_section(files: CampaignFiles) -> PageSection:
     """Return the baseline's statistics and every test that the two sides allow."""
     anchor, heading, baseline = "baseline", "Tests against a baseline", files.report["baseline"]
     if baseline is None:
-        return PageSection(anchor, heading, page.render_not_run("no baseline was named", "name one with --baseline OTHER"))
+        return PageSection(
+            anchor, heading, page.render_not_run("no baseline was named", "name one with --baseline OTHER")
+        )
     stats = baseline["bpb"]
     seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
     parts = [

@@ -64,7 +64,9 @@ def _describe(node: LineageNode, run: RunFiles) -> str:
     if node.state != "unchanged":
         return f"{node.state}: split {node.split}" if node.split else f"{node.state}, so its inputs are unknown"
     if node.split:
-        index = split_reader.read_index(lineage_graph.find_artifact_root(run.folder / "compress/model.golf") / node.path)
+        index = split_reader.read_index(
+            lineage_graph.find_artifact_root(run.folder / "compress/model.golf") / node.path
+        )
         return f"split {node.split}: {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"
     if node.lineage is None:
         return "unknown origin: no lineage"

@@ -16,8 +16,8 @@ __all__ = [
     "render_figure",
     "render_legend",
     "render_not_run",
-    "render_paragraph",
     "render_page",
+    "render_paragraph",
     "render_status",
     "render_table",
 ]

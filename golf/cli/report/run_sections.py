@@ -98,7 +98,11 @@ def render_training_section(run: RunFiles) -> PageSection:
     if switch is not None:
         caption += f" Depth recurrence is on from step {switch:,.0f} at the latest."
     names = [line.name for line in lines]
-    figures = [page.render_figure(title, svg.draw_line_chart("loss", title, steps, losses, lines), caption, page.render_legend(names))]
+    figures = [
+        page.render_figure(
+            title, svg.draw_line_chart("loss", title, steps, losses, lines), caption, page.render_legend(names)
+        )
+    ]
     scales = [
         Series("learning rate multiplier", tuple((row["step"], row["lr_multiplier"]) for row in log)),
         Series("gradient norm before clipping", tuple((row["step"], row["grad_norm"]) for row in log)),
@@ -109,7 +113,9 @@ def render_training_section(run: RunFiles) -> PageSection:
     caption = "The multiplier scales every learning rate of params.yaml. The gradient's norm is over all weights."
     figures.append(page.render_figure(title, chart, caption, page.render_legend([line.name for line in scales])))
     missing = (
-        "" if dev is not None else page.render_not_run("no loss of dev was measured", "set train.dev_every in params.yaml")
+        ""
+        if dev is not None
+        else page.render_not_run("no loss of dev was measured", "set train.dev_every in params.yaml")
     )
     return PageSection("training", "Training", f'<div class="charts">{"".join(figures)}</div>{missing}')
 
@@ -143,5 +149,7 @@ def render_averages_section(run: RunFiles) -> PageSection:
     chart = svg.draw_line_chart("ema", title, steps, svg.make_linear_axis("bpb of dev", values), [line, average])
     caption = "Each checkpoint scored on dev; the single dot is the average that the next stages use."
     return PageSection(
-        anchor, heading, body + page.render_figure(title, chart, caption, page.render_legend(["checkpoints", "average"]))
+        anchor,
+        heading,
+        body + page.render_figure(title, chart, caption, page.render_legend(["checkpoints", "average"])),
     )

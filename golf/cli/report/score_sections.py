@@ -57,7 +57,9 @@ def render_result_section(run: RunFiles, evaluation: _Evaluation | None) -> Page
         page.render_paragraph(describe_comparison(metrics)),
     ]
     if run.is_stale(record):
-        parts.append(page.render_not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT))
+        parts.append(
+            page.render_not_run("the model.golf of this run is not the one that was evaluated", _EVALUATE_HINT)
+        )
     rows = [
         [
             _name_mode(mode, metrics, record),
@@ -79,7 +81,9 @@ def render_result_section(run: RunFiles, evaluation: _Evaluation | None) -> Page
     clean = format_figure(metrics["val_bpb_clean"], ".4f")
     share = format_figure(metrics["val_contamination"], ".2%")
     parts.append(
-        page.render_paragraph(f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb.")
+        page.render_paragraph(
+            f"Of val's bytes, {share} also occur in train; the score over the other bytes is {clean} bpb."
+        )
     )
     return PageSection("result", "Result", "".join(parts))
 
@@ -173,7 +177,9 @@ def render_scores_section(run: RunFiles, evaluation: _Evaluation | None) -> Page
             "How much the text before helps. A bin's bpb is its bits over its bytes; the first bins hold few tokens."
         )
         figures.append(
-            page.render_figure(title, svg.draw_line_chart("bpb-by-position", title, x, y, lines), caption, page.render_legend(names))
+            page.render_figure(
+                title, svg.draw_line_chart("bpb-by-position", title, x, y, lines), caption, page.render_legend(names)
+            )
         )
     missing = [] if rows is not None else [run.name("evaluate/running_bpb.csv")]
     missing += [] if ledgers else [run.name("evaluate/ledgers")]
@@ -211,7 +217,9 @@ def render_scoreboard_section(run: RunFiles, evaluation: _Evaluation | None) -> 
     board = run.read_scoreboard()
     if board is None:
         command = "measure it with: PYTHONPATH=. python benchmarks/scoreboard.py"
-        return PageSection(anchor, heading, page.render_not_run("benchmarks/results/scoreboard.json is missing", command))
+        return PageSection(
+            anchor, heading, page.render_not_run("benchmarks/results/scoreboard.json is missing", command)
+        )
     val = board["corpus"]["val"]
     text = (
         f"Every row was scored on the same val of {val['bytes']:,} bytes in {val['documents']} documents, on "

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["N_STYLES", "Axis", "Bar", "Series", "draw_bar_chart", "draw_line_chart", "make_linear_axis", "make_log_axis"]
+__all__ = [
+    "N_STYLES",
+    "Axis",
+    "Bar",
+    "Series",
+    "draw_bar_chart",
+    "draw_line_chart",
+    "make_linear_axis",
+    "make_log_axis",
+]
 
 _WIDTH, _PLOT_HEIGHT = 400.0, 210.0  # of a chart, of the area between its axes
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 12.0, 25.0, 44.0  # margins of a line chart

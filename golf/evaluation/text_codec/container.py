@@ -18,7 +18,7 @@ from golf.errors import ArtifactError
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.text_codec import leb128
 
-__all__ = ["TextHeader", "pack", "parse", "hash_text"]
+__all__ = ["TextHeader", "hash_text", "pack", "parse"]
 
 _MAGIC, _VERSION = b"GTX", 1
 _PREAMBLE, _FIXED = struct.Struct("<3sBI"), struct.Struct("<BB3s4s4s4s4s4s16s")

@@ -18,7 +18,7 @@ import torch
 
 from golf.distributed.packages import get_installed_version
 
-__all__ = ["describe_cpu", "hash_cpu", "hash_libraries", "compute_short_hash", "get_torch_version", "use_threads"]
+__all__ = ["compute_short_hash", "describe_cpu", "get_torch_version", "hash_cpu", "hash_libraries", "use_threads"]
 
 _HASH_BYTES = 4
 _LIBRARIES = ("numpy", "constriction", "sentencepiece", "brotli")

@@ -160,9 +160,7 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
             abs(claims.train_s.value - total) <= _time_tolerance([total]) for total in totals
         )
         yield (
-            ""
-            if agrees
-            else f"{label}train time: json {claims.train_s.value:,.1f} s, log {_list_figures(trained)} s"
+            "" if agrees else f"{label}train time: json {claims.train_s.value:,.1f} s, log {_list_figures(trained)} s"
         )
     evaluated = [score.seconds for log in logs for score in log.scores if score.seconds]
     if claims.eval_s and evaluated:
@@ -172,11 +170,7 @@ def _compare_figures(label: str, claims: SubmissionClaims, logs: list[TrainingLo
             abs(claims.eval_s.value - total) <= _time_tolerance([total]) for total in totals
         )
         finals = [log.scores[-1].seconds or 0.0 for log in logs if log.scores]
-        yield (
-            ""
-            if agrees
-            else f"{label}eval time: json {claims.eval_s.value:,.1f} s, log {_list_figures(finals)} s"
-        )
+        yield ("" if agrees else f"{label}eval time: json {claims.eval_s.value:,.1f} s, log {_list_figures(finals)} s")
 
 
 def _is_one_of(claim: ReportedNumber, figures: list[float], tolerance: float) -> bool:

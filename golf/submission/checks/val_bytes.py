@@ -88,7 +88,9 @@ def check_implied_bytes(review: Review) -> CheckOutcome:
     implied = _compute_implied_bytes(review)
     if not implied:
         return CheckOutcome("M-a", (), "", "no log gives the tokens of val with a final loss and bpb")
-    worst = max(implied, key=lambda one: (not one.dropped_tail_bytes, abs(one.measure_distance_outside(_VAL_BYTES_RANGE))))
+    worst = max(
+        implied, key=lambda one: (not one.dropped_tail_bytes, abs(one.measure_distance_outside(_VAL_BYTES_RANGE)))
+    )
     measured = f"{worst.n_bytes:,.0f} bytes (± {worst.rounding:,.0f})"
     if not worst.measure_distance_outside(_VAL_BYTES_RANGE):
         return CheckOutcome("M-a", (), measured)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.data import loader
-from golf.data.loader import TokenLoader, draw_epoch_windows, count_min_windows
+from golf.data.loader import TokenLoader, count_min_windows, draw_epoch_windows
 from golf.data.shard_file import read_shard, write_shard
 from golf.data.split_reader import TokenSplit
 from golf.errors import ArtifactError, InputError
@@ -78,7 +78,15 @@ def test_each_epoch_has_another_order_and_another_phase():
 
 
 def test_the_order_follows_the_seed_on_every_machine():
-    assert draw_epoch_windows(1, 0, [40, 30], 8).tolist() == [[1, 12], [0, 3], [0, 11], [1, 4], [0, 19], [0, 27], [1, 20]]
+    assert draw_epoch_windows(1, 0, [40, 30], 8).tolist() == [
+        [1, 12],
+        [0, 3],
+        [0, 11],
+        [1, 4],
+        [0, 19],
+        [0, 27],
+        [1, 20],
+    ]
 
 
 def test_windows_of_all_shards_are_mixed():

@@ -39,7 +39,10 @@ def test_a_second_process_is_refused_with_the_holders_id_and_how_to_end_it(path,
 
 def test_a_holder_on_another_machine_is_named_with_its_host(path, lock_holder):
     path.write_text("17 elsewhere")
-    with pytest.raises(lock.AlreadyRunningError, match="process 17 on elsewhere"), lock.hold_file_lock(path, timeout_s=0.0):
+    with (
+        pytest.raises(lock.AlreadyRunningError, match="process 17 on elsewhere"),
+        lock.hold_file_lock(path, timeout_s=0.0),
+    ):
         pass
 
 

@@ -35,7 +35,10 @@ def measure_packed_size(quantized, parity_known: bool = False) -> int:
 
 
 def quantize_to(max_bytes: int, coding: str = "scalar"):
-    cfg, size_fn = make_quantize_config(coding=coding), functools.partial(measure_packed_size, parity_known=coding == "trellis")
+    cfg, size_fn = (
+        make_quantize_config(coding=coding),
+        functools.partial(measure_packed_size, parity_known=coding == "trellis"),
+    )
     return rate_control.quantize_to_budget(
         WEIGHTS, HESSIANS, INPUTS, cfg, SENSITIVITY, size_fn=size_fn, max_bytes=max_bytes
     )

@@ -29,7 +29,9 @@ def slow_entropy(codes: list[int]) -> float:
 
 @given(st.lists(st.sampled_from([0, 1, 127, -(2**31), 2**31 - 128]), min_size=1, max_size=20))
 def test_entropy_of_codes_with_outliers_is_that_of_a_slow_count(codes):
-    assert report.compute_empirical_entropy(torch.tensor(codes, dtype=torch.int32)) == pytest.approx(slow_entropy(codes))
+    assert report.compute_empirical_entropy(torch.tensor(codes, dtype=torch.int32)) == pytest.approx(
+        slow_entropy(codes)
+    )
 
 
 def reference_rows(codes, by: list[float], groups: int) -> list[tuple[int, int, float]]:
@@ -59,7 +61,9 @@ def test_bits_by_column_equal_a_slow_count_by_hand(rows, columns):
 def test_without_column_steps_the_columns_go_by_falling_diagonal_of_the_hessian():
     quantized = random_codes(20, 48)
     diagonal = torch.rand(48, generator=torch.Generator().manual_seed(1))
-    table = report.list_column_groups(NAME, QuantizedTensor(quantized.codes, quantized.row_scales), torch.diag(diagonal))
+    table = report.list_column_groups(
+        NAME, QuantizedTensor(quantized.codes, quantized.row_scales), torch.diag(diagonal)
+    )
     assert reference_rows(quantized.codes, diagonal.tolist(), 16) == as_tuples(table)
 
 
@@ -70,7 +74,9 @@ def test_coarse_columns_come_first_and_hold_fewer_bits():
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 40), seed=st.integers(0, 9))
 def test_every_column_is_in_one_group_and_no_group_differs_from_another_by_more_than_one(rows, columns, seed):
-    widths = [row["columns"] for row in report.list_column_groups(NAME, random_codes(rows, columns, seed), torch.eye(columns))]
+    widths = [
+        row["columns"] for row in report.list_column_groups(NAME, random_codes(rows, columns, seed), torch.eye(columns))
+    ]
     assert sum(widths) == columns
     assert len(widths) == min(16, columns)
     assert max(widths) - min(widths) <= 1

@@ -124,6 +124,7 @@ def test_scales_cost_less_than_a_twentieth_of_a_bit_per_weight_at_the_records_wi
     )
     qtensor = quantized["blocks.0.mlp.fc.weight"]
     stored = sum(
-        512 * report.compute_empirical_entropy(part.view(torch.int16)) for part in (qtensor.col_scales, qtensor.row_scales)
+        512 * report.compute_empirical_entropy(part.view(torch.int16))
+        for part in (qtensor.col_scales, qtensor.row_scales)
     )
     assert stored / w.numel() < 0.05

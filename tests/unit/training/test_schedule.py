@@ -32,13 +32,22 @@ def test_the_context_is_that_of_the_first_entry_not_yet_past():
 
 
 def test_the_rates_rise_linearly_after_a_switch_and_not_before_any():
-    assert [schedule.compute_warmup_multiplier(step, 10, 4) for step in range(10, 16)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert [schedule.compute_warmup_multiplier(step, 10, 4) for step in range(10, 16)] == [
+        0.25,
+        0.5,
+        0.75,
+        1.0,
+        1.0,
+        1.0,
+    ]
     assert schedule.compute_warmup_multiplier(0, None, 4) == schedule.compute_warmup_multiplier(10, 10, 0) == 1.0
 
 
 def test_weight_decay_falls_to_zero_or_stays():
     assert [schedule.compute_decay_multiplier(p, "linear") for p in (0.0, 0.25, 1.0)] == [1.0, 0.75, 0.0]
-    assert {schedule.compute_decay_multiplier(p, name) for p in (0.0, 0.9) for name in ("constant", "cautious")} == {1.0}
+    assert {schedule.compute_decay_multiplier(p, name) for p in (0.0, 0.9) for name in ("constant", "cautious")} == {
+        1.0
+    }
 
 
 def test_every_kind_of_step_that_can_come_is_compiled_and_no_other():

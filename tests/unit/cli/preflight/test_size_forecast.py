@@ -25,9 +25,9 @@ def test_the_entropy_of_rounded_normal_numbers_is_that_of_a_sample(step):
 
 
 def test_the_entropy_of_fine_steps_joins_that_of_coarse_ones():
-    assert size_forecast.estimate_gaussian_code_bits(0.0499) - size_forecast.estimate_gaussian_code_bits(0.0501) == pytest.approx(
-        math.log2(0.0501 / 0.0499), abs=1e-3
-    )
+    assert size_forecast.estimate_gaussian_code_bits(0.0499) - size_forecast.estimate_gaussian_code_bits(
+        0.0501
+    ) == pytest.approx(math.log2(0.0501 / 0.0499), abs=1e-3)
 
 
 @pytest.mark.parametrize("codec", ["brotli", "ans"])
