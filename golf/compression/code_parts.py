@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from golf.config.model import ModelConfig
+from golf.config.ttt_methods import has_adapters, has_phases
 
 __all__ = ["OPTIONAL_MODULES", "RunParts", "list_unused_modules"]
 
@@ -44,7 +45,7 @@ class RunParts:
             model=model,
             codecs=frozenset(codecs),
             ttt_method=method,
-            has_adapters=method == "lora" or (method == "phased" and settings["phased"]["lora_lr"] is not None),
+            has_adapters=has_adapters(method, settings["phased"]["lora_lr"]),
             order=settings["evaluate"]["order"],
             has_ngrams=bool(memory["orders"]),
             memory_scope=memory["scope"],
@@ -66,7 +67,7 @@ OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the 
     "golf/inference/lora.py": lambda parts: parts.has_adapters,
     "golf/inference/neural_cache.py": lambda parts: parts.has_cache,
     "golf/inference/ngram_memory.py": lambda parts: parts.has_ngrams,
-    "golf/inference/phased_sgd.py": lambda parts: parts.ttt_method == "phased",
+    "golf/inference/phased_sgd.py": lambda parts: has_phases(parts.ttt_method),
     "golf/inference/score_first_sgd.py": lambda parts: parts.ttt_method in ("score_first", "phased"),
     "golf/inference/token_tilt.py": lambda parts: parts.has_tilt,
     "golf/model/gates.py": lambda parts: parts.model.attn_gate != "none",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from golf.config.sections import TTTConfig
+from golf.config.ttt_methods import has_adapters, has_phases
 from golf.config.validation import Decay, Range
 from golf.config.value_types import Count, LearningRateOrZero, WeightDecay
 
@@ -58,7 +59,9 @@ class TTTPlan(TTTConfig):
     @classmethod
     def from_sections(cls, ttt: TTTConfig, lora: LoRAConfig, phased: PhasedConfig) -> "TTTPlan":
         """Return the plan of a run with these sections."""
-        is_phased = ttt.method == "phased"
-        has_lora = ttt.method == "lora" or (is_phased and phased.lora_lr is not None)
         own = {field.name: getattr(ttt, field.name) for field in dataclasses.fields(TTTConfig)}
-        return cls(**own, lora=lora if has_lora else None, phased=phased if is_phased else None)
+        return cls(
+            **own,
+            lora=lora if has_adapters(ttt.method, phased.lora_lr) else None,
+            phased=phased if has_phases(ttt.method) else None,
+        )

@@ -24,6 +24,7 @@ from golf.compression import size_budget, stored_weights_writer, writer
 from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config import validation
 from golf.config.model import ModelConfig
+from golf.config.ttt_methods import has_adapters, has_phases
 from golf.data.loader import TokenLoader, make_fixed_windows
 from golf.distributed import device
 from golf.distributed.context import DistContext
@@ -56,9 +57,8 @@ def main(settings_json: str) -> None:
     sections["train"]["seed"] = args.seed
     cfg = SimpleNamespace(**{name: SimpleNamespace(**_freeze(keys)) for name, keys in sections.items()})
     cfg.model, _ = validation.from_mapping(ModelConfig, sections["model"], "model")
-    is_phased = cfg.ttt.method == "phased"  # as golf.config.adaptation.TTTPlan has it
-    cfg.ttt.phased = cfg.phased if is_phased else None
-    cfg.ttt.lora = cfg.lora if cfg.ttt.method == "lora" or (is_phased and cfg.phased.lora_lr is not None) else None
+    cfg.ttt.phased = cfg.phased if has_phases(cfg.ttt.method) else None
+    cfg.ttt.lora = cfg.lora if has_adapters(cfg.ttt.method, cfg.phased.lora_lr) else None
     try:
         _run(cfg, sections, args)
     except (GolfError, OSError) as error:
