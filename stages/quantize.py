@@ -54,7 +54,7 @@ def main() -> None:
     )
     if cfg.refine_steps:
         windows = refinement.load_tokens(TOKENS_PATH, weights_path)
-        time_left_s = read_remaining_s(read_remaining_s(limit_s, TRAIN_TIMING), CALIBRATE_TIMING)
+        time_left_s = read_remaining_s(limit_s, TRAIN_TIMING, CALIBRATE_TIMING)
         options = {"steps": cfg.refine_steps, "time_left_s": time_left_s}
         refined = refinement.refine_scalars(weights, quantized, small_tensors, model_cfg, windows, **options)
         quantized, small_tensors = refined.quantized, refined.small_tensors

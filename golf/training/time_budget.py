@@ -11,7 +11,7 @@ from pathlib import Path
 from golf.artifacts import json_records
 from golf.errors import BudgetExceededError
 
-__all__ = ["TrainingBudget", "read_remaining_s", "subtract_used"]
+__all__ = ["TrainingBudget", "make_overrun_note", "read_remaining_s", "subtract_used"]
 
 
 @dataclass
@@ -41,14 +41,18 @@ class TrainingBudget:
         return min(1.0, max(time_frac, steps_frac))
 
 
-def read_remaining_s(limit_s: float | None, path: str | Path) -> float | None:
-    """Return the seconds of ``train.limit_s`` that training left, by the timing file at ``path``; None without a limit.
+def read_remaining_s(limit_s: float | None, *paths: str | Path) -> float | None:
+    """Return the seconds of ``train.limit_s`` that the stages with these timing files left; None without a limit.
 
-    Raises BudgetExceededError when none are left, ArtifactError when the file was edited or holds no
+    Raises BudgetExceededError when none are left, ArtifactError when a file was edited or holds no
     possible number of seconds.
     """
-    used_s: float = json_records.read_sealed(path, train_seconds=json_records.Seconds)["train_seconds"]
-    return subtract_used(limit_s, used_s)
+    return subtract_used(limit_s, sum(_read_train_s(path) for path in paths))
+
+
+def _read_train_s(path: str | Path) -> float:
+    seconds: float = json_records.read_sealed(path, train_seconds=json_records.Seconds)["train_seconds"]
+    return seconds
 
 
 def subtract_used(limit_s: float | None, used_s: float) -> float | None:
@@ -60,7 +64,18 @@ def subtract_used(limit_s: float | None, used_s: float) -> float | None:
         return None
     if used_s >= limit_s:
         raise BudgetExceededError(
-            f"train.limit_s: {limit_s:g} s, but training used {used_s:g} s and left nothing for calibration; raise "
-            f"train.reserve_s"
+            f"train.limit_s: {limit_s:g} s, but training used {used_s:g} s and left nothing for what follows; raise "
+            "train.reserve_s and train again"
         )
     return limit_s - used_s
+
+
+def make_overrun_note(limit_s: float | None, time_left_s: float | None, used_s: float) -> str:
+    """Return a note for the summary of a stage that used more than training left of ``train.limit_s``, else nothing.
+
+    time_left_s: seconds left when the stage began. used_s: seconds that the stage used.
+    """
+    if limit_s is None or time_left_s is None or used_s <= time_left_s:
+        return ""
+    total_s = limit_s - time_left_s + used_s
+    return f"; training and calibration took {total_s:.1f} s, over train.limit_s = {limit_s:g} s: raise train.reserve_s"

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,8 +34,7 @@ from golf.inference.predictor import GolfPredictor
 from golf.model import attention_backends, checkpoint
 from golf.model.gpt import GPT
 from golf.pipeline import timing
-from golf.pipeline.progress import Progress
-from golf.quantization import calibration_batches, codes_io, hessians, rate_control, sensitivity
+from golf.quantization import calibration, codes_io, hessians, rate_control
 from golf.quantization.trellis import Coding
 from golf.submission.bundle import log_format, shards
 from golf.submission.bundle.shards import BundleData
@@ -188,44 +186,26 @@ def _calibrate(
     cfg: SimpleNamespace, data: BundleData, weights: dict[str, torch.Tensor], result: TrainResult, log: _Log
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return the Hessians by input and the sensitivities by tensor, on the CPU."""
-    ctx, calibrate_cfg = _open_context(cfg, "calibrate"), cfg.calibrate
-    model = checkpoint.build_model(cfg.model, weights, ctx)
-    inputs = hessians.map_quantized_inputs(weights, cfg.quantize.min_weights)
-    limit_s, seed, context_length = cfg.train.limit_s, cfg.train.seed + hessians.SEED_OFFSET, cfg.model.context_length
-    micro_rows = calibrate_cfg.micro_batch_tokens // context_length
-    progress = Progress("calibrate", calibrate_cfg.batches, "batch", quiet=not ctx.is_main)
-    followup = sensitivity.BACKWARD_COST * (calibrate_cfg.sensitivity_tokens / calibrate_cfg.batch_tokens)
-    time_left_s = time_budget.subtract_used(limit_s, round(result.seconds, 3))
-    source = {"seed": seed, "open_train": lambda: data.train}
-    with calibration_batches.open_batches(model, calibrate_cfg, ctx, **source) as batches:
-        hessian_by_input, windows, forward_s = hessians.collect_hessians(
-            model,
-            inputs,
-            islice(batches, calibrate_cfg.batches),
-            micro_rows=micro_rows,
-            ctx=ctx,
-            progress=progress,
-            time_left_s=time_left_s,
-            followup_batches=followup,
-        )
-    sensitivity_by_name, backward_s = sensitivity.estimate_output_fisher(
-        model,
-        inputs,
-        windows[: calibrate_cfg.sensitivity_tokens // context_length],
-        micro_rows=max(1, micro_rows // sensitivity.BACKWARD_COST),
-        seed=seed,
-        ctx=ctx,
+    ctx = _open_context(cfg, "calibrate")
+    measured = calibration.calibrate(
+        checkpoint.build_model(cfg.model, weights, ctx),
+        hessians.map_quantized_inputs(weights, cfg.quantize.min_weights),
+        cfg.calibrate,
+        ctx,
+        seed=cfg.train.seed + hessians.SEED_OFFSET,
+        open_train=lambda: data.train,
+        time_left_s=time_budget.subtract_used(cfg.train.limit_s, round(result.seconds, 3)),
     )
     log(
         *log_format.format_training_end(
             seconds=result.seconds,
             n_steps=result.steps,
-            n_hessians=len(hessian_by_input),
-            calibration_s=forward_s + backward_s,
+            n_hessians=len(measured.hessian_by_input),
+            calibration_s=measured.seconds,
             has_stopped_early=result.steps != cfg.train.steps,
         )
     )
-    return _to_cpu(hessian_by_input), _to_cpu(sensitivity_by_name)
+    return _to_cpu(measured.hessian_by_input), _to_cpu(measured.sensitivity_by_name)
 
 
 def _quantize(

@@ -46,7 +46,7 @@ OPTIONAL_CODE: Mapping[str, Callable[[_Settings], bool]] = {  # each with the co
     "golf.compression.writer.encode_ans": _uses_ans,
     "golf.compression.writer.encode_trellis": _has_trellis,
     "golf.data.sampling.document_order": lambda settings: settings["train"]["data_order"] != "shuffled",
-    "golf.quantization.calibration_batches._generate": lambda settings: settings["calibrate"]["source"] == "self",
+    "golf.quantization.calibration._generate": lambda settings: settings["calibrate"]["source"] == "self",
     "golf.quantization.column_scales": _has_column_scales,
     "golf.quantization.report": _has_column_scales,
     "golf.quantization.rate_control.search_base_step": _has_column_scales,

@@ -2,7 +2,7 @@ import pytest
 
 from golf.artifacts import json_records
 from golf.errors import ArtifactError, BudgetExceededError
-from golf.training.time_budget import TrainingBudget, read_remaining_s
+from golf.training.time_budget import TrainingBudget, make_overrun_note, read_remaining_s
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,29 @@ def timing_path(tmp_path):
 def test_calibration_has_what_training_left_of_the_limit(timing_path):
     assert read_remaining_s(600.0, timing_path) == pytest.approx(9.5)
     assert read_remaining_s(None, timing_path) is None
+
+
+def test_several_stages_share_one_limit(timing_path, tmp_path):
+    other_path = tmp_path / "other.json"
+    json_records.write_sealed(other_path, {"train_seconds": 4.5})
+    assert read_remaining_s(600.0, timing_path, other_path) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "time_left_s", "used_s", "note"),
+    [
+        (None, None, 90.0, ""),
+        (600.0, 10.0, 10.0, ""),
+        (
+            600.0,
+            10.0,
+            12.5,
+            "; training and calibration took 602.5 s, over train.limit_s = 600 s: raise train.reserve_s",
+        ),
+    ],
+)
+def test_a_stage_that_used_more_than_was_left_says_by_how_much(limit_s, time_left_s, used_s, note):
+    assert make_overrun_note(limit_s, time_left_s, used_s) == note
 
 
 def test_training_that_left_nothing_names_the_key_that_keeps_some(timing_path):
