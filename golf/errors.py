@@ -10,6 +10,8 @@ GolfError
 └── UnavailableError     hardware or a library that was requested is missing
 """
 
+import re
+
 __all__ = [
     "ArtifactError",
     "BudgetExceededError",
@@ -20,6 +22,8 @@ __all__ = [
     "PredictorError",
     "UnavailableError",
 ]
+
+_STAGE_OUTPUT = re.compile(r"(?:\S*/)?artifacts/(?!plots|prove)([a-z]+)(?:/\S*)?")
 
 
 class GolfError(Exception):
@@ -37,12 +41,20 @@ class InputError(GolfError):
 class ArtifactError(GolfError):
     """A file is truncated, damaged, of another kind, or from another configuration.
 
-    path: the file; problem: what is wrong with it; hint: how to repair that. The message joins the three.
+    path: the file; problem: what is wrong with it; hint: how to repair that; None: by the stage of which it is an
+    output, if it is one. The message joins the three.
     """
 
-    def __init__(self, path: object, problem: str, hint: str = "") -> None:
+    def __init__(self, path: object, problem: str, hint: str | None = None) -> None:
+        hint = _describe_repair(str(path)) if hint is None else hint
         super().__init__(f"{path}: {problem}" + (f"; {hint}" if hint else ""))
-        self.path = path
+        self.problem = problem
+
+
+def _describe_repair(path: str) -> str:
+    """``dvc repro`` takes an output of a stage from the cache or makes it, whether it is missing or damaged."""
+    output = _STAGE_OUTPUT.fullmatch(path)
+    return f"restore it or make it again with: dvc repro {output[1]}" if output else ""
 
 
 class PredictorError(GolfError):

@@ -26,7 +26,6 @@ from safetensors.torch import save_file
 from golf.errors import ArtifactError
 
 __all__ = [
-    "RERUN_HINT",
     "atomic_write",
     "encode_json",
     "group_by",
@@ -47,7 +46,6 @@ __all__ = [
     "write_json",
 ]
 
-RERUN_HINT = "run the stage that wrote it again, or restore it with: dvc checkout"
 _MAX_HEADER_BYTES = 64 << 20  # a longer safetensors header is taken for damage
 
 
@@ -123,11 +121,11 @@ def read_json(path: Path | str) -> dict[str, Any]:
     try:
         obj = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ArtifactError(path, "not found", RERUN_HINT) from None
+        raise ArtifactError(path, "not found") from None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(path, f"not valid JSON ({error})", RERUN_HINT) from None
+        raise ArtifactError(path, f"not valid JSON ({error})") from None
     if not isinstance(obj, dict):
-        raise ArtifactError(path, f"expected a JSON object, got {type(obj).__name__}", RERUN_HINT)
+        raise ArtifactError(path, f"expected a JSON object, got {type(obj).__name__}")
     return obj
 
 
@@ -167,19 +165,19 @@ def read_csv(path: Path | str, parsers: Mapping[str, Callable[[str], Any]]) -> l
         with open(path, newline="", encoding="utf-8") as file:
             raw_rows = list(csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(path, f"not a CSV table ({error})", RERUN_HINT) from None
+        raise ArtifactError(path, f"not a CSV table ({error})") from None
     if not raw_rows:
-        raise ArtifactError(path, "the table has no rows", RERUN_HINT)
+        raise ArtifactError(path, "the table has no rows")
     if missing_columns := parsers.keys() - raw_rows[0].keys():
-        raise ArtifactError(path, f"the table has no column {', '.join(sorted(missing_columns))}", RERUN_HINT)
+        raise ArtifactError(path, f"the table has no column {', '.join(sorted(missing_columns))}")
     rows = []
     for row_number, row in enumerate(raw_rows, start=1):
         if None in row or None in row.values():
-            raise ArtifactError(path, f"row {row_number} has more or fewer cells than the header", RERUN_HINT)
+            raise ArtifactError(path, f"row {row_number} has more or fewer cells than the header")
         try:
             rows.append({name: parse(row[name]) for name, parse in parsers.items()})
         except ValueError as error:
-            raise ArtifactError(path, f"row {row_number}: {error}", RERUN_HINT) from None
+            raise ArtifactError(path, f"row {row_number}: {error}") from None
     return rows
 
 
@@ -236,14 +234,14 @@ def load_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
     """
     golf_header = read_header(path)
     if kind is not None and golf_header["kind"] != kind:
-        raise ArtifactError(path, f"holds {golf_header['kind']!r}, expected {kind!r}", RERUN_HINT)
+        raise ArtifactError(path, f"holds {golf_header['kind']!r}, expected {kind!r}")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ArtifactError(path, f"damaged ({error})", RERUN_HINT) from None
+        raise ArtifactError(path, f"damaged ({error})") from None
     if sha256_tensors(tensors, golf_header["kind"], golf_header["meta"]) != golf_header["sha256"]:
-        raise ArtifactError(path, "the checksum does not match the content: the file is damaged", RERUN_HINT)
+        raise ArtifactError(path, "the checksum does not match the content: the file is damaged")
     return tensors, golf_header["meta"]
 
 
@@ -258,9 +256,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
             length_prefix = file.read(8)
             header_bytes = struct.unpack("<Q", length_prefix)[0] if len(length_prefix) == 8 else -1
             if not 2 <= header_bytes <= min(file_bytes - 8, _MAX_HEADER_BYTES):
-                raise ArtifactError(
-                    path, f"not a tensor file: {file_bytes} bytes with a header of {header_bytes}", RERUN_HINT
-                )
+                raise ArtifactError(path, f"not a tensor file: {file_bytes} bytes with a header of {header_bytes}")
             safetensors_header = json.loads(file.read(header_bytes))
         header_json = safetensors_header["__metadata__"]["golf"]
         golf_header = json.loads(header_json)
@@ -270,7 +266,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
         if json.dumps(golf_header, sort_keys=True) != header_json:  # 1E-05 for 1e-05 is a flipped bit of the same value
             raise ValueError("golf header")
     except (FileNotFoundError, IsADirectoryError):
-        raise ArtifactError(path, "not found", RERUN_HINT) from None
+        raise ArtifactError(path, "not found") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ArtifactError(path, "no valid golf header: damaged, or not written by golf", RERUN_HINT) from None
+        raise ArtifactError(path, "no valid golf header: damaged, or not written by golf") from None
     return dict(golf_header)

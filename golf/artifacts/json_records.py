@@ -58,7 +58,7 @@ def read_sealed(path: str | Path, **types: Any) -> dict[str, Any]:
     record = read_record(path, **types, **{_DIGEST: str})
     body = _drop_digest(record)
     if io.sha256_json(body) != record[_DIGEST]:
-        raise ArtifactError(path, "does not match its digest: it was edited", io.RERUN_HINT)
+        raise ArtifactError(path, "does not match its digest: it was edited")
     return body
 
 
@@ -71,7 +71,7 @@ def read_record(path: str | Path, **types: Any) -> dict[str, Any]:
 
 
 def require_keys(
-    path: str | Path, record: Mapping[str, Any], types: Mapping[str, Any], location: str = "", hint: str = io.RERUN_HINT
+    path: str | Path, record: Mapping[str, Any], types: Mapping[str, Any], location: str = "", hint: str | None = None
 ) -> dict[str, Any]:
     """Return a copy of ``record``, which stands in the file at ``path``, once it has each key with its type.
 

@@ -112,11 +112,9 @@ def validate(record: object, path: Path | str) -> dict[str, Any]:
     """Return ``record``, found in ``path``. Raises ArtifactError if it is no lineage record or was edited."""
     if not isinstance(record, dict) or record.keys() - _OPTIONAL_FIELD_TYPES != FIELD_TYPES.keys():
         actual = sorted(record) if isinstance(record, dict) else type(record).__name__
-        raise ArtifactError(
-            path, f"its lineage must have the keys {', '.join(FIELD_TYPES)}, got {actual}", io.RERUN_HINT
-        )
+        raise ArtifactError(path, f"its lineage must have the keys {', '.join(FIELD_TYPES)}, got {actual}")
     if with_digest(record)["digest"] != record["digest"]:
-        raise ArtifactError(path, "the lineage does not match its digest: it was edited", io.RERUN_HINT)
+        raise ArtifactError(path, "the lineage does not match its digest: it was edited")
     field_types = FIELD_TYPES | {key: kind for key, kind in _OPTIONAL_FIELD_TYPES.items() if key in record}
     malformed = [key for key, kind in field_types.items() if not isinstance(record[key], kind)]
     malformed += [f"inputs.{name}" for name, entry in _iter_entries(record, "inputs") if not _is_input_entry(entry)]
@@ -126,7 +124,7 @@ def validate(record: object, path: Path | str) -> dict[str, Any]:
     if not malformed and not all(isinstance(seed, int) for seed in record["seeds"]):
         malformed.append("seeds")
     if malformed:
-        raise ArtifactError(path, f"its lineage is malformed: {', '.join(malformed)}", io.RERUN_HINT)
+        raise ArtifactError(path, f"its lineage is malformed: {', '.join(malformed)}")
     return record
 
 
@@ -167,7 +165,7 @@ def _extract_lineage(metadata: dict[str, Any], path: Path) -> dict[str, Any] | N
     record = validate(metadata["lineage"], path)
     if metadata.get("splits_seen", record["splits_seen"]) != record["splits_seen"]:
         problem = f"splits_seen is {metadata['splits_seen']}, but {record['splits_seen']} in its lineage: it was edited"
-        raise ArtifactError(path, problem, io.RERUN_HINT)
+        raise ArtifactError(path, problem)
     return record
 
 

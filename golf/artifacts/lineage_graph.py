@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from golf.artifacts import io, lineage
-from golf.errors import InputError
+from golf.errors import ArtifactError
 
 __all__ = [
     "FileState",
@@ -57,11 +57,11 @@ class LineageNode:
 def load_graph(path: Path | str) -> LineageNode:
     """Return the lineage graph of the file or split folder at ``path``.
 
-    Raises InputError if there is none, ArtifactError if a file cannot be read or its lineage was edited.
+    Raises ArtifactError if there is none, if a file cannot be read or if its lineage was edited.
     """
     path = Path(path)
     if not (path.is_file() or (path / "index.json").is_file()):
-        raise InputError(f"{path}: not found; name an artifact (restore them with: dvc checkout) or a split folder")
+        raise ArtifactError(path, "is neither an artifact nor a split folder")
     return _GraphLoader(find_artifact_root(path)).load(path.as_posix(), lineage.hash_artifact(path), path)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from golf.artifacts import io, lineage
+from golf.artifacts import lineage
 from golf.cli import verification
 from golf.cli.campaign import state
 from golf.cli.campaign.experiments import ExperimentFiles, Experiments
@@ -75,7 +75,7 @@ def _copy_files(files: ExperimentFiles, name: str, artifacts: Path, paths: tuple
         except FileNotFoundError:
             is_log = path == _LOG
             hint = f"experiments hold what Git tracks: git add artifacts/{_LOG}, commit, run again" if is_log else None
-            raise ArtifactError(f"artifacts/{path} of experiment {name}", "not found", hint or io.RERUN_HINT) from None
+            raise ArtifactError(f"artifacts/{path} of experiment {name}", "not found", hint) from None
 
 
 def _bundle_workspaces(out: Path, workspaces: list[Path], author: tuple[str, str, str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golf.artifacts import io, lineage
+from golf.artifacts import lineage
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, PredictorError
 from golf.evaluation import ledger
@@ -59,7 +59,9 @@ def render_byte_costs(mode: str) -> str:
         )
     by_target = costs.sum_by_target()
     if len(by_target) != len(sealed.nll) or np.abs(by_target - sealed.nll).max() > _MAX_DIFF_NATS:
-        raise ArtifactError(path, f"its nats are not those of {ledger_path}", io.RERUN_HINT)
+        raise ArtifactError(
+            path, f"its nats are not those of {ledger_path}", "write it again with: golf prove --all --bytes"
+        )
     n_bytes = int(sealed.bytes.sum(dtype=np.int64))
     places = costs.tabulate_places(_N_PLACES)
     total_bits = sum(place.nats for place in places) / math.log(2)

@@ -33,13 +33,13 @@ _N_SHOWN_EVALUATIONS = 24  # last lines of the evaluation log
 def describe(path: Path | str) -> str:
     """Return a description in words.
 
-    Raises InputError for a path that is not an artifact, ArtifactError for a damaged one.
+    Raises InputError for a path that is not an artifact, ArtifactError for one that is missing or damaged.
     """
     path = Path(path)
     if path.is_dir():
         return _describe_folder(path)
     if not path.exists():
-        raise InputError(f"{path}: not found; make the artifacts, or take them from DVC's cache, with: dvc repro")
+        raise ArtifactError(path, "not found")
     readers: dict[str, Callable[[Path], list[str]]] = {
         ".bin": _describe_shard,
         ".json": _describe_json,
@@ -157,9 +157,9 @@ def _describe_csv(path: Path) -> list[str]:
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(path, f"not a CSV table ({error})", io.RERUN_HINT) from None
+        raise ArtifactError(path, f"not a CSV table ({error})") from None
     if not rows:
-        raise ArtifactError(path, "empty, expected a CSV table", io.RERUN_HINT)
+        raise ArtifactError(path, "empty, expected a CSV table")
     shown_rows = rows if len(rows) <= _MAX_LINES - 2 else [*rows[:20], ["…"], *rows[-(_MAX_LINES - 24) :]]
     return [
         f"{path}: table of {len(rows) - 1:,} rows",

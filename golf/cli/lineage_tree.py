@@ -7,7 +7,7 @@ from golf.artifacts import io, lineage_graph
 from golf.artifacts.lineage_graph import LineageNode
 from golf.config import loader
 from golf.data import split_reader
-from golf.errors import GolfError, InputError
+from golf.errors import GolfError
 
 __all__ = ["WIDTH", "render_tree"]
 
@@ -20,11 +20,9 @@ _MAX_INDENT = 24  # of a description in the tree of the deepest pipeline
 def render_tree(path: Path | str) -> str:
     """Return the tree as text, and which source files have changed since.
 
-    Raises InputError if there is nothing at ``path``, ArtifactError if a file is damaged or its lineage was edited.
+    Raises ArtifactError if there is no artifact at ``path``, if a file is damaged or its lineage was edited.
     """
     path = Path(path)
-    if not (path.is_file() or (path / split_reader.INDEX_FILE).is_file()):
-        raise InputError(f"{path}: not found; name an artifact (make them with: dvc repro) or a split folder")
     top_node = lineage_graph.load_graph(path)
     _require_whole(path)
     root = lineage_graph.find_artifact_root(path)

@@ -13,7 +13,7 @@ from golf.cli.preflight import command as preflight
 from golf.cli.report import command as report
 from golf.distributed.packages import get_installed_version
 from golf.errors import GolfError
-from golf.pipeline import missing_outputs, os_errors, text_streams
+from golf.pipeline import os_errors, text_streams
 
 __all__ = ["build_parser", "format_version", "main"]
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"golf {args.command}: {error}", file=sys.stderr)
         return 2
     except GolfError as error:
-        print(f"golf {args.command}: {missing_outputs.describe_error(error)}", file=sys.stderr)
+        print(f"golf {args.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from golf.artifacts import io, json_records, lineage
+from golf.artifacts import json_records, lineage
 from golf.cli.byte_report import ByteCollector
 from golf.compliance import evaluation_log, evaluation_run, provenance
 from golf.compliance.proof import ELSEWHERE_TOLERANCES, FORGED_FRAC, TOLERANCES, Proof, Tolerances
@@ -113,7 +113,7 @@ def prove_ledger(
 def _require_same_evaluation(paths: ProofPaths, meta: dict[str, Any], cfg: EvaluateConfig) -> dict[str, Any]:
     """The ledger's lineage. Raises InputError unless files and settings are those that it was made with."""
     if meta.get("mode") not in MODES or not isinstance(meta.get("sha256"), dict):
-        raise ArtifactError(paths.ledger, "is no ledger of an evaluation of this version", io.RERUN_HINT)
+        raise ArtifactError(paths.ledger, "is no ledger of an evaluation of this version")
     record = lineage.validate(meta.get("lineage"), paths.ledger)
     recorded = {name: entry["sha256"] for name, entry in record["inputs"].items()} | meta["sha256"]
     files = {"artifact": paths.artifact, "plan": paths.plan, "code": paths.code, "val": _FETCH_DIR / "val"}

@@ -108,4 +108,4 @@ def format_stale_warning(path: Path | str = verdict.VERDICT_PATH) -> str:
     if current_sha256 == evaluated_sha256:
         return ""
     digests = f"{artifact} is now {current_sha256[:12]}, the verdict is for {evaluated_sha256[:12]}"
-    return f"STALE: {digests}; run: dvc repro"
+    return f"STALE: {digests}; run: dvc repro evaluate"

@@ -39,7 +39,7 @@ class CodecFiles:
             raise InputError(f"evaluate.order: encode and decode follow the stream, got {order}; set it to stream")
         for path in (self.artifact, self.tokenizer, self.plan):
             if not path.is_file():
-                raise ArtifactError(path, "not found", io.RERUN_HINT)
+                raise ArtifactError(path, "not found")
         codec = TextCodec(
             self.artifact, Tokenizer.open(self.tokenizer), read_transform_name(self.tokenizer), quiet=quiet
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from golf.artifacts import io, json_records, lineage, lineage_graph
+from golf.artifacts import json_records, lineage, lineage_graph
 from golf.artifacts.json_records import Seconds, Sha256
 from golf.compression import reader
 from golf.config import sections, validation
@@ -80,7 +80,7 @@ def read_plan(plan_path: str | Path, context_length: int) -> tuple[TTTPlan, sect
         _PlanFile, {key: value for key, value in record.items() if key != "lineage"}, ""
     )
     if problems:
-        raise ArtifactError(plan_path, "; ".join(problems), io.RERUN_HINT)
+        raise ArtifactError(plan_path, "; ".join(problems))
     origin = lineage.validate(record["lineage"], plan_path)
     if origin["parameters"] != lineage.hash_parameters(plan.ttt, plan.memory):
         problem = "ttt and memory are not the parameters that its lineage has the digest of: the file was edited"
@@ -92,7 +92,7 @@ def read_plan(plan_path: str | Path, context_length: int) -> tuple[TTTPlan, sect
                 f"was made with another configuration: its {key} is {getattr(ttt_cfg, key)}, "
                 f"no multiple of model.context_length {context_length}"
             )
-            raise ArtifactError(plan_path, problem, "run dvc repro")
+            raise ArtifactError(plan_path, problem)
     return ttt_cfg, plan.memory
 
 
@@ -124,10 +124,10 @@ def _require_recorded_sha256(sizes_path: str | Path, **files: str | Path) -> Non
     recorded = json_records.read_sealed(sizes_path, **{f"{kind}_sha256": Sha256 for kind in files})
     for kind, path in files.items():
         if not Path(path).is_file():
-            raise ArtifactError(path, "not found", io.RERUN_HINT)
+            raise ArtifactError(path, "not found")
         if lineage.hash_artifact(path) != recorded[f"{kind}_sha256"]:
             problem = f"is not the file that compress weighed: {Path(path).stat().st_size:,} bytes of another sha256"
-            raise ArtifactError(path, problem, "run compress again")
+            raise ArtifactError(path, problem)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from golf.errors import ArtifactError
 __all__ = ["MAX_SOURCE_BYTES", "minify", "pack", "unpack"]
 
 MAX_SOURCE_BYTES = 64 << 20  # of the unpacked archive; an archive that claims more is damaged
-_RERUN_HINT = "run the stage that wrote it again, or restore it with: dvc checkout"
 _INTERFACE_FILE = "golf/__init__.py"  # holds golf.load alone, which imports what no archive holds; packed as empty
 _TYPING_MODULES = ("typing", "collections.abc")
 _XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "pb": 0}]  # pb 0: bytes are not aligned
@@ -133,16 +132,16 @@ def unpack(packed: bytes, path: str | Path) -> dict[str, bytes]:
         decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=256 << 20)
         archive = decoder.decompress(packed, max_length=MAX_SOURCE_BYTES)
         if not decoder.eof or decoder.unused_data:
-            raise ArtifactError(path, f"not one .xz stream of at most {MAX_SOURCE_BYTES:,} bytes", _RERUN_HINT)
+            raise ArtifactError(path, f"not one .xz stream of at most {MAX_SOURCE_BYTES:,} bytes")
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             members = tar.getmembers()
             sources = {entry.name: file.read() for entry in members if (file := _open_regular(tar, entry))}
     except (lzma.LZMAError, tarfile.TarError, EOFError) as error:
-        raise ArtifactError(path, f"not an archive of sources ({error})", _RERUN_HINT) from None
+        raise ArtifactError(path, f"not an archive of sources ({error})") from None
     invalid_names = [entry.name for entry in members if not entry.isreg() or not _is_source_path(entry.name)]
     if invalid_names or len(sources) != len(members):
         problem = f"must hold .py files at relative paths, each once, got {invalid_names or 'a name twice'}"
-        raise ArtifactError(path, problem, _RERUN_HINT)
+        raise ArtifactError(path, problem)
     return sources
 
 

@@ -38,7 +38,6 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "MAX_RAW_BYTES",
     "PREAMBLE",
-    "RERUN_HINT",
     "Header",
     "Section",
     "TensorGroup",
@@ -63,7 +62,6 @@ DTYPES: dict[str, np.dtype] = {
 }
 CODECS = ("brotli", "ans", "trellis")
 EXTRA_PREFIX = "extra."  # of tensors that are no part of the model's state: golf.compression.stored_weights
-RERUN_HINT = "run compress again, or restore it with: dvc checkout compress"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +145,7 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Header]:
         try:
             arrays = load_decoder(section.codec)(body, DTYPES[section.dtype], section.shapes)
         except brotli_planes.DecodeError as error:
-            raise ArtifactError(path, f"section {section.name} does not decode: {error}", RERUN_HINT) from None
+            raise ArtifactError(path, f"section {section.name} does not decode: {error}") from None
         names = [name for group in section.groups for name in group.names]
         tensors |= {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}
     return tensors, header
@@ -169,7 +167,7 @@ def load_decoder(codec: str) -> Callable[[bytes, np.dtype, list[tuple[int, ...]]
 def read_packed(path: str | Path) -> tuple[Header, list[bytes]]:
     """Return the header and the packed sections of a file. Raises ArtifactError when it is missing or damaged."""
     if not Path(path).is_file():
-        raise ArtifactError(path, "not found", RERUN_HINT)
+        raise ArtifactError(path, "not found")
     return parse(path, Path(path).read_bytes())
 
 
@@ -179,7 +177,7 @@ def parse(path: str | Path, data: bytes) -> tuple[Header, list[bytes]]:
     ``path`` is named in errors. Raises ArtifactError.
     """
     if len(data) < PREAMBLE.size or data[:4] != MAGIC:
-        raise ArtifactError(path, "not a .golf file", RERUN_HINT)
+        raise ArtifactError(path, "not a .golf file")
     _, version, header_size, raw_header_size, expected_crc = PREAMBLE.unpack_from(data)
     if version != FORMAT_VERSION:
         problem = f"has format version {version}, this version of golf reads {FORMAT_VERSION} only"
@@ -191,19 +189,19 @@ def parse(path: str | Path, data: bytes) -> tuple[Header, list[bytes]]:
         or raw_header_size > MAX_HEADER_BYTES
         or zlib.crc32(data[: PREAMBLE.size - 4] + packed_header) != expected_crc
     ):
-        raise ArtifactError(path, "its header is damaged", RERUN_HINT)
+        raise ArtifactError(path, "its header is damaged")
     header = _parse_header(path, packed_header, raw_header_size)
     if header.raw_bytes > MAX_RAW_BYTES:
         problem = f"claims {header.raw_bytes:,} bytes of tensors, at most {MAX_RAW_BYTES:,} are allowed"
-        raise ArtifactError(path, problem, RERUN_HINT)
+        raise ArtifactError(path, problem)
     sizes = [section.packed_bytes for section in header.sections]
     offsets = list(itertools.accumulate(sizes, initial=sections_start))
     if offsets[-1] != len(data):
-        raise ArtifactError(path, f"has {len(data):,} bytes, its header says {offsets[-1]:,}", RERUN_HINT)
+        raise ArtifactError(path, f"has {len(data):,} bytes, its header says {offsets[-1]:,}")
     bodies = [data[start:end] for start, end in itertools.pairwise(offsets)]
     for section, body in zip(header.sections, bodies, strict=True):
         if zlib.crc32(body) != section.crc32:
-            raise ArtifactError(path, f"section {section.name} is damaged: its checksum does not match", RERUN_HINT)
+            raise ArtifactError(path, f"section {section.name} is damaged: its checksum does not match")
     return header, bodies
 
 
@@ -211,8 +209,8 @@ def _parse_header(path: str | Path, packed_header: bytes, raw_header_size: int) 
     try:
         mapping = json.loads(brotli_planes.decompress_exact(packed_header, raw_header_size))
     except (brotli_planes.DecodeError, ValueError, RecursionError) as error:
-        raise ArtifactError(path, f"its header cannot be read ({error})", RERUN_HINT) from None
+        raise ArtifactError(path, f"its header cannot be read ({error})") from None
     header, problems = validation.from_mapping(Header, mapping, "header")
     if header is None or problems:
-        raise ArtifactError(path, f"its header is not valid: {problems[0]}", RERUN_HINT)
+        raise ArtifactError(path, f"its header is not valid: {problems[0]}")
     return header

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from golf.compression.quantized_tensor import CODES_SUFFIX, EMBEDDING_WEIGHT, dequantize_state_dict
-from golf.compression.reader import EXTRA_PREFIX, RERUN_HINT
+from golf.compression.reader import EXTRA_PREFIX
 from golf.errors import ArtifactError
 
 __all__ = ["LOW_RANK_PREFIX", "ROTATION_SEED", "restore", "to_state_dict"]
@@ -44,5 +44,5 @@ def restore(
             for turned in codes.keys() - {EMBEDDING_WEIGHT}:
                 state_dict[turned] = rotation.rotate_back(state_dict[turned], float(extra))
         if not fits:
-            raise ArtifactError(path, f"{key}, {list(extra.shape)}, does not fit its tensors", RERUN_HINT)
+            raise ArtifactError(path, f"{key}, {list(extra.shape)}, does not fit its tensors")
     return state_dict

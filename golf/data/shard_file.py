@@ -20,7 +20,7 @@ from golf.errors import ArtifactError
 __all__ = ["HEADER_BYTES", "MAGIC", "RERUN_HINT", "VERSION", "ShardReader", "read_shard", "write_shard"]
 
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
-RERUN_HINT = "run fetch again, or restore it with: dvc checkout fetch"
+RERUN_HINT = "make it again with: dvc repro -f fetch"
 
 
 class ShardReader:

@@ -118,8 +118,8 @@ class ByteCosts:
         tensors, metadata = io.load_tensors(path, kind=_KIND)
         dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
         if dtypes != {"nats": "float32", "n_bytes": "int32"}:
-            raise ArtifactError(path, "is not a table of byte costs", io.RERUN_HINT)
+            raise ArtifactError(path, "is not a table of byte costs")
         costs = cls(tensors["nats"].numpy(), tensors["n_bytes"].numpy())
         if (costs.n_bytes < 0).any() or len(costs.nats) != len(costs.n_bytes) + int(costs.n_bytes.sum()):
-            raise ArtifactError(path, "its events are not those of its targets", io.RERUN_HINT)
+            raise ArtifactError(path, "its events are not those of its targets")
         return costs, metadata

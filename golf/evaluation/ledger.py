@@ -108,31 +108,27 @@ def read(path: str | Path) -> tuple[LedgerData, dict[str, Any]]:
         )
         previous_hash = str(meta["mode"]).encode()
     except KeyError as missing:
-        raise ArtifactError(path, f"is not a complete ledger: {missing} is missing", io.RERUN_HINT) from None
+        raise ArtifactError(path, f"is not a complete ledger: {missing} is missing") from None
     columns = {"nll": nll, "bytes": n_bytes, "chunk": chunk_ids, "documents": document_starts}
     for name, column in columns.items():
         if column.ndim != 1 or column.dtype != _DTYPES[name]:
             problem = f"{name} must be {_DTYPES[name]} [N], got {column.dtype} {list(column.shape)}"
-            raise ArtifactError(path, problem, io.RERUN_HINT)
+            raise ArtifactError(path, problem)
     if not len(nll) == len(n_bytes) == len(chunk_ids) or (np.diff(chunk_ids) < 0).any():
-        raise ArtifactError(path, "nll, bytes and chunk have different lengths or chunks out of order", io.RERUN_HINT)
+        raise ArtifactError(path, "nll, bytes and chunk have different lengths or chunks out of order")
     if (
         len(document_starts) == 0
         or document_starts[0] != 0
         or (np.diff(document_starts) <= 0).any()
         or document_starts[-1] >= len(nll)
     ):
-        raise ArtifactError(
-            path, "documents must hold increasing row numbers that start at 0 and lie within the rows", io.RERUN_HINT
-        )
+        raise ArtifactError(path, "documents must hold increasing row numbers that start at 0 and lie within the rows")
     bounds = np.searchsorted(chunk_ids, np.arange(len(chain_hashes) + 1))
     if bounds[0] != 0 or bounds[-1] != len(chunk_ids):
-        raise ArtifactError(path, f"has {len(chain_hashes)} chain hashes but rows of other chunks", io.RERUN_HINT)
+        raise ArtifactError(path, f"has {len(chain_hashes)} chain hashes but rows of other chunks")
     for index, chain_hash in enumerate(chain_hashes):
         chunk_rows = slice(bounds[index], bounds[index + 1])
         previous_hash = _chain_hash(previous_hash, nll[chunk_rows], n_bytes[chunk_rows])
         if previous_hash != chain_hash.tobytes():
-            raise ArtifactError(
-                path, f"chunk {index} does not match its chain hash: its rows were changed", io.RERUN_HINT
-            )
+            raise ArtifactError(path, f"chunk {index} does not match its chain hash: its rows were changed")
     return LedgerData(nll, n_bytes, chunk_ids, document_starts, chain_hashes), meta

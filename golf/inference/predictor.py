@@ -57,7 +57,7 @@ class GolfPredictor:
         extras = {name: tensors.pop(name) for name in [*tensors] if name.startswith(reader.EXTRA_PREFIX)}
         mismatch = _state_mismatch(tensors, header.model)
         if mismatch:
-            raise ArtifactError(path, f"its tensors are not those of the model it names: {mismatch}", reader.RERUN_HINT)
+            raise ArtifactError(path, f"its tensors are not those of the model it names: {mismatch}")
         model = GPT(header.model, ctx.attention)
         if extras:
             from golf.compression import stored_weights

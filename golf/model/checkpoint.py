@@ -39,7 +39,7 @@ def _check_model_config(path: str | Path, metadata: dict[str, Any], model_cfg: M
         if actual.get(key) != value
     ]
     if mismatches:
-        raise ArtifactError(path, f"belongs to another configuration: {', '.join(mismatches)}", "run dvc repro")
+        raise ArtifactError(path, f"belongs to another configuration: {', '.join(mismatches)}")
 
 
 def build_model(model_cfg: ModelConfig, state_dict: dict[str, torch.Tensor], ctx: DistContext) -> GPT:
@@ -63,7 +63,7 @@ class CheckpointWriter:
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """Return the checkpoints of a folder in the order of their steps. Raises ArtifactError when it does not exist."""
     if not Path(folder).is_dir():
-        raise ArtifactError(folder, "not found", io.RERUN_HINT)
+        raise ArtifactError(folder, "not found")
     return sorted(Path(folder).glob("step_*.safetensors"))
 
 

@@ -25,7 +25,6 @@ from golf.errors import GolfError, PredictorError
 from golf.pipeline import (
     cpu_load,
     lock,
-    missing_outputs,
     os_errors,
     read_guard,
     run_record,
@@ -80,7 +79,7 @@ def run_stage(
     except PredictorError as error:  # in a rank, possibly a consequence of another rank's predictor having ended
         _exit_with_error(stage, str(error), 1, priority=1)
     except GolfError as error:
-        _exit_with_error(stage, missing_outputs.describe_error(error), 1)
+        _exit_with_error(stage, str(error), 1)
     except KeyboardInterrupt:
         _exit_with_error(stage, "interrupted", 130, priority=2)
     except Exception as error:

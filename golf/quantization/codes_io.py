@@ -67,8 +67,8 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], ModelConfig, int | 
     stored, metadata = io.load_tensors(path, kind=KIND)
     model_cfg, problems = validation.from_mapping(ModelConfig, metadata.get("model"), "model")
     if model_cfg is None or problems:
-        raise ArtifactError(path, f"its model config is not valid: {problems[0]}", "run quantize again")
+        raise ArtifactError(path, f"its model config is not valid: {problems[0]}")
     trellis_states = metadata.get("trellis_states")
     if trellis_states not in (None, *trellis.STATE_COUNTS):
-        raise ArtifactError(path, f"names {trellis_states!r} states of a trellis", "run quantize again")
+        raise ArtifactError(path, f"names {trellis_states!r} states of a trellis")
     return stored, model_cfg, trellis_states

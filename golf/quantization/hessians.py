@@ -37,7 +37,6 @@ __all__ = [
 
 SEED_OFFSET = 1  # with training's own seed, calibration would see training's first windows again
 _KIND, TOKENS_KIND = "hessians", "tokens"
-_RERUN_HINT = "run calibrate again"
 _QKV_MODULES = ("c_q", "c_k", "c_v")  # siblings that read the same input
 
 
@@ -175,7 +174,7 @@ def require_same_weights(weights_path: str | Path, metadata: dict[str, Any], pat
     """Raise ArtifactError unless ``path``, whose metadata this is, was measured on the file ``weights_path``."""
     weights_record = lineage.validate(metadata.get("lineage"), path)["inputs"].get("weights", {})
     if weights_record.get("sha256") != lineage.hash_artifact(weights_path):
-        raise ArtifactError(path, f"was measured on other weights than {weights_path}", _RERUN_HINT)
+        raise ArtifactError(path, f"was measured on other weights than {weights_path}")
 
 
 def load(path: str | Path, inputs: dict[str, str], weights_path: str | Path) -> dict[str, torch.Tensor]:
@@ -191,5 +190,5 @@ def load(path: str | Path, inputs: dict[str, str], weights_path: str | Path) -> 
         if metadata["inputs"].get(tensor_name) != name or name not in hessians
     ]
     if missing:
-        raise ArtifactError(path, f"holds no Hessian for {', '.join(missing)}", _RERUN_HINT)
+        raise ArtifactError(path, f"holds no Hessian for {', '.join(missing)}")
     return hessians

@@ -123,5 +123,5 @@ def load(
     for name in tensor_names:
         a_O = sensitivity.get(name)
         if a_O is None or a_O.shape != state_dict[name].shape[:1] or not ((a_O >= 0) & a_O.isfinite()).all():
-            raise ArtifactError(path, f"holds no sensitivity for the rows of {name}", "run calibrate again")
+            raise ArtifactError(path, f"holds no sensitivity for the rows of {name}")
     return sensitivity

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import torch
 
-from golf.artifacts import io, json_records
+from golf.artifacts import json_records
 from golf.artifacts.json_records import PositiveCount
 from golf.config.model import ModelConfig
 from golf.config.validation import Decay, Range
@@ -71,10 +71,10 @@ def _require_consistent(path: Path, index: dict[str, Any]) -> None:
     steps = index["snapshots"]
     if not (0 < len(steps) <= _MAX_SNAPSHOTS and steps == sorted({*steps}) and steps[-1] <= index["steps"]):
         problem = f"snapshots must be 1 to {_MAX_SNAPSHOTS} ascending steps up to {index['steps']:,}, got {steps!r:.60}"
-        raise ArtifactError(path, problem, io.RERUN_HINT)
+        raise ArtifactError(path, problem)
     if len({*index["basis_decays"]}) != 2:
         problem = f"basis_decays must be two different decays, got {index['basis_decays']!r:.60}"
-        raise ArtifactError(path, problem, io.RERUN_HINT)
+        raise ArtifactError(path, problem)
 
 
 def _get_decay_path(folder: Path, decay: float) -> Path:

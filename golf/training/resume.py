@@ -220,7 +220,6 @@ def _read_used_s(folder: Path) -> float:
     try:
         used_s: float = json_records.read_sealed(path, seconds=json_records.Seconds)["seconds"]
     except ArtifactError as error:
-        problem = str(error).removeprefix(f"{path}: ").partition("; run the stage")[0]
         hint = f"rm {path} to continue with the seconds of the newest saved state, or rm -r {folder} to start afresh"
-        raise ArtifactError(path, problem, hint) from None
+        raise ArtifactError(path, error.problem, hint) from None
     return used_s

@@ -115,7 +115,7 @@ def _read_outs(path: Path) -> dict[str, str]:
     try:
         return {str(out["path"]): str(out["md5"]) for stage in content["stages"].values() for out in stage["outs"]}
     except (KeyError, TypeError, AttributeError):
-        raise ArtifactError("dvc.lock", "lacks the outputs of its stages", io.RERUN_HINT) from None
+        raise ArtifactError("dvc.lock", "lacks the outputs of its stages") from None
 
 
 def _read_machine(path: Path) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _sum_documents(copy: _Copier, metrics: Mapping[str, Any]) -> dict[str, Any]:
         score = bpb.compute_score(rows)
         if not np.isclose(score.bpb, metrics[f"val_bpb_{mode}"], rtol=_TOLERANCE, atol=0):
             stated = f"metrics.json states {metrics[f'val_bpb_{mode}']:.6f} bpb, its rows give {score.bpb:.6f}"
-            raise ArtifactError(path, stated, io.RERUN_HINT)
+            raise ArtifactError(path, stated)
         bits, n_bytes = bpb.sum_by_document(rows)
         sums |= {f"bits_{mode}": torch.from_numpy(bits), "bytes": torch.from_numpy(n_bytes)}
         sums["text_sha256"] = _hash_text(rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from golf.artifacts import io, json_records
+from golf.artifacts import json_records
 from golf.artifacts.json_records import Count, PositiveCount, Seconds, Sha256
 from golf.cli.campaign import identity
 from golf.cli.campaign.identity import Identity
@@ -178,8 +178,7 @@ def load(folder: Path) -> Campaign:
     try:
         record = json_records.read_sealed(path, **_TYPES)
     except ArtifactError as error:
-        problem = str(error).removeprefix(f"{path}: ").removesuffix(f"; {io.RERUN_HINT}")
-        raise ArtifactError(path, problem, _HINT) from None
+        raise ArtifactError(path, error.problem, _HINT) from None
     runs = [
         json_records.require_keys(path, run, _RUN_TYPES, f"runs[{index}]", _HINT)
         for index, run in enumerate(_require_objects(path, "runs", record["runs"]))

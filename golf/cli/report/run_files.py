@@ -96,7 +96,7 @@ class RunFiles:
         if (folder / "model.golf").is_file():
             sections = size_budget.measure_sections(folder / "model.golf")
             if rows != size_budget.tabulate_sizes(sections, sizes):
-                raise ArtifactError(folder / "sizes.csv", "is not that of model.golf beside it", io.RERUN_HINT)
+                raise ArtifactError(folder / "sizes.csv", "is not that of model.golf beside it")
         return sizes, rows
 
     def read_rate_distortion(self) -> tuple[Table, bool] | None:
@@ -124,7 +124,7 @@ class RunFiles:
         json_records.require_keys(path, val, {"bytes": Count, "documents": Count}, "corpus.val")
         for number, row in enumerate(board["rows"]):
             if not isinstance(row, dict):
-                raise ArtifactError(path, f"rows.{number}: must be an object", io.RERUN_HINT)
+                raise ArtifactError(path, f"rows.{number}: must be an object")
             json_records.require_keys(path, row, _SCOREBOARD_ROW, f"rows.{number}")
             if row["status"] == "ok":
                 json_records.require_keys(path, row, _SCOREBOARD_SCORE, f"rows.{number}")

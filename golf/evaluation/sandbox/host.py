@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 
-from golf.artifacts import io
 from golf.artifacts.source_deps import find_import_closure
 from golf.compression import code_archive
 from golf.config.sections import EvaluateConfig
@@ -86,7 +85,6 @@ class Sandbox:
             raise ArtifactError(
                 code_path or "the predictor's code",
                 f"lacks {make_source_path(self.predictor)}, the file of evaluate.predictor",
-                io.RERUN_HINT,
             )
         self._call_limit_s = self.timer.limit_s or _CALL_LIMIT_S  # also after the timer's limit is lifted
         self._corpus = CorpusSources() if manifest_path is None else read_corpus_sources(manifest_path)

@@ -98,7 +98,7 @@ def read_modules(packed: bytes, path: str | Path = SCRIPT_NAME) -> dict[str, str
             raise ValueError(f"its stream does not end within {code_archive.MAX_SOURCE_BYTES:,} bytes")
         parts = payload.decode().split(_SEPARATOR)[1:]
     except _READ_ERRORS as error:
-        raise ArtifactError(path, f"not a bundle ({error})", "run compress again") from None
+        raise ArtifactError(path, f"not a bundle ({error})") from None
     modules = (part.partition("\n") for part in parts)
     return {name: source for name, _, source in modules}
 

@@ -30,7 +30,6 @@ _METRIC_TYPES: dict[str, Any] = {
     **{f"val_bpb_{mode}": float for mode in MODES},
     **{f"seconds_{mode}": Seconds for mode in MODES},
 }
-_EVALUATE_HINT = "run: dvc repro"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def read_run(folder: Path) -> RunRecord:
     types = {"payload_bytes": Count, "payload_sha256": Sha256, "bundle_sha256": Sha256}
     sizes = json_records.read_sealed(sizes_path, **types)
     if not script_path.is_file() or io.sha256_file(script_path) != sizes["bundle_sha256"]:
-        raise ArtifactError(script_path, "is missing or not the file that compress weighed", io.RERUN_HINT)
+        raise ArtifactError(script_path, "is missing or not the file that compress weighed")
     script = script_path.read_bytes()
     train_timing = json_records.read_sealed(folder / "train/timing.json", train_seconds=Seconds, hardware=str)
     calibration = json_records.read_sealed(folder / "calibrate/timing.json", train_seconds=Seconds)
@@ -144,7 +143,7 @@ def read_run(folder: Path) -> RunRecord:
 def _index_sha256(folder: Path, split: str) -> str:
     path = folder / "fetch" / split / "index.json"
     if not path.is_file():
-        raise ArtifactError(path, "not found", io.RERUN_HINT)
+        raise ArtifactError(path, "not found")
     return io.sha256_file(path)
 
 
@@ -155,9 +154,7 @@ def _read_evaluation(folder: Path, payload_sha256: str) -> tuple[dict[str, Any],
     metrics = json_records.read_record(folder / "metrics.json", **_METRIC_TYPES)
     verdict = json_records.read_record(folder / "verdict.json", artifact_sha256=str, checks=list)
     if verdict["artifact_sha256"] != payload_sha256:
-        raise ArtifactError(
-            folder / "verdict.json", "is of another artifact than compress's model.golf", _EVALUATE_HINT
-        )
+        raise ArtifactError(folder / "verdict.json", "is of another artifact than compress's model.golf")
     return metrics, {row["check"]: row["status"] for row in verdict["checks"]}
 
 

@@ -8,7 +8,7 @@ import torch
 
 from golf.artifacts import io, lineage
 from golf.cli.lineage_tree import WIDTH, render_tree
-from golf.errors import ArtifactError, InputError
+from golf.errors import ArtifactError
 from tests.helpers.lineage_files import ADAPTED, CODES, GOLF, HESSIANS, SIZES, TRAINED, VAL
 
 
@@ -85,7 +85,7 @@ def test_the_tree_reports_source_files_that_differ(clean_project, monkeypatch):
 
 def test_a_missing_path_is_named_with_a_hint(tmp_path):
     for path in (tmp_path / "none.golf", tmp_path):
-        with pytest.raises(InputError, match="not found; name an artifact"):
+        with pytest.raises(ArtifactError, match="is neither an artifact nor a split folder"):
             render_tree(path)
 
 

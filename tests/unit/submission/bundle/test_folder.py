@@ -108,7 +108,7 @@ def test_a_script_that_compress_did_not_weigh_and_a_foreign_verdict_are_named(tm
     run = write_run(tmp_path / "run", 42, 1.08)
     verdict = run / "artifacts/evaluate/verdict.json"
     io.write_json(verdict, io.read_json(verdict) | {"artifact_sha256": "b" * 64})
-    with pytest.raises(ArtifactError, match=r"verdict\.json: is of another artifact .* run: dvc repro"):
+    with pytest.raises(ArtifactError, match=r"verdict\.json: is of another artifact .* dvc repro evaluate"):
         folder.write_folder(tmp_path / "out", [run], AUTHOR)
     (run / "artifacts/compress/bundle.pyz").write_bytes(b"other")
     with pytest.raises(ArtifactError, match=r"bundle\.pyz: is missing or not the file that compress weighed"):

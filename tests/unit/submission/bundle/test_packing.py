@@ -83,7 +83,7 @@ def test_inspect_lists_the_modules_and_names_a_damaged_file(laptop_bundle, tmp_p
     assert f"{len(laptop_bundle):,} bytes; {len(packing.read_modules(laptop_bundle))} minified modules" in text
     for damaged in (b"", laptop_bundle[:-30], laptop_bundle[:9000] + b"\0" * 9 + laptop_bundle[9009:]):
         path.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match=r"bundle\.pyz: not a bundle \(.*\); run compress again"):
+        with pytest.raises(ArtifactError, match=r"bundle\.pyz: not a bundle \(.*\)"):
             inspect.describe(path)
 
 
