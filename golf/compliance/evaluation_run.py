@@ -131,7 +131,7 @@ def run_proof(
     start = time.perf_counter()
     with sandbox.session() as session:
         open_s = time.perf_counter() - start
-        progress = Progress("evaluate", len(sealed.nll), "targets proven", quiet=not session.ctx.is_main)
+        progress = Progress("evaluate", len(sealed.nll), "targets", quiet=not session.ctx.is_main)
         result = proof.prove(
             session,
             tokens,

@@ -191,7 +191,7 @@ def prove(
         if not is_last:  # nothing is predicted after the last chunk
             session.update(ScoredChunk(index, tokens[begin : end + 1].copy(), is_last, chain_hash.tobytes().hex()))
         replay_s += time.perf_counter() - replay_start
-        progress.update(end)
+        progress.update(end, places_proven=f"{len(sealed_scores):,}")
     comparison = ScoreComparison.from_scores(sealed_scores, predicted_scores)
     progress.finish(f"{comparison.n_places:,} places of {n_chunks} chunks")
     return Proof(
