@@ -118,7 +118,7 @@ def import_huggingface_hub() -> SimpleNamespace:
     except ImportError:
         raise UnavailableError(
             "fetch.source: hub needs huggingface_hub, which is not installed; pip install -e '.[hub]', or set "
-            "fetch.source: stdlib or files"
+            "fetch.source: docs, stdlib or files"
         ) from None
     hf_utils: Any = utils  # these functions are re-exported without being declared
     hf_utils.disable_progress_bars()
