@@ -135,9 +135,8 @@ def _train(
             writer.stop(step, result.seconds)
         signal_number = int(ctx.all_reduce_max(deferred.pending or 0))
     if signal_number:
-        progress_line.finish(
-            f"stopped after {step:,} steps and {result.seconds:.1f} s; run the same command again to continue"
-        )
+        note = "nothing is saved" if writer is None else "run the same command again to continue"
+        progress_line.finish(f"stopped after {step:,} steps and {result.seconds:.1f} s; {note}")
         signal.raise_signal(signal_number)
     recurrent = model.cfg.recur_passes > 1  # all later stages run with recurrence
     result.dev_log.append(_evaluate_dev(model, dev_windows, step, result.seconds, recurrent, ctx))

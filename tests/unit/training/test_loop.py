@@ -1,6 +1,8 @@
 import copy
 import dataclasses
 import math
+import re
+import signal
 from functools import partialmethod
 
 import pytest
@@ -153,3 +155,16 @@ def test_a_run_that_ends_before_recurrence_is_activated_says_so(tiny_train_confi
     assert stderr.count(warning) == 1
     assert recurrent_result.recurrent_from is not None
     assert "no step ran with recurrence" not in capfd.readouterr().err
+
+
+def test_a_signal_ends_a_run_that_saves_no_state_and_the_line_says_so(tiny_train_config, monkeypatch, capfd):
+    update = loop.EMATracker.update
+
+    def update_and_signal(ema):
+        update(ema)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(loop.EMATracker, "update", update_and_signal)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny_model(dataclasses.replace(tiny_train_config, steps=40))
+    assert re.search("stopped after 1 steps? and .*; nothing is saved\n", capfd.readouterr().err)

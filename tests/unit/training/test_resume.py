@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import signal
 import threading
@@ -250,7 +251,7 @@ def test_a_signal_ends_a_run_after_the_current_step_with_its_state_saved(
         patch.setattr(StateWriter, "should_save", lambda *_: False)
         with pytest.raises(exception):
             train()
-    assert "stopped after 3 steps and " in capfd.readouterr().err
+    assert re.search("stopped after 3 steps and .*; run the same command again to continue", capfd.readouterr().err)
     assert_same(uninterrupted, train())
     assert "resuming from step 3 of " in capfd.readouterr().err
 
