@@ -21,6 +21,7 @@ _RUN_FILES = (  # what a bundle reads of a run, below artifacts/; verdict.json n
     *(f"compress/{name}" for name in ("sizes.json", "bundle.pyz")),
     *(f"train/{name}" for name in ("timing.json", "metrics.json", "log.csv", "dev.csv")),
     *(f"fetch/{split}/index.json" for split in ("train", "val")),
+    "fetch/manifest.json",
     "calibrate/timing.json",
     *(f"evaluate/{name}" for name in ("metrics.json", "verdict.json")),
     _LOG,

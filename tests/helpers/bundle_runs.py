@@ -20,6 +20,13 @@ from tests.helpers.tiny_corpus import ROOT
 
 RECORD = dataclasses.asdict(loader.load_config(ROOT / "profiles" / "record.yaml"))
 SOURCES = {packing.DRIVER: "import torch\ndef main(settings):\n    print(torch, settings)\n"}
+SOURCE = {
+    "kind": "hub",
+    "repo": "owner/name",
+    "commit": "0123456789abcdef",
+    "variant": "sp8192",
+    "files": {"datasets/tokenizers/fineweb_8192_bpe.model": "a" * 64},
+}
 MODEL_BYTES = 15_900_000
 _BPB_BY_MODE = {"plain": 1.1005, "sliding": 1.0905}
 
@@ -46,6 +53,7 @@ def write_run(folder: Path, seed: int, bpb: float, *, is_evaluated: bool = True,
     io.write_csv(out / "train/dev.csv", [{"step": 4550, "seconds": 587.5, "dev_loss": 2.5}])
     for split in ("train", "val"):
         io.write_json(out / f"fetch/{split}/index.json", {"shards": [{}] * 80})
+    json_records.write_sealed(out / "fetch/manifest.json", {"source": SOURCE})
     if is_evaluated:
         _write_evaluation(out / "evaluate", bpb)
     return folder

@@ -69,7 +69,7 @@ def write_unmeasured_folder(out: Path, settings: dict[str, dict[str, Any]], root
         "",
         f"Score, seconds and bytes of the model: {NOT_RUN}.",
         "",
-        *_iter_usage(settings, script),
+        *_iter_usage(settings, script, None),
     ]
     files = {"README.md": "\n".join(text).encode(), packing.SCRIPT_NAME: script}
     _write_files(out, files | {"submission.json": io.encode_json(claims | {"bytes_code": len(script)})})
@@ -168,7 +168,7 @@ def _iter_readme(records: list[RunRecord], author: Author) -> Iterator[str]:
     yield f"The limit of the run is {_limit_bytes(records)} bytes, the contest's {_CONTEST_LIMIT_BYTES}."
     yield ""
     yield from _iter_evidence(records)
-    yield from _iter_usage(first.settings, first.script)
+    yield from _iter_usage(first.settings, first.script, first.source)
 
 
 def _iter_evidence(records: list[RunRecord]) -> Iterator[str]:
@@ -184,22 +184,38 @@ def _iter_evidence(records: list[RunRecord]) -> Iterator[str]:
     yield ""
 
 
-def _iter_usage(settings: Any, script: bytes) -> Iterator[str]:
-    n_ranks = settings["train"]["ranks"]
+def _iter_usage(settings: Any, script: bytes, source: Mapping[str, Any] | None) -> Iterator[str]:
+    """How to run the script. source: of fetch's manifest.json; None where no run has chosen a text."""
+    seed, n_ranks = settings["train"]["seed"], settings["train"]["ranks"]
+    data_path, tokenizer_path, description = _describe_text(source)
     command = f"torchrun --standalone --nproc_per_node={n_ranks} train_gpt.py" if n_ranks > 1 else _DEFAULT_COMMAND
     yield from [
         "## Run it",
         "",
         "```sh",
         f"pip install {' '.join(packing.list_packages(script))}",
-        f"DATA_PATH=data/datasets/fineweb10B TOKENIZER_PATH=data/tokenizers/fineweb.model SEED=42 {command}",
+        f"DATA_PATH={data_path} TOKENIZER_PATH={tokenizer_path} SEED={seed} {command}",
         "```",
+        "",
+        description,
         "",
         f"`{packing.SCRIPT_NAME}` is a zip archive that Python runs: its member `code` is LZMA-compressed source with",
         "the settings as JSON. It trains, averages, calibrates, quantizes, compresses, scores, and writes model.golf",
         f"with the log and the scores of each token. `python {packing.SCRIPT_NAME} --help` lists its options.",
         "",
     ]
+
+
+def _describe_text(source: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """The folder of the shards, the tokenizer's file, and a sentence on them."""
+    if source is None:
+        return "SHARDS", "TOKENIZER", "SHARDS is the folder of the token shards, TOKENIZER the SentencePiece model."
+    if source["kind"] == "hub":
+        model_name = next(Path(path).name for path in source["files"] if path.endswith(".model"))
+        text = f"The text is the variant {source['variant']} of {source['repo']} at commit {source['commit']}."
+        return f"data/datasets/fineweb10B_{source['variant']}", f"data/tokenizers/{model_name}", text
+    text = f"golf's stage fetch writes these files: `fetch.source: {source['kind']}`, text {source['sha256'][:12]}."
+    return "artifacts/fetch", "artifacts/fetch/tokenizer.model", text
 
 
 def _format_metric(run: RunRecord, key: str, spec: str) -> str:

@@ -36,14 +36,15 @@ _METRIC_TYPES: dict[str, Any] = {
 class RunRecord:
     """What the stages left of one seed.
 
-    script: the bytes of train_gpt.py that compress weighed. settings: the sections in it. text_digests: the sha256 of
-    the index of train and val. training_s, calibration_s: seconds. metrics, checks: of evaluate, statuses by check;
-    empty where the artifact was not evaluated.
+    script: the bytes of train_gpt.py that compress weighed. settings: the sections in it. source: of the text, from
+    fetch's manifest.json. text_digests: the sha256 of the index of train and val. training_s, calibration_s: seconds.
+    metrics, checks: of evaluate, statuses by check; empty where the artifact was not evaluated.
     """
 
     folder: Path
     script: bytes
     settings: Mapping[str, Mapping[str, Any]]
+    source: dict[str, Any]
     text_digests: tuple[str, str]
     n_train_shards: int
     n_steps: int
@@ -128,6 +129,7 @@ def read_run(folder: Path) -> RunRecord:
         folder=folder,
         script=script,
         settings=packing.read_settings(script),
+        source=json_records.read_sealed(folder / "fetch/manifest.json", source=dict)["source"],
         text_digests=(_index_sha256(folder, "train"), _index_sha256(folder, "val")),
         n_train_shards=len(io.read_json(folder / "fetch/train/index.json")["shards"]),
         n_steps=json_records.read_record(folder / "train/metrics.json", steps=Count)["steps"],

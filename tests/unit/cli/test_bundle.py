@@ -84,4 +84,4 @@ def test_without_a_run_one_message_names_the_missing_file(tmp_path, monkeypatch,
     assert main(["bundle"]) == 1
     message = capsys.readouterr().err
     assert message.startswith("golf bundle: artifacts/compress/sizes.json: not found; ")
-    assert message.endswith("; if the cache lacks it: dvc repro compress\n")
+    assert message.endswith("; restore it or make it again with: dvc repro compress\n")
