@@ -10,7 +10,7 @@ from golf.distributed import consistency
 from golf.distributed.context import DistContext
 from golf.model import attention_backends, checkpoint
 from golf.pipeline import runner, timing
-from golf.pipeline.progress import log_line
+from golf.pipeline.progress import format_count, log_line
 from golf.quantization import hessians, sensitivity
 from golf.quantization.calibration import calibrate
 from golf.training import time_budget
@@ -47,8 +47,8 @@ def main(ctx: DistContext) -> None:
         timing.write_timing_json("calibrate", ctx, train_seconds=measured.seconds)
     note = hessians.make_early_stop_note(n_batches, cfg.batches, limit_s)
     note += time_budget.make_overrun_note(limit_s, time_left_s, measured.seconds)
-    summary = f"{len(measured.hessian_by_input)} Hessians for {len(inputs)} tensors from {n_tokens:,} tokens{note}"
-    log_line("calibrate", summary, quiet=not ctx.is_main)
+    summary = f"{format_count(len(measured.hessian_by_input), 'Hessian')} for {format_count(len(inputs), 'tensor')}"
+    log_line("calibrate", f"{summary} from {format_count(n_tokens, 'token')}{note}", quiet=not ctx.is_main)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from golf.compression.reader import Section
+from golf.pipeline.progress import format_count
 
 __all__ = ["describe_codecs"]
 
@@ -20,7 +21,7 @@ def describe_codecs(sections: Sequence[Section]) -> str:
         totals[section.codec] = n_bytes + section.packed_bytes, n_tensors + len(section.shapes)
     by_bytes = sorted(totals.items(), key=lambda entry: entry[1], reverse=True)
     parts = [
-        f"codec {_NAMES.get(codec, codec)}: {n_tensors} tensor{'s' * (n_tensors > 1)}, {n_bytes:,} bytes"
+        f"codec {_NAMES.get(codec, codec)}: {format_count(n_tensors, 'tensor')}, {n_bytes:,} bytes"
         for codec, (n_bytes, n_tensors) in by_bytes
     ]
     return "; ".join(parts) or "no tensors"

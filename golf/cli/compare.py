@@ -11,6 +11,7 @@ from golf.errors import InputError
 from golf.evaluation import bpb, ledger, significance
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.significance import ConfidenceInterval, PairedDifference
+from golf.pipeline.progress import format_count
 
 __all__ = ["compare_ledgers"]
 
@@ -61,7 +62,8 @@ def compare_ledgers(before: list[Path], after: list[Path], *, as_json: bool = Fa
         }
         return json.dumps(report, indent=2)
     lines = [
-        f"{len(rows[0].document_starts):,} documents, {len(rows[0].nll):,} targets, {change.bytes.sum():,} bytes",
+        f"{format_count(len(rows[0].document_starts), 'document')}, {format_count(len(rows[0].nll), 'target')}, "
+        f"{change.bytes.sum():,} bytes",
         *_format_side("before", before, ledgers[: len(before)], before_scores),
         *_format_side("after", after, ledgers[len(before) :], after_scores),
         "",

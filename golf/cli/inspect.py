@@ -21,6 +21,7 @@ from golf.data.shard_file import read_shard
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
 from golf.evaluation import bpb, ledger
+from golf.pipeline.progress import format_count
 from golf.quantization import report, sensitivity
 from golf.submission.bundle import packing
 
@@ -60,7 +61,7 @@ def _describe_folder(path: Path) -> str:
     if (path / split_reader.INDEX_FILE).exists() and "shards" in io.read_json(path / split_reader.INDEX_FILE):
         return _truncate(_describe_split(path))
     files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    lines = [f"{path}/: {len(files)} entries"]
+    lines = [f"{path}/: {format_count(len(files), 'entry', 'entries')}"]
     lines += [f"  {p.name:<40} {p.stat().st_size:>14,} bytes" for p in files if p.is_file()]
     return _truncate([*lines, *(f"  {p.name}/" for p in files if p.is_dir())])
 
@@ -79,7 +80,8 @@ def _describe_split(path: Path) -> list[str]:
     index = split_reader.read_index(path)
     hub_root = loader.load_config().hub.root if "root" in index else None
     opened_split = split_reader.open_split(path, hub_root=hub_root)
-    totals = f"{split_reader.count_documents(index):,} documents, {opened_split.n_tokens:,} tokens"
+    n_documents = split_reader.count_documents(index)
+    totals = f"{format_count(n_documents, 'document')}, {format_count(opened_split.n_tokens, 'token')}"
     vocab_text = f"vocabulary {opened_split.vocab_size}, BOS {opened_split.bos}"
     lines = [f"{path}: split {opened_split.name!r}, matches its index"]
     if "summarized" in index:
@@ -100,7 +102,10 @@ def _describe_split(path: Path) -> list[str]:
         lines.append(f"  shards in {split_reader.resolve_shard_dir(path, index, hub_root)}")
     if opened_split.token_bytes:
         lines.append("  a sidecar holds the bytes of text of each token")
-    return [*lines, *(f"  shard {index}: {len(tokens):,} tokens" for index, tokens in enumerate(opened_split.shards))]
+    return [
+        *lines,
+        *(f"  shard {index}: {format_count(len(tokens), 'token')}" for index, tokens in enumerate(opened_split.shards)),
+    ]
 
 
 def _describe_shard(path: Path) -> list[str]:
@@ -110,7 +115,7 @@ def _describe_shard(path: Path) -> list[str]:
     first_values = ", ".join(map(str, values[:16].tolist()))
     return [
         f"{path}: {kind}, magic number and length are correct",
-        f"  {len(values):,} tokens, {content} {int(values.min())} to {int(values.max())}",
+        f"  {format_count(len(values), 'token')}, {content} {int(values.min())} to {int(values.max())}",
         f"  first: {first_values}",
     ]
 
@@ -130,7 +135,7 @@ def _describe_json(path: Path) -> list[str]:
             verification.verify_evaluation(path)
         return [f"{path}: verdict", "", *verdict.load_report(path)[0].splitlines()]
     if "documents" in content and isinstance(content["documents"], list):
-        content = content | {"documents": f"{len(content['documents'])} entries"}
+        content = content | {"documents": format_count(len(content["documents"]), "entry", "entries")}
     return [f"{path}:", *("  " + line for line in json.dumps(content, indent=2, ensure_ascii=False).splitlines()[1:-1])]
 
 
@@ -141,7 +146,7 @@ def _describe_evaluation_log(path: Path) -> list[str]:
     n_started, n_proofs = evaluation_log.count_started(evaluations), len(entries) - len(evaluations)
     finished_text = f"{len(evaluations) - n_started} finished" + f", {n_proofs} later proofs" * (n_proofs > 0)
     lines = [
-        f"{path}: {evaluation_log.format_count(n_started)} started, {finished_text}",
+        f"{path}: {format_count(n_started, 'evaluation')} started, {finished_text}",
         "  the hash chain is intact",
         f"  {'time':<27}{'headline':<10}{'val bpb':<10}{'artifact':<10}{'predictor':<22}verdict",
     ]
@@ -162,7 +167,7 @@ def _describe_csv(path: Path) -> list[str]:
         raise ArtifactError(path, "empty, expected a CSV table")
     shown_rows = rows if len(rows) <= _MAX_LINES - 2 else [*rows[:20], ["…"], *rows[-(_MAX_LINES - 24) :]]
     return [
-        f"{path}: table of {len(rows) - 1:,} rows",
+        f"{path}: table of {format_count(len(rows) - 1, 'row')}",
         *("  " + "  ".join(f"{cell:>12}" for cell in row) for row in shown_rows),
     ]
 
@@ -183,7 +188,7 @@ def _describe_tensors(path: Path) -> list[str]:
         keys = ("n_layers", "d_model", "n_heads", "vocab_size")
         lines.append("  model " + ", ".join(f"{key} {meta['model'][key]}" for key in keys))
     n_values = sum(tensor.numel() for tensor in loaded.values())
-    lines.append(f"  {len(loaded)} tensors, {n_values:,} values")
+    lines.append(f"  {format_count(len(loaded), 'tensor')}, {format_count(n_values, 'value')}")
     if kind == sensitivity.KIND:
         return lines + [_format_sensitivity(name, tensor) for name, tensor in loaded.items()]
     return lines + _format_tensors(loaded, set(loaded) if meta.get("trellis_states") else set())
@@ -268,8 +273,8 @@ def _format_ledger(path: Path) -> list[str]:
     return [
         f"  mode {meta['mode']}: {bpb_text}, {score.loss:.6f} nats per token",
         *([f"  {meta['verdict']}"] if "verdict" in meta else []),
-        f"  {score.n_tokens:,} targets, {score.n_bytes:,} bytes, {len(rows.document_starts):,} documents",
-        f"  {int(rows.chunk_ids[-1]) + 1:,} chunks, hash chain intact",
+        f"  {score.n_tokens:,} targets, {score.n_bytes:,} bytes, {format_count(len(rows.document_starts), 'document')}",
+        f"  {format_count(int(rows.chunk_ids[-1]) + 1, 'chunk')}, hash chain intact",
     ]
 
 
@@ -299,7 +304,7 @@ def _describe_code_archive(path: Path) -> list[str]:
     packed = path.read_bytes()
     sources = code_archive.unpack(packed, path)
     total = sum(map(len, sources.values()))
-    contents = f"{len(sources)} minified files, {total:,} bytes unpacked"
+    contents = f"{format_count(len(sources), 'minified file')}, {total:,} bytes unpacked"
     lines = [f"{path}: the code of the submission, {len(packed):,} bytes; {contents}"]
     by_size = sorted(sources.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return lines + [f"  {name:<40} {len(source):>8,} bytes" for name, source in by_size]
@@ -309,5 +314,7 @@ def _describe_bundle(path: Path) -> list[str]:
     """The modules in the script of a run with their sizes, in the order in which it runs them."""
     packed = path.read_bytes()
     modules = packing.read_modules(packed, path)
-    lines = [f"{path}: the script that also trains, {len(packed):,} bytes; {len(modules)} minified modules"]
+    lines = [
+        f"{path}: the script that also trains, {len(packed):,} bytes; {format_count(len(modules), 'minified module')}"
+    ]
     return lines + [f"  {name:<40} {len(source.encode()):>8,} bytes" for name, source in modules.items()]

@@ -8,6 +8,7 @@ from golf.artifacts.lineage_graph import LineageNode
 from golf.config import loader
 from golf.data import split_reader
 from golf.errors import GolfError
+from golf.pipeline.progress import format_count
 
 __all__ = ["WIDTH", "render_tree"]
 
@@ -83,11 +84,12 @@ def _describe_node(node: LineageNode, root: Path) -> list[str]:
         if damage := _find_damage(root / node.path, root):
             return [digest, *damage]
         index = split_reader.read_index(root / node.path)
-        return [f"{digest}, {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"]
+        n_documents = format_count(split_reader.count_documents(index), "document")
+        return [f"{digest}, {n_documents}, {format_count(index['tokens'], 'token')}"]
     if node.lineage is None:
         return [f"{digest}, unknown origin: no lineage"]
     record = node.lineage
-    ranks_text = f"{record['ranks']} rank{'s' * (record['ranks'] != 1)}"
+    ranks_text = format_count(record["ranks"], "rank")
     seed_text = "no seed" if record["seed"] is None else f"seed {record['seed']}"
     dtype_text = f"{record['dtype']}, " if "dtype" in record else ""
     splits_text = f"upstream {', '.join(record['splits_seen']) or 'no split'}"

@@ -29,6 +29,7 @@ from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.scoring_loop import MODES
 from golf.pipeline import cpu_load, run_record, timing
+from golf.pipeline.progress import format_count
 
 __all__ = ["ProofPaths", "prove_ledger"]
 
@@ -101,7 +102,7 @@ def prove_ledger(
     failures = result.find_failures(tolerances, cfg.model.vocab_size) + _find_accesses(session)
     fence: FenceRecord = session.access_report["fence"]
     conclusions = [f"{_NOT_PROVEN}: {failure}" for failure in failures] or [_describe_success(differences, fence)]
-    n_places = f" ({result.comparison.n_places:,} places of {result.n_chunks:,} chunks)"
+    n_places = f" ({format_count(result.comparison.n_places, 'place')} of {format_count(result.n_chunks, 'chunk')})"
     evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": "; ".join(conclusions) + n_places})
     lines = _render_report(paths, meta["mode"], sealed, result, tolerances, differences)
     if collector is not None and not failures:
@@ -193,7 +194,8 @@ def _render_report(
     machine = f"another, so tolerances are wider: {'; '.join(differences)}" if differences else "that of the evaluation"
     return [
         f"{'ledger':<12}{paths.ledger}, mode {mode}, {bpb.compute_score(sealed).bpb:.4f} bpb",
-        f"{'places':<12}{comparison.n_places:,} of {len(sealed.nll):,} targets, in all {proof.n_chunks:,} chunks",
+        f"{'places':<12}{comparison.n_places:,} of {format_count(len(sealed.nll), 'target')}, in all "
+        f"{format_count(proof.n_chunks, 'chunk')}",
         f"{'difference':<12}at most {comparison.max_diff:.1e} nats; allowed {tolerances.place_nats:g}",
         f"{'mean':<12}{-comparison.mean_diff:+.1e} nats better than predictions; allowed {tolerances.mean_nats:g}",
         f"{'would show':<12}a discount of {discount:.1e} nats; {FORGED_FRAC:.0%} of scores forged, with {shows:.1%}",

@@ -22,6 +22,7 @@ from golf.artifacts.json_records import Sha256
 from golf.compliance.check_result import FAIL, PASS, Outcome
 from golf.config.sections import EvaluateConfig
 from golf.errors import ArtifactError
+from golf.pipeline.progress import format_count
 
 __all__ = [
     "EVALUATION",
@@ -29,7 +30,6 @@ __all__ = [
     "append_entry",
     "count_started",
     "describe_log",
-    "format_count",
     "make_entry",
     "read_entries",
 ]
@@ -159,7 +159,9 @@ def describe_log(log_path: str | Path, entry: dict[str, Any]) -> Outcome:
         agreement = ", their val_bpb equal"
     else:
         agreement = f", their val_bpb from {min(scores):.6f} to {max(scores):.6f}"
-    counts = f"{format_count(count_started(on_val))} on this val, {count_started(same_setup)} of this artifact"
+    counts = (
+        f"{format_count(count_started(on_val), 'evaluation')} on this val, {count_started(same_setup)} of this artifact"
+    )
     n_unfinished = count_started(on_val) - (len(on_val) - count_started(on_val))
     unfinished = f"; {n_unfinished} interrupted" if n_unfinished > 0 else ""
     return Outcome(PASS, f"{counts}, predictor and plan{agreement}{unfinished}", _LIMIT)
@@ -173,7 +175,3 @@ def count_started(entries: list[dict[str, Any]]) -> int:
 def _score_key(entry: dict[str, Any]) -> tuple[Any, ...]:
     """What determines a score besides the artifact and val."""
     return entry["predictor"], entry["plan"], entry["headline"]
-
-
-def format_count(count: int) -> str:
-    return f"{count} evaluation{'s' * (count != 1)}"

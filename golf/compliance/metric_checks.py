@@ -10,6 +10,7 @@ from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 from golf.data.roundtrip import RoundtripReport
 from golf.evaluation import bpb
+from golf.pipeline.progress import format_count
 
 _MIN_NLL_NATS = -1e-4  # allows for rounding; a lower score is a probability over 1
 _RECOMPUTE_TOL = 1e-6  # bpb or nats; relative for bytes
@@ -26,7 +27,7 @@ def _check_sealed_ledger(context: EvaluationContext) -> Outcome:
         for column in dataclasses.fields(saved)
     )
     note = "the saved ledger is not the one that was sealed"
-    return pass_or_fail(is_unchanged, f"{int(saved.chunk_ids[-1]) + 1:,} seals", "as in the pass", note)
+    return pass_or_fail(is_unchanged, format_count(int(saved.chunk_ids[-1]) + 1, "seal"), "as in the pass", note)
 
 
 @check("C4-a", "each target is scored once, in order", required=True)
@@ -36,7 +37,7 @@ def _check_rows(context: EvaluationContext) -> Outcome:
     is_valid = is_covered and (np.diff(rows.chunk_ids) >= 0).all() and np.isfinite(rows.nll).all()
     is_valid = is_valid and (rows.nll >= _MIN_NLL_NATS).all()
     note = "a target has no valid score, or more than one"
-    return pass_or_fail(bool(is_valid), f"{len(rows.nll):,} rows", f"{stream.n_targets:,}", note)
+    return pass_or_fail(bool(is_valid), format_count(len(rows.nll), "row"), f"{stream.n_targets:,}", note)
 
 
 @check("C4-b", "each position is read for scoring once", required=True)
@@ -44,7 +45,7 @@ def _check_score_calls(context: EvaluationContext) -> Outcome:
     """As many scores were requested in the pass as there are sealed chunks."""
     n_chunks, n_calls = int(context.saved_ledger[0].chunk_ids[-1]) + 1, context.run.session.n_score_calls
     measured = f"{n_calls:,} calls that count"
-    return pass_or_fail(n_chunks == n_calls, measured, f"{n_chunks:,} chunks", "chunks were scored twice")
+    return pass_or_fail(n_chunks == n_calls, measured, format_count(n_chunks, "chunk"), "chunks were scored twice")
 
 
 @check("M-a", "implied bytes are the text's bytes", required=True)
@@ -74,7 +75,8 @@ def _name_counted_text(roundtrip: RoundtripReport) -> tuple[str, str]:
     if not roundtrip.n_mismatch:
         return "normalized text", ""
     is_folded = roundtrip.n_mismatch == roundtrip.n_case_only
-    note = f"{roundtrip.n_mismatch:,} documents' bytes are of what their tokens decode to, not of their normalized text"
+    documents = format_count(roundtrip.n_mismatch, "document")
+    note = f"in {documents} the bytes are of what the tokens decode to, not of the normalized text"
     return ("case-folded text" if is_folded else "other text"), f"{note}; fetch refuses such tokens"
 
 
@@ -97,7 +99,9 @@ def _check_byte_counts(context: EvaluationContext) -> Outcome:
     """
     roundtrip, manifest = context.val_data.roundtrip, context.val_data.manifest
     counted_text, other_text_note = _name_counted_text(roundtrip)
-    measured = f"{roundtrip.token_bytes:,} bytes of {counted_text}; {roundtrip.n_miscounted:,} documents off"
+    measured = (
+        f"{roundtrip.token_bytes:,} bytes of {counted_text}; {format_count(roundtrip.n_miscounted, 'document')} off"
+    )
     limit, surplus_bytes = f"{roundtrip.text_bytes:,}", roundtrip.token_bytes - roundtrip.text_bytes
     is_published_caseops = manifest["comparable_with_fineweb"] and manifest["transform"] == "caseops"
     is_small_surplus = 0 <= surplus_bytes <= _MAX_DROPPED_FRAC * roundtrip.text_bytes
@@ -120,7 +124,7 @@ def _check_coverage(context: EvaluationContext) -> Outcome:
     is_complete = is_complete and context.metrics["val_tokens"] == val.n_tokens - 1
     if manifest["comparable_with_fineweb"]:
         is_complete = is_complete and len(val.documents) == _CONTEST_VAL_DOCUMENTS
-    measured = f"{len(val.documents):,} documents, {val.n_tokens:,} tokens"
+    measured = f"{format_count(len(val.documents), 'document')}, {format_count(val.n_tokens, 'token')}"
     limit = f"{val_record['documents']:,}, {val_record['tokens']:,}"
     return pass_or_fail(is_complete, measured, limit, "not all of val was scored (#1854)")
 

@@ -22,7 +22,7 @@ from scipy import stats
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.inference.interface import ScoredChunk
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 
 __all__ = [
     "ELSEWHERE_TOLERANCES",
@@ -193,7 +193,7 @@ def prove(
         replay_s += time.perf_counter() - replay_start
         progress.update(end, places_proven=f"{len(sealed_scores):,}")
     comparison = ScoreComparison.from_scores(sealed_scores, predicted_scores)
-    progress.finish(f"{comparison.n_places:,} places of {n_chunks} chunks")
+    progress.finish(f"{format_count(comparison.n_places, 'place')} of {format_count(n_chunks, 'chunk')}")
     return Proof(
         comparison,
         n_chunks,

@@ -7,6 +7,7 @@ from golf.compliance.check_result import NOT_RUN, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
 from golf.compliance.proof import FORGED_FRAC, TOLERANCES, Proof
 from golf.compliance.registry import check
+from golf.pipeline.progress import format_count
 
 __all__ = ["PROOF_OFF_NOTE"]
 
@@ -38,7 +39,8 @@ def _check_scores(proof: Proof, context: EvaluationContext) -> Outcome:
     """
     comparison, limit = proof.comparison, TOLERANCES[context.cfg.dtype].place_nats
     measured = (
-        f"{comparison.max_diff:.1e} nats at {comparison.n_places:,} places of all {proof.n_chunks:,} chunks; "
+        f"{comparison.max_diff:.1e} nats at {format_count(comparison.n_places, 'place')} of all "
+        f"{format_count(proof.n_chunks, 'chunk')}; "
         f"{FORGED_FRAC:.0%} forged would show with {comparison.probability_of_detection(FORGED_FRAC):.1%}"
     )
     note = "a second predictor that is given only the tokens before a place does not give it the sealed score"
@@ -49,7 +51,7 @@ def _check_scores(proof: Proof, context: EvaluationContext) -> Outcome:
 @_requires_proof
 def _check_normalization(proof: Proof, context: EvaluationContext) -> Outcome:
     limit = TOLERANCES[context.cfg.dtype].log_sum
-    measured = f"{proof.max_log_sum:.1e} of log sum at {proof.comparison.n_places:,} places"
+    measured = f"{proof.max_log_sum:.1e} of log sum at {format_count(proof.comparison.n_places, 'place')}"
     note = "the probabilities of all tokens don't add up to 1"
     return pass_or_fail(proof.max_log_sum <= limit, measured, f"{limit:g}", note)
 

@@ -7,6 +7,7 @@ from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
 from golf.data import split_reader
 from golf.data.contamination import measure_contamination
+from golf.pipeline.progress import format_count
 
 _CONTEST_GPUS = "8 × NVIDIA H100"  # SXM: nvidia-smi names its memory 80GB HBM3
 _SXM_MEMORY = "HBM3"
@@ -128,7 +129,9 @@ def _check_size(context: EvaluationContext) -> Outcome:
 @check("B-b", "scored by an isolated process that holds only the counted files", required=True)
 def _check_counted_code(context: EvaluationContext) -> Outcome:
     n_files, n_processes = len(context.sandbox.sources), len(context.run.access_reports)
-    measured = f"{n_files} code files and the artifact, {n_processes} processes"
+    measured = (
+        f"{format_count(n_files, 'code file')} and the artifact, {format_count(n_processes, 'process', 'processes')}"
+    )
     if context.outside_accesses["files"]:
         return Outcome(FAIL, measured, "counted alone", "it needed files that are not counted")
     return _require_fence(context, measured, "counted alone")

@@ -3,6 +3,7 @@
 from golf.compliance.check_result import NOT_RUN, UNRULED, Outcome, pass_or_fail
 from golf.compliance.context import EvaluationContext
 from golf.compliance.registry import check
+from golf.pipeline.progress import format_count
 
 _THREADS = {  # a technique that a predictor may declare, and where it is disputed
     "causal SLOT": "#1336",
@@ -29,7 +30,7 @@ def _check_epochs(context: EvaluationContext) -> Outcome:
     """Epochs over scored chunks, and those that prequant TTT made over val before it was scored (see C1-e, C3-f)."""
     epochs, prequant_epochs = context.ttt_epochs, context.prequant_val_epochs
     suffix = f", and {prequant_epochs} of prequant on val before" if prequant_epochs else ""
-    measured = f"{epochs} epoch{'s' * (epochs != 1)}{suffix}"
+    measured = f"{format_count(epochs, 'epoch')}{suffix}"
     if epochs + prequant_epochs > 1:
         return Outcome(UNRULED, measured, "1", _EPOCHS_NOTE)
     return pass_or_fail(True, measured, "1")

@@ -21,7 +21,7 @@ from golf.data.split_writer import EncodedDocument, write_split
 from golf.data.tokenization import trainer
 from golf.data.tokenizer import Tokenizer
 from golf.data.transforms import Transform
-from golf.pipeline.progress import Progress, call_repeatedly, log_line
+from golf.pipeline.progress import Progress, call_repeatedly, format_count, log_line
 
 __all__ = [
     "MANIFEST_FILE",
@@ -94,7 +94,8 @@ def build_dataset(fetch_cfg: FetchConfig, vocab_size: int, out: Path) -> dict[st
         "splits": splits,
     }
     json_records.write_sealed(out / MANIFEST_FILE, manifest)
-    left_out_counts = f"{split_result.n_empty:,} empty documents, {split_result.n_duplicates:,} duplicates"
+    n_empty, n_duplicates = split_result.n_empty, split_result.n_duplicates
+    left_out_counts = f"{format_count(n_empty, 'empty document')}, {format_count(n_duplicates, 'duplicate')}"
     log_line("fetch", f"left out: {left_out_counts}")
     return manifest
 
@@ -177,7 +178,7 @@ def _encode_split(
         ):
             ranges = covered.get(document.split_key) if covered else None
             yield EncodedDocument(document.sha256, *digests, n_bytes, ids, counts, ranges)
-    progress.finish(f"{split_name}: {len(documents):,} documents, {n_tokens:,} tokens")
+    progress.finish(f"{split_name}: {format_count(len(documents), 'document')}, {format_count(n_tokens, 'token')}")
 
 
 def _iter_batches(documents: list[splitting.Document]) -> Iterator[list[splitting.Document]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from golf.data import normalize
 from golf.data.sources.interface import SourceDocument
 from golf.errors import InputError
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 
 __all__ = [
     "SPLIT_NAMES",
@@ -147,7 +147,7 @@ def require_all_splits(splits: dict[str, list[Document]], circumstance: str, hin
     if missing:
         n_documents = sum(map(len, splits.values()))
         raise InputError(
-            f"no document for {' and '.join(missing)}: {n_documents} different document{'s' * (n_documents != 1)} "
+            f"no document for {' and '.join(missing)}: {format_count(n_documents, 'different document')} "
             f"{circumstance}; {hint}"
         )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-__all__ = ["Progress", "call_repeatedly", "format_duration", "log_compiling", "log_line"]
+__all__ = ["Progress", "call_repeatedly", "format_count", "format_duration", "log_compiling", "log_line"]
 
 if TYPE_CHECKING:
     from golf.distributed.context import DistContext
@@ -123,6 +123,11 @@ def call_repeatedly(report: Callable[[], None], interval_s: float = 1.0) -> Iter
 def log_compiling(stage: str, ctx: "DistContext", note: str = "") -> None:
     """Say that torch.compile, which is silent, works now; nothing without compilation."""
     log_line(stage, f"compiling: about half a minute for each graph{note}", quiet=not (ctx.compile and ctx.is_main))
+
+
+def format_count(n: int, noun: str, plural: str = "") -> str:
+    """Return ``1 chunk`` or ``1,024 chunks``. plural: of a noun that takes more than an s."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def format_duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ from golf.compression.quantized_tensor import QuantizedTensor
 from golf.config.model import ModelConfig
 from golf.errors import DivergenceError
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 from golf.quantization import hessians
 
 __all__ = ["LEARNING_RATE", "RESERVE_BYTES", "Refined", "load_tokens", "refine_scalars"]
@@ -133,7 +133,7 @@ def refine_scalars(
     if kl_after >= kl_before:
         refined, small = dict(quantized), dict(small_tensors)
     note = "" if kl_after < kl_before else ", so the model stays as it was"
-    progress.finish(f"{n_steps} steps, KL {kl_before:.4f} to {kl_after:.4f} nats per token{note}")
+    progress.finish(f"{format_count(n_steps, 'step')}, KL {kl_before:.4f} to {kl_after:.4f} nats per token{note}")
     return Refined(refined, small, n_steps, kl_before, kl_after, time.perf_counter() - start_s)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from golf.errors import InputError
 from golf.evaluation.significance import SampleStats, WelchTest, run_welch_test, summarize
+from golf.pipeline.progress import format_count
 from golf.submission import claims, contents, safe_reader
 from golf.submission.claims import ReportedNumber
 from golf.submission.contents import Submission, load_submission
@@ -184,7 +185,7 @@ def format_margin(margin: RecordMargin | None) -> list[str]:
 
 def _format_stats(stats: SampleStats) -> str:
     std_text = "one seed, no deviation" if stats.std is None else f"sd {stats.std:.6f} (n - 1)"
-    return f"mean {stats.mean:.6f} bpb, {std_text}, {stats.n} seed{'s' * (stats.n > 1)}"
+    return f"mean {stats.mean:.6f} bpb, {std_text}, {format_count(stats.n, 'seed')}"
 
 
 def _format_test(test: GainTest | None) -> str:

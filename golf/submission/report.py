@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.compliance.report import replace_unprintable
+from golf.pipeline.progress import format_count
 from golf.submission import contents, record_margin
 from golf.submission.checks import registry
 from golf.submission.checks.review import Review, open_review
@@ -136,7 +137,7 @@ def _describe_folder(reviewed: SubmissionReview) -> str:
     submission = reviewed.review.submission
     track = "record track" if submission.is_record else "non-record track"
     n_logs = len({log.name for log in submission.logs})
-    text = f"{submission.folder.root.name}: {track}, {n_logs} log{'s' * (n_logs != 1)}; {_describe_headline(reviewed)}"
+    text = f"{submission.folder.root.name}: {track}, {format_count(n_logs, 'log')}; {_describe_headline(reviewed)}"
     return _cut(text)
 
 

@@ -16,7 +16,7 @@ from golf.distributed.context import DistContext
 from golf.errors import DivergenceError
 from golf.model.attention import MIN_MEAN_DOCUMENT_TOKENS
 from golf.model.gpt import GPT
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 from golf.pipeline.signals import DeferSignals
 from golf.training import schedule
 from golf.training.ema import EMATracker
@@ -136,13 +136,15 @@ def _train(
         signal_number = int(ctx.all_reduce_max(deferred.pending or 0))
     if signal_number:
         note = "nothing is saved" if writer is None else "run the same command again to continue"
-        progress_line.finish(f"stopped after {step:,} steps and {result.seconds:.1f} s; {note}")
+        progress_line.finish(f"stopped after {format_count(step, 'step')} and {result.seconds:.1f} s; {note}")
         signal.raise_signal(signal_number)
     recurrent = model.cfg.recur_passes > 1  # all later stages run with recurrence
     result.dev_log.append(_evaluate_dev(model, dev_windows, step, result.seconds, recurrent, ctx))
     ema.take_snapshot()
     ctx.synchronize()
-    progress_line.finish(f"{step:,} steps in {result.seconds:.1f} s, dev loss {result.dev_log[-1]['dev_loss']:.4f}")
+    progress_line.finish(
+        f"{format_count(step, 'step')} in {result.seconds:.1f} s, dev loss {result.dev_log[-1]['dev_loss']:.4f}"
+    )
     if recurrent and result.recurrent_from is None:
         progress_line.finish(
             f"no step ran with recurrence, because none came after train.recurrence_from = {cfg.recurrence_from:g} of "

@@ -8,6 +8,7 @@ from golf.cli.figures import format_figure
 from golf.compliance.check_result import NOT_RUN
 from golf.evaluation.scoring_loop import MODES
 from golf.evaluation.significance import CONFIDENCE_LEVEL
+from golf.pipeline.progress import format_count
 
 __all__ = ["TEST_TITLES", "describe_documents", "describe_machine", "describe_order", "format_test", "render_report"]
 
@@ -81,7 +82,7 @@ def _render_baseline(baseline: dict[str, Any]) -> list[str]:
     seeds = f" ({', '.join(map(str, baseline['seeds']))})" if baseline["seeds"] else ""
     lines = [
         f"baseline {baseline['source']}: mean {stats['mean']:.6f} bpb, sd {format_figure(stats['sd'], '.6f')}, "
-        f"{stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}"
+        f"{format_count(stats['n'], 'seed')}{seeds}"
     ]
     heads = ("gain, nats", "s.e.", "t", "df", "p (> 0)", "p (> 0.005)")
     lines.append(f"{'':<28}" + "".join(f"{head:>12}" for head in heads))

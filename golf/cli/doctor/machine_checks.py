@@ -8,6 +8,7 @@ from golf.cli.doctor.finding import NOTE, OK, PROBLEM, MachineFinding, list_exec
 from golf.config.loader import Config
 from golf.errors import GolfError, UnavailableError
 from golf.pipeline import cpu_load
+from golf.pipeline.progress import format_count
 
 __all__ = ["check_attention", "check_compiler", "check_cores", "check_dtype", "check_fence", "check_gpu"]
 
@@ -21,7 +22,7 @@ _FENCE_HINT = (
 def check_cores(cfg: Config | None) -> MachineFinding:
     """Check how many cores there are, and how many of them other processes use now."""
     n_cores = cpu_load.count_cores()
-    cores = f"{n_cores} core{'s' * (n_cores > 1)}"
+    cores = format_count(n_cores, "core")
     before = cpu_load.read_cpu_times()
     time.sleep(_CPU_INTERVAL_S)
     after = cpu_load.read_cpu_times()

@@ -7,6 +7,7 @@ from golf.cli.doctor import machine_checks, project_checks
 from golf.cli.doctor.finding import NOTE, PROBLEM, MachineFinding
 from golf.config import loader
 from golf.errors import ConfigError
+from golf.pipeline.progress import format_count
 
 __all__ = ["report_machine"]
 
@@ -29,7 +30,7 @@ def report_machine(*, as_json: bool) -> tuple[str, bool]:
         checks = [finding.to_dict() for finding in findings]
         report = {"version": _FORMAT_VERSION, "can_run": not has_problem, "checks": checks}
         return json.dumps(report, indent=2), has_problem
-    n_notes, n_problems = (f"{n} {status}{'s' * (n != 1)}" for status, n in reversed(counts.items()))
+    n_notes, n_problems = (format_count(n, status) for status, n in reversed(counts.items()))
     answer = f"can't work here: {n_problems}, {n_notes}" if has_problem else f"works here: {n_notes}"
     return f"make run {answer}", has_problem
 

@@ -17,6 +17,7 @@ from golf.artifacts import io
 from golf.errors import InputError
 from golf.evaluation import loaded_model
 from golf.evaluation.loaded_model import LoadedModel
+from golf.pipeline.progress import format_count
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "export_safetensors"]
 
@@ -44,7 +45,8 @@ def export_safetensors(artifact: Path, tokenizer: Path | None, folder: Path, *, 
         report = {"folder": str(folder), "tensors": len(weights), "parameters": n_parameters, "bytes": sizes}
         return json.dumps(report, indent=2)
     listing = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
-    return f"{folder}: {n_parameters:,} parameters in {len(weights)} tensors of fp32; {listing}"
+    counts = f"{format_count(n_parameters, 'parameter')} in {format_count(len(weights), 'tensor')}"
+    return f"{folder}: {counts} of fp32; {listing}"
 
 
 def _describe(model: LoadedModel, artifact: Path, weights: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from golf.cli.figures import format_figure
 from golf.compliance.check_result import NOT_RUN
+from golf.pipeline.progress import format_count
 
 if TYPE_CHECKING:
     from golf.cli.preflight.forecast import Forecast
@@ -91,8 +92,8 @@ def render_forecast(forecast: "Forecast", mfu: float) -> str:
         f"Calibration: {record['calibration']}.",
     ]
     if record["train_ranks"] != record["devices"]:
-        ranks_text = f"train.ranks is {record['train_ranks']}; the forecast divides a step over {record['devices']}"
-        lines.append(f"{ranks_text} device{'s' * (record['devices'] != 1)}.")
+        ranks_text = f"train.ranks is {record['train_ranks']}; the forecast divides a step over "
+        lines.append(f"{ranks_text}{format_count(record['devices'], 'device')}.")
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -17,6 +17,7 @@ from golf.cli.report.svg import Axis, Series
 from golf.compliance.check_result import NOT_RUN
 from golf.compliance.verdict import INVALID
 from golf.evaluation.scoring_loop import MODES
+from golf.pipeline.progress import format_count
 
 __all__ = [
     "compute_running_bpb",
@@ -43,7 +44,7 @@ def render_result_section(files: CampaignFiles) -> PageSection:
     labels = _label(any(_is_invalid(files, run, headline) for run in files.runs))
     labels += ' <span class="unruled">disputed</span>' * any(_DISPUTED in run["verdict"] for run in files.runs)
     verdicts = Counter(run["verdict"].partition(":")[0] for run in files.runs)
-    words = "; ".join(f"{word} ({count} seed{'s' * (count > 1)})" for word, count in verdicts.items())
+    words = "; ".join(f"{word} ({format_count(count, 'seed')})" for word, count in verdicts.items())
     counted = f"{n_seeds} of {len(report['seeds'])} seeds"
     name = score_sections.MODE_NAMES.get(headline, headline)
     parts = [
@@ -226,7 +227,7 @@ def render_baseline_section(files: CampaignFiles) -> PageSection:
     parts = [
         page.render_paragraph(
             f"Baseline {baseline['source']}, a {baseline['kind']}: mean {stats['mean']:.6f} bpb, standard deviation "
-            f"{format_figure(stats['sd'], '.6f')} over {stats['n']} seed{'s' * (stats['n'] > 1)}{seeds}."
+            f"{format_figure(stats['sd'], '.6f')} over {format_count(stats['n'], 'seed')}{seeds}."
         ),
         page.render_paragraph(
             "A gain is the baseline's mean minus the campaign's, in nats. The tests are one-sided, of a gain above 0 "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from golf.cli.commands.outcomes import UsageError
+from golf.pipeline.progress import format_count
 
 if TYPE_CHECKING:
     from golf.cli.report.page import PageSection
@@ -130,4 +131,4 @@ def _write_page(out: Path, title: str, sections: "Sequence[PageSection]", subjec
     footer = f"Made by golf report from the files of {subject} alone; this page loads nothing and runs no script."
     html = page.render_page(title, sections, footer).encode()
     io.write_bytes(out, html)
-    return f"{out}: {len(html):,} bytes, {len(sections)} sections"
+    return f"{out}: {len(html):,} bytes, {format_count(len(sections), 'section')}"

@@ -9,6 +9,7 @@ from golf.cli.report import page
 from golf.cli.report.page import PageSection
 from golf.cli.report.run_files import RunFiles
 from golf.data import split_reader
+from golf.pipeline.progress import format_count
 
 __all__ = ["render_lineage_section"]
 
@@ -67,12 +68,13 @@ def _describe(node: LineageNode, run: RunFiles) -> str:
         index = split_reader.read_index(
             lineage_graph.find_artifact_root(run.folder / "compress/model.golf") / node.path
         )
-        return f"split {node.split}: {split_reader.count_documents(index):,} documents, {index['tokens']:,} tokens"
+        n_documents = format_count(split_reader.count_documents(index), "document")
+        return f"split {node.split}: {n_documents}, {format_count(index['tokens'], 'token')}"
     if node.lineage is None:
         return "unknown origin: no lineage"
     record = node.lineage
     seed = "no seed" if record["seed"] is None else f"seed {record['seed']}"
-    ranks = f"{record['ranks']} rank{'s' * (record['ranks'] != 1)}"
+    ranks = format_count(record["ranks"], "rank")
     splits = ", ".join(record["splits_seen"]) or "none"
     dtype = f", {record['dtype']}" if "dtype" in record else ""
     return f"by {record['stage']}; {seed}, {ranks}{dtype}; splits upstream: {splits}"

@@ -22,7 +22,7 @@ from golf.artifacts.hash_cache import HashCache
 from golf.data.hub.client import Repository
 from golf.data.hub.manifest import RemoteFile
 from golf.errors import ArtifactError, InputError
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 
 __all__ = ["DownloadCache", "link_or_copy", "translate_write_errors"]
 
@@ -123,7 +123,7 @@ class DownloadCache:
         finally:
             stop_event.set()
             pool.shutdown(cancel_futures=True)
-        file_count = f"{len(missing)} file{'s' * (len(missing) != 1)}"
+        file_count = format_count(len(missing), "file")
         progress.finish(f"{file_count}, {total_bytes:,} bytes downloaded from {self.repository.repo}")
 
     def _download_file(self, remote: RemoteFile, stop_event: threading.Event) -> None:

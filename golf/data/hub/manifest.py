@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from golf.config.sections import HubConfig
 from golf.errors import ArtifactError, InputError
+from golf.pipeline.progress import format_count
 
 __all__ = [
     "FILE_KINDS",
@@ -113,7 +114,11 @@ def select_export(
                 location, f"has {len(files)} {kind} shards, its manifest says {n_expected}", REVISION_HINT
             )
     if len(sidecar) not in (0, len(val)):
-        raise ArtifactError(location, f"has {len(sidecar)} sidecars for {len(val)} val shards", REVISION_HINT)
+        raise ArtifactError(
+            location,
+            f"has {format_count(len(sidecar), 'sidecar')} for {format_count(len(val), 'val shard')}",
+            REVISION_HINT,
+        )
     if hub_cfg.train_shards > len(train):
         raise InputError(
             f"hub.train_shards: {hub_cfg.train_shards}, {hub_cfg.variant} has {len(train)}; set it to that or fewer"

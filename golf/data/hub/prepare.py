@@ -22,7 +22,7 @@ from golf.data.split_reader import INDEX_FILE, count_documents, require_ids_belo
 from golf.data.splitting import SPLIT_NAMES
 from golf.data.tokenizer import Tokenizer
 from golf.errors import ArtifactError, InputError
-from golf.pipeline.progress import log_line
+from golf.pipeline.progress import format_count, log_line
 
 __all__ = ["build_dataset"]
 
@@ -95,7 +95,7 @@ def build_dataset(fetch_cfg: FetchConfig, hub_cfg: HubConfig, vocab_size: int, o
     }
     json_records.write_sealed(out / MANIFEST_FILE, dataset_manifest)
     for name, row in split_rows.items():
-        _log(f"{name}: {row['documents']:,} documents, {row['tokens']:,} tokens")
+        _log(f"{name}: {format_count(row['documents'], 'document')}, {format_count(row['tokens'], 'token')}")
     if known_totals is None:
         _log(f"no canonical byte count is known for {hub_cfg.variant}: scores are not comparable with the challenge's")
     return dataset_manifest

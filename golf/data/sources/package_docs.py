@@ -19,7 +19,7 @@ from golf.data.sources.docstrings import read_docstrings
 from golf.data.sources.interface import Corpus, SourceDocument
 from golf.distributed.packages import get_installed_version
 from golf.errors import InputError
-from golf.pipeline.progress import Progress, log_line
+from golf.pipeline.progress import Progress, format_count, log_line
 
 __all__ = ["HELD_OUT_PACKAGES", "PACKAGES", "find_package", "iter_package", "read_corpus"]
 
@@ -80,7 +80,7 @@ def _iter_corpus(roots: dict[str, Path], provenance: dict[str, Any]) -> Iterator
             if name.startswith(f"{package}/")
             if (root.parent / name).is_file()
         }
-    progress.finish(f"{n_read:,} modules of {', '.join(roots)}")
+    progress.finish(f"{format_count(n_read, 'module')} of {', '.join(roots)}")
 
 
 def find_package(name: str) -> Path:

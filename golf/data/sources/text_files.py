@@ -15,7 +15,7 @@ from golf.config.sections import FetchConfig
 from golf.data.sources.decompression import COMPRESSED_SUFFIXES, decompress
 from golf.data.sources.interface import Corpus, SourceDocument
 from golf.errors import InputError
-from golf.pipeline.progress import log_line
+from golf.pipeline.progress import format_count, log_line
 
 __all__ = ["read_corpus", "read_documents"]
 
@@ -69,12 +69,12 @@ def read_documents(folder: Path) -> tuple[Iterator[SourceDocument], dict[str, st
 def _iter_documents(files: list[_TextFile], file_digests: dict[str, str]) -> Iterator[SourceDocument]:
     """The documents of the files; fills ``file_digests`` on the way."""
     n_documents, n_bytes = 0, sum(file.n_bytes for file in files)
-    log_line("fetch", f"reading {len(files):,} files, {n_bytes:,} bytes")
+    log_line("fetch", f"reading {format_count(len(files), 'file')}, {n_bytes:,} bytes")
     for file in files:
         documents, file_digests[file.name] = _read_file(file)
         n_documents += len(documents)
         yield from documents
-    log_line("fetch", f"read {n_documents:,} documents from {len(files):,} files")
+    log_line("fetch", f"read {format_count(n_documents, 'document')} from {format_count(len(files), 'file')}")
 
 
 def _read_file(file: _TextFile) -> tuple[list[SourceDocument], str]:

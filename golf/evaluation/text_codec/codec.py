@@ -29,7 +29,7 @@ from golf.evaluation.text_codec.next_token import make_source
 from golf.evaluation.text_codec.range_coder import DivergedError, TokenCoder, TokenDecoder, TokenEncoder
 from golf.evaluation.text_codec.token_stream import code_stream
 from golf.inference.predictor import GolfPredictor
-from golf.pipeline.progress import Progress
+from golf.pipeline.progress import Progress, format_count
 
 __all__ = ["EncodedText", "PassConfig", "TextCodec"]
 
@@ -195,7 +195,7 @@ class TextCodec:
             progress=progress,
         )
         seconds = time.perf_counter() - begin_s
-        progress.finish(f"{pass_cfg.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
+        progress.finish(f"{pass_cfg.mode}: {format_count(len(tokens) - 1, 'token')} in {seconds:.1f} s")
         return bits, seconds
 
     def _make_pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checks that the files and the logs of a submission are there and complete."""
 
+from golf.pipeline.progress import format_count
 from golf.submission.checks.review import Review, format_seeds
 from golf.submission.executed_sources import SCRIPT_NAME
 from golf.submission.findings import CLERICAL, CONTRADICTS, CheckOutcome, Finding, list_names
@@ -37,7 +38,7 @@ def check_files(review: Review) -> CheckOutcome:
         findings.append(Finding(CLERICAL, f"{len(submission.folder.rejected) - 4:,} more files can't be opened"))
     if submission.json_error and sizes.get(submission.json_name):
         findings.append(Finding(CLERICAL, submission.json_error))
-    return CheckOutcome("files", tuple(findings), f"{len(sizes):,} files")
+    return CheckOutcome("files", tuple(findings), format_count(len(sizes), "file"))
 
 
 def check_logs(review: Review) -> CheckOutcome:

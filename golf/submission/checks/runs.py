@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from golf.pipeline.progress import format_count
 from golf.submission.checks.review import Review, format_seeds, group_logs
 from golf.submission.findings import CLERICAL, CONTRADICTS, NO_RULING, CheckOutcome, Finding, list_names
 from golf.submission.logs import source_dumps
@@ -44,7 +45,7 @@ def check_same_run(review: Review) -> CheckOutcome:
     if len(differing) > _MAX_LISTED_DIFFERENCES:
         rest = [key[:40] for key in differing[_MAX_LISTED_DIFFERENCES:]]
         findings.append(Finding(CONTRADICTS, f"{len(rest):,} more settings differ: {list_names(rest)}"))
-    measured = f"{len(complete)} logs, {len(values_by_key)} settings compared"
+    measured = f"{format_count(len(complete), 'log')}, {len(values_by_key)} settings compared"
     notes = _name_other_logs(review)
     if not complete:
         return CheckOutcome("one run", tuple(findings), "", "no log in a known format", notes)
@@ -132,7 +133,8 @@ def check_runs_of_seed(review: Review) -> CheckOutcome:
             values = list_names([_format_bpb(score) for score in (*repeats, row.score)], 4)
             text = f"{row.score.name} stands {len(repeats) + 1} times in {row.log.label} ({values}); the last counts"
             findings.append(Finding(CONTRADICTS, text, f"{row.log.name}:{repeats[0].line}"))
-    return CheckOutcome("C4-c", tuple(findings), f"{len(by_file)} runs", "" if by_file else "no log in a known format")
+    note = "" if by_file else "no log in a known format"
+    return CheckOutcome("C4-c", tuple(findings), format_count(len(by_file), "run"), note)
 
 
 def _compare_repeated_runs(name: str, seed: int | None, logs: Sequence[TrainingLog]) -> Finding:
@@ -143,7 +145,7 @@ def _compare_repeated_runs(name: str, seed: int | None, logs: Sequence[TrainingL
     where = f"{name}:{logs[-1].finite_scores[-1].line}" if logs[-1].finite_scores else name
     given = f" ({list_names(scores, 4)}{unfinished})" if scores else ""
     severity = CONTRADICTS if len(set(scores)) > 1 else CLERICAL
-    return Finding(severity, f"{len(logs)} runs{of_seed} in {name}{given}; the last counts", where)
+    return Finding(severity, f"{format_count(len(logs), 'run')}{of_seed} in {name}{given}; the last counts", where)
 
 
 def _format_bpb(score: LoggedScore) -> str:

@@ -225,7 +225,7 @@ ASCII_ENVIRONMENTS = [
     [
         (["results"], "+/- s.e."),
         (["inspect", "table.csv"], "..."),
-        (["inspect", "caf\u00e9.csv"], "table of 1 rows"),
+        (["inspect", "caf\u00e9.csv"], "table of 1 row"),
         (["compare", "one"], "--before A1 A2 ..."),
         (["validate", "\u4e2d.yaml"], "not found"),
     ],

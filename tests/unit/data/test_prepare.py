@@ -144,7 +144,7 @@ def test_a_given_tokenizer_that_can_not_serve_is_rejected_before_the_texts_are_r
 def test_the_end_says_how_many_documents_were_empty_and_the_training_on_how_much_text(text_dir, tmp_path, capsys):
     prepare.build_dataset(fetch_config(path=str(text_dir)), 384, tmp_path)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "fetch     left out: 2 empty documents, 1 duplicates"
+    assert lines[-1] == "fetch     left out: 2 empty documents, 1 duplicate"
     assert "fetch     tokenizer: 384 pieces, trained on 0.0 of 0.0 MB of train" in lines
     assert any(line.startswith("fetch     0/") and "train documents  encoded 100%" in line for line in lines)
 

@@ -154,3 +154,17 @@ def test_a_report_is_called_at_once_and_again_while_the_block_runs_and_not_after
 def test_durations_are_minutes_and_seconds():
     seconds = (-3, 0, 59.4, 60, 79, 3600)
     assert [progress.format_duration(s) for s in seconds] == ["0s", "0s", "59s", "1m00s", "1m19s", "60m00s"]
+
+
+@pytest.mark.parametrize(
+    ("n", "words", "text"),
+    [
+        (0, ("chunk",), "0 chunks"),
+        (1, ("chunk",), "1 chunk"),
+        (1024, ("chunk",), "1,024 chunks"),
+        (1, ("process", "processes"), "1 process"),
+        (2, ("process", "processes"), "2 processes"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(n, words, text):
+    assert progress.format_count(n, *words) == text

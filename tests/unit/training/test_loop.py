@@ -167,4 +167,4 @@ def test_a_signal_ends_a_run_that_saves_no_state_and_the_line_says_so(tiny_train
     monkeypatch.setattr(loop.EMATracker, "update", update_and_signal)
     with pytest.raises(KeyboardInterrupt):
         train_tiny_model(dataclasses.replace(tiny_train_config, steps=40))
-    assert re.search("stopped after 1 steps? and .*; nothing is saved\n", capfd.readouterr().err)
+    assert re.search("stopped after 1 step and .*; nothing is saved\n", capfd.readouterr().err)

@@ -71,7 +71,7 @@ def test_a_repository_that_lacks_what_its_manifest_names_is_rejected(export, mis
 def test_a_sidecar_for_a_part_of_val_is_rejected():
     files = make_caseops_export().files
     del files["data/fineweb10B_sp384_caseops/fineweb_val_bytes_000001.bin"]
-    with pytest.raises(ArtifactError, match="has 1 sidecars for 2 val shards"):
+    with pytest.raises(ArtifactError, match="has 1 sidecar for 2 val shards"):
         select(files, None, variant="sp384_caseops")
 
 
