@@ -48,13 +48,13 @@ def test_json_readme_and_logs_give_the_runs_figures(three_runs, tmp_path):
 def test_the_readme_names_the_runs_own_text_and_seed(tmp_path):
     run = write_run(tmp_path / "run", 314, 1.08)
     folder.write_folder(tmp_path / "hub", [run], AUTHOR)
-    readme = (tmp_path / "hub/README.md").read_text()
+    readme = (tmp_path / "hub" / "README.md").read_text()
     paths = "DATA_PATH=data/datasets/fineweb10B_sp8192 TOKENIZER_PATH=data/tokenizers/fineweb_8192_bpe.model"
     assert f"{paths} SEED=314 torchrun" in readme
     assert "The text is the variant sp8192 of owner/name at commit 0123456789abcdef." in readme
     json_records.write_sealed(run / "artifacts/fetch/manifest.json", {"source": {"kind": "docs", "sha256": "b" * 64}})
     folder.write_folder(tmp_path / "docs", [run], AUTHOR)
-    readme = (tmp_path / "docs/README.md").read_text()
+    readme = (tmp_path / "docs" / "README.md").read_text()
     assert "DATA_PATH=artifacts/fetch TOKENIZER_PATH=artifacts/fetch/tokenizer.model SEED=314" in readme
     assert f"`fetch.source: docs`, text {'b' * 12}." in readme
     assert "fineweb10B" not in readme
