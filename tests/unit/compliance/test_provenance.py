@@ -12,7 +12,7 @@ from golf.compliance.provenance import ArtifactProvenance, Origin, TrainingTime
 from golf.compression import writer
 from golf.config import loader
 from golf.config.adaptation import TTTPlan
-from golf.errors import ArtifactError, InputError
+from golf.errors import ArtifactError
 from tests.helpers.lineage_files import BUNDLE, CODE, GOLF, SIZES, VAL, write_run
 from tests.helpers.tiny_corpus import ROOT, TINY_MODEL_CONFIG
 
@@ -123,7 +123,7 @@ def test_an_external_artifact_follows_the_local_plan(stream):
 
 
 def test_a_missing_file_is_named(stream):
-    with pytest.raises(InputError, match=r"nowhere\.golf: not found"):
+    with pytest.raises(ArtifactError, match=r"nowhere\.golf: is neither an artifact nor a split folder"):
         Origin.from_file("nowhere.golf")
 
 
