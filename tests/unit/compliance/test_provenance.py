@@ -198,7 +198,7 @@ def test_a_file_that_lacks_a_key_is_named_with_it(stream, path, key):
 def test_a_file_whose_values_were_edited_within_their_range_does_not_match_its_digest(stream, path):
     edited = {"train_seconds": 4.5} if "timing" in path else {"payload_sha256": "0" * 64}
     io.write_json(path, io.read_json(path) | edited)
-    with pytest.raises(ArtifactError, match=re.escape(path) + ": does not match its digest: it was edited; run the"):
+    with pytest.raises(ArtifactError, match=re.escape(path) + ": does not match its digest: it was edited; restore it"):
         read_own()
 
 
