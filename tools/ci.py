@@ -24,6 +24,7 @@ from golf.errors import GolfError, InputError
 from golf.pipeline import os_errors
 
 PLAIN_LEDGER = "artifacts/evaluate/ledgers/plain.safetensors"
+AVERAGED_WEIGHTS = "artifacts/ema/model.safetensors"  # training again takes ten minutes and gives others elsewhere
 _COMPARED_KEYS = ("headline", "val_loss", "val_tokens", "verdict")  # and every val_bpb* and *_bytes
 _SCORE_TOLERANCE = 1e-3  # in bpb or nats: ``dtype: auto`` chooses another precision on another machine
 
@@ -115,8 +116,11 @@ def list_deps_to_pull(stages: dict[str, DvcStage], name: str) -> list[str]:
 
 
 def list_paths_to_push(stages: dict[str, DvcStage]) -> list[str]:
-    """Return what the remote in the repository holds: evaluate's inputs, and the scores they are compared with."""
-    return [*list_deps_to_pull(stages, "evaluate"), PLAIN_LEDGER]
+    """Return what the remote in the repository holds.
+
+    That is evaluate's inputs, the scores they are compared with, and what later stages need to run again untrained.
+    """
+    return [*list_deps_to_pull(stages, "evaluate"), PLAIN_LEDGER, AVERAGED_WEIGHTS]
 
 
 def compare_metrics(before: str | Path, after: str | Path, tolerance: float = _SCORE_TOLERANCE) -> str:
