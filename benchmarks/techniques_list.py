@@ -88,6 +88,7 @@ TECHNIQUES: tuple[Technique, ...] = (
     Technique("model.attn_gate: output", "model", {"model.attn_gate": "output"}),
     Technique("model.smear_gate_bos_id", "model", {"model.smear_gate_bos_id": BOS}),
     Technique("model.two_lane_from", "model", {"model.two_lane_from": 3}),
+    Technique("model.conv_kernel", "model", {"model.conv_kernel": 4}),
     Technique("model.asym_softcap", "model", {"model.asym_softcap": True}),
     Technique("train.context_schedule", "training", {"train.context_schedule": [[128, 0.4], [256, 1.0]]}),
     Technique("train.decay_schedule: linear", "training", {"train.decay_schedule": "linear"}),

@@ -72,6 +72,7 @@ OPTIONAL_MODULES: Mapping[str, Callable[[RunParts], bool]] = {  # each with the 
     "golf/inference/token_tilt.py": lambda parts: parts.has_tilt,
     "golf/model/gates.py": lambda parts: parts.model.attn_gate != "none",
     "golf/model/residual_lanes.py": lambda parts: parts.model.two_lane_from is not None,
+    "golf/model/short_conv.py": lambda parts: parts.model.conv_kernel > 1,
     "golf/model/smear_gate.py": lambda parts: parts.model.smear_gate_bos_id is not None,
 }
 

@@ -42,6 +42,9 @@ class ModelConfig:
     attn_gate: Literal["none", "dense", "sparse", "output"]
     # id that starts a document, at which the SmearGate is masked, docs/references.md#smear-gate; null: no SmearGate
     smear_gate_bos_id: _Index | None
+    # tokens, the current one included, that the causal convolution before each block's attention reads,
+    # docs/references.md#short-conv; 1: none
+    conv_kernel: Annotated[int, Range(low=1, high=64)]
     two_lane_from: _Index | None  # first layer with two residual lanes, docs/references.md#two-lanes; null: none
     # soft cap of its own for positive and for negative logits, docs/references.md#asym-softcap; both start at softcap
     # and learn from test-time training alone

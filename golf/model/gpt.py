@@ -85,6 +85,11 @@ class _Block(nn.Module):
         self.attn_scale = nn.Parameter(torch.ones(model_cfg.d_model))
         self.mlp_scale = nn.Parameter(torch.ones(model_cfg.d_model))
         self.resid_mix = nn.Parameter(torch.stack([torch.ones(model_cfg.d_model), torch.zeros(model_cfg.d_model)]))
+        self.conv: nn.Module | None = None
+        if model_cfg.conv_kernel > 1:
+            from golf.model.short_conv import ShortConv
+
+            self.conv = ShortConv(model_cfg.conv_kernel, model_cfg.d_model)
         self.lanes: nn.Module | None = None
         if model_cfg.two_lane_from is not None and layer >= model_cfg.two_lane_from:
             from golf.model.residual_lanes import LaneMix
@@ -107,6 +112,8 @@ class _Block(nn.Module):
         mix, start = self.resid_mix.to(x_BTD.dtype), x_BTD.shape[1] - last_n
         x = mix[0] * x_BTD + mix[1] * x0_BTD
         normed = rms_norm(x) * self._depth_scale
+        if self.conv is not None:
+            normed = self.conv(normed, doc_ids)
         attn_out = self.attn_scale.to(x.dtype) * self.attn(normed, rope, doc_ids, last_n)
         if self.lanes is not None and lane1_BTD is not None:
             lane1 = lane1_BTD[:, start:]

@@ -31,6 +31,7 @@ MODEL_CONFIG = ModelConfig(
     doc_mask_bos_id=None,
     attn_gate="none",
     smear_gate_bos_id=None,
+    conv_kernel=1,
     two_lane_from=None,
     asym_softcap=False,
 )

@@ -12,10 +12,12 @@ OPTIONS: dict[str, dict] = {
     "sparse gate": {"attn_gate": "sparse"},
     "output gate": {"attn_gate": "output"},
     "SmearGate": {"smear_gate_bos_id": 5},
+    "short convolution": {"conv_kernel": 3},
+    "short convolution and two lanes": {"conv_kernel": 2, "two_lane_from": 3},
     "two lanes": {"two_lane_from": 3},
     "two lanes of two layers": {"two_lane_from": 2, "recur_passes": 1},
     "two soft caps": {"asym_softcap": True, "softcap": 3.0},
-    "all": {"attn_gate": "dense", "smear_gate_bos_id": 5, "two_lane_from": 3, "asym_softcap": True},
+    "all": {"attn_gate": "dense", "smear_gate_bos_id": 5, "conv_kernel": 4, "two_lane_from": 3, "asym_softcap": True},
 }
 
 
@@ -77,19 +79,30 @@ def slow_forward(model, tokens, recurrent):
         z = n @ state[f"blocks.{layer}.mlp.fc.weight"].T
         return torch.where(z > 0, z, cfg.leaky_slope * z).square() @ state[f"blocks.{layer}.mlp.proj.weight"].T
 
+    def convolve(layer, n):
+        if cfg.conv_kernel == 1:
+            return n
+        taps = state[f"blocks.{layer}.conv.taps"]
+        rows = [
+            n[t] + sum(taps[k - 1] * n[t - k] for k in range(1, min(cfg.conv_kernel, t + 1))) for t in range(length)
+        ]
+        return torch.stack(rows)
+
     def block(layer, x, x0):
         mix, scale = state[f"blocks.{layer}.resid_mix"], 1 / math.sqrt(layer + 1)
         attn_scale, mlp_scale = state[f"blocks.{layer}.attn_scale"], state[f"blocks.{layer}.mlp_scale"]
         x = mix[0] * x + mix[1] * x0
-        attended = attn_scale * attention(layer, rms(x) * scale)
+        n = convolve(layer, rms(x) * scale)
+        attended = attn_scale * attention(layer, n)
         if layer >= cfg.parallel_residual_from:
-            return x + attended + mlp_scale * mlp(layer, rms(x) * scale)
+            return x + attended + mlp_scale * mlp(layer, n)
         h = x + attended
         return h + mlp_scale * mlp(layer, rms(h) * scale)
 
     def two_lane_block(layer, lanes, x0):
         mix, scale = state[f"blocks.{layer}.resid_mix"], 1 / math.sqrt(layer + 1)
-        a = state[f"blocks.{layer}.attn_scale"] * attention(layer, rms(mix[0] * lanes[0] + mix[1] * x0) * scale)
+        n = convolve(layer, rms(mix[0] * lanes[0] + mix[1] * x0) * scale)
+        a = state[f"blocks.{layer}.attn_scale"] * attention(layer, n)
         m = state[f"blocks.{layer}.mlp_scale"] * mlp(layer, rms(lanes[1]) * scale)
         r, p = state[f"blocks.{layer}.lanes.residual"], state[f"blocks.{layer}.lanes.posts"]
         return [r[j] * lanes[j] + p[0, j] * a + p[1, j] * m for j in (0, 1)]

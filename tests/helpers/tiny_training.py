@@ -38,7 +38,13 @@ TRAINING_OPTIONS: dict[str, Any] = {
     "ema_nesterov_gamma": 0.9,
     "norm_dropout_frac": 0.05,
 }
-MODEL_OPTIONS: dict[str, Any] = {"attn_gate": "dense", "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
+MODEL_OPTIONS: dict[str, Any] = {
+    "attn_gate": "dense",
+    "smear_gate_bos_id": 1,
+    "conv_kernel": 3,
+    "two_lane_from": 3,
+    "asym_softcap": True,
+}
 
 
 def make_windows(rows: int = 64) -> torch.Tensor:

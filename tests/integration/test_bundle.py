@@ -42,6 +42,7 @@ def test_the_script_gives_the_stages_tensors_codes_and_scores_bit_for_bit(projec
 ALL_PARTS = {  # every optional part that one run can have at once
     "model.attn_gate": "dense",
     "model.smear_gate_bos_id": 1,
+    "model.conv_kernel": 3,
     "model.two_lane_from": 2,
     "train.data_order": "documents",
     "train.decay_schedule": "cautious",

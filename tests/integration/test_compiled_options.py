@@ -11,7 +11,7 @@ from golf.training import schedule, step
 from tests.helpers.slow_gpt import make_random_model
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
-ALL_OPTIONS = {"smear_gate_bos_id": 5, "two_lane_from": 3, "asym_softcap": True, "softcap": 3.0}
+ALL_OPTIONS = {"smear_gate_bos_id": 5, "conv_kernel": 4, "two_lane_from": 3, "asym_softcap": True, "softcap": 3.0}
 CONTEXT_SCHEDULE = ((16, 0.3), (32, 1.0))
 GRAPHS = schedule.list_training_graphs(CONTEXT_SCHEDULE, 32, 0.5, TINY_MODEL_CONFIG.recur_passes)
 CASES = list(zip(("sparse", "output", "dense"), GRAPHS, strict=True))

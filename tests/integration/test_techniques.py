@@ -8,7 +8,7 @@ from tests.helpers import tiny_project
 from tests.helpers.tiny_training import MODEL_OPTIONS, TRAINING_OPTIONS
 
 MODULES = {
-    *(f"golf/model/{name}.py" for name in ("gates", "residual_lanes", "smear_gate")),
+    *(f"golf/model/{name}.py" for name in ("gates", "residual_lanes", "short_conv", "smear_gate")),
     *(f"golf/compression/{name}.py" for name in ("low_rank", "rotation", "stored_weights")),
 }
 

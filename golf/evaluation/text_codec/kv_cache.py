@@ -11,6 +11,7 @@ The result equals the batched forward pass up to rounding, for every ModelConfig
 # V vocabulary, C calls of a layer, L layers
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -67,6 +68,7 @@ class _LayerWeights:
         self.mlp_in = _Matrix(mlp.fc.weight.detach() * scale)
         self.mlp_out = _Matrix(mlp.proj.weight.detach() * block.mlp_scale.detach()[:, None])
         self.is_parallel, self.use_xsa = layer >= cfg.parallel_residual_from, layer >= cfg.xsa_from
+        self.taps = None if block.conv is None else block.conv.taps.detach().numpy()
         self.gate = None if attn.gate is None else _GateWeights(attn.gate, scale)
         self.lanes: tuple[np.ndarray, np.ndarray] | None = None
         if block.lanes is not None:
@@ -113,6 +115,7 @@ class KVCacheModel:
         self._hidden, self._leaked, self._logits = _zeros(cfg.d_ff), _zeros(cfg.d_ff), _zeros(cfg.vocab_size)
         # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
         self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
+        self._conv_rows = _zeros(n_calls, cfg.conv_kernel - 1, cfg.d_model)  # inputs of convolutions, the newest first
         self._document_start = self._n_tokens = 0  # both in the window
         self._last_token = 0  # of the window
         self.refresh()
@@ -140,12 +143,15 @@ class KVCacheModel:
         if self._cfg.doc_mask_bos_id is not None:
             starts = np.flatnonzero(tokens == self._cfg.doc_mask_bos_id)
             self._document_start = int(starts[-1]) if len(starts) else 0
-        with _watch_attention(self._model) as calls:
+        self._conv_rows[:] = 0
+        with _watch_attention(self._model) as calls, _watch_convolutions(self._model) as rows:
             self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True, last_n=1)
         n_keys = self._cfg.n_kv_heads
         for cache, (k_1TGE, v_1TGE) in zip(self._cache, calls, strict=True):
             cache[: len(tokens), :n_keys, :-1] = k_1TGE[0].numpy()[:, :, self._order]
             cache[: len(tokens), n_keys:, :-1] = v_1TGE[0].numpy()
+        for kept, x_1TD in zip(self._conv_rows, rows, strict=False):
+            kept[: len(tokens)] = x_1TD[0].flip(0)[: len(kept)].numpy()
 
     @torch.no_grad()
     def step(self, token: int) -> np.ndarray:
@@ -206,6 +212,8 @@ class KVCacheModel:
         np.multiply(x, weights.mix, x)
         np.add(x, mixed_x0, x)
         np.multiply(x, _inverse_rms(x), normed)
+        if weights.taps is not None:
+            self._convolve(weights.taps, self._conv_rows[call])
         weights.qkv.multiply(normed, self._heads)
         self._attend(weights, call)
         weights.attn_out.multiply(self._y, attn_out)
@@ -217,6 +225,14 @@ class KVCacheModel:
             np.multiply(x, _inverse_rms(x), normed)
         self._run_mlp(weights)
         np.add(x, mlp_out, x)
+
+    def _convolve(self, taps: np.ndarray, rows: np.ndarray) -> None:
+        """Mix the rows of this call's last tokens into the normalized row, and keep that for the next ones."""
+        row, n_seen = self._normed.copy(), min(len(rows), self._n_tokens - self._document_start)
+        for tap, earlier in zip(taps[:n_seen], rows, strict=False):
+            np.add(self._normed, tap * earlier, self._normed)
+        rows[1:] = rows[:-1].copy()
+        rows[0] = row
 
     def _run_mlp(self, weights: _LayerWeights) -> None:
         """Compute the MLP's branch of the normalized row."""
@@ -264,6 +280,20 @@ class KVCacheModel:
 
 def _inverse_rms(x: np.ndarray) -> float:
     return 1 / math.sqrt(float(np.dot(x, x)) / len(x) + _EPS)
+
+
+@contextlib.contextmanager
+def _watch_convolutions(model: GPT) -> Iterator[list[torch.Tensor]]:
+    """A list that gets the input [1, T, D] of every call of a convolution in their order, without the layer's scale."""
+    calls: list[torch.Tensor] = []
+    with contextlib.ExitStack() as handles:
+        for layer, block in enumerate(model.blocks):
+            if block.conv is not None:
+                watch = functools.partial(
+                    lambda scale, _, inputs: calls.append(inputs[0] * scale), math.sqrt(layer + 1)
+                )
+                handles.enter_context(block.conv.register_forward_pre_hook(watch))
+        yield calls
 
 
 @contextlib.contextmanager

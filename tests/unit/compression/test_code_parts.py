@@ -13,7 +13,7 @@ from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
 ROOT = Path(__file__).parents[3]
 PREDICTOR = "golf/inference/predictor.py"
-OPTIONAL_PARTS = {"attn_gate": "sparse", "two_lane_from": 3, "smear_gate_bos_id": 1}
+OPTIONAL_PARTS = {"attn_gate": "sparse", "two_lane_from": 3, "smear_gate_bos_id": 1, "conv_kernel": 3}
 CODECS = frozenset({"ans", "brotli", "trellis"})
 ALL_PARTS = RunParts(
     model=dataclasses.replace(TINY_MODEL_CONFIG, **OPTIONAL_PARTS),

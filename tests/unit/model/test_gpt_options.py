@@ -1,4 +1,4 @@
-"""The options of golf/model/gpt.py: gates.py, residual_lanes.py, smear_gate.py and the soft caps"""
+"""The options of golf/model/gpt.py: gates.py, residual_lanes.py, short_conv.py, smear_gate.py and the soft caps"""
 
 import dataclasses
 import math
@@ -22,11 +22,13 @@ def test_each_option_is_the_one_that_its_formula_describes(tiny_model_config, ch
     torch.testing.assert_close(model.logits(last).double(), slow[:, -5:], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dense gate", "sparse gate", "output gate", "SmearGate", "two lanes"])
+@pytest.mark.parametrize(
+    "name", ["dense gate", "sparse gate", "output gate", "SmearGate", "short convolution", "two lanes"]
+)
 def test_the_gradient_of_each_option_is_that_of_finite_differences(tiny_model_config, name):
     small = {"n_heads": 2, "n_kv_heads": 1, "d_model": 12, "d_ff": 8}
     model = make_random_model(dataclasses.replace(tiny_model_config, **small, **OPTIONS[name]))
-    added = [key for key in model.state_dict() if any(part in key for part in ("gate.", "smear.", "lanes."))]
+    added = [key for key in model.state_dict() if any(part in key for part in ("gate.", "smear.", "conv.", "lanes."))]
 
     def hidden(*values):
         weights = dict(zip(added, values, strict=True))
@@ -45,11 +47,14 @@ def test_the_gradient_of_two_soft_caps_is_that_of_finite_differences(tiny_model_
     assert torch.autograd.gradcheck(capped, torch.tensor([3.0, 2.0], dtype=torch.float64, requires_grad=True))
 
 
-@pytest.mark.parametrize("kind", ["output", "SmearGate", "two soft caps"])
+@pytest.mark.parametrize("kind", ["output", "SmearGate", "short convolution", "two soft caps"])
 def test_an_option_that_starts_as_the_identity_changes_nothing_at_the_start(tiny_model_config, kind):
-    changes = {"output": {"attn_gate": "output"}, "SmearGate": {"smear_gate_bos_id": 5}}.get(
-        kind, {"asym_softcap": True}
-    )
+    changes = {
+        "output": {"attn_gate": "output"},
+        "SmearGate": {"smear_gate_bos_id": 5},
+        "short convolution": {"conv_kernel": 4},
+        "two soft caps": {"asym_softcap": True},
+    }[kind]
     plain, optional = (
         GPT(dataclasses.replace(tiny_model_config, **each)).init_weights(torch.Generator().manual_seed(1))
         for each in ({}, changes)
@@ -75,8 +80,11 @@ def test_gates_and_lanes_start_where_their_sources_say(tiny_model_config):
     assert torch.equal(lanes.posts, torch.ones(2, 2))
 
 
-def test_the_smear_gate_carries_nothing_over_a_documents_first_token(tiny_model_config):
-    model = make_random_model(dataclasses.replace(tiny_model_config, smear_gate_bos_id=5, doc_mask_bos_id=5))
+@pytest.mark.parametrize(
+    "option", [{"smear_gate_bos_id": 5}, {"conv_kernel": 4}], ids=["SmearGate", "short convolution"]
+)
+def test_nothing_is_carried_over_a_documents_first_token(tiny_model_config, option):
+    model = make_random_model(dataclasses.replace(tiny_model_config, doc_mask_bos_id=5, **option))
     tokens = TOKENS[:1].clone()
     tokens[0, 10] = 5
     other = tokens.clone()

@@ -18,6 +18,7 @@ from golf.quantization import param_kinds
         ("blocks.3.attn.gate.proj.weight", (10, 11), "matrix"),
         ("blocks.3.attn.gate.narrow", (10, 12), "small"),
         ("smear.inputs", (1000,), "small"),
+        ("blocks.0.conv.taps", (63, 1000), "small"),
     ],
 )
 def test_matrices_of_more_than_min_weights_and_the_embedding_are_quantized(name, shape, expected):

@@ -53,7 +53,13 @@ def test_muon_gets_the_matrices_of_blocks_and_nothing_else(tiny_model_config):
 def test_muon_gets_the_dense_gate_alone_of_what_options_add(tiny_model_config):
     plain = {name for name, _ in GPT(tiny_model_config).named_parameters()}
     for kind in ("dense", "sparse", "output"):
-        options = {"attn_gate": kind, "smear_gate_bos_id": 1, "two_lane_from": 3, "asym_softcap": True}
+        options = {
+            "attn_gate": kind,
+            "smear_gate_bos_id": 1,
+            "conv_kernel": 3,
+            "two_lane_from": 3,
+            "asym_softcap": True,
+        }
         names = {name for name, _ in GPT(dataclasses.replace(tiny_model_config, **options)).named_parameters()} - plain
         matrices = {name for name in names if get_param_group(name) == "matrix"}
         gates = {f"blocks.{layer}.attn.gate.proj.weight" for layer in range(4)}

@@ -35,6 +35,9 @@ VARIANTS = {
     "sparse gate, two lanes": {"attn_gate": "sparse", "two_lane_from": 3},
     "output gate, two caps": {"attn_gate": "output", "asym_softcap": True, "softcap": 5.0},
     "SmearGate": {"smear_gate_bos_id": 3},
+    "short convolution": {"conv_kernel": 4},
+    "short convolution within documents": {"conv_kernel": 3, "doc_mask_bos_id": 3},
+    "short convolution, two lanes": {"conv_kernel": 2, "two_lane_from": 3},
     "two lanes of two layers, no loop": {"two_lane_from": 2, "recur_passes": 1, "doc_mask_bos_id": 3},
 }
 
