@@ -28,7 +28,7 @@ from golf.evaluation.ledger import LedgerData
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.scoring_loop import MODES
-from golf.pipeline import cpu_load, run_record, timing
+from golf.pipeline import run_record, timing
 
 __all__ = ["ProofPaths", "prove_ledger"]
 
@@ -82,7 +82,6 @@ def prove_ledger(
     entry = _make_log_entry(dataclasses.replace(evaluate_cfg, headline=meta["mode"]), plan, sealed)
     collector = ByteCollector(tokenizer) if write_bytes else None
     try:
-        cpu_load.limit_spinning()
         with Sandbox(evaluate_cfg, bundle_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
             result, session = evaluation_run.run_proof(
                 sandbox,

@@ -58,6 +58,9 @@ class ScriptedPredictor:
     def probe_seed(self, prefix, chunk, zeros):
         return zeros + ("GOLF_PROBE_SEED" in os.environ)
 
+    def spin_count(self, prefix, chunk, zeros):
+        return zeros + int(os.environ["GOMP_SPINCOUNT"])
+
     def secret(self, prefix, chunk, zeros):
         visible = os.environ.get("CLOUD_SECRET_KEY", "") + Path("/proc/self/environ").read_text()
         return zeros + ("hush" in visible)
