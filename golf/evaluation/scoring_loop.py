@@ -101,13 +101,10 @@ def make_pass_settings(
     context_length: int,
     order: str = "stream",
 ) -> dict[str, Any]:
-    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_chunks`` chunks.
-
-    ``order`` is among them if it is not the stream's, which a predictor need not know.
-    """
+    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_chunks`` chunks."""
     strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
-    settings: dict[str, Any] = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}
-    settings |= {"order": order} if order != "stream" else {}
+    settings: dict[str, Any] = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None}
+    settings |= {"n_chunks": n_chunks, "order": order}
     return settings | ({"ttt_cfg": ttt_cfg, "memory_cfg": memory_cfg} if mode == "ttt" else {})
 
 

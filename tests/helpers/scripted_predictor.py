@@ -28,7 +28,7 @@ class ScriptedPredictor:
             raise ArtifactError(path, "is damaged")
         return predictor
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.behavior, self.memory_cfg = ttt_cfg and ttt_cfg.behavior, memory_cfg
         if self.behavior == "reset":
             raise RuntimeError("can not reset")

@@ -51,7 +51,8 @@ class SandboxSession:
             "ttt_cfg": ttt_cfg and dataclasses.asdict(cast(Any, ttt_cfg)),
             "memory_cfg": memory_cfg and dataclasses.asdict(cast(Any, memory_cfg)),
             "n_chunks": n_chunks,
-        } | ({"order": order} if order != "stream" else {})
+            "order": order,
+        }
         self._channel.send("reset", payload)
         state_hash = str(self._channel.expect_reply("reset", fields={"state_hash": str})[0]["state_hash"])
         if not _STATE_HASH.fullmatch(state_hash):

@@ -36,7 +36,7 @@ def failed(*args, **kwargs) -> set[str]:
 class KeepsLearning(CountedBigrams):
     """Keeps what it learned for the next pass."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         if not hasattr(self, "counts"):
             super().reset(stride=stride)
 
@@ -51,7 +51,7 @@ class Unsteady(FixedBigrams):
 class ScaledWithTTT(FixedBigrams):
     """With a TTT config it is another predictor even before it has learned anything."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.scale = 2.0 if ttt_cfg else 1.0
 
     def log_probs(self, prefix, chunk):
@@ -61,7 +61,7 @@ class ScaledWithTTT(FixedBigrams):
 class ScaledWithMemory(ScaledWithTTT):
     """With a memory config it is another predictor even where nothing can be remembered."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.scale = 2.0 if memory_cfg else 1.0
 
 
