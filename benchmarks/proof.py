@@ -29,6 +29,7 @@ from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import scoring_loop
 from golf.evaluation.chunks import list_chunk_ends
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.host import Sandbox
 from golf.model.gpt import GPT
 
@@ -95,7 +96,7 @@ def measure(cfg: EvaluateConfig, ttt_cfg: TTTPlan, full_cfg: Config, stream: Eva
     pass_args = {"ttt_cfg": ttt_cfg, "memory_cfg": full_cfg.memory, "stride": cfg.stride, "order": cfg.order}
     pass_args |= {"context_length": context_length}
     n_chunks = len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, cfg.order))
-    settings = scoring_loop.make_pass_settings("ttt", n_chunks, **pass_args)
+    settings = PassSettings.for_mode("ttt", n_chunks=n_chunks, **pass_args)
     with Sandbox(cfg) as sandbox:
         start = time.perf_counter()
         with sandbox.session() as session:

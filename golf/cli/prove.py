@@ -21,10 +21,11 @@ from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
 from golf.distributed.packages import installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
-from golf.evaluation import bpb, ledger, scoring_loop
+from golf.evaluation import bpb, ledger
 from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.scoring_loop import MODES
@@ -69,14 +70,14 @@ def prove_ledger(
     stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
     chunk_ends = list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, evaluate_cfg.order)
     _require_rows_of(stream, chunk_ends, sealed, paths.ledger)
-    settings = scoring_loop.make_pass_settings(
+    settings = PassSettings.for_mode(
         meta["mode"],
-        len(chunk_ends),
-        order=evaluate_cfg.order,
+        n_chunks=len(chunk_ends),
         ttt_cfg=ttt_cfg,
         memory_cfg=memory_cfg,
         stride=evaluate_cfg.stride,
         context_length=cfg.model.context_length,
+        order=evaluate_cfg.order,
     )
     plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
     entry = _make_log_entry(dataclasses.replace(evaluate_cfg, headline=meta["mode"]), plan, sealed)

@@ -25,6 +25,7 @@ from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SandboxTimeoutError
 from golf.evaluation.sandbox.host import Sandbox
 from golf.evaluation.sandbox.session import SandboxSession
@@ -97,7 +98,7 @@ def run_evaluation(
             access_reports.append(session.access_report)
     proof_result = ablation_result = None
     n_chunks = len(results[cfg.headline].ledger.chain_hashes)
-    settings = scoring_loop.make_pass_settings(cfg.headline, n_chunks, **pass_args)
+    settings = PassSettings.for_mode(cfg.headline, n_chunks=n_chunks, **pass_args)
     if cfg.proof_places is not None and headline_session.info["has_predict"]:
         sealed = results[cfg.headline].ledger.to_data()
         seed = proof.derive_seed(probe_seed, sealed)
@@ -121,7 +122,7 @@ def run_proof(
     sandbox: Sandbox,
     tokens: np.ndarray,
     sealed: LedgerData,
-    settings: dict[str, Any],
+    settings: PassSettings,
     places_per_chunk: int | None,
     seed: str,
     on_prediction: Callable[[np.ndarray, int], None] | None = None,

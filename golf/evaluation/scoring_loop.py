@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,12 @@ from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
 from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.ledger import Ledger
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk, ScoringSession
 from golf.pipeline.progress import Progress
 
-__all__ = ["MODES", "ModeResult", "evaluate_mode", "make_pass_settings", "score_stream"]
+__all__ = ["MODES", "ModeResult", "evaluate_mode", "score_stream"]
 
 MODES = ("plain", "sliding", "ttt")
 
@@ -56,17 +56,16 @@ def evaluate_mode(
     """
     timer = timer or EvalTimer()
     begin_s = timer.counted_s()
-    predictor.reset(
-        **make_pass_settings(
-            mode,
-            len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
-            order=order,
-            ttt_cfg=ttt_cfg,
-            memory_cfg=memory_cfg,
-            stride=stride,
-            context_length=context_length,
-        )
+    settings = PassSettings.for_mode(
+        mode,
+        n_chunks=len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
+        ttt_cfg=ttt_cfg,
+        memory_cfg=memory_cfg,
+        stride=stride,
+        context_length=context_length,
+        order=order,
     )
+    settings.begin_pass(predictor)
     name = f"{stage} invalid" if disclaimer else stage
     progress = Progress(
         name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, clock=timer.counted_s, quiet=quiet
@@ -89,23 +88,6 @@ def evaluate_mode(
     suffix = f" ({disclaimer})" if disclaimer else ""
     progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.n_tokens:,} targets, {score.n_bytes:,} bytes{suffix}")
     return ModeResult(ledger, score, finished_s - begin_s, finished_s)
-
-
-def make_pass_settings(
-    mode: str,
-    n_chunks: int,
-    *,
-    ttt_cfg: TTTConfig,
-    memory_cfg: MemoryConfig | None = None,
-    stride: int,
-    context_length: int,
-    order: str = "stream",
-) -> dict[str, Any]:
-    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_chunks`` chunks."""
-    strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
-    settings: dict[str, Any] = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None}
-    settings |= {"n_chunks": n_chunks, "order": order}
-    return settings | ({"ttt_cfg": ttt_cfg, "memory_cfg": memory_cfg} if mode == "ttt" else {})
 
 
 def score_stream(

@@ -22,7 +22,7 @@ from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import single_process
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
-from golf.evaluation.scoring_loop import make_pass_settings
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.text_codec import container, fingerprint, patches
 from golf.evaluation.text_codec.container import TextHeader
 from golf.evaluation.text_codec.next_token import make_source
@@ -180,12 +180,12 @@ class TextCodec:
     ) -> tuple[float, float]:
         """(bits of the pass by the nll, its seconds)"""
         begin_s = time.perf_counter()
-        settings = self._pass_settings(pass_cfg, len(tokens) - 1)
-        predictor = self._predictor.reset(**settings)
-        source = make_source(predictor, stride=settings["stride"], uses_predict=uses_predict)
+        settings = self._make_settings(pass_cfg, len(tokens) - 1)
+        settings.begin_pass(self._predictor)
+        source = make_source(self._predictor, stride=settings.stride, uses_predict=uses_predict)
         progress = Progress(name, len(tokens) - 1, f"tokens {pass_cfg.mode}", quiet=self._quiet)
         bits = code_stream(
-            predictor,
+            self._predictor,
             source,
             coder,
             tokens,
@@ -198,21 +198,22 @@ class TextCodec:
         progress.finish(f"{pass_cfg.mode}: {len(tokens) - 1:,} tokens in {seconds:.1f} s")
         return bits, seconds
 
-    def _pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
-        return make_pass_settings(
+    def _make_settings(self, pass_cfg: PassConfig, n_targets: int) -> PassSettings:
+        return PassSettings.for_mode(
             pass_cfg.mode,
-            -(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
+            n_chunks=-(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
             ttt_cfg=pass_cfg.ttt_cfg,
             memory_cfg=pass_cfg.memory_cfg,
             stride=pass_cfg.stride,
             context_length=self.context_length,
+            order="stream",
         )
 
     def _make_header(
         self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
     ) -> TextHeader:
-        settings = self._pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
-        facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
+        settings = dataclasses.asdict(self._make_settings(pass_cfg, n_targets))
+        facts = json.dumps(settings | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}, sort_keys=True)
         return TextHeader(
             mode=pass_cfg.mode,
             is_split=is_split,
