@@ -45,7 +45,7 @@ __all__ = [
 class ScoredChunk:
     """A chunk whose scores are sealed in the ledger: the only thing that a predictor may learn from.
 
-    ``Ledger.append`` makes it.
+    Only the evaluator makes one: ``Ledger.append`` in a pass that counts, else the proof and the ablations.
 
     index: of the chunk in the pass, from 0. tokens: uint16 [n + 1], the token before the chunk, then the chunk itself.
     is_last: no chunk follows in this pass. chain_hash: hex digest of the ledger up to and including this chunk.
