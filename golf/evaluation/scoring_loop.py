@@ -1,6 +1,6 @@
 """One left-to-right pass over a stream: score a chunk, seal it in the ledger, then let the predictor learn from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,14 @@ def evaluate_mode(
     )
     ledger = Ledger(mode, stream.bos)
     finished_s = begin_s
-    for scored_chunk in score_stream(
+
+    def note_time(scored_chunk: ScoredChunk) -> None:
+        nonlocal finished_s
+        finished_s = timer.counted_s()
+        if scored_chunk.is_last:
+            timer.lift_limit()  # the update that follows is no part of the score
+
+    score_stream(
         predictor,
         stream.tokens,
         stream.target_bytes,
@@ -80,10 +87,8 @@ def evaluate_mode(
         chunk_tokens=ttt_cfg.chunk_tokens,
         order=order,
         progress=progress,
-    ):
-        finished_s = timer.counted_s()
-        if scored_chunk.is_last:
-            timer.lift_limit()  # the update that follows is no part of the score
+        on_sealed=note_time,
+    )
     score = bpb.compute_score(ledger.to_data())
     suffix = f" ({disclaimer})" if disclaimer else ""
     progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.n_tokens:,} targets, {score.n_bytes:,} bytes{suffix}")
@@ -99,13 +104,14 @@ def score_stream(
     chunk_tokens: int,
     progress: Progress,
     order: str = "stream",
-) -> Iterator[ScoredChunk]:
-    """Score every token of ``tokens`` [N] after its first, once and in order; yield each chunk once it is sealed.
+    on_sealed: Callable[[ScoredChunk], None] | None = None,
+) -> None:
+    """Score every token of ``tokens`` [N] after its first, once and in order; the predictor learns from each chunk.
 
     target_bytes: [N - 1], the bytes of text that each target stands for.
     chunk_tokens, order: of the chunks, see ``chunks.list_chunk_ends``.
-    The predictor gets copies that hold nothing beyond the chunk. The update on a chunk is made when the next one is
-    asked for, so exhaust the iterator.
+    on_sealed: called with each chunk once it is sealed, before the predictor learns from it.
+    The predictor gets copies that hold nothing beyond the chunk.
     Raises DivergenceError when a score is not finite.
     """
     n_targets = len(tokens) - 1
@@ -123,5 +129,6 @@ def score_stream(
         total_bytes += int(target_bytes[begin:end].sum(dtype=np.int64))
         speed = f"{end / max(progress.elapsed_s() - begin_s, 1e-9):,.0f} tok/s"
         progress.update(end, running_bpb=f"{total_nats / np.log(2) / max(total_bytes, 1):.4f}", at=speed)
-        yield scored_chunk
+        if on_sealed is not None:
+            on_sealed(scored_chunk)
         predictor.update(scored_chunk)

@@ -27,10 +27,9 @@ def seal(predictor, stream, chunk_tokens=CHUNK_TOKENS):
     """The ledger of a pass."""
     SETTINGS.begin_pass(predictor)
     ledger = Ledger("ttt", stream.bos)
-    for _ in score_stream(
+    score_stream(
         predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=chunk_tokens, progress=QUIET
-    ):
-        pass
+    )
     return ledger.to_data()
 
 
