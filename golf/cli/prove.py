@@ -27,7 +27,7 @@ from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.host import Sandbox
-from golf.evaluation.sandbox.session import SandboxSession
+from golf.evaluation.sandbox.session import SessionRecord
 from golf.evaluation.scoring_loop import MODES
 from golf.pipeline import run_record, timing
 
@@ -89,9 +89,9 @@ def prove_ledger(
                 stream.tokens,
                 sealed,
                 settings,
-                places,
-                secrets.token_hex(16),
-                collector.add if collector else None,
+                places_per_chunk=places,
+                seed=secrets.token_hex(16),
+                on_prediction=collector.add if collector else None,
             )
     except PredictorError as error:
         evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": f"{_NOT_PROVEN}: {error}"})
@@ -151,7 +151,7 @@ def _make_log_entry(cfg: EvaluateConfig, plan: dict[str, Any], sealed: LedgerDat
     return entry | {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb}
 
 
-def _find_accesses(session: SandboxSession) -> list[str]:
+def _find_accesses(session: SessionRecord) -> list[str]:
     """What the second predictor opened besides its own files: it may have read what it was to predict."""
     report = session.access_report
     entries = [entry for kind in ("files", "sockets", "commands") for entry in report[kind]]

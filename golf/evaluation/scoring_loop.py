@@ -23,8 +23,9 @@ MODES = ("plain", "sliding", "ttt")
 
 @dataclass(frozen=True)
 class ModeResult:
-    """One pass: its ledger and score, the seconds it took, and the timer's reading at its last score."""
+    """One pass: its settings, ledger and score, the seconds it took, and the timer's reading at its last score."""
 
+    settings: PassSettings
     ledger: Ledger
     score: BpbScore
     seconds: float
@@ -92,7 +93,7 @@ def evaluate_mode(
     score = bpb.compute_score(ledger.to_data())
     suffix = f" ({disclaimer})" if disclaimer else ""
     progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.n_tokens:,} targets, {score.n_bytes:,} bytes{suffix}")
-    return ModeResult(ledger, score, finished_s - begin_s, finished_s)
+    return ModeResult(settings, ledger, score, finished_s - begin_s, finished_s)
 
 
 def score_stream(
