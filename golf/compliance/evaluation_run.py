@@ -44,7 +44,7 @@ __all__ = [
 OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one whose hint is ttt.lr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
     """The passes of an evaluation.
 
@@ -124,7 +124,13 @@ def run_evaluation(
         access_reports.append(session.access_report)
     probe_seconds = time.perf_counter() - probe_start
     return EvaluationRun(
-        results, headline_session, proof_result, ablation_result, access_reports, probe_seconds, probe_seed
+        results=results,
+        session=headline_session,
+        proof=proof_result,
+        ablations=ablation_result,
+        access_reports=access_reports,
+        probe_seconds=probe_seconds,
+        probe_seed=probe_seed,
     )
 
 

@@ -67,7 +67,7 @@ class SessionChannel:
             raise self._explain_end(kind) from None
 
     def expect_reply(
-        self, call: str, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
+        self, call: str, *, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
     ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return the answer to a call: its payload and arrays. fields: what the payload must hold, with types.
 

@@ -64,6 +64,7 @@ class Sandbox:
         self,
         cfg: EvaluateConfig,
         root: str | Path = ".",
+        *,
         bundle_path: str | Path | None = None,
         timer: EvalTimer | None = None,
         manifest_path: str | Path | None = None,

@@ -129,7 +129,9 @@ class TextCodec:
         """
         header, side_information, code = container.parse(path, data)
         pass_cfg = dataclasses.replace(pass_cfg, mode=header.mode)
-        own = self._make_header(pass_cfg, header.n_targets, header.digest, header.is_split, header.uses_predict)
+        own = self._make_header(
+            pass_cfg, header.n_targets, digest=header.digest, is_split=header.is_split, uses_predict=header.uses_predict
+        )
         self._require_same(path, header, own)
         tokens = np.zeros(header.n_targets + 1, np.uint16)
         tokens[0] = self._tokenizer.bos
@@ -162,7 +164,9 @@ class TextCodec:
         coder = TokenEncoder(self._model_cfg.vocab_size, tokens[1:].tolist())
         known = np.zeros_like(tokens)  # the pass itself sees no token that it has not coded
         known[0] = tokens[0]
-        header = self._make_header(pass_cfg, len(tokens) - 1, container.text_digest(text), is_split, uses_predict)
+        header = self._make_header(
+            pass_cfg, len(tokens) - 1, digest=container.text_digest(text), is_split=is_split, uses_predict=uses_predict
+        )
         with fingerprint.use_threads(header.threads):
             bits, seconds = self._run_pass(coder, known, pass_cfg, "encode", uses_predict=uses_predict)
         data = container.pack(header, side_information, coder.to_bytes())
@@ -210,7 +214,7 @@ class TextCodec:
         )
 
     def _make_header(
-        self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
+        self, pass_cfg: PassConfig, n_targets: int, *, digest: bytes, is_split: bool, uses_predict: bool
     ) -> TextHeader:
         settings = dataclasses.asdict(self._make_settings(pass_cfg, n_targets))
         facts = json.dumps(settings | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}, sort_keys=True)
