@@ -37,12 +37,13 @@ from golf.evaluation.fence.corpus_sources import CorpusSources, read_corpus_sour
 from golf.evaluation.fence.packages import InstalledPackages, list_imports
 from golf.evaluation.fence.walls import FenceRecord
 from golf.evaluation.sandbox import protocol
-from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel, is_readable
-from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name, source_path
+from golf.evaluation.sandbox.channel import SessionChannel, is_readable
+from golf.evaluation.sandbox.counted_sources import list_counted_sources, module_name
 from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
 from golf.evaluation.sandbox.output import SessionOutput
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.timer import EvalTimer
+from golf.pipeline.predictor_file import source_path
 
 __all__ = ["Sandbox"]
 
@@ -219,8 +220,7 @@ class Sandbox:
             self._await_exit()
             session.access_report = report | {"fence": record}
         except protocol.ConnectionClosedError:
-            problem = f"its process {self._describe_end('open')}"
-            raise PredictorError(f"{self.predictor}: {problem}; {INTERFACE_HINT}") from None
+            raise channel.explain_end("open") from None
         finally:
             conn.close()
             self._end_session()
