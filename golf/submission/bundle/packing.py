@@ -43,8 +43,8 @@ _MAIN = f"""import lzma
 c=lzma.decompress(__loader__.get_data("{_MEMBER}")).decode().split("\\f")
 exec(c[0])
 """
-# OpenMP reads its settings when torch loads it, so they come first. Modules come after what they import, so each runs at
-# once and finds the others in sys.modules.
+# OpenMP reads its settings when torch loads it, so they come first. Modules come after what they import, so each runs
+# at once and finds the others in sys.modules.
 _LOADER = f"""import linecache,os,sys,types
 if "OMP_WAIT_POLICY" not in os.environ:os.environ.setdefault("GOMP_SPINCOUNT","{SPIN_COUNT}")
 for s in c[1:]:

@@ -15,9 +15,7 @@ from golf.evaluation.pass_settings import PassSettings
 from tests.helpers.fake_session import BOS, CountedBigrams, FakeSession, FixedBigrams, log_softmax, random_stream
 
 VOCAB_SIZE, CONTEXT_LENGTH = 20, 8
-PASS_SETTINGS = PassSettings(
-    stride=4, ttt_cfg="a TTT config", memory_cfg="a memory config", n_chunks=9, order="stream"
-)
+PASS_SETTINGS = PassSettings(stride=4, ttt_cfg="a TTT config", memory_cfg="a memory config", n_chunks=9, order="stream")
 
 
 def run_checks(predictor, *, documents="", stream=None, counted_state_hash=None) -> dict:

@@ -27,9 +27,7 @@ def seal(predictor, stream, chunk_tokens=CHUNK_TOKENS):
     """The ledger of a pass."""
     SETTINGS.begin_pass(predictor)
     ledger = Ledger("ttt", stream.bos)
-    score_stream(
-        predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=chunk_tokens, progress=QUIET
-    )
+    score_stream(predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=chunk_tokens, progress=QUIET)
     return ledger.to_data()
 
 

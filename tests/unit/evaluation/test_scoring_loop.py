@@ -110,7 +110,9 @@ def test_each_mode_has_its_own_stride_and_only_ttt_may_learn_and_remember(mode, 
     predictor = RecordingPredictor()
     evaluate(mode, predictor)
 
-    assert predictor.resets == [{"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3, "order": "stream"}]
+    assert predictor.resets == [
+        {"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3, "order": "stream"}
+    ]
 
 
 def test_a_disclaimer_is_printed_beside_the_score(capsys):

@@ -46,7 +46,9 @@ def test_python_runs_the_file_with_its_arguments_and_settings(tmp_path):
 def test_openmps_threads_soon_sleep_from_before_any_module_is_imported_unless_the_user_decides(
     tmp_path, given, spin_count
 ):
-    tree = {packing.DRIVER: "import os\nSPIN = os.environ.get('GOMP_SPINCOUNT')\ndef main(settings):\n    print(SPIN)\n"}
+    tree = {
+        packing.DRIVER: "import os\nSPIN = os.environ.get('GOMP_SPINCOUNT')\ndef main(settings):\n    print(SPIN)\n"
+    }
     script = tmp_path / packing.SCRIPT_NAME
     script.write_bytes(packing.pack_bundle(LAPTOP, write_files(tmp_path / "root", tree)))
     completed = subprocess.run([sys.executable, "-I", script], env=given, capture_output=True, text=True, check=True)
