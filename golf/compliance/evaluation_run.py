@@ -97,7 +97,7 @@ def run_evaluation(
             raise make_nonfinite_error(cfg.predictor, error) from None
 
     with _explain_timeout(cfg), sandbox.session() as session:
-        results = {cfg.headline: score_mode(session, cfg.headline, sandbox.timer)}
+        results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, sandbox.timer)}
     headline_session = SessionRecord.of(session)
     access_reports = [headline_session.access_report]
     for mode in MODES:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Self
 from golf.inference.interface import ScoringSession
 
 if TYPE_CHECKING:
-    from golf.config.sections import MemoryConfig, TTTConfig
+    from golf.config.adaptation import TTTPlan
+    from golf.config.sections import MemoryConfig
 
 __all__ = ["PassSettings"]
 
@@ -16,7 +17,7 @@ class PassSettings:
     """The arguments of ``golf.inference.interface.ScoringSession.reset`` for a pass."""
 
     stride: int
-    ttt_cfg: "TTTConfig | None"
+    ttt_cfg: "TTTPlan | None"
     memory_cfg: "MemoryConfig | None"
     n_chunks: int
     order: str
@@ -27,7 +28,7 @@ class PassSettings:
         mode: str,
         *,
         n_chunks: int,
-        ttt_cfg: "TTTConfig",
+        ttt_cfg: "TTTPlan",
         memory_cfg: "MemoryConfig | None",
         stride: int,
         context_length: int,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golf.config.sections import MemoryConfig, TTTConfig
+from golf.config.adaptation import TTTPlan
+from golf.config.sections import MemoryConfig
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
@@ -37,7 +38,7 @@ def evaluate_mode(
     stream: EvalStream,
     mode: str,
     *,
-    ttt_cfg: TTTConfig,
+    ttt_cfg: TTTPlan,
     memory_cfg: MemoryConfig | None = None,
     stride: int,
     context_length: int,

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from golf.artifacts import io
-from golf.config.sections import MemoryConfig, TTTConfig
+from golf.config.adaptation import TTTPlan
+from golf.config.sections import MemoryConfig
 from golf.data import normalize, transforms
 from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import single_process
@@ -51,7 +52,7 @@ class PassConfig:
 
     mode: str
     stride: int
-    ttt_cfg: TTTConfig
+    ttt_cfg: TTTPlan
     memory_cfg: MemoryConfig
 
 
