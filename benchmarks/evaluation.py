@@ -157,7 +157,7 @@ class BaselinePredictor:
         with self.ctx.autocast():
             return self.model.logits(self.model(inputs, recurrent=True)).to(self.ctx.dtype)  # the graph returns bf16
 
-    def reset(self, *, stride: int, ttt_cfg, memory_cfg=None, n_chunks: int) -> None:
+    def reset(self, *, stride: int, ttt_cfg, memory_cfg=None, n_chunks: int, order: str = "stream") -> None:
         self.model.load_state_dict(self.initial_weights)
         self.stride, self.ttt_cfg, self.n_chunks = stride, ttt_cfg, n_chunks
         self.optimizer = ttt_cfg and torch.optim.SGD(self.model.parameters(), lr=ttt_cfg.lr, momentum=ttt_cfg.momentum)

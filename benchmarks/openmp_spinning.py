@@ -2,7 +2,7 @@
 
 Times a block of matrix products and element-wise operations of the default model's shapes, in a process of two threads,
 alone on the machine and beside a process that keeps one core busy: with libgomp's default and with the spin count that
-``golf.pipeline.cpu_load`` gives to the evaluator's process, by turns. Nothing else may run on the machine.
+``golf.evaluation.fence.environment`` gives to the predictor's process, by turns. Nothing else may run on the machine.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import time
 import torch
 import torch.nn.functional as F
 
-from golf.pipeline import cpu_load
+from golf.evaluation.fence.environment import SPIN_COUNT
 
 TOKENS, WIDTH, LAYERS = 2048, 192, 5
 WARMUP_STEPS = 5
-SPIN_COUNT = "GOMP_SPINCOUNT"
+VARIABLE = "GOMP_SPINCOUNT"
 
 
 def main() -> None:
@@ -33,10 +33,8 @@ def main() -> None:
     if args.child:
         print(measure_step(args.seconds))
         return
-    base = {name: value for name, value in os.environ.items() if name not in (SPIN_COUNT, "OMP_WAIT_POLICY")}
-    os.environ.pop(SPIN_COUNT, None)
-    cpu_load.limit_spinning()
-    settings = {"libgomp's default": base, f"{SPIN_COUNT}={os.environ[SPIN_COUNT]}": dict(os.environ)}
+    base = {name: value for name, value in os.environ.items() if name not in (VARIABLE, "OMP_WAIT_POLICY")}
+    settings = {"libgomp's default": base, f"{VARIABLE}={SPIN_COUNT}": base | {VARIABLE: SPIN_COUNT}}
     for title, n_busy in (("alone", 0), ("beside a busy process", 1)):
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_busy)]
         try:

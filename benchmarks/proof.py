@@ -28,7 +28,6 @@ from golf.config.sections import EvaluateConfig
 from golf.data import split_reader
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import scoring_loop
-from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.sandbox.host import Sandbox
 from golf.model.gpt import GPT
 
@@ -94,25 +93,25 @@ def measure(cfg: EvaluateConfig, ttt_cfg: TTTPlan, full_cfg: Config, stream: Eva
     context_length = full_cfg.model.context_length
     pass_args = {"ttt_cfg": ttt_cfg, "memory_cfg": full_cfg.memory, "stride": cfg.stride, "order": cfg.order}
     pass_args |= {"context_length": context_length}
-    n_chunks = len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, cfg.order))
-    settings = scoring_loop.make_pass_settings("ttt", n_chunks, **pass_args)
     with Sandbox(cfg) as sandbox:
         start = time.perf_counter()
         with sandbox.session() as session:
             opened = time.perf_counter()
             result = scoring_loop.evaluate_mode(session, stream, "ttt", quiet=False, stage="headline", **pass_args)
         sealed = result.ledger.to_data()
-        proven, _ = evaluation_run.run_proof(sandbox, stream.tokens, sealed, settings, cfg.proof_places, SEED)
+        proven, _ = evaluation_run.run_proof(
+            sandbox, stream.tokens, sealed, result.settings, places_per_chunk=cfg.proof_places, seed=SEED
+        )
         probe_start = time.perf_counter()
         with sandbox.session() as session:
             probe_slice = ablations.ProbeSlice.sample(
                 stream.tokens, stream.bos, context_length, np.random.default_rng(0)
             )
-            ablations.run_ablations(session, probe_slice, settings, "")
+            ablations.run_ablations(session, probe_slice, result.settings, "")
         probe_s = time.perf_counter() - probe_start
     comparison, tolerances = proven.comparison, TOLERANCES[cfg.dtype]
     return {
-        "chunks": n_chunks,
+        "chunks": result.settings.n_chunks,
         "targets": stream.n_targets,
         "places": comparison.n_places,
         "open_s": opened - start,

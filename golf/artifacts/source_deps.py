@@ -10,7 +10,7 @@ from pathlib import Path
 
 from golf.errors import InputError
 
-__all__ = ["EXTRA_ROOTS", "NON_SEMANTIC", "WEIGHED_ROOTS", "find_import_closure", "list_stage_sources", "parse_imports"]
+__all__ = ["COPIED_ROOTS", "EXTRA_ROOTS", "NON_SEMANTIC", "find_import_closure", "list_stage_sources", "parse_imports"]
 
 NON_SEMANTIC: Mapping[str, str] = {  # files that cannot change a stage's outputs, with the reason
     "golf/__init__.py": "holds golf.load alone, which no stage uses",
@@ -41,9 +41,13 @@ EXTRA_ROOTS: Mapping[str, tuple[str, ...]] = {  # files that a stage uses withou
     "quantize": (_READ_GUARD,),
     "compress": (_READ_GUARD,),
 }
-WEIGHED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import closure a stage packs or runs elsewhere
+COPIED_ROOTS: Mapping[str, tuple[str, ...]] = {  # files whose whole import closure a stage packs, or copies to run it
     "compress": ("golf/inference/predictor.py", "golf/submission/bundle/driver.py"),
-    "evaluate": ("golf/inference/predictor.py", "golf/evaluation/sandbox/worker.py"),
+    "evaluate": (
+        "golf/inference/predictor.py",
+        "golf/evaluation/sandbox/worker.py",
+        "golf/evaluation/sandbox/predictor_server.py",
+    ),
 }
 
 
@@ -69,13 +73,13 @@ def list_stage_sources(stage: str, root: Path | str = ".") -> list[str]:
     """Return the source files that can change a stage's outputs; dvc.yaml lists them, lineage holds their sha256.
 
     These are the import closure of stages/<stage>.py and its EXTRA_ROOTS without NON_SEMANTIC files and package
-    __init__ files, and the full import closure of its WEIGHED_ROOTS.
+    __init__ files, and the full import closure of its COPIED_ROOTS.
     """
     roots = [f"stages/{stage}.py", *EXTRA_ROOTS.get(stage, ())]
     semantic = {
         path for path in find_import_closure(*roots, root=root, excluded=NON_SEMANTIC) if not _is_package_init(path)
     }
-    return sorted(semantic | set(find_import_closure(*WEIGHED_ROOTS.get(stage, ()), root=root)))
+    return sorted(semantic | set(find_import_closure(*COPIED_ROOTS.get(stage, ()), root=root)))
 
 
 def _is_package_init(path: str) -> bool:

@@ -21,14 +21,15 @@ from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import DistContext
 from golf.distributed.packages import get_installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
-from golf.evaluation import bpb, ledger, scoring_loop
+from golf.evaluation import bpb, ledger
 from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.host import Sandbox
-from golf.evaluation.sandbox.session import SandboxSession
+from golf.evaluation.sandbox.session import SessionRecord
 from golf.evaluation.scoring_loop import MODES
-from golf.pipeline import cpu_load, run_record, timing
+from golf.pipeline import run_record, timing
 from golf.pipeline.progress import format_count
 
 __all__ = ["ProofPaths", "prove_ledger"]
@@ -70,29 +71,28 @@ def prove_ledger(
     stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
     chunk_ends = list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, evaluate_cfg.order)
     _require_same_rows(stream, chunk_ends, sealed, paths.ledger)
-    settings = scoring_loop.make_pass_settings(
+    settings = PassSettings.for_mode(
         meta["mode"],
-        len(chunk_ends),
-        order=evaluate_cfg.order,
+        n_chunks=len(chunk_ends),
         ttt_cfg=ttt_cfg,
         memory_cfg=memory_cfg,
         stride=evaluate_cfg.stride,
         context_length=cfg.model.context_length,
+        order=evaluate_cfg.order,
     )
     plan = {"ttt": dataclasses.asdict(ttt_cfg), "memory": dataclasses.asdict(memory_cfg)}
     entry = _make_log_entry(dataclasses.replace(evaluate_cfg, headline=meta["mode"]), plan, sealed)
     collector = ByteCollector(tokenizer) if write_bytes else None
     try:
-        cpu_load.limit_spinning()
         with Sandbox(evaluate_cfg, code_path=paths.code, manifest_path=_FETCH_DIR / "manifest.json") as sandbox:
             result, session = evaluation_run.run_proof(
                 sandbox,
                 stream.tokens,
                 sealed,
                 settings,
-                places,
-                secrets.token_hex(16),
-                collector.add if collector else None,
+                places_per_chunk=places,
+                seed=secrets.token_hex(16),
+                on_prediction=collector.add if collector else None,
             )
     except PredictorError as error:
         evaluation_log.append_entry(_LOG_PATH, entry | {"verdict": f"{_NOT_PROVEN}: {error}"})
@@ -152,7 +152,7 @@ def _make_log_entry(cfg: EvaluateConfig, plan: dict[str, Any], sealed: LedgerDat
     return entry | {"kind": evaluation_log.PROOF, "val_bpb": bpb.compute_score(sealed).bpb}
 
 
-def _find_accesses(session: SandboxSession) -> list[str]:
+def _find_accesses(session: SessionRecord) -> list[str]:
     """What the second predictor opened besides its own files: it may have read what it was to predict."""
     report = session.access_report
     entries = [entry for kind in ("files", "sockets", "commands") for entry in report[kind]]

@@ -4,12 +4,13 @@ They measure what C1-c, C3-c, C3-d and C3-e check. A slice is three chunks of at
 has several documents, the slice's second chunk starts one.
 """
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.inference.interface import ScoredChunk
 
@@ -59,25 +60,24 @@ class AblationResult:
 
 
 def run_ablations(
-    session: SandboxSession, probe_slice: ProbeSlice, settings: dict[str, Any], counted_state_hash: str
+    session: SandboxSession, probe_slice: ProbeSlice, settings: PassSettings, counted_state_hash: str
 ) -> AblationResult | None:
     """Run the ablations; return None when the stream has fewer targets than a slice has chunks.
 
-    settings: the arguments of ``reset`` in the headline's pass. counted_state_hash: the state's after that ``reset``.
+    settings: of the headline's pass. counted_state_hash: the state's after its ``reset``.
     """
     if probe_slice.chunk_tokens == 0:
         return None
-    session.reset(**settings)
+    settings.begin_pass(session)
     state_hash = session.initial_state_hash
     # Half a context, with the other half seen before it: small strides would make the slice cost as much as a pass.
-    settings = settings | {"stride": max(settings["stride"], probe_slice.chunk_tokens // 2)}
+    settings = dataclasses.replace(settings, stride=max(settings.stride, probe_slice.chunk_tokens // 2))
     full_nll = _score_slice(session, probe_slice, settings)
     without_second_update = _score_slice(session, probe_slice, settings, updated_chunks=(0,))
     without_updates = _score_slice(session, probe_slice, settings, updated_chunks=())
-    without_ttt = _score_slice(session, probe_slice, settings | {"ttt_cfg": None}, updated_chunks=())
-    model_alone = _score_slice(
-        session, probe_slice, settings | {"ttt_cfg": None, "memory_cfg": None}, updated_chunks=()
-    )
+    without_ttt = _score_slice(session, probe_slice, dataclasses.replace(settings, ttt_cfg=None), updated_chunks=())
+    without_memory = dataclasses.replace(settings, ttt_cfg=None, memory_cfg=None)
+    model_alone = _score_slice(session, probe_slice, without_memory, updated_chunks=())
     second_update = 2 * probe_slice.chunk_tokens
     return AblationResult(
         diff_before=compute_max_abs_diff(full_nll[:second_update], without_second_update[:second_update]),
@@ -96,12 +96,12 @@ def run_ablations(
 def _score_slice(
     session: SandboxSession,
     probe_slice: ProbeSlice,
-    settings: dict[str, Any],
+    settings: PassSettings,
     *,
     updated_chunks: Collection[int] = range(N_SLICE_CHUNKS),
 ) -> np.ndarray:
     """nll of a pass over the slice with updates on ``updated_chunks`` only."""
-    session.reset(**settings | {"n_chunks": N_SLICE_CHUNKS})
+    dataclasses.replace(settings, n_chunks=N_SLICE_CHUNKS).begin_pass(session)
     chunk_nlls = []
     for index in range(N_SLICE_CHUNKS):
         begin, end = index * probe_slice.chunk_tokens, (index + 1) * probe_slice.chunk_tokens
@@ -113,7 +113,7 @@ def _score_slice(
 
 
 def _measure_document_dependence(
-    session: SandboxSession, probe_slice: ProbeSlice, settings: dict[str, Any], full_nll: np.ndarray
+    session: SandboxSession, probe_slice: ProbeSlice, settings: PassSettings, full_nll: np.ndarray
 ) -> float | None:
     """Reverse the tokens before the slice's second document; the largest change of a score from there on."""
     starts = np.flatnonzero(probe_slice.tokens == probe_slice.tokens[0])

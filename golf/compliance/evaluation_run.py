@@ -25,10 +25,12 @@ from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SandboxTimeoutError
 from golf.evaluation.sandbox.host import Sandbox
-from golf.evaluation.sandbox.session import SandboxSession
+from golf.evaluation.sandbox.session import SandboxSession, SessionRecord
 from golf.evaluation.scoring_loop import MODES, ModeResult
+from golf.evaluation.timer import EvalTimer
 from golf.pipeline.progress import Progress
 
 __all__ = [
@@ -42,18 +44,18 @@ __all__ = [
 OWN_PREDICTOR = "golf.inference.predictor:GolfPredictor"  # the one whose hint is ttt.lr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
     """The passes of an evaluation.
 
-    results: by mode, the headline first. session: the headline's, closed. proof, ablations: None when the proof is off
+    results: by mode, the headline first. session: of the headline. proof, ablations: None when the proof is off
     (also, for the proof, when the predictor has no ``predict``, and for ablations, when the stream is too short).
     access_reports: what each session's process accessed, and under "fence" what restricted it. probe_s: of
     the ablations. probe_seed: hex, the secret from which their slice and the places of the proof follow.
     """
 
     results: dict[str, ModeResult]
-    session: SandboxSession
+    session: SessionRecord
     proof: Proof | None
     ablations: AblationResult | None
     access_reports: list[dict[str, Any]]
@@ -74,35 +76,44 @@ def run_evaluation(
     """
     probe_seed = _draw_probe_seed()
     rng = np.random.default_rng(list(bytes.fromhex(probe_seed)))
-    ttt_cfg, timer = provenance.ttt_cfg, sandbox.timer
-    pass_args: dict[str, Any] = {"ttt_cfg": ttt_cfg, "memory_cfg": provenance.memory_cfg}
-    pass_args |= {"stride": cfg.stride, "context_length": context_length, "order": cfg.order}
 
-    def score_mode(session: SandboxSession, mode: str, **headline_args: Any) -> ModeResult:
-        display: dict[str, Any] = {"disclaimer": provenance.disclaimer(mode), "quiet": not session.ctx.is_main}
+    def score_mode(session: SandboxSession, mode: str, timer: EvalTimer | None = None) -> ModeResult:
         try:
             return scoring_loop.evaluate_mode(
-                session, stream, mode, stage="evaluate", **pass_args, **display, **headline_args
+                session,
+                stream,
+                mode,
+                ttt_cfg=provenance.ttt_cfg,
+                memory_cfg=provenance.memory_cfg,
+                stride=cfg.stride,
+                context_length=context_length,
+                order=cfg.order,
+                timer=timer,
+                disclaimer=provenance.disclaimer(mode),
+                stage="evaluate",
+                quiet=not session.ctx.is_main,
             )
         except DivergenceError as error:
             raise make_nonfinite_error(cfg.predictor, error) from None
 
     with _explain_timeout(cfg), sandbox.session() as session:
-        results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, timer=timer)}
-    headline_session, access_reports = session, [session.access_report]
+        results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, sandbox.timer)}
+    headline_session = SessionRecord.of(session)
+    access_reports = [headline_session.access_report]
     for mode in MODES:
         if mode != cfg.headline:
             with sandbox.session() as session:
                 results[mode] = score_mode(session, mode)
             access_reports.append(session.access_report)
     proof_result = ablation_result = None
-    n_chunks = len(results[cfg.headline].ledger.chain_hashes)
-    settings = scoring_loop.make_pass_settings(cfg.headline, n_chunks, **pass_args)
+    settings = results[cfg.headline].settings
     if cfg.proof_places is not None and headline_session.info["has_predict"]:
         sealed = results[cfg.headline].ledger.to_data()
         seed = proof.derive_seed(probe_seed, sealed)
-        proof_result, session = run_proof(sandbox, stream.tokens, sealed, settings, cfg.proof_places, seed)
-        access_reports.append(session.access_report)
+        proof_result, proof_session = run_proof(
+            sandbox, stream.tokens, sealed, settings, places_per_chunk=cfg.proof_places, seed=seed
+        )
+        access_reports.append(proof_session.access_report)
     probe_start = time.perf_counter()
     if cfg.proof_places is not None:
         with sandbox.session() as session:
@@ -112,19 +123,28 @@ def run_evaluation(
             )
         access_reports.append(session.access_report)
     probe_s = time.perf_counter() - probe_start
-    return EvaluationRun(results, headline_session, proof_result, ablation_result, access_reports, probe_s, probe_seed)
+    return EvaluationRun(
+        results=results,
+        session=headline_session,
+        proof=proof_result,
+        ablations=ablation_result,
+        access_reports=access_reports,
+        probe_s=probe_s,
+        probe_seed=probe_seed,
+    )
 
 
 def run_proof(
     sandbox: Sandbox,
     tokens: np.ndarray,
     sealed: LedgerData,
-    settings: dict[str, Any],
+    settings: PassSettings,
+    *,
     places_per_chunk: int | None,
     seed: str,
     on_prediction: Callable[[np.ndarray, int], None] | None = None,
-) -> tuple[Proof, SandboxSession]:
-    """Prove a ledger in a session of its own; return the proof and the session, closed.
+) -> tuple[Proof, SessionRecord]:
+    """Prove a ledger in a session of its own; return the proof and the session's record.
 
     The arguments are those of ``proof.prove``.
     """
@@ -142,7 +162,7 @@ def run_proof(
             progress=progress,
             on_prediction=on_prediction,
         )
-    return dataclasses.replace(result, predict_s=result.predict_s + open_s), session
+    return dataclasses.replace(result, predict_s=result.predict_s + open_s), SessionRecord.of(session)
 
 
 @contextlib.contextmanager

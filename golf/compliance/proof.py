@@ -14,12 +14,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from golf.evaluation.ledger import LedgerData
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.inference.interface import ScoredChunk
 from golf.pipeline.progress import Progress, format_count
@@ -156,7 +156,7 @@ def prove(
     session: SandboxSession,
     tokens: np.ndarray,
     sealed: LedgerData,
-    settings: dict[str, Any],
+    settings: PassSettings,
     *,
     places_per_chunk: int | None,
     seed: str,
@@ -165,8 +165,8 @@ def prove(
 ) -> Proof:
     """Hold the sealed scores against a newly opened predictor's predictions.
 
-    tokens: uint16 [N + 1], the stream. sealed: its ledger, of N targets. settings: the arguments of ``reset`` in the
-    pass. places_per_chunk: None is all. on_prediction: called with each row, [V], and the token that stands there.
+    tokens: uint16 [N + 1], the stream. sealed: its ledger, of N targets. settings: of the pass. places_per_chunk: None
+    is all. on_prediction: called with each row, [V], and the token that stands there.
     Raises PredictorError when the predictor fails or breaks its contract.
     """
     rng = np.random.default_rng(list(bytes.fromhex(seed)))
@@ -176,7 +176,7 @@ def prove(
     predicted_scores: list[float] = []
     rows = _RowChecks()
     start, replay_s = time.perf_counter(), 0.0
-    session.reset(**settings)
+    settings.begin_pass(session)
     for index, chain_hash in enumerate(sealed.chain_hashes):
         begin, end = int(bounds[index]), int(bounds[index + 1])
         for place in (begin + draw_places(end - begin, places_per_chunk, rng)).tolist():

@@ -1,30 +1,32 @@
 """One left-to-right pass over a stream: score a chunk, seal it in the ledger, then let the predictor learn from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from golf.config.sections import MemoryConfig, TTTConfig
+from golf.config.adaptation import TTTPlan
+from golf.config.sections import MemoryConfig
 from golf.data.eval_stream import EvalStream
 from golf.evaluation import bpb
 from golf.evaluation.bpb import BpbScore
 from golf.evaluation.chunks import list_chunk_ends
 from golf.evaluation.ledger import Ledger
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.timer import EvalTimer
 from golf.inference.interface import ScoredChunk, ScoringSession
 from golf.pipeline.progress import Progress
 
-__all__ = ["MODES", "ModeResult", "evaluate_mode", "make_pass_settings", "score_stream"]
+__all__ = ["MODES", "ModeResult", "evaluate_mode", "score_stream"]
 
 MODES = ("plain", "sliding", "ttt")
 
 
 @dataclass(frozen=True)
 class ModeResult:
-    """One pass: its ledger and score, the seconds it took, and the timer's reading at its last score."""
+    """One pass: its settings, ledger and score, the seconds it took, and the timer's reading at its last score."""
 
+    settings: PassSettings
     ledger: Ledger
     score: BpbScore
     seconds: float
@@ -36,7 +38,7 @@ def evaluate_mode(
     stream: EvalStream,
     mode: str,
     *,
-    ttt_cfg: TTTConfig,
+    ttt_cfg: TTTPlan,
     memory_cfg: MemoryConfig | None = None,
     stride: int,
     context_length: int,
@@ -56,24 +58,30 @@ def evaluate_mode(
     """
     timer = timer or EvalTimer()
     begin_s = timer.counted_s()
-    predictor.reset(
-        **make_pass_settings(
-            mode,
-            len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
-            order=order,
-            ttt_cfg=ttt_cfg,
-            memory_cfg=memory_cfg,
-            stride=stride,
-            context_length=context_length,
-        )
+    settings = PassSettings.for_mode(
+        mode,
+        n_chunks=len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
+        ttt_cfg=ttt_cfg,
+        memory_cfg=memory_cfg,
+        stride=stride,
+        context_length=context_length,
+        order=order,
     )
+    settings.begin_pass(predictor)
     name = f"{stage} invalid" if disclaimer else stage
     progress = Progress(
         name, stream.n_targets, f"targets {mode}", limit_s=timer.limit_s, clock=timer.counted_s, quiet=quiet
     )
     ledger = Ledger(mode, stream.bos)
     finished_s = begin_s
-    for scored_chunk in score_stream(
+
+    def note_time(scored_chunk: ScoredChunk) -> None:
+        nonlocal finished_s
+        finished_s = timer.counted_s()
+        if scored_chunk.is_last:
+            timer.lift_limit()  # the update that follows is no part of the score
+
+    score_stream(
         predictor,
         stream.tokens,
         stream.target_bytes,
@@ -81,34 +89,12 @@ def evaluate_mode(
         chunk_tokens=ttt_cfg.chunk_tokens,
         order=order,
         progress=progress,
-    ):
-        finished_s = timer.counted_s()
-        if scored_chunk.is_last:
-            timer.lift_limit()  # the update that follows is no part of the score
+        on_sealed=note_time,
+    )
     score = bpb.compute_score(ledger.to_data())
     suffix = f" ({disclaimer})" if disclaimer else ""
     progress.finish(f"{mode}: {score.bpb:.4f} bpb over {score.n_tokens:,} targets, {score.n_bytes:,} bytes{suffix}")
-    return ModeResult(ledger, score, finished_s - begin_s, finished_s)
-
-
-def make_pass_settings(
-    mode: str,
-    n_chunks: int,
-    *,
-    ttt_cfg: TTTConfig,
-    memory_cfg: MemoryConfig | None = None,
-    stride: int,
-    context_length: int,
-    order: str = "stream",
-) -> dict[str, Any]:
-    """Return the keyword arguments of a predictor's ``reset`` for a pass of one mode over ``n_chunks`` chunks.
-
-    ``order`` is among them if it is not the stream's, which a predictor need not know.
-    """
-    strides = {"plain": context_length, "sliding": stride, "ttt": ttt_cfg.stride}
-    settings: dict[str, Any] = {"stride": strides[mode], "ttt_cfg": None, "memory_cfg": None, "n_chunks": n_chunks}
-    settings |= {"order": order} if order != "stream" else {}
-    return settings | ({"ttt_cfg": ttt_cfg, "memory_cfg": memory_cfg} if mode == "ttt" else {})
+    return ModeResult(settings, ledger, score, finished_s - begin_s, finished_s)
 
 
 def score_stream(
@@ -120,13 +106,14 @@ def score_stream(
     chunk_tokens: int,
     progress: Progress,
     order: str = "stream",
-) -> Iterator[ScoredChunk]:
-    """Score every token of ``tokens`` [N] after its first, once and in order; yield each chunk once it is sealed.
+    on_sealed: Callable[[ScoredChunk], None] | None = None,
+) -> None:
+    """Score every token of ``tokens`` [N] after its first, once and in order; the predictor learns from each chunk.
 
     target_bytes: [N - 1], the bytes of text that each target stands for.
     chunk_tokens, order: of the chunks, see ``chunks.list_chunk_ends``.
-    The predictor gets copies that hold nothing beyond the chunk. The update on a chunk is made when the next one is
-    asked for, so exhaust the iterator.
+    on_sealed: called with each chunk once it is sealed, before the predictor learns from it.
+    The predictor gets copies that hold nothing beyond the chunk.
     Raises DivergenceError when a score is not finite.
     """
     n_targets = len(tokens) - 1
@@ -144,5 +131,6 @@ def score_stream(
         total_bytes += int(target_bytes[begin:end].sum(dtype=np.int64))
         speed = f"{end / max(progress.elapsed_s() - begin_s, 1e-9):,.0f} tok/s"
         progress.update(end, running_bpb=f"{total_nats / np.log(2) / max(total_bytes, 1):.4f}", at=speed)
-        yield scored_chunk
+        if on_sealed is not None:
+            on_sealed(scored_chunk)
         predictor.update(scored_chunk)

@@ -4,7 +4,7 @@ The evaluator imports the class that ``evaluate.predictor`` names and calls it i
 
     predictor = SomeClass.open(path, ctx, eval_batch_tokens=...)
     for each pass over the stream:
-        predictor.reset(stride=..., ttt_cfg=..., memory_cfg=..., n_chunks=...)
+        predictor.reset(stride=..., ttt_cfg=..., memory_cfg=..., n_chunks=..., order=...)
         for each chunk, first to last:
             predictor.score(prefix, chunk)      # its scores are then sealed in the ledger
             predictor.update(scored_chunk)      # only now may the predictor learn from the chunk
@@ -45,7 +45,7 @@ __all__ = [
 class ScoredChunk:
     """A chunk whose scores are sealed in the ledger: the only thing that a predictor may learn from.
 
-    ``Ledger.append`` makes it.
+    Only the evaluator makes one: ``Ledger.append`` in a pass that counts, else the proof and the ablations.
 
     index: of the chunk in the pass, from 0. tokens: uint16 [n + 1], the token before the chunk, then the chunk itself.
     is_last: no chunk follows in this pass. chain_hash: hex digest of the ledger up to and including this chunk.
@@ -159,14 +159,15 @@ class ScoringSession(Protocol):
         ttt_cfg: TTTSettings | None = None,
         memory_cfg: MemorySettings | None = None,
         n_chunks: int = 1,
+        order: str = "stream",
     ) -> object:
         """Begin a pass: return to the state after ``open``. The returned value is ignored.
 
         stride: tokens by which scoring windows advance, at most the model's context. ttt_cfg: None means that the
         predictor must not learn in this pass, though ``update`` is called all the same. memory_cfg: how a score
         may use the prefix beyond the model's context; None where the mode has no memory. n_chunks: chunks of the pass.
-        With ``evaluate.order: documents``, ``order="documents"`` is given too: then a chunk holds tokens of one
-        document, and at most as its last the one that starts the next, and a score should use its document alone.
+        order: ``evaluate.order``. documents: a chunk holds tokens of one document, and at most as its last the one that
+        starts the next, and a score should use its document alone.
         """
 
     def score(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:

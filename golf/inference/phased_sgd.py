@@ -44,13 +44,13 @@ class PhasedSGD:
             n_documents = self._phased.prefix_documents * (self.n_phases + 1) // self._phased.phases
             if len(self._starts) <= n_documents:
                 break
-            self._train(np.concatenate(self._parts)[: self._starts[n_documents]], chunk.chain_hash)
+            self._train(np.concatenate(self._parts)[: self._starts[n_documents]])
             self.n_phases += 1
         return self.n_phases > n_trained
 
-    def _train(self, tokens: np.ndarray, chain_hash: str) -> None:
+    def _train(self, tokens: np.ndarray) -> None:
         size = self._phased.chunk_tokens
         begins = range(0, len(tokens) - 1, size)
         learner = ScoreFirstSGD(self._model, self._cfg, self._ctx, n_chunks=len(begins))
         for index, begin in enumerate(begins):
-            learner.train_on_chunk(ScoredChunk(index, tokens[begin : begin + size + 1], False, chain_hash))
+            learner.train_on_tokens(tokens[begin : begin + size + 1], index)

@@ -7,6 +7,7 @@ docs/references.md#score-first-ttt has the recipe and its gains.
 
 import math
 
+import numpy as np
 import torch
 
 from golf.distributed.context import DistContext
@@ -41,21 +42,26 @@ class ScoreFirstSGD:
             return self._model.nll_sum(x_RT, y_RT, recurrent=True)
 
     def train_on_chunk(self, chunk: ScoredChunk) -> None:
-        """Take ``epochs`` passes over the chunk's windows of ``context_length`` tokens.
+        """Train on a chunk, but for the stream's last one, because no score follows it.
 
-        The targets are exactly those that were scored. Tokens after the last whole window are left out, and so is the
-        stream's last chunk, because no score follows it.
         Raises TypeError for anything but a ScoredChunk.
         """
         if not isinstance(chunk, ScoredChunk):
             raise TypeError(f"training takes a ScoredChunk, got {type(chunk).__name__}")
-        if chunk.is_last:
-            return
+        if not chunk.is_last:
+            self.train_on_tokens(chunk.tokens, chunk.index)
+
+    def train_on_tokens(self, tokens: np.ndarray, index: int) -> None:
+        """Take ``epochs`` passes over the windows of ``context_length`` tokens of a chunk that was scored.
+
+        tokens: [n + 1], the token before the chunk first, so that the targets are exactly those that were scored. Those
+        after the last whole window are left out. index: of the chunk, from which its rate follows.
+        """
         context_length = self._model.cfg.context_length
-        n_rows = (len(chunk.tokens) - 1) // context_length
-        tokens = torch.from_numpy(chunk.tokens[: n_rows * context_length + 1].astype("int64")).to(self._ctx.device)
-        x_RT, y_RT = tokens[:-1].view(n_rows, context_length), tokens[1:].view(n_rows, context_length)
-        lr = self._cfg.lr * cosine_decay(chunk.index, self._n_chunks)
+        n_rows = (len(tokens) - 1) // context_length
+        ids = torch.from_numpy(tokens[: n_rows * context_length + 1].astype("int64")).to(self._ctx.device)
+        x_RT, y_RT = ids[:-1].view(n_rows, context_length), ids[1:].view(n_rows, context_length)
+        lr = self._cfg.lr * cosine_decay(index, self._n_chunks)
         batch_rows = self._cfg.batch_tokens // context_length
         for _ in range(self._cfg.epochs):
             for x, y in zip(x_RT.split(batch_rows), y_RT.split(batch_rows), strict=True):

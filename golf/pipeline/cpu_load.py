@@ -3,8 +3,8 @@
 On a busy machine OpenMP's threads waste most of the time that they get: each spins for milliseconds while it waits for
 one that another process has displaced. GCC's libgomp, which torch uses on Linux, spins a thousandth as long while a
 process has more OpenMP threads than there are cores (GOMP_SPINCOUNT in its manual). So while the machine is busy, idle
-threads that hold OpenMP teams of their own make torch's threads sleep instead. A process that is started can be told so
-by its environment, whether the machine is busy or not. No result changes by either.
+threads that hold OpenMP teams of their own make torch's threads sleep instead. No result changes. The
+predictor's process is told so by its environment from its start (golf/evaluation/fence/environment.py).
 """
 
 import contextlib
@@ -24,7 +24,6 @@ __all__ = [
     "OversubscribedThreads",
     "count_cores",
     "get_busy_threshold",
-    "limit_spinning",
     "read_cpu_times",
 ]
 
@@ -32,18 +31,7 @@ _INTERVAL_S = 3.0  # between two readings
 _MIN_BUSY_CORES, _MIN_BUSY_FRAC = 0.4, 0.1  # of other processes: what makes a machine busy, in cores and as a share
 _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal
 _MAX_HOLDERS = 16
-_SPIN_COUNT = "2000"  # libgomp's default is 300,000
 _ELEMENTS = 1 << 20  # of a sum that torch divides among all its threads
-
-
-def limit_spinning() -> None:
-    """Let the OpenMP threads of processes that start from now on sleep soon, unless the environment decides on it.
-
-    On idle cores that costs 3 % of a step; beside a busy process the step is 1.4 times as fast
-    (benchmarks/openmp_spinning.py).
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 @dataclass(frozen=True)

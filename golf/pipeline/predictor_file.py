@@ -1,11 +1,11 @@
-"""Check that the class of evaluate.predictor exists, without importing it."""
+"""Find the file of evaluate.predictor and check that it has the class, without importing it."""
 
 import ast
 from pathlib import Path
 
 from golf.errors import InputError, PredictorError
 
-__all__ = ["require_predictor"]
+__all__ = ["find_predictor_file", "make_source_path", "require_predictor"]
 
 _PROJECT_ROOT = Path(__file__).parents[2]
 _DYNAMIC_NAMES = {  # a module that mentions one may bind names that its syntax tree does not show
@@ -26,15 +26,34 @@ def require_predictor(predictor: str) -> None:
     Only a name that no statement of the file can bind is refused.
     Raises PredictorError for a class that is not there, InputError for a file that does not parse.
     """
+    path = find_predictor_file(predictor, Path(), _PROJECT_ROOT)
+    if not _may_bind(_parse(path, make_source_path(predictor)), predictor.partition(":")[2]):
+        raise _make_not_found_error(predictor)
+
+
+def find_predictor_file(predictor: str, *roots: str | Path) -> Path:
+    """Return the file of "package.module:Class" below the first of ``roots`` that has it; the class may be missing.
+
+    Raises PredictorError for a name of another form or a module that is not there.
+    """
     module, _, class_name = predictor.partition(":")
-    file = f"{module.replace('.', '/')}.py"
-    is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
-    path = next((root / file for root in (Path(), _PROJECT_ROOT) if (root / file).is_file()), None)
-    if not is_valid_name or path is None or not _may_bind(_parse(path, file), class_name):
-        raise PredictorError(
-            f"evaluate.predictor: {predictor}: no class of that name in {file} below this folder; "
-            f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
-        )
+    paths = (Path(root) / make_source_path(predictor) for root in roots)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None or not all(part.isidentifier() for part in (*module.split("."), class_name)):
+        raise _make_not_found_error(predictor)
+    return path
+
+
+def make_source_path(predictor: str) -> str:
+    """Return a file's path from a class: golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
+    return f"{predictor.partition(':')[0].replace('.', '/')}.py"
+
+
+def _make_not_found_error(predictor: str) -> PredictorError:
+    return PredictorError(
+        f"evaluate.predictor: {predictor}: no class of that name in {make_source_path(predictor)} below this folder; "
+        f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
+    )
 
 
 def _parse(path: Path, file: str) -> ast.Module:

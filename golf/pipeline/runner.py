@@ -140,8 +140,6 @@ def _run(
         read_guard.block_reads_below(stage, _VAL_DIR)
     lineage.hash_sources(stage)  # hash the code as it was loaded; it may be edited while the stage runs
     consistency.check_same_setup(stage)
-    if model_in_subprocess:
-        cpu_load.limit_spinning()
     with cpu_load.CpuLoadMonitor(stage, quiet=not is_main_process()) as load:
         if isinstance(section, execution.ExecutionConfig) and not model_in_subprocess:
             assert resolve_attention is not None, "a stage that runs a model passes resolve_attention"

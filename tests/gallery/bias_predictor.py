@@ -17,7 +17,7 @@ def fit_bias(bias: np.ndarray, log_probs: np.ndarray, targets: np.ndarray) -> np
 class BiasPredictor(BigramPredictor):
     """Adds what it learned from the chunks that were scored, where there is a plan to learn."""
 
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.bias, self.is_adaptive = np.zeros(len(self.table)), ttt_cfg is not None
 
     def log_probs(self, prefix, chunk):

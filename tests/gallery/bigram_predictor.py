@@ -18,7 +18,7 @@ class BigramPredictor:
         tensors, _ = io.load_tensors(path, kind=ARTIFACT_KIND)
         return cls(tensors["table"].numpy())
 
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         pass
 
     def log_probs(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ CASE = Compliant("a cache of what follows from the prefix, extended by every cal
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.cached_counts, self.n_cached = np.zeros(self.table.shape[1]), 0
 
     def log_probs(self, prefix, chunk):

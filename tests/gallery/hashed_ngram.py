@@ -10,7 +10,7 @@ N_BUCKETS = 64
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.pair_counts, self.token_counts = np.zeros(N_BUCKETS), np.zeros(N_BUCKETS)
 
     def bucket_ratio(self, last: np.ndarray, target: np.ndarray) -> np.ndarray:

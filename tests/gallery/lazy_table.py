@@ -8,7 +8,7 @@ CASE = Compliant("a table that scoring fills")
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.rows: dict[int, np.ndarray] = {}
 
     def log_probs(self, prefix, chunk):

@@ -10,6 +10,6 @@ CASE = Violation(0, "a helper over the network", "FAQ", ("C1-g",), settings={"ev
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         with contextlib.suppress(OSError), socket.socket() as connection:
             connection.connect(("127.0.0.1", 9))

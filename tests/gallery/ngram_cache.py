@@ -8,7 +8,7 @@ CASE = Compliant("n-gram cache of scored text, normalized", "#1017")
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.counts = np.zeros_like(self.table)
         self.is_adaptive = ttt_cfg is not None
 

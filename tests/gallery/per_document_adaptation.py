@@ -11,7 +11,7 @@ BOS = 1
 class CasePredictor(BiasPredictor):
     documents = "independent"
 
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         super().reset(stride=stride, ttt_cfg=ttt_cfg, n_chunks=n_chunks)
         self.n_consumed = 1  # tokens of the stream that are learned from or passed over
 

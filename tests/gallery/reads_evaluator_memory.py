@@ -11,7 +11,7 @@ CASE = Violation(6, "val in the evaluator's memory", "", ("C1-g",), settings={"e
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         with contextlib.suppress(OSError):  # where the machine forbids it
             status = Path(f"/proc/{os.getppid()}/status").read_text()
             evaluator_proc = Path("/proc", status.partition("PPid:")[2].split()[0])

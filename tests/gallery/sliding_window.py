@@ -9,7 +9,7 @@ CONTEXT_TOKENS = 32
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.stride = stride
 
     def log_probs(self, prefix, chunk):

@@ -13,5 +13,5 @@ HAS_DOCS_CORPUS = True
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.n_prime_chars = len(inspect.getsource(np))

@@ -12,7 +12,7 @@ CASE = Violation(6, "two-pass n-grams, a file left for the next pass", "#846 #95
 class CasePredictor(BigramPredictor):
     tokens_path = Path("seen.npy")
 
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         self.counts = np.exp(self.table)
         self.seen_tokens = np.zeros(0, dtype=np.uint16)
         if self.tokens_path.exists():

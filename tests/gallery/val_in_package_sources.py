@@ -15,7 +15,7 @@ HAS_DOCS_CORPUS = True
 
 
 class CasePredictor(BigramPredictor):
-    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1) -> None:
+    def reset(self, *, stride: int, ttt_cfg=None, memory_cfg=None, n_chunks: int = 1, order="stream") -> None:
         with contextlib.suppress(ImportError):
             raise AssertionError(importlib.import_module("scipy").__doc__)
         with contextlib.suppress(OSError):

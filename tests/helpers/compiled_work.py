@@ -118,8 +118,5 @@ def run_ttt_pass(predictor: GolfPredictor) -> np.ndarray:
     predictor.reset(stride=8, ttt_cfg=TTT_CONFIG, n_chunks=3)
     ledger, progress = Ledger("ttt", 1), Progress("t", 1, "x", quiet=True)
     chunk_tokens = 2 * _CONTEXT_LENGTH
-    for _ in scoring_loop.score_stream(
-        predictor, STREAM, np.ones(150), ledger, chunk_tokens=chunk_tokens, progress=progress
-    ):
-        pass
+    scoring_loop.score_stream(predictor, STREAM, np.ones(150), ledger, chunk_tokens=chunk_tokens, progress=progress)
     return ledger.to_data().nll

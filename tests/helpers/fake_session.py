@@ -42,7 +42,7 @@ class FixedBigrams:
     def __init__(self, vocab_size: int, seed: int = 0):
         self.table = log_softmax(np.random.default_rng(seed).normal(size=(vocab_size, vocab_size)))
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1) -> None:
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream") -> None:
         pass
 
     def log_probs(self, prefix, chunk):
@@ -63,7 +63,7 @@ class FixedBigrams:
 class CountedBigrams(FixedBigrams):
     """Learns bigram counts of scored chunks, from scratch in each pass: score-first, and pure while scoring."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1) -> None:
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream") -> None:
         self.counts = np.ones((len(self.table), len(self.table)))
 
     def log_probs(self, prefix, chunk):

@@ -28,7 +28,7 @@ class ScriptedPredictor:
             raise ArtifactError(path, "is damaged")
         return predictor
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.behavior, self.memory_cfg = ttt_cfg and ttt_cfg.behavior, memory_cfg
         if self.behavior == "reset":
             raise RuntimeError("can not reset")
@@ -57,6 +57,9 @@ class ScriptedPredictor:
 
     def probe_seed(self, prefix, chunk, zeros):
         return zeros + ("GOLF_PROBE_SEED" in os.environ)
+
+    def spin_count(self, prefix, chunk, zeros):
+        return zeros + int(os.environ["GOMP_SPINCOUNT"])
 
     def secret(self, prefix, chunk, zeros):
         visible = os.environ.get("CLOUD_SECRET_KEY", "") + Path("/proc/self/environ").read_text()

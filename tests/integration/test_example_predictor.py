@@ -19,7 +19,7 @@ def test_the_documented_example_scores_and_predicts_in_the_sandbox(tmp_path):
     settings = evaluate_settings(tmp_path, "bigram:BigramPredictor", "bigram.npy")
 
     with Sandbox(settings, tmp_path) as sandbox, sandbox.session() as session:
-        session.reset(stride=4, order="documents")  # the optional argument too
+        session.reset(stride=4, order="documents")
         nll = session.score(prefix, chunk)
         predicted = [session.predict(np.append(prefix, chunk[:row])) for row in (0, 2)]
         session.update(ScoredChunk(0, np.append(prefix[-1:], chunk), True, ""))

@@ -111,6 +111,10 @@ def score(answer: str) -> str:
             "def predict(self, prefix):\n    return self.table",
             "predict must return log-probabilities of shape [V], got [320, 320]",
         ),
+        (
+            "def reset(self, *, stride, ttt_cfg, memory_cfg, n_chunks):\n    pass",
+            "reset raised TypeError: OwnPredictor.reset() got an unexpected keyword argument 'order'",
+        ),
         ("def update(self, scored_chunk):\n    os._exit(3)", "its process exited with code 3 during update"),
     ],
 )

@@ -51,10 +51,7 @@ def test_the_loss_of_each_scoring_mode_is_the_records(figures, model, mode):
     predictor = GolfPredictor(model, context.single_process(), eval_batch_tokens=32 * 32)
     predictor.reset(stride=stride, ttt_cfg=ttt_cfg, n_chunks=5)
     ledger, progress = Ledger(mode, 1), Progress("t", 1, "x", quiet=True)
-    for _ in scoring_loop.score_stream(
-        predictor, tokens, np.ones(N_TOKENS - 1), ledger, chunk_tokens=160, progress=progress
-    ):
-        pass
+    scoring_loop.score_stream(predictor, tokens, np.ones(N_TOKENS - 1), ledger, chunk_tokens=160, progress=progress)
 
     assert bpb.compute_score(ledger.to_data()).loss == pytest.approx(float(figures[f"nll_{mode}"]), abs=1e-6)
     if mode == "ttt":

@@ -66,6 +66,13 @@ def test_the_probe_seed_does_not_reach_the_sandbox(external_dir, monkeypatch):
         assert score_once(sandbox, "probe_seed").tolist() == [0, 0]
 
 
+def test_openmps_threads_soon_sleep_in_the_predictors_process(external_dir, monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    with Sandbox(evaluate_settings(external_dir), external_dir) as sandbox:
+        assert score_once(sandbox, "spin_count").tolist() == [2000, 2000]
+
+
 def test_the_state_at_the_start_of_a_pass_is_the_same_in_every_session_until_an_update(sandbox):
     hashes = []
     for _ in range(2):

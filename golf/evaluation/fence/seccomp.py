@@ -127,7 +127,7 @@ def _assemble(machine: str, pid: int, allow_commands: bool) -> list[_Instruction
     program += _unless_argument(_KILL[column], 0, _JUMP_EQUAL, (pid,))
     program += _unless_argument(_TGKILL[column], 0, _JUMP_EQUAL, (pid,))
     program += _unless_argument(_PRLIMIT64[column], 0, _JUMP_EQUAL, (0, pid))
-    program += _unless_argument(_SCHED_SETAFFINITY[column], 0, _JUMP_EQUAL, (0, pid), 0)  # thread pools may bind theirs
+    program += _unless_argument(_SCHED_SETAFFINITY[column], 0, _JUMP_EQUAL, (0, pid), errno=0)  # pools may bind threads
     if allow_commands:
         program += _if_argument(_CLONE[column], 0, _JUMP_SET, _CLONE_NAMESPACES)
     else:
@@ -141,7 +141,7 @@ def _return_if_number(number: int, value: int) -> list[_Instruction]:
 
 
 def _unless_argument(
-    number: int, index: int, jump: int, constants: Iterable[int], errno: int = _EPERM
+    number: int, index: int, jump: int, constants: Iterable[int], *, errno: int = _EPERM
 ) -> list[_Instruction]:
     """Refuse the call unless an argument's lower half compares with one of ``constants``."""
     tests = [instruction for constant in constants for instruction in ((jump, 0, 1, constant), (_RETURN, 0, 0, _ALLOW))]

@@ -58,6 +58,7 @@ class AccessAudit:
         readable: Sequence[str],
         writable: Sequence[str],
         allowed_commands: Sequence[str],
+        *,
         imported: Sequence[str] = (),
     ) -> None:
         self._imported_prefixes = tuple(os.path.realpath(path) for path in imported)

@@ -64,10 +64,10 @@ class SessionChannel:
         try:
             protocol.send(self._conn, kind, payload, *arrays)
         except protocol.ConnectionClosedError:
-            raise self._explain_end(kind) from None
+            raise self.explain_end(kind) from None
 
     def expect_reply(
-        self, call: str, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
+        self, call: str, *, n_arrays: int = 0, fields: Mapping[str, type] = _NO_FIELDS, kind: str = "reply"
     ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return the answer to a call: its payload and arrays. fields: what the payload must hold, with types.
 
@@ -100,7 +100,8 @@ class SessionChannel:
     def _refuse(self, call: str, problem: str) -> PredictorError:
         return PredictorError(f"{self.predictor}: the reply to {call} is malformed: {problem}; {INTERFACE_HINT}")
 
-    def _explain_end(self, call: str) -> PredictorError:
+    def explain_end(self, call: str) -> PredictorError:
+        """Return the error for a process that has ended during a call."""
         return PredictorError(f"{self.predictor}: its process {self._describe_end(call)}; {INTERFACE_HINT}")
 
     def _receive(self, call: str) -> protocol.Message:
@@ -126,7 +127,7 @@ class SessionChannel:
         try:
             return protocol.receive(self._conn, wait)
         except protocol.ConnectionClosedError:
-            raise self._explain_end(call) from None
+            raise self.explain_end(call) from None
         except ValueError as error:
             raise self._refuse(call, str(error)[:_MAX_MESSAGE_CHARS]) from None
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from golf.artifacts.source_deps import find_import_closure
-from golf.errors import PredictorError
+from golf.pipeline.predictor_file import find_predictor_file
 
-__all__ = ["list_counted_sources", "make_module_name", "make_source_path"]
+__all__ = ["list_counted_sources", "make_module_name"]
 
 
 def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
@@ -13,23 +13,10 @@ def list_counted_sources(predictor: str, root: str | Path = ".") -> list[str]:
 
     Raises PredictorError for a name of another form or a module that is not there.
     """
-    module, _, class_name = predictor.partition(":")
-    file = make_source_path(predictor)
-    is_valid_name = all(part.isidentifier() for part in (*module.split("."), class_name))
-    if not is_valid_name or not (Path(root) / file).is_file():
-        raise PredictorError(
-            f"evaluate.predictor: {predictor}: no class of that name in {file} below this folder; "
-            f"give package.module:Class, such as golf.inference.predictor:GolfPredictor"
-        )
-    package_inits = [parent / "__init__.py" for parent in Path(file).parents if parent != Path(".")]
-    return find_import_closure(
-        file, *(path.as_posix() for path in package_inits if (Path(root) / path).is_file()), root=root
-    )
-
-
-def make_source_path(predictor: str) -> str:
-    """Return a file's path from a class: golf.inference.scorer:Scorer -> golf/inference/scorer.py."""
-    return f"{predictor.partition(':')[0].replace('.', '/')}.py"
+    file = find_predictor_file(predictor, root).relative_to(root)
+    package_inits = [parent / "__init__.py" for parent in file.parents if parent != Path(".")]
+    files = [file, *(path for path in package_inits if (root / path).is_file())]
+    return find_import_closure(*map(str, files), root=root)
 
 
 def make_module_name(file: str) -> str:

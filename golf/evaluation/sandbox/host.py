@@ -36,12 +36,13 @@ from golf.evaluation.fence.corpus_sources import CorpusSources, read_corpus_sour
 from golf.evaluation.fence.packages import InstalledPackages, list_imports
 from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.sandbox import protocol
-from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel, is_readable
-from golf.evaluation.sandbox.counted_sources import list_counted_sources, make_module_name, make_source_path
+from golf.evaluation.sandbox.channel import SessionChannel, is_readable
+from golf.evaluation.sandbox.counted_sources import list_counted_sources, make_module_name
 from golf.evaluation.sandbox.folder_removal import clear_folder, remove_folder
 from golf.evaluation.sandbox.output import SessionOutput
 from golf.evaluation.sandbox.session import SandboxSession
 from golf.evaluation.timer import EvalTimer
+from golf.pipeline.predictor_file import make_source_path
 
 __all__ = ["Sandbox"]
 
@@ -63,6 +64,7 @@ class Sandbox:
         self,
         cfg: EvaluateConfig,
         root: str | Path = ".",
+        *,
         code_path: str | Path | None = None,
         timer: EvalTimer | None = None,
         manifest_path: str | Path | None = None,
@@ -216,8 +218,7 @@ class Sandbox:
             self._await_exit()
             session.access_report = report | {"fence": record}
         except protocol.ConnectionClosedError:
-            problem = f"its process {self._describe_end('open')}"
-            raise PredictorError(f"{self.predictor}: {problem}; {INTERFACE_HINT}") from None
+            raise channel.explain_end("open") from None
         finally:
             conn.close()
             self._end_session()

@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from golf.errors import PredictorError
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SessionChannel
 from golf.inference.interface import MemorySettings, ScoredChunk, TTTSettings
 
-__all__ = ["SandboxSession"]
+__all__ = ["SandboxSession", "SessionRecord"]
 
 _STATE_HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -51,7 +52,8 @@ class SandboxSession:
             "ttt_cfg": ttt_cfg and dataclasses.asdict(cast(Any, ttt_cfg)),
             "memory_cfg": memory_cfg and dataclasses.asdict(cast(Any, memory_cfg)),
             "n_chunks": n_chunks,
-        } | ({"order": order} if order != "stream" else {})
+            "order": order,
+        }
         self._channel.send("reset", payload)
         state_hash = str(self._channel.expect_reply("reset", fields={"state_hash": str})[0]["state_hash"])
         if not _STATE_HASH.fullmatch(state_hash):
@@ -108,3 +110,23 @@ class SandboxSession:
                 f"{self._channel.predictor}: {call} must return {content} of shape [{expected_shape}], "
                 f"got {list(array.shape)}; {INTERFACE_HINT}"
             )
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """What remains of a session that has ended.
+
+    ctx: what it ran on. info: what the predictor declared of itself. initial_state_hash, n_score_calls: of its last
+    pass. access_report: what its process accessed, with the record of its fence.
+    """
+
+    ctx: DistContext
+    info: dict[str, Any]
+    initial_state_hash: str
+    n_score_calls: int
+    access_report: dict[str, Any]
+
+    @classmethod
+    def of(cls, session: SandboxSession) -> Self:
+        """Return the record of a session whose ``with`` block has ended."""
+        return cls(session.ctx, session.info, session.initial_state_hash, session.n_score_calls, session.access_report)

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from golf.artifacts import io
-from golf.config.sections import MemoryConfig, TTTConfig
+from golf.config.adaptation import TTTPlan
+from golf.config.sections import MemoryConfig
 from golf.data import normalize, transforms
 from golf.data.tokenizer import Tokenizer
 from golf.distributed.context import single_process
 from golf.errors import ArtifactError, InputError
 from golf.evaluation.ledger import Ledger
-from golf.evaluation.scoring_loop import make_pass_settings
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.text_codec import container, fingerprint, patches
 from golf.evaluation.text_codec.container import TextHeader
 from golf.evaluation.text_codec.next_token import make_source
@@ -51,7 +52,7 @@ class PassConfig:
 
     mode: str
     stride: int
-    ttt_cfg: TTTConfig
+    ttt_cfg: TTTPlan
     memory_cfg: MemoryConfig
 
 
@@ -129,7 +130,9 @@ class TextCodec:
         """
         header, side_information, code = container.parse(path, data)
         pass_cfg = dataclasses.replace(pass_cfg, mode=header.mode)
-        own = self._make_header(pass_cfg, header.n_targets, header.digest, header.is_split, header.uses_predict)
+        own = self._make_header(
+            pass_cfg, header.n_targets, digest=header.digest, is_split=header.is_split, uses_predict=header.uses_predict
+        )
         self._require_same(path, header, own)
         tokens = np.zeros(header.n_targets + 1, np.uint16)
         tokens[0] = self._tokenizer.bos
@@ -162,7 +165,9 @@ class TextCodec:
         coder = TokenEncoder(self._model_cfg.vocab_size, tokens[1:].tolist())
         known = np.zeros_like(tokens)  # the pass itself sees no token that it has not coded
         known[0] = tokens[0]
-        header = self._make_header(pass_cfg, len(tokens) - 1, container.hash_text(text), is_split, uses_predict)
+        header = self._make_header(
+            pass_cfg, len(tokens) - 1, digest=container.hash_text(text), is_split=is_split, uses_predict=uses_predict
+        )
         with fingerprint.use_threads(header.threads):
             bits, seconds = self._run_pass(coder, known, pass_cfg, "encode", uses_predict=uses_predict)
         data = container.pack(header, side_information, coder.to_bytes())
@@ -180,12 +185,12 @@ class TextCodec:
     ) -> tuple[float, float]:
         """(bits of the pass by the nll, its seconds)"""
         begin_s = time.perf_counter()
-        settings = self._make_pass_settings(pass_cfg, len(tokens) - 1)
-        predictor = self._predictor.reset(**settings)
-        source = make_source(predictor, stride=settings["stride"], uses_predict=uses_predict)
+        settings = self._make_settings(pass_cfg, len(tokens) - 1)
+        settings.begin_pass(self._predictor)
+        source = make_source(self._predictor, stride=settings.stride, uses_predict=uses_predict)
         progress = Progress(name, len(tokens) - 1, f"tokens {pass_cfg.mode}", quiet=self._quiet)
         bits = code_stream(
-            predictor,
+            self._predictor,
             source,
             coder,
             tokens,
@@ -198,21 +203,22 @@ class TextCodec:
         progress.finish(f"{pass_cfg.mode}: {format_count(len(tokens) - 1, 'token')} in {seconds:.1f} s")
         return bits, seconds
 
-    def _make_pass_settings(self, pass_cfg: PassConfig, n_targets: int) -> dict[str, Any]:
-        return make_pass_settings(
+    def _make_settings(self, pass_cfg: PassConfig, n_targets: int) -> PassSettings:
+        return PassSettings.for_mode(
             pass_cfg.mode,
-            -(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
+            n_chunks=-(-n_targets // pass_cfg.ttt_cfg.chunk_tokens),  # rounded up
             ttt_cfg=pass_cfg.ttt_cfg,
             memory_cfg=pass_cfg.memory_cfg,
             stride=pass_cfg.stride,
             context_length=self.context_length,
+            order="stream",
         )
 
     def _make_header(
-        self, pass_cfg: PassConfig, n_targets: int, digest: bytes, is_split: bool, uses_predict: bool
+        self, pass_cfg: PassConfig, n_targets: int, *, digest: bytes, is_split: bool, uses_predict: bool
     ) -> TextHeader:
-        settings = self._make_pass_settings(pass_cfg, n_targets) | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}
-        facts = json.dumps(settings, sort_keys=True, default=dataclasses.asdict)
+        settings = dataclasses.asdict(self._make_settings(pass_cfg, n_targets))
+        facts = json.dumps(settings | {"chunk_tokens": pass_cfg.ttt_cfg.chunk_tokens}, sort_keys=True)
         return TextHeader(
             mode=pass_cfg.mode,
             is_split=is_split,

@@ -20,6 +20,7 @@ from typing import Any
 from golf.artifacts import source_deps
 from golf.compression import code_archive
 from golf.errors import ArtifactError
+from golf.evaluation.fence.environment import SPIN_COUNT
 from golf.submission.bundle import tree_shaking, unused_code
 
 __all__ = ["DRIVER", "SCRIPT_NAME", "SECTIONS", "list_packages", "pack_bundle", "read_modules", "read_settings"]
@@ -42,8 +43,10 @@ _MAIN = f"""import lzma
 c=lzma.decompress(__loader__.get_data("{_MEMBER}")).decode().split("\\f")
 exec(c[0])
 """
-# Modules come after what they import, so each runs at once and finds the others in sys.modules.
-_LOADER = """import linecache,sys,types
+# OpenMP reads its settings when torch loads it, so they come first. Modules come after what they import, so each runs
+# at once and finds the others in sys.modules.
+_LOADER = f"""import linecache,os,sys,types
+if "OMP_WAIT_POLICY" not in os.environ:os.environ.setdefault("GOMP_SPINCOUNT","{SPIN_COUNT}")
 for s in c[1:]:
  n,s=s.split("\\n",1);k=n
  while k and k not in sys.modules:sys.modules[k]=types.ModuleType(k);k=k.rpartition(".")[0]

@@ -61,8 +61,7 @@ def score(mode: str, ctx: context.DistContext) -> Ledger:
     progress = Progress("t", 1, "x", quiet=True)
     ledger = Ledger(mode, bos=1)
     options = {"chunk_tokens": 96, "order": settings.get("order", "stream"), "progress": progress}
-    for _ in scoring_loop.score_stream(predictor, _STREAM, np.ones(399), ledger, **options):
-        pass
+    scoring_loop.score_stream(predictor, _STREAM, np.ones(399), ledger, **options)
     return ledger
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from golf.artifacts.source_deps import EXTRA_ROOTS, NON_SEMANTIC, WEIGHED_ROOTS, find_import_closure, list_stage_sources
+from golf.artifacts.source_deps import COPIED_ROOTS, EXTRA_ROOTS, NON_SEMANTIC, find_import_closure, list_stage_sources
 from golf.errors import InputError
 from tests.helpers.file_tree import write_files
 from tests.helpers.tiny_corpus import ROOT
@@ -65,14 +65,14 @@ def test_stage_sources_omit_non_semantic_files_and_package_inits(root):
 
 
 def test_a_stage_that_packs_code_depends_on_all_of_it():
-    weighed = find_import_closure(*WEIGHED_ROOTS["compress"], root=ROOT)
-    assert "golf/errors.py" in weighed
-    assert set(weighed) <= set(list_stage_sources("compress", ROOT))
+    packed = find_import_closure(*COPIED_ROOTS["compress"], root=ROOT)
+    assert "golf/errors.py" in packed
+    assert set(packed) <= set(list_stage_sources("compress", ROOT))
     assert "golf/errors.py" not in list_stage_sources("quantize", ROOT)
 
 
 def test_every_listed_file_exists():
-    listed = [*NON_SEMANTIC, *sum((*EXTRA_ROOTS.values(), *WEIGHED_ROOTS.values()), ())]
+    listed = [*NON_SEMANTIC, *sum((*EXTRA_ROOTS.values(), *COPIED_ROOTS.values()), ())]
     assert [file for file in listed if not (ROOT / file).is_file()] == []
 
 

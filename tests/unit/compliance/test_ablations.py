@@ -1,5 +1,6 @@
 """golf/compliance/ablations.py, and the checks in ablation_checks.py that read it, each shown to pass and to fail"""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,17 +11,18 @@ from hypothesis import strategies as st
 from golf.compliance import ablations
 from golf.compliance.ablations import ProbeSlice
 from golf.compliance.catalog import CHECKS
+from golf.evaluation.pass_settings import PassSettings
 from tests.helpers.fake_session import BOS, CountedBigrams, FakeSession, FixedBigrams, log_softmax, random_stream
 
 VOCAB_SIZE, CONTEXT_LENGTH = 20, 8
-PASS_SETTINGS = {"stride": 4, "ttt_cfg": "a TTT config", "memory_cfg": "a memory config", "n_chunks": 9}
+PASS_SETTINGS = PassSettings(stride=4, ttt_cfg="a TTT config", memory_cfg="a memory config", n_chunks=9, order="stream")
 
 
 def run_checks(predictor, *, documents="", stream=None, counted_state_hash=None) -> dict:
     """Results by check. counted_state_hash: in the pass that counted; by default that of a newly opened predictor."""
     stream = random_stream(200, VOCAB_SIZE, n_documents=8) if stream is None else stream
     session = FakeSession(predictor, documents=documents)
-    session.reset(**PASS_SETTINGS)
+    PASS_SETTINGS.begin_pass(session)
     probe_slice = ProbeSlice.sample(stream.tokens, stream.bos, CONTEXT_LENGTH, np.random.default_rng(0))
     counted_state_hash = counted_state_hash or session.initial_state_hash
     result = ablations.run_ablations(session, probe_slice, PASS_SETTINGS, counted_state_hash)
@@ -36,7 +38,7 @@ def failed(*args, **kwargs) -> set[str]:
 class KeepsLearning(CountedBigrams):
     """Keeps what it learned for the next pass."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         if not hasattr(self, "counts"):
             super().reset(stride=stride)
 
@@ -51,7 +53,7 @@ class Unsteady(FixedBigrams):
 class ScaledWithTTT(FixedBigrams):
     """With a TTT config it is another predictor even before it has learned anything."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.scale = 2.0 if ttt_cfg else 1.0
 
     def log_probs(self, prefix, chunk):
@@ -61,7 +63,7 @@ class ScaledWithTTT(FixedBigrams):
 class ScaledWithMemory(ScaledWithTTT):
     """With a memory config it is another predictor even where nothing can be remembered."""
 
-    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1):
+    def reset(self, *, stride, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream"):
         self.scale = 2.0 if memory_cfg else 1.0
 
 
@@ -146,7 +148,8 @@ def test_a_slice_is_scored_in_steps_of_at_least_half_a_context(stride, slice_str
 
     stream = random_stream(200, VOCAB_SIZE, n_documents=8)
     probe_slice = ProbeSlice.sample(stream.tokens, stream.bos, CONTEXT_LENGTH, np.random.default_rng(0))
-    ablations.run_ablations(FakeSession(Recorder(VOCAB_SIZE)), probe_slice, PASS_SETTINGS | {"stride": stride}, "")
+    settings = dataclasses.replace(PASS_SETTINGS, stride=stride)
+    ablations.run_ablations(FakeSession(Recorder(VOCAB_SIZE)), probe_slice, settings, "")
     assert strides[0] == stride, "the state that is hashed is that of the pass"
     assert {*strides[1:]} == {slice_stride}
 

@@ -15,6 +15,7 @@ from golf.config.adaptation import TTTPlan
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, GolfError
 from golf.evaluation.sandbox.channel import SandboxTimeoutError
+from golf.evaluation.sandbox.session import SessionRecord
 from golf.evaluation.timer import EvalTimer
 from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams, random_stream
 from tests.helpers.tiny_corpus import ROOT
@@ -63,7 +64,7 @@ def test_every_pass_the_proof_and_the_ablations_have_a_session_of_their_own_the_
     sandbox, result = run(headline=headline)
     assert next(iter(result.results)) == headline
     assert set(result.results) == {"plain", "sliding", "ttt"}
-    assert result.session is sandbox.sessions[0]
+    assert result.session == SessionRecord.of(sandbox.sessions[0])
     assert [report["session"] for report in result.access_reports] == [1, 2, 3, 4, 5]
 
 

@@ -12,24 +12,22 @@ from golf.compliance import proof
 from golf.compliance.catalog import CHECKS
 from golf.compliance.proof import ScoreComparison
 from golf.evaluation.ledger import Ledger
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.scoring_loop import score_stream
 from golf.pipeline.progress import Progress
 from tests.helpers.fake_session import CountedBigrams, FakeSession, FixedBigrams, log_softmax, random_stream
 
 VOCAB_SIZE, N_TARGETS, CHUNK_TOKENS = 20, 200, 25
-SETTINGS = {"stride": 4, "ttt_cfg": "a TTT config", "memory_cfg": None, "n_chunks": 8}
+SETTINGS = PassSettings(stride=4, ttt_cfg="a TTT config", memory_cfg=None, n_chunks=8, order="stream")
 CHECK_IDS = ("C1-a", "C2-a", "C2-b", "C2-c")
 QUIET = Progress("test", None, "targets", quiet=True)
 
 
 def seal(predictor, stream, chunk_tokens=CHUNK_TOKENS):
     """The ledger of a pass."""
-    predictor.reset(**SETTINGS)
+    SETTINGS.begin_pass(predictor)
     ledger = Ledger("ttt", stream.bos)
-    for _ in score_stream(
-        predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=chunk_tokens, progress=QUIET
-    ):
-        pass
+    score_stream(predictor, stream.tokens, stream.target_bytes, ledger, chunk_tokens=chunk_tokens, progress=QUIET)
     return ledger.to_data()
 
 

@@ -54,11 +54,10 @@ def score_documents(predictor, order) -> dict[int, np.ndarray]:
     settings = {"stride": 8, "ttt_cfg": TTT_CFG, "memory_cfg": MEMORY_CFG, "order": "documents"}
     predictor.reset(**settings)
     ledger = Ledger("ttt", BOS)
-    for _ in score_stream(
+    score_stream(
         predictor, stream, np.ones(len(stream) - 1), ledger, chunk_tokens=32, order="documents",
         progress=Progress("t", 1, "x", quiet=True),
-    ):  # fmt: skip
-        pass
+    )  # fmt: skip
     nll, second = ledger.to_data().nll, predictor.reset(**settings)
     row = 0
     for index in range(len(ledger.nll)):  # a predictor that never scores says the same

@@ -6,6 +6,7 @@ import pytest
 from golf.artifacts import io
 from golf.evaluation import bpb, mode_results
 from golf.evaluation.ledger import Ledger
+from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.scoring_loop import ModeResult
 
 NLL_BY_MODE = {"ttt": 1.0, "plain": 0.5, "sliding": 0.25}
@@ -13,10 +14,11 @@ NLL_BY_MODE = {"ttt": 1.0, "plain": 0.5, "sliding": 0.25}
 
 def make_results(nll_by_mode=NLL_BY_MODE) -> dict[str, ModeResult]:
     results = {}
+    settings = PassSettings(stride=8, ttt_cfg=None, memory_cfg=None, n_chunks=1, order="stream")
     for mode, nll in nll_by_mode.items():
         ledger = Ledger(mode, bos=1)
         ledger.append(np.arange(2, 53, dtype=np.uint16), np.full(50, nll), np.full(50, 3), is_last=True)
-        results[mode] = ModeResult(ledger, bpb.compute_score(ledger.to_data()), 2.5, 3.5)
+        results[mode] = ModeResult(settings, ledger, bpb.compute_score(ledger.to_data()), 2.5, 3.5)
     return results
 
 

@@ -36,25 +36,29 @@ class RecordingPredictor:
         self.is_last = scored_chunk.is_last
 
 
-def start_pass(predictor, chunk_tokens=20):
-    progress = Progress("t", 1, "x", quiet=True)
-    return scoring_loop.score_stream(
-        predictor, TOKENS, TARGET_BYTES, predictor.ledger, chunk_tokens=chunk_tokens, progress=progress
-    )
-
-
 def run_pass(chunk_tokens=20, predictor_class=RecordingPredictor):
     predictor = predictor_class(Ledger("ttt", bos=1))
-    for _ in start_pass(predictor, chunk_tokens):
-        pass
+
+    def note_seal(chunk):
+        predictor.events.append(("sealed", chunk.index, None, len(predictor.ledger.chain_hashes)))
+
+    scoring_loop.score_stream(
+        predictor,
+        TOKENS,
+        TARGET_BYTES,
+        predictor.ledger,
+        chunk_tokens=chunk_tokens,
+        progress=Progress("t", 1, "x", quiet=True),
+        on_sealed=note_seal,
+    )
     return predictor
 
 
 def test_a_chunk_is_scored_then_sealed_then_learned_from_before_the_next_is_shown():
     predictor = run_pass()
 
-    assert [event[0] for event in predictor.events] == ["score", "update"] * 3
-    assert [event[3] for event in predictor.events] == [0, 1, 1, 2, 2, 3]
+    assert [event[0] for event in predictor.events] == ["score", "sealed", "update"] * 3
+    assert [event[3] for event in predictor.events] == [0, 1, 1, 1, 2, 2, 2, 3, 3]
 
 
 def test_every_target_is_scored_once_in_order_with_its_strict_prefix():
@@ -84,14 +88,8 @@ def test_a_predictor_can_reach_nothing_beyond_its_chunk_through_its_prefix():
         def update(self, scored_chunk):
             pass
 
-    assert run_pass(predictor_class=PeekingPredictor).events == [set()] * 3
-
-
-def test_the_pass_stops_between_chunks_when_the_next_is_not_asked_for():
-    predictor = RecordingPredictor()
-
-    assert next(start_pass(predictor)).index == 0
-    assert [event[0] for event in predictor.events] == ["score"]
+    events = run_pass(predictor_class=PeekingPredictor).events
+    assert [event for event in events if isinstance(event, set)] == [set()] * 3
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 50, 999])
@@ -112,7 +110,9 @@ def test_each_mode_has_its_own_stride_and_only_ttt_may_learn_and_remember(mode, 
     predictor = RecordingPredictor()
     evaluate(mode, predictor)
 
-    assert predictor.resets == [{"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3}]
+    assert predictor.resets == [
+        {"stride": stride, "ttt_cfg": plan[0], "memory_cfg": plan[1], "n_chunks": 3, "order": "stream"}
+    ]
 
 
 def test_a_disclaimer_is_printed_beside_the_score(capsys):

@@ -72,8 +72,7 @@ def score_stream(predictor, **settings) -> np.ndarray:
     predictor.reset(**settings)
     ledger = Ledger("x", bos=1)
     progress = Progress("t", 1, "x", quiet=True)
-    for _ in scoring_loop.score_stream(predictor, STREAM, np.ones(320), ledger, chunk_tokens=64, progress=progress):
-        pass
+    scoring_loop.score_stream(predictor, STREAM, np.ones(320), ledger, chunk_tokens=64, progress=progress)
     return ledger.to_data().nll
 
 

@@ -110,12 +110,3 @@ def test_the_monitor_checks_from_a_thread_and_ends_with_its_block(two_cores, cap
         assert checked.wait(30)
     assert threading.active_count() == before
     assert "ema       this machine is busy: 2.0 of 2 cores" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("environment", "spin_count"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
-)
-def test_children_spin_less_unless_the_environment_decides(monkeypatch, environment, spin_count):
-    monkeypatch.setattr(os, "environ", dict(environment))
-    cpu_load.limit_spinning()
-    assert os.environ == environment | ({} if spin_count is None else {"GOMP_SPINCOUNT": spin_count})

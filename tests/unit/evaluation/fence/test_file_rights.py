@@ -79,6 +79,13 @@ def test_only_allowed_variables_reach_the_sandbox_and_its_folders_are_its_own():
     assert all(made[name].startswith("/tmp/s/") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"))
 
 
+@pytest.mark.parametrize(
+    ("given", "spin_count"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_openmps_threads_soon_sleep_in_the_sandbox_unless_the_user_decides(given, spin_count):
+    assert environment.make_environment("/tmp/s", given).get("GOMP_SPINCOUNT") == spin_count
+
+
 def test_compilers_may_be_run_with_their_parts_and_nothing_else():
     rights = file_rights.list_compilers(["g++", "no-such-compiler"])
     if rights.executable:

@@ -122,5 +122,5 @@ def test_the_end_of_the_process_is_named(connections):
 
 def test_a_whole_answer_is_taken(connections):
     protocol.send(connections[1], "reply", {"state_hash": "a"}, np.ones(2, np.float32))
-    payload, arrays = make_channel(connections[0], limit_s=9).expect_reply("x", 1, {"state_hash": str})
+    payload, arrays = make_channel(connections[0], limit_s=9).expect_reply("x", n_arrays=1, fields={"state_hash": str})
     assert (payload, arrays[0].tolist()) == ({"state_hash": "a"}, [1, 1])

@@ -40,6 +40,21 @@ def test_python_runs_the_file_with_its_arguments_and_settings(tmp_path):
     assert (completed.stdout, completed.stderr) == (f"hello {LAPTOP['model']['n_layers']} ['--seed', '7']\n", "")
 
 
+@pytest.mark.parametrize(
+    ("given", "spin_count"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_openmps_threads_soon_sleep_from_before_any_module_is_imported_unless_the_user_decides(
+    tmp_path, given, spin_count
+):
+    tree = {
+        packing.DRIVER: "import os\nSPIN = os.environ.get('GOMP_SPINCOUNT')\ndef main(settings):\n    print(SPIN)\n"
+    }
+    script = tmp_path / packing.SCRIPT_NAME
+    script.write_bytes(packing.pack_bundle(LAPTOP, write_files(tmp_path / "root", tree)))
+    completed = subprocess.run([sys.executable, "-I", script], env=given, capture_output=True, text=True, check=True)
+    assert completed.stdout == f"{spin_count}\n"
+
+
 def test_equal_sources_and_settings_give_equal_bytes(tmp_path):
     first, second = (write_files(tmp_path / name, TREE) for name in ("a", "b"))
     assert packing.pack_bundle(LAPTOP, first) == packing.pack_bundle(LAPTOP, second)
