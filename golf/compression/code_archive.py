@@ -150,10 +150,10 @@ def _open_regular(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes] | N
 
 
 def _is_source_path(name: str) -> bool:
-    make_source_path = PurePosixPath(name)
+    source_path = PurePosixPath(name)
     return (
-        make_source_path.suffix == ".py"
-        and not make_source_path.is_absolute()
-        and ".." not in make_source_path.parts
-        and str(make_source_path) == name
+        source_path.suffix == ".py"
+        and not source_path.is_absolute()
+        and ".." not in source_path.parts
+        and str(source_path) == name
     )

@@ -2,7 +2,7 @@
 
 import tempfile
 
-from golf.artifacts.source_deps import stage_sources
+from golf.artifacts.source_deps import list_stage_sources
 from golf.evaluation.sandbox.host import Sandbox
 from tests.helpers.external_predictors import evaluate_settings
 from tests.helpers.tiny_corpus import ROOT
@@ -13,4 +13,4 @@ def test_every_file_that_the_sandbox_runs_is_a_source_of_evaluate(external_dir, 
     with Sandbox(evaluate_settings(external_dir, "golf.inference.predictor:GolfPredictor"), ROOT):
         copied = {path.relative_to(folder).as_posix() for folder in tmp_path.iterdir() for path in folder.rglob("*.py")}
     assert {f"golf/evaluation/sandbox/{name}.py" for name in ("worker", "predictor_server", "state_hash")} <= copied
-    assert copied <= set(stage_sources("evaluate", ROOT))
+    assert copied <= set(list_stage_sources("evaluate", ROOT))
