@@ -18,10 +18,14 @@ __all__ = ["ScoreFirstSGD", "clip_norm_", "compute_flat_gradient", "cosine_decay
 
 
 class ScoreFirstSGD:
-    """SGD with momentum on every weight of a model: v <- momentum v + g, w <- w - lr_c v.
+    """SGD with momentum on a model's weights: v <- momentum v + g, w <- w - lr_c v.
 
     g is the gradient of the mean nll over a batch of windows, clipped to the norm ``grad_clip``. lr_c falls from ``lr``
     to 0 as a cosine over the chunks of the stream. The momentum buffer persists from chunk to chunk.
+
+    With ``freeze_blocks`` above 0 only the later blocks learn, and the soft caps where the model has two. The first
+    blocks stay fixed, and so do the embedding, which is the output projection too, the SmearGate and the skips. So the
+    backward pass ends where the fixed blocks end.
 
     With compilation on, the constructor compiles the training graph on random tokens, so that no chunk pays for it.
     That step changes no weight.
@@ -30,7 +34,11 @@ class ScoreFirstSGD:
     def __init__(self, model: GPT, cfg: TTTSettings, ctx: DistContext, *, n_chunks: int):
         """n_chunks: chunks of the whole stream."""
         self._model, self._cfg, self._ctx, self._n_chunks = model, cfg, ctx, n_chunks
-        self._weights = list(model.parameters())
+        model.requires_grad_(not cfg.freeze_blocks)
+        model.blocks[cfg.freeze_blocks :].requires_grad_()
+        if model.cfg.asym_softcap:
+            model.softcaps.requires_grad_()
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.momentum_buffer = torch.zeros(sum(weight.numel() for weight in self._weights), device=ctx.device)
         self._loss_fn = ctx.maybe_compile(self._nll_sum)
         if ctx.compile:
@@ -68,9 +76,9 @@ class ScoreFirstSGD:
         torch._foreach_add_(self._weights, unflatten_like(self.momentum_buffer, self._weights), alpha=-lr)
 
     def compute_gradient(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of the mean nll over all of x and y, for all weights in one flat buffer.
+        """Return the gradient of the mean nll over all of x and y, for all learned weights in one flat buffer.
 
-        x_RT, y_RT: int64 inputs and targets, the same on every rank. The buffer is fp32 [N] for N weights in total, the
+        x_RT, y_RT: int64 inputs and targets, the same on every rank. The buffer is fp32 [N] for N such weights, the
         same on every rank; nll is in nats. Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds
         them up.
         """

@@ -106,6 +106,7 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
         ({"prequant.batch_tokens": 1000}, "prequant.batch_tokens: must be a multiple of model.context_length = 256"),
         ({"prequant.chunk_tokens": 1000}, "prequant.chunk_tokens: must be a multiple of model.context_length = 256"),
+        ({"ttt.freeze_blocks": 5}, "ttt.freeze_blocks: must be below model.n_layers = 5, got 5"),
         ({"prequant.freeze_blocks": 6}, "prequant.freeze_blocks: must be at most model.n_layers = 5, got 6"),
         ({"calibrate.batch_tokens": 4096}, "calibrate.batch_tokens: must be a multiple"),
         (
