@@ -113,6 +113,7 @@ class KVCacheModel:
         self._hidden, self._leaked, self._logits = _zeros(cfg.d_ff), _zeros(cfg.d_ff), _zeros(cfg.vocab_size)
         # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
         self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
+        self._states = _zeros(cfg.context_length, cfg.d_model)
         self._document_start = self._n_tokens = 0  # both in the window
         self._last_token = 0  # of the window
         self.refresh()
@@ -141,7 +142,8 @@ class KVCacheModel:
             starts = np.flatnonzero(tokens == self._cfg.doc_mask_bos_id)
             self._document_start = int(starts[-1]) if len(starts) else 0
         with _watch_attention(self._model) as calls:
-            self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True, last_n=1)
+            states = self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True)
+        self._states[: len(tokens)] = states[0].numpy()
         n_keys = self._cfg.n_kv_heads
         for cache, (k_1TGE, v_1TGE) in zip(self._cache, calls, strict=True):
             cache[: len(tokens), :n_keys, :-1] = k_1TGE[0].numpy()[:, :, self._order]
@@ -175,8 +177,9 @@ class KVCacheModel:
         if self._cfg.two_lane_from is not None:
             np.add(x, self._lane1, x)
             np.multiply(x, 0.5, x)
-        self._n_tokens, self._last_token = self._n_tokens + 1, token
         np.multiply(x, _inverse_rms(x), self._normed)
+        self._states[self._n_tokens] = self._normed
+        self._n_tokens, self._last_token = self._n_tokens + 1, token
         logits, softcap = self._logits, self._softcaps[0]
         self._embedding.multiply(self._normed, logits)
         if len(self._softcaps) == 2:
@@ -187,9 +190,9 @@ class KVCacheModel:
         return logits
 
     @property
-    def state(self) -> np.ndarray:
-        """The normalized output of the last step: fp32 [D], valid until the next."""
-        return self._normed
+    def states(self) -> np.ndarray:
+        """The normalized outputs at the window's positions so far: fp32 [k, D], valid until the next step."""
+        return self._states[: self._n_tokens]
 
     def _embed(self, token: int) -> np.ndarray:
         """Return the token's raw embedding row [D], with its share of the row before."""
