@@ -45,6 +45,7 @@ class GolfPredictor:
         self.learner: ScoreFirstSGD | PhasedSGD | None = None
         self.adapters: DocumentLoRA | None = None
         self.cache: NeuralCache | None = None
+        self._learner_states: list[torch.Tensor] = []  # of the present chunk's windows [R, T, D]
         self.memory: NgramMemory | DocumentMemory | None = None
         self.tilt: TokenTilt | None = None
 
@@ -88,7 +89,8 @@ class GolfPredictor:
         if ttt_cfg is not None and ttt_cfg.method == "score_first":
             from golf.inference.score_first_sgd import ScoreFirstSGD
 
-            self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
+            states = self._learner_states if self._scorer.keeps_states else None
+            self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks, states=states)
         if ttt_cfg is not None and ttt_cfg.phased is not None:
             from golf.inference.phased_sgd import PhasedSGD
 
@@ -164,16 +166,24 @@ class GolfPredictor:
     def update(self, scored_chunk: ScoredChunk) -> None:
         if self.tilt is not None:
             self.tilt.learn(scored_chunk)  # before the rest: its hedge may have to score a part of the chunk
-        if self.cache is not None:
-            states = self._scorer.compute_states(scored_chunk.tokens)  # of the weights that scored the chunk
-            self.cache.learn(scored_chunk, states)
         has_new_weights = self.learner is not None and self.learner.train_on_chunk(scored_chunk)
+        if self.cache is not None and not scored_chunk.is_last:
+            self.cache.learn(scored_chunk, self._collect_states(scored_chunk.tokens))
         if self.adapters is not None:
             if has_new_weights:
                 self.adapters.restart()
             self.adapters.train_on_chunk(scored_chunk)
         if self.memory is not None:
             self.memory.learn(scored_chunk)
+
+    def _collect_states(self, tokens: np.ndarray) -> np.ndarray:
+        """The states that predict each token after the first: fp32 [n, D], those of the learner first."""
+        parts = [states.flatten(0, 1).cpu().numpy() for states in self._learner_states]
+        self._learner_states.clear()
+        n_known = sum(map(len, parts))
+        if n_known < len(tokens) - 1:
+            parts.append(self._scorer.compute_states(tokens[n_known:]))
+        return np.concatenate(parts)
 
 
 def _state_mismatch(tensors: dict[str, torch.Tensor], model_cfg: ModelConfig) -> str | None:

@@ -31,8 +31,19 @@ class ScoreFirstSGD:
     That step changes no weight.
     """
 
-    def __init__(self, model: GPT, cfg: TTTSettings, ctx: DistContext, *, n_chunks: int):
-        """n_chunks: chunks of the whole stream."""
+    def __init__(
+        self,
+        model: GPT,
+        cfg: TTTSettings,
+        ctx: DistContext,
+        *,
+        n_chunks: int,
+        states: list[torch.Tensor] | None = None,
+    ):
+        """n_chunks: chunks of the whole stream. states: gets the model's states of each batch of a chunk's first epoch,
+        fp32 [R, T, D], the same on every rank.
+        """
+        self._states = states
         self._model, self._cfg, self._ctx, self._n_chunks = model, cfg, ctx, n_chunks
         model.requires_grad_(not cfg.freeze_blocks)
         model.blocks[cfg.freeze_blocks :].requires_grad_()
@@ -44,9 +55,11 @@ class ScoreFirstSGD:
         if ctx.compile:
             self.compute_gradient(*random_windows(model.cfg, cfg.batch_tokens // model.cfg.context_length, ctx))
 
-    def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
+    def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the sum of the nats, the states [R, T, D])"""
         with self._ctx.autocast():
-            return self._model.nll_sum(x_RT, y_RT, recurrent=True)
+            states = self._model(x_RT, recurrent=True)
+            return self._model.hidden_nll_sum(states, y_RT), states.detach()
 
     def train_on_chunk(self, chunk: ScoredChunk) -> None:
         """Take ``epochs`` passes over the chunk's windows of ``context_length`` tokens.
@@ -65,9 +78,11 @@ class ScoreFirstSGD:
         x_RT, y_RT = tokens[:-1].view(n_rows, context_length), tokens[1:].view(n_rows, context_length)
         lr = self._cfg.lr * cosine_decay(chunk.index, self._n_chunks)
         batch_rows = self._cfg.batch_tokens // context_length
-        for _ in range(self._cfg.epochs):
+        for epoch in range(self._cfg.epochs):
             for x, y in zip(x_RT.split(batch_rows), y_RT.split(batch_rows), strict=True):
                 self._step(x, y, lr)
+                if self._states is not None and epoch == 0:
+                    self._states.append(self._ctx.all_reduce(self._batch_states))
 
     @torch.no_grad()
     def _step(self, x_RT: torch.Tensor, y_RT: torch.Tensor, lr: float) -> None:
@@ -82,11 +97,15 @@ class ScoreFirstSGD:
         same on every rank; nll is in nats. Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds
         them up.
         """
-        local_x, local_y = (tensor[self._ctx.rank :: self._ctx.world_size].contiguous() for tensor in (x_RT, y_RT))
+        own_rows = slice(self._ctx.rank, None, self._ctx.world_size)
+        local_x, local_y = x_RT[own_rows].contiguous(), y_RT[own_rows].contiguous()
+        self._batch_states = torch.zeros(*x_RT.shape, self._model.cfg.d_model, device=self._ctx.device)
         if not len(local_x):
             return self._ctx.all_reduce(torch.zeros_like(self.momentum_buffer))
         with torch.enable_grad():
-            loss = self._loss_fn(local_x, local_y) / y_RT.numel()
+            nats, states = self._loss_fn(local_x, local_y)
+            loss = nats / y_RT.numel()
+        self._batch_states[own_rows] = states.float()
         return self._ctx.all_reduce(compute_flat_gradient(loss, self._weights))
 
 

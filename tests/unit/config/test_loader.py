@@ -99,8 +99,8 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ),
         ({"phased.phases": 41}, "phased.prefix_documents: must be at least phases = 41, got 40"),
         (
-            {"ttt.method": "phased", "phased.chunk_tokens": 1000},
-            "phased.chunk_tokens: must be a multiple of ttt.batch_tokens = 256, got 1000",
+            {"ttt.method": "phased", "phased.chunk_tokens": 300},
+            "phased.chunk_tokens: must be a multiple of ttt.batch_tokens = 256, got 300",
         ),
         ({"ttt.stride": 100}, "ttt.stride: must divide model.context_length = 256, got 100"),
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
