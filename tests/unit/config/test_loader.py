@@ -99,8 +99,8 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ),
         ({"phased.phases": 41}, "phased.prefix_documents: must be at least phases = 41, got 40"),
         (
-            {"ttt.method": "phased", "phased.chunk_tokens": 300},
-            "phased.chunk_tokens: must be a multiple of ttt.batch_tokens = 256, got 300",
+            {"ttt.method": "phased", "phased.chunk_tokens": 1024},
+            "phased.chunk_tokens: must be a multiple of ttt.batch_tokens = 2048, got 1024",
         ),
         ({"ttt.stride": 100}, "ttt.stride: must divide model.context_length = 256, got 100"),
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
@@ -113,7 +113,7 @@ def test_all_problems_are_reported_in_one_message(params_file):
             {"quantize.grid": "row", "quantize.base_step": 0.5},
             "quantize.base_step: must be null with quantize.grid = row",
         ),
-        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18200"),
+        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18600"),
         (
             {"quantize.grid": "row", "quantize.rate_weight": 0.0},
             "quantize.coding: must be scalar with quantize.grid = row, got trellis",

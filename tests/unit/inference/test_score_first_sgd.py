@@ -165,3 +165,17 @@ def test_a_gradient_is_cut_to_the_norm_and_a_short_one_is_left_as_it_is():
 def test_a_weight_that_the_loss_does_not_use_gets_zeros_in_its_place():
     used, unused = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
     assert compute_flat_gradient((used * 2).sum(), [unused, used]).tolist() == [0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+def test_the_states_of_the_first_epoch_are_those_before_each_step(model, epochs):
+    cfg, states = SimpleNamespace(**{**vars(TTT_CONFIG), "epochs": epochs}), []
+    before = copy.deepcopy(model)
+    learner = ScoreFirstSGD(model, cfg, context.single_process(), n_chunks=5, states=states)
+    learner.train_on_chunk(make_chunk(0, extra=7))
+
+    assert [tuple(batch.shape) for batch in states] == [(2, 32, model.cfg.d_model)] * (2 if epochs else 0)
+    if epochs:
+        first_rows = torch.from_numpy(make_chunk(0, extra=7).tokens[:64].astype(np.int64)).view(2, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(states[0], before(first_rows, recurrent=True))
