@@ -109,7 +109,9 @@ class Scorer:
                 nll[..., rows], states = self.compiled_nll(
                     ids[:, :-1].contiguous(), ids[:, self._context_length + 1 - tail :].contiguous(), *others
                 )
-                for bound, states_TD in zip(bounds[i : i + batch_rows], states, strict=True) if mix is not None else ():
+                if mix is None:
+                    continue
+                for bound, states_TD in zip(bounds[i : i + batch_rows], states, strict=True):
                     at, n_positions = slice(bound[1] - begin, bound[2] - begin), bound[2] - bound[0]
                     if bound[1] < bound[2]:
                         mixed = mix(at.stop, nll[..., at].cpu().numpy(), states_TD[:n_positions].float().cpu().numpy())
