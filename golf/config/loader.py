@@ -80,6 +80,9 @@ class Config:
         if self.ttt.method == "phased" and self.phased.chunk_tokens % self.ttt.batch_tokens:
             needed = f"must be a multiple of ttt.batch_tokens = {self.ttt.batch_tokens}"
             yield "phased.chunk_tokens", f"{needed}, got {self.phased.chunk_tokens}"
+        if self.ttt.freeze_blocks >= self.model.n_layers:
+            needed = f"must be below model.n_layers = {self.model.n_layers}"
+            yield "ttt.freeze_blocks", f"{needed}, got {self.ttt.freeze_blocks}"
         if self.prequant.freeze_blocks > self.model.n_layers:
             yield (
                 "prequant.freeze_blocks",

@@ -88,6 +88,8 @@ class TTTConfig(ExecutionConfig):
     chunk_tokens: Count  # targets that are scored before the model may learn from them
     batch_tokens: Count  # tokens of a chunk in one optimizer step
     epochs: Epochs  # passes over a chunk after it is scored
+    # score_first, phased: first blocks that do not learn; above 0 neither do the embedding, the SmearGate and the skips
+    freeze_blocks: CountOrZero
     # learning rate of the method, prequant's excepted; score_first, phased: at the first chunk, falls as a cosine
     lr: LearningRateOrZero
     momentum: Decay  # of SGD; lora does not read it, nor the next

@@ -3,7 +3,7 @@
 import numpy as np
 
 from golf.inference.documents import find_document_start, split_documents
-from golf.inference.scorer import Scorer
+from golf.inference.scorer import Mix, Scorer, shift
 
 __all__ = ["DocumentScorer"]
 
@@ -24,7 +24,7 @@ class DocumentScorer:
         *,
         stride: int,
         hints: np.ndarray | None = None,
-        states: np.ndarray | None = None,
+        mix: Mix | None = None,
     ) -> np.ndarray:
         """``Scorer.score``, document by document."""
         parts = [
@@ -33,7 +33,7 @@ class DocumentScorer:
                 chunk[at],
                 stride=stride,
                 hints=None if hints is None else hints[at],
-                states=None if states is None else states[at],
+                mix=shift(mix, at.start),
             )
             for before, at in split_documents(prefix, chunk)
         ]

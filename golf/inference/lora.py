@@ -23,7 +23,7 @@ from torch import nn
 
 from golf.distributed.context import DistContext
 from golf.inference.interface import LoRASettings, ScoredChunk, TTTSettings
-from golf.inference.scorer import Scorer
+from golf.inference.scorer import Mix, Scorer, shift
 from golf.model.gpt import GPT
 
 if TYPE_CHECKING:
@@ -131,32 +131,27 @@ class DocumentLoRA:
         *,
         stride: int,
         hints: np.ndarray | None = None,
-        states: np.ndarray | None = None,
+        mix: Mix | None = None,
     ) -> np.ndarray:
         """``Scorer.score``, with the adapters for the tokens of their document."""
         n_own = self._count_own(prefix, chunk)
         if not n_own:
-            return self._scorer.score(prefix, chunk, stride=stride, hints=hints, states=states)
-        (own_hints, own_states), (other_hints, other_states) = (
-            [None if rows is None else rows[at] for rows in (hints, states)]
-            for at in (slice(n_own), slice(n_own, None))
-        )
+            return self._scorer.score(prefix, chunk, stride=stride, hints=hints, mix=mix)
+        own_hints, other_hints = (None if hints is None else hints[at] for at in (slice(n_own), slice(n_own, None)))
         with self.adapters.apply():
-            nll = self._adapted_scorer.score(prefix, chunk[:n_own], stride=stride, hints=own_hints, states=own_states)
+            nll = self._adapted_scorer.score(prefix, chunk[:n_own], stride=stride, hints=own_hints, mix=mix)
         if n_own == len(chunk):
             return nll
         before, rest = np.append(prefix, chunk[:n_own]), chunk[n_own:]
-        others = self._scorer.score(before, rest, stride=stride, hints=other_hints, states=other_states)
+        others = self._scorer.score(before, rest, stride=stride, hints=other_hints, mix=shift(mix, n_own))
         return np.concatenate([nll, others], -1)
 
     def predict(self, prefix: np.ndarray, *, stride: int) -> tuple[np.ndarray, np.ndarray]:
-        """``Scorer.predict``, with the adapters if the next token belongs to their document; one state, the last."""
+        """``Scorer.predict``, with the adapters if the next token belongs to their document."""
         if not self._count_own(prefix, prefix[:1]):
-            log_probs, states = self._scorer.predict(prefix, stride=stride)
-        else:
-            with self.adapters.apply():
-                log_probs, states = self._adapted_scorer.predict(prefix, stride=stride)
-        return log_probs, states[-1:]  # tokens before it may be of another document, scored without adapters
+            return self._scorer.predict(prefix, stride=stride)
+        with self.adapters.apply():
+            return self._adapted_scorer.predict(prefix, stride=stride)
 
     def _count_own(self, prefix: np.ndarray, chunk: np.ndarray) -> int:
         """How many tokens of ``chunk`` are of the document that the adapters have learned from, 0 before they have."""

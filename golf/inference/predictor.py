@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from golf.inference.ngram_memory import NgramMemory
     from golf.inference.phased_sgd import PhasedSGD
     from golf.inference.score_first_sgd import ScoreFirstSGD
+    from golf.inference.scorer import Mix
     from golf.inference.token_tilt import TokenTilt
 
 __all__ = ["GolfPredictor"]
@@ -44,6 +45,7 @@ class GolfPredictor:
         self.learner: ScoreFirstSGD | PhasedSGD | None = None
         self.adapters: DocumentLoRA | None = None
         self.cache: NeuralCache | None = None
+        self._learner_states: list[torch.Tensor] = []  # of the present chunk's windows [R, T, D]
         self.memory: NgramMemory | DocumentMemory | None = None
         self.tilt: TokenTilt | None = None
 
@@ -80,13 +82,15 @@ class GolfPredictor:
         self.model.load_state_dict(self.initial_weights)
         self._stride = stride
         has_tilt = memory_cfg is not None and memory_cfg.tilt_order is not None
+        self._scorer.keeps_states = memory_cfg is not None and memory_cfg.cache_tokens is not None
         self._scorer.warm_up(stride=stride, has_hints=has_tilt)
         self.learner, self.adapters, self.cache, self.memory, self.tilt = None, None, None, None, None
         self._source = self._make_source(self._scorer, order)
         if ttt_cfg is not None and ttt_cfg.method == "score_first":
             from golf.inference.score_first_sgd import ScoreFirstSGD
 
-            self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks)
+            states = self._learner_states if self._scorer.keeps_states else None
+            self.learner = ScoreFirstSGD(self.model, ttt_cfg, self._ctx, n_chunks=n_chunks, states=states)
         if ttt_cfg is not None and ttt_cfg.phased is not None:
             from golf.inference.phased_sgd import PhasedSGD
 
@@ -97,12 +101,13 @@ class GolfPredictor:
             eager = Scorer(
                 self.model, dataclasses.replace(self._ctx, compile=False), eval_batch_tokens=self._eval_batch_tokens
             )
+            eager.keeps_states = self._scorer.keeps_states
             scorers = self._source, self._make_source(eager, order)
             self._source = self.adapters = DocumentLoRA(self.model, ttt_cfg, self._ctx, *scorers)
         if memory_cfg is not None and memory_cfg.cache_tokens is not None:
             from golf.inference.neural_cache import NeuralCache
 
-            self.cache = NeuralCache(memory_cfg, self.model.cfg.d_model, self._compute_states)
+            self.cache = NeuralCache(memory_cfg, self.model.cfg.d_model)
         if memory_cfg is not None and memory_cfg.orders:
             from golf.inference.ngram_memory import NgramMemory
 
@@ -130,21 +135,25 @@ class GolfPredictor:
 
     def _score_untilted(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray | None = None) -> np.ndarray:
         """The nll of each token of ``chunk`` by model and memory [n], with ``hints`` also theirs [2, n]."""
-        states = None if self.cache is None else np.empty((len(chunk), self.model.cfg.d_model), np.float32)
-        nll = self._source.score(prefix, chunk, stride=self._stride, hints=hints, states=states)
-        if self.cache is not None and states is not None:
-            nll = self.cache.mix_nll(prefix, chunk, nll, states, hints)
+        mix = self._make_mix(prefix, chunk, hints)
+        nll = self._source.score(prefix, chunk, stride=self._stride, hints=hints, mix=mix)
         if self.memory is None:
             return nll
         if hints is None:
             return self.memory.mix_nll(prefix, chunk, nll)
         return self.memory.mix_pair_nll(prefix, chunk, hints, nll)
 
-    def _compute_states(self, prefix: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-        """The states that predict each token of ``chunk``: fp32 [n, D]."""
-        states = np.empty((len(chunk), self.model.cfg.d_model), np.float32)
-        self._source.score(prefix, chunk, stride=self._stride, states=states)
-        return states
+    def _make_mix(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray | None) -> "Mix | None":
+        """What mixes the nll of a window of ``chunk`` with the cache; None without one."""
+        cache, stream = self.cache, np.append(prefix, chunk)
+        if cache is None:
+            return None
+
+        def mix(end: int, nll: np.ndarray, states: np.ndarray) -> np.ndarray:
+            own_hints = None if hints is None else hints[end - nll.shape[-1] : end]
+            return cache.mix_nll(stream[: len(prefix) + end], nll, states, own_hints)
+
+        return mix
 
     def predict(self, prefix: np.ndarray) -> np.ndarray:
         log_probs, states = self._source.predict(prefix, stride=self._stride)
@@ -157,15 +166,24 @@ class GolfPredictor:
     def update(self, scored_chunk: ScoredChunk) -> None:
         if self.tilt is not None:
             self.tilt.learn(scored_chunk)  # before the rest: its hedge may have to score a part of the chunk
-        if self.cache is not None:
-            self.cache.learn(scored_chunk)  # its states are those of the weights that scored the chunk
         has_new_weights = self.learner is not None and self.learner.train_on_chunk(scored_chunk)
+        if self.cache is not None and not scored_chunk.is_last:
+            self.cache.learn(scored_chunk, self._collect_states(scored_chunk.tokens))
         if self.adapters is not None:
             if has_new_weights:
                 self.adapters.restart()
             self.adapters.train_on_chunk(scored_chunk)
         if self.memory is not None:
             self.memory.learn(scored_chunk)
+
+    def _collect_states(self, tokens: np.ndarray) -> np.ndarray:
+        """The states that predict each token after the first: fp32 [n, D], those of the learner first."""
+        parts = [states.flatten(0, 1).cpu().numpy() for states in self._learner_states]
+        self._learner_states.clear()
+        n_known = sum(map(len, parts))
+        if n_known < len(tokens) - 1:
+            parts.append(self._scorer.compute_states(tokens[n_known:]))
+        return np.concatenate(parts)
 
 
 def _state_mismatch(tensors: dict[str, torch.Tensor], model_cfg: ModelConfig) -> str | None:

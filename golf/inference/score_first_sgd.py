@@ -19,27 +19,48 @@ __all__ = ["ScoreFirstSGD", "clip_norm_", "compute_flat_gradient", "cosine_decay
 
 
 class ScoreFirstSGD:
-    """SGD with momentum on every weight of a model: v <- momentum v + g, w <- w - lr_c v.
+    """SGD with momentum on a model's weights: v <- momentum v + g, w <- w - lr_c v.
 
     g is the gradient of the mean nll over a batch of windows, clipped to the norm ``grad_clip``. lr_c falls from ``lr``
     to 0 as a cosine over the chunks of the stream. The momentum buffer persists from chunk to chunk.
+
+    With ``freeze_blocks`` above 0 only the later blocks learn, and the soft caps where the model has two. The first
+    blocks stay fixed, and so do the embedding, which is the output projection too, the SmearGate and the skips. So the
+    backward pass ends where the fixed blocks end.
 
     With compilation on, the constructor compiles the training graph on random tokens, so that no chunk pays for it.
     That step changes no weight.
     """
 
-    def __init__(self, model: GPT, cfg: TTTSettings, ctx: DistContext, *, n_chunks: int):
-        """n_chunks: chunks of the whole stream."""
+    def __init__(
+        self,
+        model: GPT,
+        cfg: TTTSettings,
+        ctx: DistContext,
+        *,
+        n_chunks: int,
+        states: list[torch.Tensor] | None = None,
+    ):
+        """n_chunks: chunks of the whole stream. states: gets the model's states of each batch of a chunk's first epoch,
+        fp32 [R, T, D], the same on every rank.
+        """
+        self._states = states
         self._model, self._cfg, self._ctx, self._n_chunks = model, cfg, ctx, n_chunks
-        self._weights = list(model.parameters())
+        model.requires_grad_(not cfg.freeze_blocks)
+        model.blocks[cfg.freeze_blocks :].requires_grad_()
+        if model.cfg.asym_softcap:
+            model.softcaps.requires_grad_()
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.momentum_buffer = torch.zeros(sum(weight.numel() for weight in self._weights), device=ctx.device)
         self._loss_fn = ctx.maybe_compile(self._nll_sum)
         if ctx.compile:
             self.compute_gradient(*random_windows(model.cfg, cfg.batch_tokens // model.cfg.context_length, ctx))
 
-    def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
+    def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the sum of the nats, the states [R, T, D])"""
         with self._ctx.autocast():
-            return self._model.nll_sum(x_RT, y_RT, recurrent=True)
+            states = self._model(x_RT, recurrent=True)
+            return self._model.hidden_nll_sum(states, y_RT), states.detach()
 
     def train_on_chunk(self, chunk: ScoredChunk) -> None:
         """Train on a chunk, but for the stream's last one, because no score follows it.
@@ -63,9 +84,11 @@ class ScoreFirstSGD:
         x_RT, y_RT = ids[:-1].view(n_rows, context_length), ids[1:].view(n_rows, context_length)
         lr = self._cfg.lr * cosine_decay(index, self._n_chunks)
         batch_rows = self._cfg.batch_tokens // context_length
-        for _ in range(self._cfg.epochs):
+        for epoch in range(self._cfg.epochs):
             for x, y in zip(x_RT.split(batch_rows), y_RT.split(batch_rows), strict=True):
                 self._step(x, y, lr)
+                if self._states is not None and epoch == 0:
+                    self._states.append(self._ctx.all_reduce(self._batch_states))
 
     @torch.no_grad()
     def _step(self, x_RT: torch.Tensor, y_RT: torch.Tensor, lr: float) -> None:
@@ -74,17 +97,21 @@ class ScoreFirstSGD:
         torch._foreach_add_(self._weights, unflatten_like(self.momentum_buffer, self._weights), alpha=-lr)
 
     def compute_gradient(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of the mean nll over all of x and y, for all weights in one flat buffer.
+        """Return the gradient of the mean nll over all of x and y, for all learned weights in one flat buffer.
 
-        x_RT, y_RT: int64 inputs and targets, the same on every rank. The buffer is fp32 [N] for N weights in total, the
+        x_RT, y_RT: int64 inputs and targets, the same on every rank. The buffer is fp32 [N] for N such weights, the
         same on every rank; nll is in nats. Rank r of n computes the rows r, r + n, …; one all-reduce of the buffer adds
         them up.
         """
-        local_x, local_y = (tensor[self._ctx.rank :: self._ctx.world_size].contiguous() for tensor in (x_RT, y_RT))
+        own_rows = slice(self._ctx.rank, None, self._ctx.world_size)
+        local_x, local_y = x_RT[own_rows].contiguous(), y_RT[own_rows].contiguous()
+        self._batch_states = torch.zeros(*x_RT.shape, self._model.cfg.d_model, device=self._ctx.device)
         if not len(local_x):
             return self._ctx.all_reduce(torch.zeros_like(self.momentum_buffer))
         with torch.enable_grad():
-            loss = self._loss_fn(local_x, local_y) / y_RT.numel()
+            nats, states = self._loss_fn(local_x, local_y)
+            loss = nats / y_RT.numel()
+        self._batch_states[own_rows] = states.float()
         return self._ctx.all_reduce(compute_flat_gradient(loss, self._weights))
 
 

@@ -18,7 +18,8 @@ MAX_CHUNKS = 16  # the loop over chunks is unrolled in the compiled graph
 class FusedLinearCrossEntropy(torch.autograd.Function):
     """(hidden [N, D], weight [V, D], targets int64 [N], softcap, dtype of matrix products) -> fp32 sum of nats.
 
-    The forward pass computes both gradients too, in fp32 except for the products; backward only scales them.
+    The forward pass computes the gradients too, in fp32 except for the products; backward only scales them. A fixed
+    weight costs no product.
     """
 
     @staticmethod
@@ -31,6 +32,7 @@ class FusedLinearCrossEntropy(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> torch.Tensor:
         weight = weight_VD.to(dtype)
+        learns_weight = ctx.needs_input_grad[1]
         vocab_ids = torch.arange(len(weight), dtype=torch.int32, device=weight.device)
         nll_sum = torch.zeros((), device=weight.device)
         grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32)
@@ -48,7 +50,8 @@ class FusedLinearCrossEntropy(torch.autograd.Function):
             softcap_slope = 4 * sigmoid * (1 - sigmoid)  # derivative of c tanh(z/c) with respect to z
             grad_logits = (torch.where(is_target, probs - 1, probs) * softcap_slope).to(dtype)
             grad_hidden.append(grad_logits @ weight)
-            grad_weight += (grad_logits.T @ hidden).float()
+            if learns_weight:
+                grad_weight += (grad_logits.T @ hidden).float()
         ctx.save_for_backward(torch.cat(grad_hidden), grad_weight)
         ctx.dtypes = hidden_ND.dtype, weight_VD.dtype
         return nll_sum

@@ -216,9 +216,15 @@ class GPT(nn.Module):
 
         With ``asym_softcap`` and ``fit_softcaps``, the caps learn too, and all logits are held. Training keeps one cap.
         """
+        return self.hidden_nll_sum(self(tokens_BT, recurrent=recurrent), targets_BT, fit_softcaps=fit_softcaps)
+
+    def hidden_nll_sum(
+        self, hidden_BTD: torch.Tensor, targets_BT: torch.Tensor, *, fit_softcaps: bool = True
+    ) -> torch.Tensor:
+        """``nll_sum`` from the normalized output of all positions."""
         if self.cfg.asym_softcap and fit_softcaps:
-            return self.nll(tokens_BT, targets_BT, recurrent=recurrent).sum()
-        hidden, weight = self(tokens_BT, recurrent=recurrent).flatten(0, 1), self.tok_emb.weight
+            return F.cross_entropy(self.logits(hidden_BTD).flatten(0, 1), targets_BT.flatten(), reduction="sum")
+        hidden, weight = hidden_BTD.flatten(0, 1), self.tok_emb.weight
         dtype = matmul_dtype(hidden.device, hidden.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
             return FusedLinearCrossEntropy.apply(hidden, weight, targets_BT.flatten(), self.cfg.softcap, dtype)

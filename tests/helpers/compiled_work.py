@@ -26,7 +26,15 @@ from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
 
 STREAM = np.random.default_rng(0).integers(0, 260, 151).astype(np.uint16)
 TTT_CONFIG = SimpleNamespace(
-    method="score_first", lora=None, phased=None, lr=0.05, momentum=0.9, epochs=2, grad_clip=1.0, batch_tokens=64
+    method="score_first",
+    lora=None,
+    phased=None,
+    lr=0.05,
+    momentum=0.9,
+    epochs=2,
+    freeze_blocks=0,
+    grad_clip=1.0,
+    batch_tokens=64,
 )
 _CONTEXT_LENGTH = TINY_MODEL_CONFIG.context_length
 

@@ -18,7 +18,15 @@ from tests.helpers.parity_inputs import HESSIAN_LAYERS, MODEL_CONFIG, N_TOKENS
 from tests.helpers.tiny_corpus import ROOT
 
 _TTT_CONFIG = SimpleNamespace(
-    method="score_first", lora=None, phased=None, lr=0.01, momentum=0.9, epochs=2, grad_clip=1.0, batch_tokens=160
+    method="score_first",
+    lora=None,
+    phased=None,
+    lr=0.01,
+    momentum=0.9,
+    epochs=2,
+    freeze_blocks=0,
+    grad_clip=1.0,
+    batch_tokens=160,
 )
 MODES = {"plain": (32, None), "sliding": (8, None), "ttt": (8, _TTT_CONFIG)}
 

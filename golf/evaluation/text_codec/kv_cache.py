@@ -116,8 +116,8 @@ class KVCacheModel:
         # The column behind each head is 1: a sum of values weighed by exponentials then holds that of the exponentials.
         self._cache = np.ones((n_calls, cfg.context_length, 2 * cfg.n_kv_heads, cfg.head_dim + 1), np.float32)
         self._conv_rows = _zeros(n_calls, cfg.conv_kernel - 1, cfg.d_model)  # inputs of convolutions, the newest first
-        self._document_start = self._n_tokens = 0  # both in the window
-        self._last_token = 0  # of the window
+        self._states = _zeros(cfg.context_length, cfg.d_model)
+        self._document_start = self._n_tokens = self._last_token = 0  # all of the window
         self.refresh()
 
     def refresh(self) -> None:
@@ -145,7 +145,8 @@ class KVCacheModel:
             self._document_start = int(starts[-1]) if len(starts) else 0
         self._conv_rows[:] = 0
         with _watch_attention(self._model) as calls, _watch_convolutions(self._model) as rows:
-            self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True, last_n=1)
+            states = self._model(torch.from_numpy(tokens.astype(np.int64))[None], recurrent=True)
+        self._states[: len(tokens)] = states[0].numpy()
         n_keys = self._cfg.n_kv_heads
         for cache, (k_1TGE, v_1TGE) in zip(self._cache, calls, strict=True):
             cache[: len(tokens), :n_keys, :-1] = k_1TGE[0].numpy()[:, :, self._order]
@@ -181,8 +182,9 @@ class KVCacheModel:
         if self._cfg.two_lane_from is not None:
             np.add(x, self._lane1, x)
             np.multiply(x, 0.5, x)
-        self._n_tokens, self._last_token = self._n_tokens + 1, token
         np.multiply(x, _inverse_rms(x), self._normed)
+        self._states[self._n_tokens] = self._normed
+        self._n_tokens, self._last_token = self._n_tokens + 1, token
         logits, softcap = self._logits, self._softcaps[0]
         self._embedding.multiply(self._normed, logits)
         if len(self._softcaps) == 2:
@@ -193,9 +195,9 @@ class KVCacheModel:
         return logits
 
     @property
-    def state(self) -> np.ndarray:
-        """The normalized output of the last step: fp32 [D], valid until the next."""
-        return self._normed
+    def states(self) -> np.ndarray:
+        """The normalized outputs at the window's positions so far: fp32 [k, D], valid until the next step."""
+        return self._states[: self._n_tokens]
 
     def _embed(self, token: int) -> np.ndarray:
         """Return the token's raw embedding row [D], with its share of the row before."""
@@ -228,11 +230,9 @@ class KVCacheModel:
 
     def _convolve(self, taps: np.ndarray, rows: np.ndarray) -> None:
         """Mix the rows of this call's last tokens into the normalized row, and keep that for the next ones."""
-        row, n_seen = self._normed.copy(), min(len(rows), self._n_tokens - self._document_start)
-        for tap, earlier in zip(taps[:n_seen], rows, strict=False):
-            np.add(self._normed, tap * earlier, self._normed)
-        rows[1:] = rows[:-1].copy()
-        rows[0] = row
+        n_seen, kept = self._n_tokens - self._document_start, np.stack([self._normed, *rows[:-1]])
+        self._normed += (taps[:n_seen] * rows[:n_seen]).sum(0)
+        rows[:] = kept
 
     def _run_mlp(self, weights: _LayerWeights) -> None:
         """Compute the MLP's branch of the normalized row."""
@@ -284,7 +284,7 @@ def _inverse_rms(x: np.ndarray) -> float:
 
 @contextlib.contextmanager
 def _watch_convolutions(model: GPT) -> Iterator[list[torch.Tensor]]:
-    """A list that gets the input [1, T, D] of every call of a convolution in their order, without the layer's scale."""
+    """A list that gets each call's input of a convolution [1, T, D], in their order, without the layer's scale."""
     calls: list[torch.Tensor] = []
     with contextlib.ExitStack() as handles:
         for layer, block in enumerate(model.blocks):

@@ -84,7 +84,7 @@ class IncrementalSource:
         np.exp(logits, out=self._probs, dtype=np.float64)
         self._probs *= 1 / self._probs.sum()
         if self._predictor.cache is not None:
-            self._predictor.cache.mix_probs_(tokens[:n], self._probs, self._model.state[None])
+            self._predictor.cache.mix_probs_(tokens[:n], self._probs, self._model.states)
         if self._predictor.memory is not None:
             self._predictor.memory.mix_probs_(tokens[:n], self._probs)
         if self._predictor.tilt is not None:

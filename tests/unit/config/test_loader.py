@@ -106,13 +106,14 @@ def test_all_problems_are_reported_in_one_message(params_file):
         ({"evaluate.stride": 512}, "evaluate.stride: must divide model.context_length = 256, got 512"),
         ({"prequant.batch_tokens": 1000}, "prequant.batch_tokens: must be a multiple of model.context_length = 256"),
         ({"prequant.chunk_tokens": 1000}, "prequant.chunk_tokens: must be a multiple of model.context_length = 256"),
+        ({"ttt.freeze_blocks": 5}, "ttt.freeze_blocks: must be below model.n_layers = 5, got 5"),
         ({"prequant.freeze_blocks": 6}, "prequant.freeze_blocks: must be at most model.n_layers = 5, got 6"),
         ({"calibrate.batch_tokens": 4096}, "calibrate.batch_tokens: must be a multiple"),
         (
             {"quantize.grid": "row", "quantize.base_step": 0.5},
             "quantize.base_step: must be null with quantize.grid = row",
         ),
-        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18200"),
+        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18600"),
         (
             {"quantize.grid": "row", "quantize.rate_weight": 0.0},
             "quantize.coding: must be scalar with quantize.grid = row, got trellis",

@@ -21,7 +21,15 @@ from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
 
 TTT_CONFIG = SimpleNamespace(
-    method="score_first", lora=None, phased=None, lr=0.05, momentum=0.9, epochs=1, grad_clip=1.0, batch_tokens=64
+    method="score_first",
+    lora=None,
+    phased=None,
+    lr=0.05,
+    momentum=0.9,
+    epochs=1,
+    freeze_blocks=0,
+    grad_clip=1.0,
+    batch_tokens=64,
 )
 MEMORY_CONFIG = SimpleNamespace(
     scope="stream",

@@ -15,7 +15,15 @@ from golf.inference.score_first_sgd import ScoreFirstSGD, clip_norm_, compute_fl
 from golf.model.gpt import GPT
 
 TTT_CONFIG = SimpleNamespace(
-    method="score_first", lora=None, phased=None, lr=0.1, momentum=0.9, epochs=2, grad_clip=1.0, batch_tokens=64
+    method="score_first",
+    lora=None,
+    phased=None,
+    lr=0.1,
+    momentum=0.9,
+    epochs=2,
+    freeze_blocks=0,
+    grad_clip=1.0,
+    batch_tokens=64,
 )
 
 
@@ -60,6 +68,38 @@ def test_a_learner_is_plain_sgd_with_momentum_clip_and_a_cosine_over_chunks(mode
 
     for ours, expected in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_fixed_blocks_and_what_stands_before_and_after_them_stay_as_they_are(model):
+    cfg = SimpleNamespace(**{**vars(TTT_CONFIG), "freeze_blocks": 2})
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    train_on(model, make_chunk(0), make_chunk(1), cfg=cfg)
+
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    learned = {name for name in before if name.startswith("blocks.") and int(name.split(".")[1]) >= 2}
+    assert {name for name in learned if "mlp" in name} <= changed <= learned
+    train_on(model, make_chunk(0))
+    assert not torch.equal(model.tok_emb.weight, before["tok_emb.weight"]), "a later pass may learn all weights"
+
+
+@pytest.mark.parametrize("options", [{}, {"asym_softcap": True}])
+def test_the_gradient_of_what_learns_is_the_same_beside_fixed_blocks(tiny_model_config, options):
+    model = GPT(dataclasses.replace(tiny_model_config, **options)).init_weights(torch.Generator().manual_seed(0))
+    for weight in model.parameters():
+        weight.data += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    x, y = torch.randint(260, (2, 3, 32), generator=torch.Generator().manual_seed(5))
+    gradients = {}
+    for n_frozen in (0, 2):
+        cfg = SimpleNamespace(**{**vars(TTT_CONFIG), "freeze_blocks": n_frozen})
+        flat = ScoreFirstSGD(model, cfg, context.single_process(), n_chunks=5).compute_gradient(x, y)
+        learned = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        parts = flat.split([weight.numel() for _, weight in learned])
+        gradients[n_frozen] = dict(zip([name for name, _ in learned], parts, strict=True))
+
+    assert ("softcaps" in gradients[2]) == bool(options)
+    assert 0 < len(gradients[2]) < len(gradients[0])
+    for name, gradient in gradients[2].items():
+        torch.testing.assert_close(gradient, gradients[0][name])
 
 
 def test_the_last_chunk_is_not_trained_on(model):
@@ -125,3 +165,17 @@ def test_a_gradient_is_cut_to_the_norm_and_a_short_one_is_left_as_it_is():
 def test_a_weight_that_the_loss_does_not_use_gets_zeros_in_its_place():
     used, unused = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
     assert compute_flat_gradient((used * 2).sum(), [unused, used]).tolist() == [0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+def test_the_states_of_the_first_epoch_are_those_before_each_step(model, epochs):
+    cfg, states = SimpleNamespace(**{**vars(TTT_CONFIG), "epochs": epochs}), []
+    before = copy.deepcopy(model)
+    learner = ScoreFirstSGD(model, cfg, context.single_process(), n_chunks=5, states=states)
+    learner.train_on_chunk(make_chunk(0, extra=7))
+
+    assert [tuple(batch.shape) for batch in states] == [(2, 32, model.cfg.d_model)] * (2 if epochs else 0)
+    if epochs:
+        first_rows = torch.from_numpy(make_chunk(0, extra=7).tokens[:64].astype(np.int64)).view(2, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(states[0], before(first_rows, recurrent=True))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.distributed import context as distributed_context
+from golf.inference.document_scorer import DocumentScorer
 from golf.inference.scorer import Scorer, random_windows
 from golf.model.gpt import GPT
 
@@ -78,14 +79,53 @@ def test_only_the_first_window_is_ever_run_whole(model, stream, stride):
 @pytest.mark.parametrize("stride", [4, 8, 32])
 def test_the_distribution_of_every_position_is_the_one_that_scored_it(model, stream, stride):
     scorer = make_scorer(model)
-    states = np.empty((len(stream) - 1, model.cfg.d_model), np.float32)
-    nll = scorer.score(stream[:1], stream[1:], stride=stride, states=states)
+    nll = scorer.score(stream[:1], stream[1:], stride=stride)
     for place in (0, 1, 3, 31, 32, 33, 45, 149):
-        log_probs, last_states = scorer.predict(stream[: place + 1], stride=stride)
-        assert len(last_states) == (place + 1 if place < 32 else place % stride + 1)
-        np.testing.assert_allclose(last_states, states[place + 1 - len(last_states) : place + 1], atol=2e-5)
+        log_probs, states = scorer.predict(stream[: place + 1], stride=stride)
+        assert states.shape == (1, model.cfg.d_model), "that of the token alone, unless the scorer keeps states"
         assert np.exp(log_probs.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
         assert -log_probs[stream[place + 1]] == pytest.approx(nll[place], abs=2e-5)
+
+
+@pytest.mark.parametrize("order", ["stream", "documents"])
+@pytest.mark.parametrize("has_hints", [False, True])
+def test_a_mix_gets_each_window_with_the_states_that_a_prediction_has(model, stream, order, has_hints):
+    stream = stream.copy()
+    stream[[40, 41, 90]] = stream[0]
+    scorer = make_scorer(model)
+    source = scorer if order == "stream" else DocumentScorer(scorer)
+    begin, hints = 37, stream[38:] ^ 1 if has_hints else None
+    expected = source.score(stream[: begin + 1], stream[begin + 1 :], stride=8, hints=hints)
+    scorer.keeps_states = True
+    windows = {}
+
+    def mix(end, nll, states):
+        windows[end] = nll.shape[-1], states
+        return nll + np.float32(1)
+
+    mixed = source.score(stream[: begin + 1], stream[begin + 1 :], stride=8, hints=hints, mix=mix)
+
+    np.testing.assert_allclose(mixed, expected + 1, atol=2e-5)
+    assert sum(n for n, _ in windows.values()) == len(stream) - 1 - begin
+    for end, (_, states) in windows.items():
+        log_probs, own_states = source.predict(stream[: begin + end], stride=8)
+        np.testing.assert_allclose(own_states, states, atol=2e-5)
+        first_row = mixed.reshape(-1, len(stream) - 1 - begin)[0]
+        assert 1 - log_probs[stream[begin + end]] == pytest.approx(first_row[end - 1], abs=2e-5)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("n", [1, 20, 64, 149])
+def test_states_of_a_chunk_are_those_of_windows_that_do_not_overlap(model, stream, n, ranks, monkeypatch):
+    monkeypatch.setattr(distributed_context.DistContext, "all_reduce", lambda _, tensor: tensor)
+    with torch.no_grad():
+        parts = [torch.from_numpy(stream[i : min(i + 32, n)].astype(np.int64))[None] for i in range(0, n, 32)]
+        expected = torch.cat([model(part, recurrent=True)[0] for part in parts])
+    contexts = [
+        dataclasses.replace(distributed_context.single_process(), rank=rank, world_size=ranks) for rank in range(ranks)
+    ]
+    states = sum(Scorer(model, ctx, eval_batch_tokens=64).compute_states(stream[: n + 1]) for ctx in contexts)
+    np.testing.assert_allclose(states, expected, atol=2e-5)
 
 
 def test_a_score_never_depends_on_later_text(model, stream):
