@@ -76,7 +76,7 @@ def test_graph_shows_when_val_is_upstream_of_the_artifact(stream, reaches):
     assert (VAL in ci.collect_upstream(stages, "compress")) is reaches
 
 
-def test_a_clone_pulls_the_inputs_of_evaluate_and_the_remote_also_holds_its_plain_ledger_and_the_weights():
+def test_a_clone_pulls_evaluates_inputs_and_the_remote_also_holds_ledger_and_weights():
     stages = load_laptop_stages()
     assert {*ci.list_deps_to_pull(stages, "evaluate")} == EVALUATE_INPUTS
     assert {*ci.list_paths_to_push(stages)} == EVALUATE_INPUTS | {ci.PLAIN_LEDGER, ci.AVERAGED_WEIGHTS}
