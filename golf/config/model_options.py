@@ -20,7 +20,7 @@ def check_options(model_cfg: ModelConfig) -> Iterator[tuple[str, str]]:
     if model_cfg.doc_mask_bos_id is not None and model_cfg.smear_gate_bos_id not in (None, model_cfg.doc_mask_bos_id):
         yield (
             "smear_gate_bos_id",
-            f"must be doc_mask_bos_id = {model_cfg.doc_mask_bos_id}, got {model_cfg.smear_gate_bos_id}",
+            f"must be model.doc_mask_bos_id = {model_cfg.doc_mask_bos_id}, got {model_cfg.smear_gate_bos_id}",
         )
     if model_cfg.d_model < GATE_INPUTS:
         for key, is_narrow in (

@@ -55,6 +55,8 @@ TINY_PARAMS = {
         "recur_end": 1,
         "recur_passes": 2,
         "parallel_residual_from": 2,
+        "smear_gate_bos_id": None,
+        "conv_kernel": 1,
     },
     "train": _CPU_EXECUTION
     | {
@@ -74,13 +76,21 @@ TINY_PARAMS = {
     },
     "ema": _CPU_EXECUTION | {"decay": 0.9, "eval_batch_tokens": 1024},
     "ttt": _CPU_EXECUTION
-    | {"stride": 16, "eval_batch_tokens": 1024, "chunk_tokens": 512, "batch_tokens": 256, "epochs": 1, "lr": 0.01},
+    | {
+        "stride": 16,
+        "eval_batch_tokens": 1024,
+        "chunk_tokens": 512,
+        "batch_tokens": 256,
+        "epochs": 1,
+        "lr": 0.01,
+        "freeze_blocks": 0,
+    },
     "prequant": {"epochs": 4, "lr": 0.005, "freeze_blocks": 1, "batch_tokens": 256, "chunk_tokens": 256},
     "calibrate": _CPU_EXECUTION
     | {"batches": 2, "batch_tokens": 512, "micro_batch_tokens": 256, "sensitivity_tokens": 512},
     "quantize": {"min_weights": 256},
     "compress": {"brotli_quality": 5, "limit_bytes": 100_000},
-    "evaluate": _CPU_EXECUTION | {"stride": 16, "eval_batch_tokens": 1024},
+    "evaluate": _CPU_EXECUTION | {"stride": 16, "eval_batch_tokens": 1024, "proof_places": 8},
 }
 
 

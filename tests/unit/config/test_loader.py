@@ -113,7 +113,7 @@ def test_all_problems_are_reported_in_one_message(params_file):
             {"quantize.grid": "row", "quantize.base_step": 0.5},
             "quantize.base_step: must be null with quantize.grid = row",
         ),
-        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 18600"),
+        ({"compress.limit_bytes": 14_000}, "compress.code_reserve_bytes: must be below limit_bytes = 14000, got 19000"),
         (
             {"quantize.grid": "row", "quantize.rate_weight": 0.0},
             "quantize.coding: must be scalar with quantize.grid = row, got trellis",

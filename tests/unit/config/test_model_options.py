@@ -16,7 +16,11 @@ RECORD = loader.load_config(ROOT / "profiles" / "record.yaml").model
         ({"two_lane_from": 11}, "two_lane_from", "6 to 10, or null, got 11"),
         ({"two_lane_from": 4, "recur_passes": 1}, "two_lane_from", "5 to 10, or null, got 4"),
         ({"smear_gate_bos_id": 8192}, "smear_gate_bos_id", "must be below vocab_size = 8192"),
-        ({"smear_gate_bos_id": 1, "doc_mask_bos_id": 2}, "smear_gate_bos_id", "must be doc_mask_bos_id = 2, got 1"),
+        (
+            {"smear_gate_bos_id": 1, "doc_mask_bos_id": 2},
+            "smear_gate_bos_id",
+            "must be model.doc_mask_bos_id = 2, got 1",
+        ),
         ({"smear_gate_bos_id": 1, "d_model": 8, "rope_dims": 0}, "smear_gate_bos_id", "first 12 dimensions"),
         ({"attn_gate": "output", "d_model": 8, "rope_dims": 0}, "attn_gate", "reads the first 12 dimensions"),
     ],

@@ -66,7 +66,7 @@ def test_a_file_truncated_while_open_raises_an_error_that_names_it(path):
     shard = read_shard(path)
     os.truncate(path, HEADER_BYTES + 2 * 4_000)
     assert np.array_equal(shard[:4_000], TOKENS[:4_000])
-    message = r"train_000000\.bin: was truncated while in use: 11,024 bytes when opened, now 9,024; run"
+    message = r"train_000000\.bin: was truncated while in use: 11,024 bytes when opened, now 9,024; make it again"
     for read in (lambda: shard[3_990:4_001], lambda: shard[4_999], lambda: np.asarray(shard)):
         with pytest.raises(ArtifactError, match=message):
             read()

@@ -91,7 +91,7 @@ def raise_interrupt(*_):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda: edit("params.yaml", "lr: 0.003", "lr: 0.004"), "setting ttt.lr: 0.003 and 0.004"),
+        (lambda: edit("params.yaml", "lr: 0.0002", "lr: 0.0004"), "setting ttt.lr: 0.0002 and 0.0004"),
         (lambda: edit("stages/fetch.py", "1", "2"), "code stages/fetch.py: "),
     ],
 )
