@@ -61,7 +61,7 @@ def load_graph(path: Path | str) -> LineageNode:
     """
     path = Path(path)
     if not (path.is_file() or (path / "index.json").is_file()):
-        raise ArtifactError(path, "is neither an artifact nor a split folder")
+        raise ArtifactError(path, "not found: it must be an artifact or a split folder")
     return _GraphLoader(find_artifact_root(path)).load(path.as_posix(), lineage.hash_artifact(path), path)
 
 

@@ -22,7 +22,7 @@ from golf.distributed.context import DistContext
 from golf.distributed.packages import get_installed_version
 from golf.errors import ArtifactError, ConfigError, InputError, PredictorError
 from golf.evaluation import bpb, ledger
-from golf.evaluation.chunks import list_chunk_ends
+from golf.evaluation.chunks import get_chunk_tokens, list_chunk_ends
 from golf.evaluation.fence.restrictions import FenceRecord
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.pass_settings import PassSettings
@@ -69,7 +69,8 @@ def prove_ledger(
     record = _require_same_evaluation(paths, meta, evaluate_cfg)
     tokenizer = Tokenizer.open(_FETCH_DIR / "tokenizer.model")
     stream = EvalStream.from_split(split_reader.open_split(_FETCH_DIR / "val", cfg.model.vocab_size), tokenizer)
-    chunk_ends = list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, evaluate_cfg.order)
+    chunk_tokens = get_chunk_tokens(meta["mode"], evaluate_cfg.headline, ttt_cfg.chunk_tokens)
+    chunk_ends = list_chunk_ends(stream.tokens, chunk_tokens, evaluate_cfg.order)
     _require_same_rows(stream, chunk_ends, sealed, paths.ledger)
     settings = PassSettings.for_mode(
         meta["mode"],

@@ -24,6 +24,7 @@ from golf.data.eval_stream import EvalStream
 from golf.distributed.launcher import PROBE_SEED_ENV
 from golf.errors import BudgetExceededError, DivergenceError, GolfError, PredictorError
 from golf.evaluation import scoring_loop
+from golf.evaluation.chunks import get_chunk_tokens
 from golf.evaluation.ledger import LedgerData
 from golf.evaluation.pass_settings import PassSettings
 from golf.evaluation.sandbox.channel import INTERFACE_HINT, SandboxTimeoutError
@@ -87,6 +88,7 @@ def run_evaluation(
                 memory_cfg=provenance.memory_cfg,
                 stride=cfg.stride,
                 context_length=context_length,
+                chunk_tokens=get_chunk_tokens(mode, cfg.headline, provenance.ttt_cfg.chunk_tokens),
                 order=cfg.order,
                 timer=timer,
                 disclaimer=provenance.disclaimer(mode),

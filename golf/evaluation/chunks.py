@@ -2,7 +2,17 @@
 
 import numpy as np
 
-__all__ = ["list_chunk_ends"]
+__all__ = ["get_chunk_tokens", "list_chunk_ends"]
+
+_MIN_UNPROVEN_TOKENS = 4096  # in smaller chunks the scorer's batches of windows are not full
+
+
+def get_chunk_tokens(mode: str, headline: str, ttt_chunk_tokens: int) -> int:
+    """Return the targets of a chunk in a scoring mode: ``ttt.chunk_tokens`` where it is proven or learns, else more.
+
+    The proof draws its places from each chunk of the headline.
+    """
+    return ttt_chunk_tokens if mode in (headline, "ttt") else max(ttt_chunk_tokens, _MIN_UNPROVEN_TOKENS)
 
 
 def list_chunk_ends(tokens: np.ndarray, chunk_tokens: int, order: str) -> list[int]:

@@ -42,6 +42,7 @@ def evaluate_mode(
     memory_cfg: MemoryConfig | None = None,
     stride: int,
     context_length: int,
+    chunk_tokens: int | None = None,
     quiet: bool,
     stage: str,
     timer: EvalTimer | None = None,
@@ -51,16 +52,16 @@ def evaluate_mode(
     """Score all of ``stream`` in one mode.
 
     plain: windows of ``context_length``; sliding: a window every ``stride`` tokens; ttt: as ``ttt_cfg`` says, and the
-    predictor may learn and use the memory of ``memory_cfg``. All modes are scored in chunks of up to
-    ``ttt_cfg.chunk_tokens``, cut as ``order`` says (``chunks.list_chunk_ends``).
+    predictor may learn and use the memory of ``memory_cfg``. chunk_tokens: targets of a chunk, at most; None is
+    ``ttt_cfg.chunk_tokens``. order: how chunks are cut (``chunks.list_chunk_ends``).
     timer: None starts one here. disclaimer: printed in parentheses beside the score.
     Raises DivergenceError when a score is not finite.
     """
-    timer = timer or EvalTimer()
+    chunk_tokens, timer = chunk_tokens or ttt_cfg.chunk_tokens, timer or EvalTimer()
     begin_s = timer.counted_s()
     settings = PassSettings.for_mode(
         mode,
-        n_chunks=len(list_chunk_ends(stream.tokens, ttt_cfg.chunk_tokens, order)),
+        n_chunks=len(list_chunk_ends(stream.tokens, chunk_tokens, order)),
         ttt_cfg=ttt_cfg,
         memory_cfg=memory_cfg,
         stride=stride,
@@ -86,7 +87,7 @@ def evaluate_mode(
         stream.tokens,
         stream.target_bytes,
         ledger,
-        chunk_tokens=ttt_cfg.chunk_tokens,
+        chunk_tokens=chunk_tokens,
         order=order,
         progress=progress,
         on_sealed=note_time,

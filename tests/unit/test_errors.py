@@ -55,6 +55,6 @@ def test_a_command_on_a_fresh_clone_says_what_makes_its_input(tmp_path, monkeypa
 def test_a_lineage_of_nothing_names_what_makes_the_artifact(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["lineage", "artifacts/compress/model.golf"]) == 1
-    problem = "is neither an artifact nor a split folder"
+    problem = "not found: it must be an artifact or a split folder"
     repair = "restore it or make it again with: dvc repro compress"
     assert capsys.readouterr().err == f"golf lineage: artifacts/compress/model.golf: {problem}; {repair}\n"

@@ -29,6 +29,7 @@ from golf.distributed import device
 from golf.distributed.context import DistContext
 from golf.errors import ConfigError, GolfError
 from golf.evaluation import scoring_loop
+from golf.evaluation.chunks import get_chunk_tokens
 from golf.evaluation.timer import EvalTimer
 from golf.inference.predictor import GolfPredictor
 from golf.model import attention_backends, checkpoint
@@ -257,6 +258,7 @@ def _evaluate(cfg: SimpleNamespace, data: BundleData, payload_path: Path, modes:
             memory_cfg=cfg.memory,
             stride=cfg.evaluate.stride,
             context_length=cfg.model.context_length,
+            chunk_tokens=get_chunk_tokens(mode, headline, cfg.ttt.chunk_tokens),
             order=cfg.evaluate.order,
             quiet=not ctx.is_main,
             stage="evaluate",

@@ -85,7 +85,7 @@ def test_the_tree_reports_source_files_that_differ(clean_project, monkeypatch):
 
 def test_a_missing_path_is_named_with_a_hint(tmp_path):
     for path in (tmp_path / "none.golf", tmp_path):
-        with pytest.raises(ArtifactError, match="is neither an artifact nor a split folder"):
+        with pytest.raises(ArtifactError, match="not found: it must be an artifact or a split folder"):
             render_tree(path)
 
 

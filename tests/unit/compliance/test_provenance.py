@@ -123,7 +123,7 @@ def test_an_external_artifact_follows_the_local_plan(stream):
 
 
 def test_a_missing_file_is_named(stream):
-    with pytest.raises(ArtifactError, match=r"nowhere\.golf: is neither an artifact nor a split folder"):
+    with pytest.raises(ArtifactError, match=r"nowhere\.golf: not found: it must be an artifact or a split folder"):
         Origin.from_file("nowhere.golf")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.distributed.context import single_process
-from golf.evaluation.chunks import list_chunk_ends
+from golf.evaluation.chunks import get_chunk_tokens, list_chunk_ends
 from golf.evaluation.ledger import Ledger
 from golf.evaluation.scoring_loop import score_stream
 from golf.inference.interface import ScoredChunk
@@ -80,3 +80,10 @@ def test_a_documents_scores_do_not_depend_on_the_order_bit_for_bit(tiny_model_co
     predictor.reset(stride=8, order="documents")
     fixed = predictor.score(DOCUMENTS[3][:1].astype(np.uint16), DOCUMENTS[3][1:].astype(np.uint16))
     assert np.abs(fixed[64:] - forward[3][64:-1]).max() > 0.01, "memory, tilt and adapters act"
+
+
+def test_only_modes_that_neither_learn_nor_are_proven_have_longer_chunks():
+    sizes = {mode: get_chunk_tokens(mode, "ttt", 256) for mode in ("plain", "sliding", "ttt")}
+    assert sizes["ttt"] == get_chunk_tokens("sliding", "sliding", 256) == get_chunk_tokens("ttt", "sliding", 256) == 256
+    assert sizes["plain"] == sizes["sliding"] > 256
+    assert get_chunk_tokens("plain", "ttt", 32_768) == 32_768
