@@ -157,6 +157,15 @@ def test_a_run_that_ends_before_recurrence_is_activated_says_so(tiny_train_confi
     assert "no step ran with recurrence" not in capfd.readouterr().err
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, which the workers of a parallel test run otherwise ignore."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_ends_a_run_that_saves_no_state_and_the_line_says_so(tiny_train_config, monkeypatch, capfd):
     update = loop.EMATracker.update
 
