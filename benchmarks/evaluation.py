@@ -65,7 +65,8 @@ class EvaluationBenchmark:
 
     def __init__(self, args):
         cfg, self.n_repeats = loader.load_config(args.profile), args.repeat
-        ttt = TTTPlan.from_sections(dataclasses.replace(cfg.ttt, method="score_first"), cfg.lora, cfg.phased)
+        ttt_cfg = dataclasses.replace(cfg.ttt, method="score_first", freeze_blocks=0)  # the baseline learns all weights
+        ttt = TTTPlan.from_sections(ttt_cfg, cfg.lora, cfg.phased)
         ranks, rng = ttt.ranks, torch.Generator().manual_seed(0)
         device, dtype = torch.device(args.device), getattr(torch, args.dtype)
         self.ctx = DistContext(0, 1, device, dtype, not args.eager, "sdpa")

@@ -45,13 +45,16 @@ TECHNIQUES: tuple[Technique, ...] = (
         {"ttt.method": "lora", "ttt.lr": 0.003, "ttt.chunk_tokens": 256, "ttt.batch_tokens": 256},
     ),
     Technique(
-        "ttt.method: phased", "adaptation", {"ttt.method": "phased", "ttt.lr": 0.003, "phased.prefix_documents": 12}
+        "ttt.method: phased",
+        "adaptation",
+        {"ttt.method": "phased", "ttt.freeze_blocks": 0, "ttt.lr": 0.003, "phased.prefix_documents": 12},
     ),
     Technique(
         "phased.lora_lr",
         "adaptation",
         {
             "ttt.method": "phased",
+            "ttt.freeze_blocks": 0,
             "ttt.lr": 0.003,
             "ttt.chunk_tokens": 256,
             "ttt.batch_tokens": 256,

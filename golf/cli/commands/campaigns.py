@@ -16,7 +16,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "project (dvc exp run --temp). Seeds that have a score are not run again, so the same command resumes after "
         "an interrupt; other settings, code or data are refused. The table gives each seed, mean, standard deviation "
         "and one-sided tests against a baseline.",
-        epilog="example: golf campaign --seeds 42 314 999 --set ttt.lr=0.002 --baseline laptop-1a2b3c4d",
+        epilog="example: golf campaign --seeds 42 314 999 --set ttt.lr=0.0005 --baseline laptop-1a2b3c4d",
     )
     parser.add_argument("--seeds", nargs="+", type=_parse_seed, metavar="SEED", help="values of train.seed")
     parser.add_argument(
@@ -50,7 +50,7 @@ def _parse_setting(text: str) -> tuple[str, str]:
     """An argument of --set."""
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, as in ttt.lr=0.002, got {text[:60]!r}")
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, as in ttt.lr=0.0005, got {text[:60]!r}")
     return key, value
 
 
