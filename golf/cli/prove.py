@@ -143,7 +143,8 @@ def _require_same_rows(stream: EvalStream, chunk_ends: list[int], sealed: Ledger
     }
     for name, rows in expected.items():
         if not np.array_equal(getattr(sealed, name), rows):
-            raise InputError(f"{path}: its {name} are not those of {_FETCH_DIR}/val in the plan's chunks")
+            hint = "; evaluate.headline must be the one it was made with" if name == "chunk_ids" else ""
+            raise InputError(f"{path}: its {name} are not those of {_FETCH_DIR}/val in the plan's chunks{hint}")
 
 
 def _make_log_entry(cfg: EvaluateConfig, plan: dict[str, Any], sealed: LedgerData) -> dict[str, Any]:
