@@ -159,7 +159,7 @@ def test_a_run_that_ends_before_recurrence_is_activated_says_so(tiny_train_confi
 
 @pytest.fixture
 def interruptible():
-    """SIGINT raises KeyboardInterrupt, which the workers of a parallel test run otherwise ignore."""
+    """SIGINT raises KeyboardInterrupt, also in a test run that was started as a background job, which ignores it."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, handler)
