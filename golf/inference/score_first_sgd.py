@@ -55,6 +55,7 @@ class ScoreFirstSGD:
         self._loss_fn = ctx.maybe_compile(self._nll_sum)
         if ctx.compile:
             self.compute_gradient(*random_windows(model.cfg, cfg.batch_tokens // model.cfg.context_length, ctx))
+        self._batch_states = torch.zeros(0)  # of the last batch; a compiled graph's random tokens leave none
 
     def _nll_sum(self, x_RT: torch.Tensor, y_RT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(the sum of the nats, the states [R, T, D])"""

@@ -11,7 +11,7 @@ from golf.artifacts import io
 from tests.helpers import forkserver, tiny_project
 from tests.helpers.tiny_corpus import ROOT
 
-KEYS = ["ttt.method: lora", "quantize.grid: row", "quantize.rotate", "quantize.lqer", "model.smear_gate_bos_id: null"]
+KEYS = ["ttt.method: lora", "quantize.grid: row", "quantize.rotate", "quantize.lqer", "model.attn_gate: output"]
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess:
