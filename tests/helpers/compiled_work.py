@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,19 +22,10 @@ from golf.quantization import hessians
 from golf.training import step
 from golf.training.optimizer import MuonAdamW
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+from tests.helpers.ttt_settings import make_ttt_settings
 
 STREAM = np.random.default_rng(0).integers(0, 260, 151).astype(np.uint16)
-TTT_CONFIG = SimpleNamespace(
-    method="score_first",
-    lora=None,
-    phased=None,
-    lr=0.05,
-    momentum=0.9,
-    epochs=2,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=64,
-)
+TTT_CONFIG = make_ttt_settings(epochs=2)
 _CONTEXT_LENGTH = TINY_MODEL_CONFIG.context_length
 
 

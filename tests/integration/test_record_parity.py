@@ -1,7 +1,5 @@
 """A tiny model gives the figures that PR #1493's own functions give for it (tests/golden/parity)"""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -16,18 +14,9 @@ from golf.quantization import hessians
 from tests.helpers import parity_inputs
 from tests.helpers.parity_inputs import HESSIAN_LAYERS, MODEL_CONFIG, N_TOKENS
 from tests.helpers.tiny_corpus import ROOT
+from tests.helpers.ttt_settings import make_ttt_settings
 
-_TTT_CONFIG = SimpleNamespace(
-    method="score_first",
-    lora=None,
-    phased=None,
-    lr=0.01,
-    momentum=0.9,
-    epochs=2,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=160,
-)
+_TTT_CONFIG = make_ttt_settings(lr=0.01, epochs=2, batch_tokens=160)
 MODES = {"plain": (32, None), "sliding": (8, None), "ttt": (8, _TTT_CONFIG)}
 
 

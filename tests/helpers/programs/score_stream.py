@@ -18,18 +18,9 @@ from golf.inference.predictor import GolfPredictor
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from tests.helpers.tiny_corpus import TINY_MODEL_CONFIG
+from tests.helpers.ttt_settings import make_ttt_settings
 
-_TTT_CONFIG = SimpleNamespace(
-    method="score_first",
-    lora=None,
-    phased=None,
-    lr=0.05,
-    momentum=0.9,
-    epochs=2,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=96,
-)  # 3 windows for 2 ranks
+_TTT_CONFIG = make_ttt_settings(epochs=2, batch_tokens=96)  # 3 windows for 2 ranks
 _STREAM = np.random.default_rng(0).integers(0, 260, 400).astype(np.uint16)
 _STREAM[[0, 70, 210]] = 1  # documents start
 _TARGETS = ("q", "k", "v", "o", "mlp", "head")

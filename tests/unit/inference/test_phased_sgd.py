@@ -11,22 +11,13 @@ from golf.inference.interface import ScoredChunk
 from golf.inference.phased_sgd import PhasedSGD
 from golf.inference.score_first_sgd import ScoreFirstSGD
 from golf.model.gpt import GPT
+from tests.helpers.ttt_settings import make_ttt_settings
 
 BOS = 1
 STREAM = np.random.default_rng(0).integers(2, 60, 400).astype(np.uint16)
 STREAM[[0, 50, 120, 200, 290]] = BOS
 PHASED = SimpleNamespace(phases=2, prefix_documents=4, chunk_tokens=64, lora_lr=None)
-CFG = SimpleNamespace(
-    method="phased",
-    lora=None,
-    phased=PHASED,
-    lr=0.05,
-    momentum=0.9,
-    epochs=1,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=64,
-)
+CFG = make_ttt_settings(method="phased", phased=PHASED)
 
 
 def make_model(tiny_model_config) -> GPT:

@@ -19,18 +19,9 @@ from golf.inference.predictor import GolfPredictor
 from golf.model.gpt import GPT
 from golf.pipeline.progress import Progress
 from golf.quantization import row_scales
+from tests.helpers.ttt_settings import make_ttt_settings
 
-TTT_CONFIG = SimpleNamespace(
-    method="score_first",
-    lora=None,
-    phased=None,
-    lr=0.05,
-    momentum=0.9,
-    epochs=1,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=64,
-)
+TTT_CONFIG = make_ttt_settings()
 MEMORY_CONFIG = SimpleNamespace(
     scope="stream",
     orders=(1, 3),

@@ -13,18 +13,9 @@ from golf.distributed import context
 from golf.inference.interface import ScoredChunk
 from golf.inference.score_first_sgd import ScoreFirstSGD, clip_norm_, compute_flat_gradient, cosine_decay
 from golf.model.gpt import GPT
+from tests.helpers.ttt_settings import make_ttt_settings
 
-TTT_CONFIG = SimpleNamespace(
-    method="score_first",
-    lora=None,
-    phased=None,
-    lr=0.1,
-    momentum=0.9,
-    epochs=2,
-    freeze_blocks=0,
-    grad_clip=1.0,
-    batch_tokens=64,
-)
+TTT_CONFIG = make_ttt_settings(lr=0.1, epochs=2)
 
 
 def make_chunk(index=0, is_last=False, rows=4, extra=0) -> ScoredChunk:
