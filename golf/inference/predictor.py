@@ -145,9 +145,10 @@ class GolfPredictor:
 
     def _make_mix(self, prefix: np.ndarray, chunk: np.ndarray, hints: np.ndarray | None) -> "Mix | None":
         """What mixes the nll of a window of ``chunk`` with the cache; None without one."""
-        cache, stream = self.cache, np.append(prefix, chunk)
+        cache = self.cache
         if cache is None:
             return None
+        stream = np.append(prefix, chunk)
 
         def mix(end: int, nll: np.ndarray, states: np.ndarray) -> np.ndarray:
             own_hints = None if hints is None else hints[end - nll.shape[-1] : end]
