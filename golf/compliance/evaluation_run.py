@@ -100,7 +100,7 @@ def run_evaluation(
 
     with _explain_timeout(cfg), sandbox.session() as session:
         results: dict[str, ModeResult] = {cfg.headline: score_mode(session, cfg.headline, sandbox.timer)}
-    headline_session = SessionRecord.of(session)
+    headline_session = SessionRecord.from_session(session)
     access_reports = [headline_session.access_report]
     for mode in MODES:
         if mode != cfg.headline:
@@ -164,7 +164,7 @@ def run_proof(
             progress=progress,
             on_prediction=on_prediction,
         )
-    return dataclasses.replace(result, predict_s=result.predict_s + open_s), SessionRecord.of(session)
+    return dataclasses.replace(result, predict_s=result.predict_s + open_s), SessionRecord.from_session(session)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ class LoRAConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhasedConfig:
-    """SGD on all weights over the documents that are scored; read if ttt.method is phased."""
+    """Score-first SGD over the documents that are scored; read if ttt.method is phased."""
 
     phases: Annotated[int, Range(low=1, high=1000)]  # how often it trains
     prefix_documents: Count  # scored documents of the last phase; of phase i of n, i / n of them

@@ -81,7 +81,7 @@ class TTTConfig(ExecutionConfig):
 
     ranks: RankCount  # processes, over all machines
     stream: Literal["dev", "val"]  # the split that this stage adapts to; val is disputed
-    # score_first: SGD on all weights | lora, phased, prequant: see their sections | none: no learning, memory alone
+    # score_first: SGD, see freeze_blocks | lora, phased, prequant: see their sections | none: no learning, memory alone
     method: Literal["score_first", "lora", "phased", "prequant", "none"]
     stride: Count  # tokens between the sliding windows that score
     eval_batch_tokens: Count  # tokens that one rank scores at a time

@@ -3,7 +3,7 @@
 import numpy as np
 
 from golf.inference.documents import find_document_start, split_documents
-from golf.inference.scorer import Mix, Scorer, shift
+from golf.inference.scorer import Mix, Scorer, shift_mix
 
 __all__ = ["DocumentScorer"]
 
@@ -33,7 +33,7 @@ class DocumentScorer:
                 chunk[at],
                 stride=stride,
                 hints=None if hints is None else hints[at],
-                mix=shift(mix, at.start),
+                mix=shift_mix(mix, at.start),
             )
             for before, at in split_documents(prefix, chunk)
         ]

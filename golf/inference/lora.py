@@ -23,7 +23,7 @@ from torch import nn
 
 from golf.distributed.context import DistContext
 from golf.inference.interface import LoRASettings, ScoredChunk, TTTSettings
-from golf.inference.scorer import Mix, Scorer, shift
+from golf.inference.scorer import Mix, Scorer, shift_mix
 from golf.model.gpt import GPT
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class DocumentLoRA:
         if n_own == len(chunk):
             return nll
         before, rest = np.append(prefix, chunk[:n_own]), chunk[n_own:]
-        others = self._scorer.score(before, rest, stride=stride, hints=other_hints, mix=shift(mix, n_own))
+        others = self._scorer.score(before, rest, stride=stride, hints=other_hints, mix=shift_mix(mix, n_own))
         return np.concatenate([nll, others], -1)
 
     def predict(self, prefix: np.ndarray, *, stride: int) -> tuple[np.ndarray, np.ndarray]:

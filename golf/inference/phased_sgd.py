@@ -1,4 +1,4 @@
-"""SGD on all weights over the documents scored so far, in a few phases (PRs #1610, #1700, #1727, #1925).
+"""Score-first SGD over the documents scored so far, in a few phases (PRs #1610, #1700, #1727, #1925).
 
 Phase i of n begins when i / n of ``prefix_documents`` documents are scored, and takes one pass of score-first SGD over
 the stream up to there: the rate falls as a cosine to 0 over chunks of ``chunk_tokens``, the momentum begins anew.

@@ -26,7 +26,7 @@ class ScoreFirstSGD:
 
     With ``freeze_blocks`` above 0 only the later blocks learn, and the soft caps where the model has two. The first
     blocks stay fixed, and so do the embedding, which is the output projection too, the SmearGate and the skips. So the
-    backward pass ends where the fixed blocks end.
+    backward pass ends where the fixed blocks end, unless a repeated layer that learns runs before a fixed one.
 
     With compilation on, the constructor compiles the training graph on random tokens, so that no chunk pays for it.
     That step changes no weight.

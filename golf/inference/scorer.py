@@ -13,7 +13,7 @@ from golf.distributed.context import DistContext
 from golf.inference.windows import Window, list_windows
 from golf.model.gpt import GPT
 
-__all__ = ["Mix", "Scorer", "random_windows", "shift"]
+__all__ = ["Mix", "Scorer", "random_windows", "shift_mix"]
 
 # From (the place behind a window's last scored token, among the chunk's; the model's nll of the scored tokens [n] or
 # with hints [2, n]; the states of the window's positions up to there, fp32 [k, D]) to the nll that counts, fp32.
@@ -163,7 +163,7 @@ class Scorer:
         return self.ctx.all_reduce(states).flatten(0, 1)[:n].cpu().numpy()
 
 
-def shift(mix: Mix | None, n_tokens: int) -> Mix | None:
+def shift_mix(mix: Mix | None, n_tokens: int) -> Mix | None:
     """Return a chunk's ``mix`` for the part of the chunk after its first ``n_tokens``."""
     return None if mix is None else lambda end, nll, states: mix(end + n_tokens, nll, states)
 

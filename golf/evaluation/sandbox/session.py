@@ -127,6 +127,6 @@ class SessionRecord:
     access_report: dict[str, Any]
 
     @classmethod
-    def of(cls, session: SandboxSession) -> Self:
+    def from_session(cls, session: SandboxSession) -> Self:
         """Return the record of a session whose ``with`` block has ended."""
         return cls(session.ctx, session.info, session.initial_state_hash, session.n_score_calls, session.access_report)

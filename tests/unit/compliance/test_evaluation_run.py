@@ -64,7 +64,7 @@ def test_every_pass_the_proof_and_the_ablations_have_a_session_of_their_own_the_
     sandbox, result = run(headline=headline)
     assert next(iter(result.results)) == headline
     assert set(result.results) == {"plain", "sliding", "ttt"}
-    assert result.session == SessionRecord.of(sandbox.sessions[0])
+    assert result.session == SessionRecord.from_session(sandbox.sessions[0])
     assert [report["session"] for report in result.access_reports] == [1, 2, 3, 4, 5]
 
 
